@@ -1,0 +1,58 @@
+# Every target makes the environment that it needs. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := .build/installer/bin/uv
+LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --upgrade
+
+.PHONY: help demo test check proto bench lock clean env format
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+env: $(VENV)/.ready ## make the Python environment in .venv from the hash-pinned lock
+
+demo: $(VENV)/.ready ## the main job on this machine: a CA, three workloads with real Envoys, one policy
+	$(BIN)/meshca demo
+
+test: $(VENV)/.ready ## every suite whose real part is here; names the ones it leaves out
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.ready ## format, lint, types, import contract, layout of tests, generated code, lock files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python tools/check_layout.py
+	$(BIN)/python tools/generate_proto.py --check
+
+format: $(VENV)/.ready ## rewrite the code in the house format
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format --quiet .
+
+proto: $(VENV)/.ready ## generate meshca/_proto from proto/
+	$(BIN)/python tools/generate_proto.py
+
+bench: $(VENV)/.ready ## measure, print a table, write bench/results.json
+	$(BIN)/python -m bench
+
+lock: $(UV) ## rewrite the lock files from pyproject.toml
+	$(LOCK) requirements/installer.in -o requirements/installer.txt
+	$(LOCK) pyproject.toml -o requirements/runtime.txt
+	$(LOCK) -c requirements/runtime.txt --all-extras --group dev pyproject.toml -o requirements/dev.txt
+
+clean: ## remove everything that make made
+	rm -rf $(VENV) .build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage* bench/results.json
+
+$(UV): requirements/installer.txt
+	$(PYTHON) -m venv .build/installer
+	.build/installer/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/installer.txt
+	@touch $@
+
+$(VENV)/.ready: $(UV) requirements/dev.txt pyproject.toml
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
+	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --no-index --editable .
+	@touch $@

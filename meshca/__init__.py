@@ -1,0 +1,1 @@
+"""meshca: workload identity and certificate authority of a service mesh."""

@@ -1,0 +1,1 @@
+"""Who may be issued what: rules and their decision."""

@@ -1,0 +1,1 @@
+"""The agent beside a workload: own key and certificate, renewal, relay to Envoys."""

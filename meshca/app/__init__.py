@@ -1,0 +1,1 @@
+"""Composition roots: server, worker, demo; the only place that wires rooms together."""

@@ -1,0 +1,1 @@
+"""Proves who is calling: an ordered chain of authenticators."""

@@ -1,0 +1,1 @@
+"""Who signs now, which roots count, and what agents have adopted."""

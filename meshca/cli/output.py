@@ -1,0 +1,66 @@
+"""How every command prints, and the exit codes that scripts can use.
+
+    0  done
+    1  the operation failed or was refused
+    2  wrong usage or configuration
+
+Results go to standard output, everything else to standard error. Colour only on a terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from meshca.errors import ConfigError, MeshcaError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+
+class Format(enum.StrEnum):
+    """What `--output` takes."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+Output = Annotated[Format, typer.Option("--output", "-o", help="How to print: text for people, json for scripts.")]
+
+
+def emit(value: Mapping[str, Any] | Sequence[Any], text: str, output: Format) -> None:
+    """Print a result: `value` as one JSON document, or `text` as it is."""
+    sys.stdout.write((json.dumps(value, indent=2, default=str) if output is Format.JSON else text) + "\n")
+
+
+def table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:
+    """Rows as aligned columns under a heading, or `(none)`."""
+    if not rows:
+        return "(none)"
+    cells = [[column.upper().replace("_", " ") for column in columns]]
+    cells += [[str(row.get(column, "")) for column in columns] for row in rows]
+    widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
+    )
+
+
+@contextlib.contextmanager
+def reporting_errors() -> Iterator[None]:
+    """Turn an error of ours into lines on standard error and an exit code; no traceback."""
+    try:
+        yield
+    except ConfigError as error:
+        typer.echo(f"error: {error.source}:", err=True)
+        for problem in error.problems:
+            typer.echo(f"  - {problem}", err=True)
+        raise typer.Exit(EXIT_USAGE) from None
+    except MeshcaError as error:
+        typer.echo(f"error: {error.detail} ({error.reason})", err=True)
+        raise typer.Exit(EXIT_FAILED) from None

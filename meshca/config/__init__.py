@@ -1,0 +1,1 @@
+"""All configuration: models, their loader, and the names that both ends of a subscription agree on."""

@@ -1,0 +1,14 @@
+"""Names of pushed resources that the CA, the agent and every bootstrap must agree on.
+
+Constants only: the agent imports this module, so it must never import a configuration library.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SECRET_TYPE_URL: Final = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - a message type, not a password
+EXTENSION_TYPE_URL: Final = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
+DEFAULT: Final = "default"  # the workload's certificate and key, as Istio and SPIRE name it
+ROOTCA: Final = "ROOTCA"  # the trust bundle, as Istio and SPIRE name it
+AUTHZ: Final = "meshca-authz"  # the one RBAC filter that carries every authorization policy

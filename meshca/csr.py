@@ -1,0 +1,1 @@
+"""Certificate signing requests: parsed eagerly, in this one place."""

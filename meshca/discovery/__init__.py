@@ -1,0 +1,1 @@
+"""xDS sessions as a pure state table, and the resources they carry."""

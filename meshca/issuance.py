@@ -1,0 +1,1 @@
+"""The spine: from a credential to a certificate."""

@@ -1,0 +1,1 @@
+"""The record of every signature: intent before, outcome after."""

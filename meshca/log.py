@@ -1,0 +1,1 @@
+"""Structured logging: one event name, fields from a list, JSON off a terminal."""

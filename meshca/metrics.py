@@ -1,0 +1,1 @@
+"""Every metric of the server, in one table."""

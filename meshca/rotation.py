@@ -1,0 +1,1 @@
+"""The driver that keeps a proven signing certificate in force."""

@@ -1,0 +1,1 @@
+"""The server's gRPC services: the only place that touches their message fields."""

@@ -1,0 +1,1 @@
+"""What runs beside a workload: Envoy bootstraps and where the Envoy binary is."""

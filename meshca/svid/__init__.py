@@ -1,0 +1,1 @@
+"""X.509-SVIDs: profile, draft, lint."""

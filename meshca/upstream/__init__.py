@@ -1,0 +1,1 @@
+"""Who signs our signing certificate."""

@@ -1,0 +1,1 @@
+"""gRPC building blocks for both sides: interceptors, xDS over gRPC, peer credentials."""

@@ -1,0 +1,51 @@
+"""Suites with real parts: left out with one line when the part is missing, an error when it is required.
+
+`MESHCA_REQUIRE` names the parts that must be there, separated by commas (continuous integration names all).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+from tests.real.envoy import find_envoy
+
+PARTS: dict[str, Callable[[], object | None]] = {"envoy": find_envoy}
+MISSING = pytest.StashKey[dict[str, int]]()
+
+
+def required() -> set[str]:
+    """The parts that MESHCA_REQUIRE names."""
+    return {name.strip() for name in os.environ.get("MESHCA_REQUIRE", "").split(",") if name.strip()}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse names in MESHCA_REQUIRE that no suite knows."""
+    config.stash[MISSING] = {}
+    if unknown := required() - PARTS.keys():
+        message = f"MESHCA_REQUIRE names {', '.join(sorted(unknown))}; known are {', '.join(sorted(PARTS))}"
+        raise pytest.UsageError(message)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect tests whose part is missing, and count them."""
+    missing = {name for name, find in PARTS.items() if find() is None}
+    if wanted := missing & required():
+        message = f"MESHCA_REQUIRE names {', '.join(sorted(wanted))}, which this machine does not have"
+        raise pytest.UsageError(message)
+    kept = []
+    for item in items:
+        lacking = {str(mark.args[0]) for mark in item.iter_markers("real")} & missing
+        for part in lacking:
+            config.stash[MISSING][part] = config.stash[MISSING].get(part, 0) + 1
+        if not lacking:
+            kept.append(item)
+    items[:] = kept
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """One line for each part that is missing."""
+    for part, count in sorted(config.stash[MISSING].items()):
+        terminalreporter.write_line(f"left out: {count} tests need {part}, which this machine does not have")

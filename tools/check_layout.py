@@ -1,0 +1,58 @@
+"""Checks the layout of the repository: tests mirror meshca/, forbidden module names, file sizes.
+
+Every module of a room has a test file of the same name at the mirrored place, or is named in
+WITHOUT_OWN_TEST together with the test that covers it.
+"""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FORBIDDEN = {"utils", "helpers", "common", "base", "manager", "util", "misc", "xds", "envoy", "http", "grpc"}
+LONGEST = 300  # lines; house-style.md asks for 30-250
+# module -> the test that covers it
+WITHOUT_OWN_TEST: dict[str, str] = {}
+# Files over LONGEST lines, each with its reason.
+LONG: dict[str, str] = {}
+
+
+def problems() -> list[str]:
+    """One line for each breach."""
+    found: list[str] = []
+    modules = sorted(p for p in (ROOT / "meshca").rglob("*.py") if "_proto" not in p.parts)
+    for path in modules:
+        name = str(path.relative_to(ROOT))
+        if path.stem in FORBIDDEN:
+            found.append(f"{name}: the name says nothing or shadows a library; name the thing it holds")
+        lines = len(path.read_text().splitlines())
+        if lines > LONGEST and name not in LONG:
+            found.append(
+                f"{name}: {lines} lines, at most {LONGEST}; split by meaning or say why in tools/check_layout.py"
+            )
+        if path.stem in {"__init__", "__main__"} or "migrations" in path.parts:
+            continue
+        mirrored = ROOT / "tests" / path.relative_to(ROOT / "meshca").with_name(f"test_{path.name}")
+        cover = WITHOUT_OWN_TEST.get(name)
+        if cover is not None and not (ROOT / cover).exists():
+            found.append(f"{name}: its covering test {cover} does not exist")
+        if cover is None and not mirrored.exists():
+            found.append(
+                f"{name}: no {mirrored.relative_to(ROOT)}; add it, or name the covering test in WITHOUT_OWN_TEST"
+            )
+    known = {str(p.relative_to(ROOT)) for p in modules}
+    found += [
+        f"tools/check_layout.py: {name} is gone; drop its row" for name in {*WITHOUT_OWN_TEST, *LONG} - known
+    ]
+    return found
+
+
+def main() -> None:
+    """Print every breach; exit 1 if there is one."""
+    found = problems()
+    for line in found:
+        print(line)
+    sys.exit(1 if found else 0)
+
+
+if __name__ == "__main__":
+    main()
