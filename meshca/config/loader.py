@@ -1,0 +1,109 @@
+"""Reads the server's configuration: a YAML file, then environment variables, then the models.
+
+`MESHCA__SECTION__KEY=value` overrides one key; the value is read as YAML. Every problem is listed at once with
+its path. Relative paths are relative to the configuration file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from meshca.config import strict_yaml
+from meshca.config.model import Model
+from meshca.config.server import ServerConfig
+from meshca.errors import ConfigError
+
+PREFIX = "MESHCA__"
+M = TypeVar("M", bound=Model)
+
+
+def load_config(path: Path | None, environ: Mapping[str, str]) -> ServerConfig:
+    """The configuration that a file and the environment describe.
+
+    Args:
+        path: the YAML file; None for defaults and environment only.
+        environ: environment variables; only those that begin with MESHCA__ are read.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    source = str(path) if path else "configuration"
+    tree = _read(path) if path else {}
+    for name, value in sorted(environ.items()):
+        if name.startswith(PREFIX):
+            _override(tree, name, value)
+    config = validated(tree, source)
+    return _anchored(config, path.parent.absolute()) if path else config
+
+
+def validated(tree: Mapping[str, Any], source: str) -> ServerConfig:
+    """The tree of a file as a typed value.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    try:
+        return ServerConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(source, [_explain(detail) for detail in error.errors()]) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(str(path), [f"cannot be read ({error.strerror}); name an existing file"]) from None
+    except UnicodeDecodeError:
+        raise ConfigError(str(path), ["is not UTF-8 text"]) from None
+    tree = strict_yaml.load(text, str(path))
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(str(path), ["expected keys at the top level, such as `trust_domain: cluster.local`"])
+    return tree
+
+
+def _override(tree: dict[str, Any], name: str, value: str) -> None:
+    *sections, key = name.removeprefix(PREFIX).lower().split("__")
+    node = tree
+    for section in sections:
+        child = node.setdefault(section, {})
+        if not isinstance(child, dict):
+            raise ConfigError(name, [f"{section} is not a section"])
+        node = child
+    node[key] = strict_yaml.load(value, name)
+
+
+def _explain(detail: ErrorDetails) -> str:
+    place = ".".join(str(part) for part in detail["loc"]) or "the file"
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "extra_forbidden":
+        message = "unknown key; remove it or correct its spelling"
+    return f"{place}: {message[:1].lower()}{message[1:]}"
+
+
+def _anchored(model: M, folder: Path) -> M:
+    """The same model with every relative path below a folder."""
+    changes: dict[str, object] = {}
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        anchored = _anchored_value(value, folder)
+        if anchored is not value:
+            changes[name] = anchored
+    return model.model_copy(update=changes) if changes else model
+
+
+def _anchored_value(value: object, folder: Path) -> object:
+    if isinstance(value, Path):
+        return value if value.is_absolute() else folder / value
+    if isinstance(value, Model):
+        return _anchored(value, folder)
+    if isinstance(value, tuple):
+        changed = tuple(_anchored_value(item, folder) for item in value)
+        return changed if changed != value else value
+    return value

@@ -1,0 +1,193 @@
+"""The configuration of `meshca serve`, as one frozen value. Hard ceilings live here, not in files."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from meshca.config.authn import AuthnConfig
+from meshca.config.model import Duration, FilePath, ListenAddress, Model, PositiveDuration, TrustDomainName
+from meshca.config.upstream import SelfSignedConfig, UpstreamConfig
+from meshca.identity.spiffe_id import TrustDomain
+
+MAX_LIFETIME = timedelta(days=90)  # Istio's MAX_WORKLOAD_CERT_TTL; nobody may configure more
+MAX_WORKERS = 64
+
+
+class ListenConfig(Model):
+    """Where the server listens; port 0 means any free one.
+
+    Attributes:
+        token: TLS for callers with a token (Istio's agents).
+        mtls: TLS that demands a client certificate (renewal, meshca agents' xDS).
+        http: metrics and health, plain HTTP.
+        admin: Unix socket of the local administrator; `admin.sock` in the data directory when absent.
+    """
+
+    token: ListenAddress = "0.0.0.0:15012"  # noqa: S105 - an address, not a password
+    mtls: ListenAddress = "0.0.0.0:15013"
+    http: ListenAddress = "127.0.0.1:15014"
+    admin: FilePath | None = None
+
+
+class ServingConfig(Model):
+    """The server's own certificate.
+
+    Attributes:
+        names: DNS names and IP addresses that clients call the server by.
+        lifetime: of each serving certificate; renewed at half of it.
+        max_connection_age: after which a connection is told to reconnect (it outlives its certificate).
+        drain_timeout: how long in-flight requests may take after SIGTERM.
+    """
+
+    names: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = (
+        "localhost",
+        "127.0.0.1",
+        "::1",
+        "istiod.istio-system.svc",
+    )
+    lifetime: PositiveDuration = timedelta(hours=24)
+    max_connection_age: PositiveDuration = timedelta(minutes=30)
+    drain_timeout: PositiveDuration = timedelta(seconds=10)
+
+
+class AdmissionConfig(Model):
+    """The admission rule file; the rules shipped with meshca when absent."""
+
+    file: FilePath | None = None
+
+
+class SvidConfig(Model):
+    """Lifetimes of issued certificates.
+
+    Attributes:
+        default_lifetime: when the caller asks for none.
+        max_lifetime: the longest that is issued; at most 90 days.
+        over_maximum: `clamp` gives the maximum and counts it, `refuse` answers InvalidArgument.
+    """
+
+    default_lifetime: PositiveDuration = timedelta(hours=24)
+    max_lifetime: PositiveDuration = timedelta(hours=24)
+    over_maximum: Literal["clamp", "refuse"] = "clamp"
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.default_lifetime > self.max_lifetime:
+            raise ValueError("default_lifetime must not be longer than max_lifetime")
+        if self.max_lifetime > MAX_LIFETIME:
+            raise ValueError("max_lifetime must be at most 90d")
+        return self
+
+
+class CsrConfig(Model):
+    """What happens to names in a CSR: `istio` ignores other names, `strict` refuses them."""
+
+    mode: Literal["istio", "strict"] = "istio"
+
+
+class LedgerConfig(Model):
+    """Where the ledger is kept and for how long.
+
+    Attributes:
+        url: database address; a SQLite file `meshca.db` in the data directory when absent.
+        retention: after which records of ended certificates are removed.
+    """
+
+    url: str | None = None
+    retention: PositiveDuration = timedelta(days=90)
+
+
+class BucketConfig(Model):
+    """A token bucket: `rate` requests a second on average, `burst` at once."""
+
+    rate: Annotated[float, Field(gt=0, le=1_000_000, strict=False)]
+    burst: Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class LimitsConfig(Model):
+    """Limits of the whole server; each worker holds its share."""
+
+    per_identity: BucketConfig = BucketConfig(rate=10.0, burst=100)
+    per_namespace: BucketConfig = BucketConfig(rate=200.0, burst=2000)
+
+
+class PoliciesConfig(Model):
+    """Authorization policies pushed to agents.
+
+    Attributes:
+        dir: folder of YAML files; no policies at all when absent.
+        root_namespace: whose policies hold in every namespace (Istio's meshConfig.rootNamespace).
+    """
+
+    dir: FilePath | None = None
+    root_namespace: str = "istio-system"
+
+
+class SdsConfig(Model):
+    """Secrets straight from the CA, without an agent.
+
+    Attributes:
+        server_keys: whether the CA makes keys for callers; see docs/adr before turning it on.
+    """
+
+    server_keys: bool = False
+
+
+class AdminConfig(Model):
+    """Who may use the administrator's socket: Unix user ids; the server's own user when absent."""
+
+    uids: Annotated[tuple[int, ...], Field(strict=False)] = ()
+
+
+class LogConfig(Model):
+    """Logging: level, and format (`auto` is text on a terminal, JSON elsewhere)."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "text"] = "auto"
+
+
+class ServerConfig(Model):
+    """Everything that `meshca serve` can be told.
+
+    Attributes:
+        trust_domain: the trust domain of every identity issued.
+        data_dir: keys, certificates and the ledger; mode 0700.
+        workers: number of worker processes; `auto` is one for each core.
+    """
+
+    trust_domain: TrustDomainName = TrustDomain("cluster.local")
+    data_dir: FilePath = Path("/var/lib/meshca")
+    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=MAX_WORKERS)] = "auto"
+    listen: ListenConfig = ListenConfig()
+    serving: ServingConfig = ServingConfig()
+    authn: AuthnConfig = AuthnConfig()
+    admission: AdmissionConfig = AdmissionConfig()
+    csr: CsrConfig = CsrConfig()
+    svid: SvidConfig = SvidConfig()
+    upstream: UpstreamConfig = SelfSignedConfig()
+    ledger: LedgerConfig = LedgerConfig()
+    limits: LimitsConfig = LimitsConfig()
+    policies: PoliciesConfig = PoliciesConfig()
+    sds: SdsConfig = SdsConfig()
+    admin: AdminConfig = AdminConfig()
+    log: LogConfig = LogConfig()
+    ack_timeout: Duration = timedelta(seconds=10)
+
+    @property
+    def worker_count(self) -> int:
+        """How many worker processes to run."""
+        return min(len(os.sched_getaffinity(0)), MAX_WORKERS) if self.workers == "auto" else self.workers
+
+    @property
+    def admin_socket(self) -> Path:
+        """The administrator's socket."""
+        return self.listen.admin or self.data_dir / "admin.sock"
+
+    @property
+    def ledger_url(self) -> str:
+        """The database of the ledger, adoption records and probes."""
+        return self.ledger.url or f"sqlite:///{(self.data_dir / 'meshca.db').absolute()}"
