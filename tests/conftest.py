@@ -9,8 +9,13 @@ import os
 from collections.abc import Callable
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.real.envoy import find_envoy
+
+# No test is timed: a busy machine must not turn a law into a failure.
+settings.register_profile("meshca", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("meshca")
 
 PARTS: dict[str, Callable[[], object | None]] = {"envoy": find_envoy}
 MISSING = pytest.StashKey[dict[str, int]]()

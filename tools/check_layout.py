@@ -11,7 +11,12 @@ ROOT = Path(__file__).resolve().parent.parent
 FORBIDDEN = {"utils", "helpers", "common", "base", "manager", "util", "misc", "xds", "envoy", "http", "grpc"}
 LONGEST = 300  # lines; house-style.md asks for 30-250
 # module -> the test that covers it
-WITHOUT_OWN_TEST: dict[str, str] = {}
+WITHOUT_OWN_TEST: dict[str, str] = {
+    "meshca/config/authn.py": "tests/config/test_loader.py",
+    "meshca/config/server.py": "tests/config/test_loader.py",
+    "meshca/config/upstream.py": "tests/config/test_loader.py",
+    "meshca/config/resource_names.py": "tests/sidecar/test_bootstrap.py",
+}
 # Files over LONGEST lines, each with its reason.
 LONG: dict[str, str] = {}
 

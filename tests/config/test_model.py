@@ -1,0 +1,92 @@
+"""Typed scalars of configuration files."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from meshca.config.model import (
+    FilePath,
+    ListenAddress,
+    Model,
+    PositiveDuration,
+    TrustDomainName,
+    format_duration,
+    parse_duration,
+)
+from meshca.identity.spiffe_id import TrustDomain
+
+
+class Example(Model):
+    """One of each."""
+
+    wait: PositiveDuration = timedelta(seconds=1)
+    domain: TrustDomainName = TrustDomain("a")
+    listen: ListenAddress = "127.0.0.1:0"
+    path: FilePath = Path()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("24h", timedelta(hours=24)),
+        ("1h30m", timedelta(hours=1, minutes=30)),
+        ("7d", timedelta(days=7)),
+        ("250ms", timedelta(milliseconds=250)),
+        ("1m1s1ms", timedelta(minutes=1, seconds=1, milliseconds=1)),
+    ],
+)
+def test_durations(text: str, expected: timedelta) -> None:
+    """A duration is digits with units, largest first."""
+    assert parse_duration(text) == expected
+
+
+@pytest.mark.parametrize("value", ["", "1", "h", "1h1d", "-1h", "1.5h", "1h\n", " 1h", 5, None, True, "9999999d"])
+def test_refuses_durations(value: object) -> None:
+    """Everything else is refused, bare numbers included."""
+    with pytest.raises(ValueError, match="expected a duration with a unit"):
+        parse_duration(value)
+
+
+@given(st.integers(0, 10**12))
+def test_durations_round_trip(milliseconds: int) -> None:
+    """What is formatted is read back."""
+    value = timedelta(milliseconds=milliseconds)
+    assert parse_duration(format_duration(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        ("wait", "0s", "must be longer than 0s"),
+        ("domain", "UPPER", "trust domain must be one or more of"),
+        ("domain", 5, "expected the name of a trust domain"),
+        ("listen", "15012", "expected host:port"),
+        ("listen", "127.0.0.1:70000", "expected host:port"),
+        ("listen", "127.0.0.1:1\n", "expected host:port"),
+        ("path", "", "expected a path"),
+        ("path", 5, "expected a path"),
+        ("path", "a\0b", "expected a path"),
+    ],
+)
+def test_refuses_scalars(field: str, value: object, problem: str) -> None:
+    """Each typed scalar says what it expects."""
+    with pytest.raises(ValidationError, match=problem):
+        Example.model_validate({field: value})
+
+
+def test_json_round_trip() -> None:
+    """A model written as JSON is read back equal."""
+    value = Example(wait=timedelta(hours=1), domain=TrustDomain("x.y"), listen="[::1]:5", path=Path("/a"))
+    assert Example.model_validate_json(value.model_dump_json()) == value
+
+
+def test_unknown_keys_are_errors() -> None:
+    """A key that no model knows is refused."""
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        Example.model_validate({"weit": "1s"})
