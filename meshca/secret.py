@@ -39,11 +39,12 @@ class Secret(Generic[T]):
         return hmac.compare_digest(_encoded(self._value), _encoded(other._value))
 
     def __hash__(self) -> int:
-        return hash(self._value)
+        return hash(_encoded(self._value))
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is not pickled")
 
 
 def _encoded(value: str | bytes) -> bytes:
-    return value.encode() if isinstance(value, str) else value
+    # surrogatepass: a secret read from the environment may hold undecodable bytes, and must still compare
+    return value.encode(errors="surrogatepass") if isinstance(value, str) else value

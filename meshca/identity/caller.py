@@ -74,7 +74,7 @@ class Caller:
     token_id: str
     proven_at: datetime
     until: datetime
-    labels: Mapping[str, str] = NO_LABELS
+    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
     serial: str = ""
 
     def identity(self, trust_domain: TrustDomain) -> SpiffeId:

@@ -45,6 +45,17 @@ class TrustDomain:
         """`spiffe://<name>`: names the signing authority, never a workload (rule ID11)."""
         return SCHEME + self.name
 
+    @classmethod
+    def parse(cls, unverified: str) -> TrustDomain:
+        """Read `spiffe://<name>`, without a path and without a slash; `parse(x.id) == x`.
+
+        Raises:
+            BadRequest: reason `spiffe_id`.
+        """
+        if not unverified.startswith(SCHEME):
+            raise BadRequest("spiffe_id", "a trust domain's id must begin with spiffe://")
+        return cls(unverified[len(SCHEME) :])
+
     def __str__(self) -> str:
         return self.name
 
