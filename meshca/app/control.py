@@ -1,0 +1,147 @@
+"""What the parent and a worker say to each other: JSON, one message a line, over a socket pair.
+
+The only channel on which a signing key leaves the parent; nothing that passes here is ever logged. When one end
+is gone the other reads end-of-file, which ends an orphaned worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final
+
+import orjson
+
+MAX_LINE: Final = 64 * 1024 * 1024  # bytes; a policy folder is the largest thing that passes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configure:
+    """Parent to worker, first: everything that does not change while the worker lives.
+
+    Attributes:
+        config: the server's configuration as JSON text.
+        token_address: numeric host:port to listen on for callers with a token.
+        mtls_address: the same for callers with a certificate.
+        name: the worker's name, for logs, metrics and serial prefixes.
+        prefix: the two bytes that its serial numbers begin with, as hexadecimal.
+    """
+
+    config: str = field(repr=False)
+    token_address: str
+    mtls_address: str
+    name: str
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UseAuthority:
+    """Parent to worker: sign with this from now on (PEM strings, the private key among them)."""
+
+    material: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UseAdmission:
+    """Parent to worker: these admission rules, which the parent has parsed without a problem."""
+
+    text: str = field(repr=False)
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsePolicies:
+    """Parent to worker: these policy files (path to text), which the parent has parsed without a problem."""
+
+    files: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """Parent to worker: sign and verify a probe certificate, write and read the store, then answer `Probed`."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    """Parent to worker: take no new work, finish what is in flight within the seconds, then end."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """Worker to parent: both ports answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """Worker to parent: how the probe went; detail is our own words."""
+
+    id: int
+    ok: bool
+    detail: str = ""
+    serving_not_after: float = 0.0
+
+
+Message = Configure | UseAuthority | UseAdmission | UsePolicies | Probe | Drain | Ready | Probed
+_KINDS: Final[dict[str, type[Message]]] = {
+    "config": Configure,
+    "authority": UseAuthority,
+    "admission": UseAdmission,
+    "policies": UsePolicies,
+    "probe": Probe,
+    "drain": Drain,
+    "ready": Ready,
+    "probed": Probed,
+}
+_NAMES: Final = {kind: name for name, kind in _KINDS.items()}
+
+
+def encode(message: Message) -> bytes:
+    """One line, its newline included."""
+    return orjson.dumps({"kind": _NAMES[type(message)], **asdict(message)}) + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """The message of one line; both ends run the same code, so a fault here is a bug."""
+    tree: dict[str, Any] = orjson.loads(line)
+    kind = _KINDS[tree.pop("kind")]
+    return kind(**{known.name: tree[known.name] for known in fields(kind)})
+
+
+class Channel:
+    """One end of a control channel."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def over(cls, connected: socket.socket) -> Channel:
+        """The end that a connected socket is; the channel owns it from now on."""
+        return cls(*await asyncio.open_connection(sock=connected, limit=MAX_LINE))
+
+    async def send(self, message: Message) -> None:
+        """Send one message; a peer that is gone is noticed by the reading side."""
+        with contextlib.suppress(ConnectionError):
+            self._writer.write(encode(message))
+            await self._writer.drain()
+
+    async def messages(self) -> AsyncIterator[Message]:
+        """What the other end says, until it is gone."""
+        with contextlib.suppress(ConnectionError):
+            while line := await self._reader.readline():
+                if not line.endswith(b"\n"):
+                    return  # the other end was killed in the middle of a line
+                yield decode(line)
+
+    async def close(self) -> None:
+        """Close this end."""
+        self._writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self._writer.wait_closed()

@@ -1,0 +1,104 @@
+"""Facts about the channel between parent and worker."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshca.app.control import (
+    Channel,
+    Configure,
+    Drain,
+    Message,
+    Probe,
+    Probed,
+    Ready,
+    UseAdmission,
+    UseAuthority,
+    UsePolicies,
+    decode,
+    encode,
+)
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+messages: st.SearchStrategy[Message] = st.one_of(
+    st.builds(Configure, config=texts, token_address=texts, mtls_address=texts, name=texts, prefix=texts),
+    st.builds(UseAuthority, material=st.dictionaries(texts, texts)),
+    st.builds(UseAdmission, text=texts, source=texts),
+    st.builds(UsePolicies, files=st.dictionaries(texts, texts)),
+    st.builds(Probe, id=st.integers(0, 2**31)),
+    st.builds(Drain, seconds=st.floats(0, 1000)),
+    st.builds(Ready),
+    st.builds(
+        Probed, id=st.integers(0, 2**31), ok=st.booleans(), detail=texts, serving_not_after=st.floats(0, 1e10)
+    ),
+)
+
+
+@given(messages)
+def test_round_trip(message: Message) -> None:
+    """Every message is one line that reads back as itself."""
+    line = encode(message)
+    assert decode(line) == message
+    assert line.count(b"\n") == 1
+
+
+def test_keys_do_not_print() -> None:
+    """A message that carries key material does not show it."""
+    assert "PRIVATE" not in repr(UseAuthority(material={"key": "PRIVATE"}))
+
+
+async def pair() -> tuple[Channel, Channel]:
+    """Two connected ends."""
+    ours, theirs = socket.socketpair()
+    return await Channel.over(ours), await Channel.over(theirs)
+
+
+async def test_messages_arrive_in_order_until_the_end() -> None:
+    """What one end sends the other reads, and the stream ends when the sender closes."""
+    parent, worker = await pair()
+    await parent.send(Probe(id=1))
+    await parent.send(Drain(seconds=1.0))
+    await parent.close()
+    assert [message async for message in worker.messages()] == [Probe(id=1), Drain(seconds=1.0)]
+    await worker.close()
+
+
+async def test_large_message_passes() -> None:
+    """A message far over asyncio's own line limit passes."""
+    parent, worker = await pair()
+    message = UsePolicies(files={"a.yaml": "x" * 1_000_000})
+    sending = asyncio.create_task(parent.send(message))
+    assert await anext(worker.messages()) == message
+    await sending
+    await parent.close()
+    await worker.close()
+
+
+async def test_killed_sender_ends_the_stream() -> None:
+    """A line that was cut off by the sender's death is not a message."""
+    ours, theirs = socket.socketpair()
+    worker = await Channel.over(theirs)
+    ours.sendall(encode(Ready()) + b'{"kind": "pro')
+    ours.close()
+    assert [message async for message in worker.messages()] == [Ready()]
+    await worker.close()
+
+
+async def test_sending_to_a_gone_worker_is_quiet() -> None:
+    """Sending to a worker that has died raises nothing; its reader notices."""
+    parent, worker = await pair()
+    await worker.close()
+    for _ in range(3):
+        await parent.send(UsePolicies(files={"a": "x" * 100_000}))
+    await parent.close()
+
+
+def test_unknown_kind_is_a_bug() -> None:
+    """Both ends run the same code: a kind that nobody sends raises."""
+    with pytest.raises(KeyError):
+        decode(b'{"kind":"other"}')
