@@ -1,0 +1,93 @@
+"""Which roots and policies each agent has adopted, and on whose word. Measured, never estimated.
+
+An acknowledgement alone is not adoption: the grade says who vouches for it. Values and a port; `store` keeps
+them for all workers.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from meshca.identity.spiffe_id import SpiffeId
+
+
+class Kind(enum.StrEnum):
+    """What is adopted."""
+
+    ROOTS = "roots"
+    POLICIES = "policies"
+
+
+class Grade(enum.StrEnum):
+    """Who vouches for the adopted version."""
+
+    NONE = ""
+    """Nothing has been answered yet."""
+    ENVOY = "envoy"
+    """Every connected Envoy acknowledged it and none of its secrets stands refused."""
+    AGENT = "agent"
+    """The agent, with no Envoy connected."""
+    REFUSED = "refused"
+    """The agent or an Envoy refused what was sent; `adopted_version` is what it still holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adoption:
+    """What one agent holds of one kind.
+
+    Attributes:
+        agent: the agent's proven identity.
+        node_id: the agent's own name in xDS (its pod's name).
+        pod: the pod that its certificate is bound to, empty when unbound.
+        kind: roots or policies.
+        sent_version: the last version sent to it.
+        adopted_version: the last version that it says is in force; empty before the first.
+        grade: who vouches for it.
+        pending_pids: Envoys that did not answer in time.
+        error: why it was refused, shortened; empty when it was not. Written by the agent: not to be trusted.
+        seen_at: when the agent last said something.
+        connected: whether its stream is open.
+        worker: the instance of the worker that holds the stream.
+        stream: the stream's name, unique within the worker's instance.
+    """
+
+    agent: SpiffeId
+    node_id: str
+    pod: str = ""
+    kind: Kind
+    sent_version: str = ""
+    adopted_version: str = ""
+    grade: Grade = Grade.NONE
+    pending_pids: tuple[int, ...] = ()
+    error: str = ""
+    seen_at: datetime
+    connected: bool = True
+    worker: str
+    stream: str
+
+
+class AdoptionStore(Protocol):
+    """The latest `Adoption` of each agent (identity and node id) and kind, over all workers."""
+
+    def record(self, adoption: Adoption) -> None:
+        """Keep this as the latest; written soon, together with others. Never blocks and never fails."""
+        ...
+
+    def disconnected(self, worker: str, stream: str) -> None:
+        """A stream has ended: what it recorded last is kept, as not connected.
+
+        An agent that has connected again meanwhile, on another stream, stays connected.
+        """
+        ...
+
+    async def list(self) -> Sequence[Adoption]:
+        """Everything known, ordered by agent, node id and kind.
+
+        Raises:
+            Unavailable: reason `store`, when it cannot be read now.
+        """
+        ...

@@ -1,0 +1,56 @@
+"""The ledger's store, as its users see it; `store` implements it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+from meshca.ledger.query import Query
+from meshca.ledger.record import Intent, Issuance, Outcome
+
+
+class LedgerStore(Protocol):
+    """Durable, ordered, append-only records of issuance."""
+
+    async def intend(self, intent: Intent) -> None:
+        """Record that a signature is about to be made; durable when this returns.
+
+        Raises:
+            Unavailable: reason `store`, when it cannot be written now; then nothing must be signed.
+            InvariantBroken: reason `serial_reused`, when the serial is already recorded.
+        """
+        ...
+
+    def finish(self, outcome: Outcome) -> None:
+        """Record what became of it, durable with the next group commit.
+
+        The first outcome of a serial counts; a later one is ignored. It is kept and tried again while the store
+        cannot be written.
+        """
+        ...
+
+    async def find(self, serial: str) -> Issuance | None:
+        """The record of a serial number, or None.
+
+        Raises:
+            Unavailable: reason `store`, when it cannot be read now.
+        """
+        ...
+
+    async def query(self, query: Query) -> list[Issuance]:
+        """Records, newest first (by the time of the intent, then by serial, both descending).
+
+        Raises:
+            Unavailable: reason `store`, when it cannot be read now.
+        """
+        ...
+
+    async def prune(self, before: datetime) -> int:
+        """Remove records made before an instant whose certificates have ended, and say how many.
+
+        A record whose certificate is still valid stays, however old: renewals need it.
+
+        Raises:
+            Unavailable: reason `store`, when it cannot be written now.
+        """
+        ...
