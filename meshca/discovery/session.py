@@ -1,0 +1,266 @@
+"""One xDS subscription (a stream and a type URL) as a pure state table, for both protocol variants.
+
+It decides what is sent next and what a client's answer means. It must never do I/O, read a clock or know a
+protobuf type: time comes in as a monotonic number, messages as plain values. At most one push is awaited
+at a time; a NACK never loops; silence never blocks the next update for longer than the answer timeout.
+
+Decided here, where the xDS protocol leaves it open (docs/adr says why):
+- These types have no wildcard: an empty list, also in a first delta request, subscribes to nothing, and `*`
+  is a name like any other.
+- A name that we do not have stays pending; one that vanishes later is not taken back from the client.
+- After a NACK the last good value goes out once more under a new version, because Envoy answers every later
+  secret with the old error until it gets a good one (envoy SdsApi; real-parts.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from meshca.discovery.event import (
+    Adopted,
+    Event,
+    Overdue,
+    Pending,
+    Push,
+    Refused,
+    Resource,
+    Stale,
+    Subscribed,
+    joint_version,
+)
+from meshca.discovery.state import Answer, Flight, Name
+from meshca.errors import BadRequest
+
+MAX_NAMES = 64  # names that one subscription may hold; a sidecar asks for three
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """The state of one subscription.
+
+    Attributes:
+        stream_id: unique among all streams of all processes; it makes nonces and repair versions unique.
+        answer_timeout: seconds after which a push without an answer is reported and no longer waited for.
+    """
+
+    stream_id: str
+    answer_timeout: float
+    _names: dict[str, Name] = field(default_factory=dict, init=False)
+    _resources: Mapping[str, Resource] = field(default_factory=dict, init=False)
+    _flight: Flight | None = field(default=None, init=False)
+    _count: int = field(default=0, init=False)
+    _pending: frozenset[str] = field(default=frozenset(), init=False)
+    _asked: bool = field(default=False, init=False)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names that the client is subscribed to."""
+        return frozenset(self._names)
+
+    @property
+    def deadline(self) -> float | None:
+        """The monotonic time at which the awaited answer becomes overdue; None when none is awaited."""
+        return self._flight.deadline if self._flight is not None and self._awaiting() else None
+
+    def ask(
+        self, names: Sequence[str], *, nonce: str = "", version: str = "", error: str | None = None
+    ) -> tuple[Event, ...]:
+        """Take a state-of-the-world request: the whole list of names, and the answer to `nonce`, if any.
+
+        The first request of a stream gets a full answer whatever nonce and version it carries (a client
+        that reconnects). An outdated nonce makes the whole request void: the client repeats its names in
+        its answer to the newer push.
+
+        Raises:
+            BadRequest: reason `too_many_names`; nothing has changed then.
+        """
+        _bound(len(set(names)))
+        if not self._asked:
+            self._asked = True
+            return self._subscribe_to(names)
+        if nonce and not self._is_last(nonce):
+            return (Stale(),)
+        events = self._take_answer(version, error) if nonce else ()
+        if not nonce and not self._awaiting():
+            self._start_over()
+        return events + self._subscribe_to(names)
+
+    def amend(
+        self,
+        subscribe: Sequence[str],
+        unsubscribe: Sequence[str],
+        *,
+        nonce: str = "",
+        error: str | None = None,
+    ) -> tuple[Event, ...]:
+        """Take a delta request: names to add and to drop, and the answer to `nonce`, if any.
+
+        A name that is subscribed to again is sent again, as DeltaDiscoveryRequest asks. An outdated nonce
+        voids only the answer, because a client does not repeat its changes.
+
+        Raises:
+            BadRequest: reason `too_many_names`; nothing has changed then.
+        """
+        names = dict.fromkeys(name for name in self._names if name not in unsubscribe)
+        _bound(len(names | dict.fromkeys(subscribe)))
+        self._asked = True
+        events: tuple[Event, ...] = ()
+        if nonce:
+            events = self._take_answer("", error) if self._is_last(nonce) else (Stale(),)
+        for name in subscribe:
+            if name in self._names:
+                self._names[name] = self._names[name].afresh()
+        return events + self._subscribe_to([*names, *subscribe])
+
+    def offer(self, resources: Mapping[str, Resource]) -> tuple[Event, ...]:
+        """Learn what exists now; also called after each request that added names, to report missing ones.
+
+        The mapping is kept, not copied: it must not change afterwards.
+        """
+        self._resources = resources
+        for name, state in self._names.items():
+            current = resources.get(name)
+            if state.refused and current is not None and current.version != state.refused:
+                state.refused = ""
+                state.repair = False
+        return self._note_pending()
+
+    def forgive(self) -> None:
+        """Another subscription of this client has recovered: give refused values one more try.
+
+        Envoy refuses good secrets with the error of a bad one, so a refusal may not have been about the
+        value. Each refused content gets this once, so that two bad values cannot revive each other for ever.
+        """
+        if self._flight is not None:
+            self._flight.excused = True
+        self._forgive(self._names)
+
+    def tick(self, now: float) -> tuple[Event, ...]:
+        """Stop waiting for an answer that is overdue, and report it."""
+        if self._flight is None or not self._awaiting() or now < self._flight.deadline:
+            return ()
+        self._flight.answer = Answer.LATE
+        return (Overdue(versions=self._flight.versions),)
+
+    def next_push(self, now: float) -> Push | None:
+        """What to send now; None when an answer is awaited or the client has everything."""
+        if self._awaiting():
+            return None
+        due = {name: value for name, state in self._names.items() if (value := self._due(name, state))}
+        batch = [name for name in due if not self._names[name].alone] or list(due)[:1]
+        if not batch:
+            return None
+        self._count += 1
+        nonce = f"{self.stream_id}-{self._count}"
+        outgoing = tuple(replace(due[name], version=self._wire_version(due[name], nonce)) for name in batch)
+        version = joint_version(outgoing)
+        self._flight = Flight(
+            nonce=nonce,
+            version=version,
+            resources=tuple(due[name] for name in batch),
+            deadline=now + self.answer_timeout,
+            repair=self._names[batch[0]].repair,
+        )
+        for name in batch:
+            self._names[name].sent = due[name].version
+            self._names[name].repair = False
+        return Push(nonce=nonce, version=version, resources=outgoing)
+
+    def _awaiting(self) -> bool:
+        return self._flight is not None and self._flight.answer is Answer.AWAITED
+
+    def _is_last(self, nonce: str) -> bool:
+        return self._flight is not None and nonce == self._flight.nonce
+
+    def _due(self, name: str, state: Name) -> Resource | None:
+        if state.repair:
+            return state.good
+        current = self._resources.get(name)
+        if current is None or current.version in {state.sent, state.refused}:
+            return None
+        return current
+
+    def _wire_version(self, value: Resource, nonce: str) -> str:
+        """The content version, made unique when this client has refused something of that name."""
+        state = self._names[value.name]
+        again = state.ill or state.alone or state.retried == value.version
+        return f"{value.version}~{nonce}" if again else value.version
+
+    def _subscribe_to(self, names: Iterable[str]) -> tuple[Event, ...]:
+        before = self._names.keys()
+        self._names = {name: self._names.get(name) or Name() for name in names}
+        changed = before != self._names.keys()
+        return (Subscribed(names=self.names),) if changed else ()
+
+    def _note_pending(self) -> tuple[Event, ...]:
+        missing = frozenset(name for name in self._names if name not in self._resources)
+        fresh = missing - self._pending
+        self._pending = missing
+        return (Pending(names=fresh),) if fresh else ()
+
+    def _start_over(self) -> None:
+        """The client speaks as if the stream were new: it gets a full answer, also of what it refused."""
+        self._names = {name: state.afresh() for name, state in self._names.items()}
+
+    def _take_answer(self, version: str, error: str | None) -> tuple[Event, ...]:
+        flight = self._flight
+        if flight is None:
+            return ()
+        if error is not None:
+            return self._refuse(flight, error)
+        # After a NACK Envoy goes on naming the refused nonce, with its old version, when its names change.
+        if flight.answer is Answer.NACKED and version != flight.version:
+            return ()
+        return self._adopt(flight)
+
+    def _adopt(self, flight: Flight) -> tuple[Event, ...]:
+        flight.answer = Answer.ACKED
+        recovered = False
+        for value in flight.resources:
+            state = self._names.get(value.name)
+            if state is None:
+                continue
+            recovered = recovered or state.ill
+            state.good, state.ill, state.alone, state.repair = value, False, False, False
+            if state.refused == value.version:
+                state.refused = ""
+        if recovered:
+            self._forgive(self._names.keys() - flight.versions.keys())
+        return (Adopted(versions=flight.versions, recovered=recovered),)
+
+    def _forgive(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._names[name].forgive()
+
+    def _refuse(self, flight: Flight, error: str) -> tuple[Event, ...]:
+        if flight.answer is Answer.NACKED:
+            return ()
+        taken_back = flight.answer is Answer.ACKED
+        flight.answer = Answer.NACKED
+        if not taken_back:
+            for value in flight.resources:
+                self._note_refusal(flight, value)
+        return (Refused(versions=flight.versions, error=error),)
+
+    def _note_refusal(self, flight: Flight, value: Resource) -> None:
+        state = self._names.get(value.name)
+        if state is None:
+            return
+        state.alone = True
+        if len(flight.resources) > 1:  # a NACK names no resource: send each by itself to learn which it was
+            state.sent = ""
+            return
+        state.ill = True
+        if flight.repair:
+            return
+        if flight.excused and state.retried != value.version:
+            state.retry(value.version)
+            return
+        state.refused = value.version
+        state.repair = state.good is not None and state.good.version != value.version
+
+
+def _bound(count: int) -> None:
+    if count > MAX_NAMES:
+        raise BadRequest("too_many_names", f"a stream may name at most {MAX_NAMES} resources of a type")

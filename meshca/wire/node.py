@@ -1,0 +1,80 @@
+"""Who an xDS client says it is, and what an agent reports with its acknowledgements. Unverified, all of it.
+
+The first message of a stream carries the node; Envoy leaves it out of the others. Only what we use is kept:
+Envoy's node lists each of its extensions, tens of kilobytes that an idle stream must not hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from google.protobuf import struct_pb2
+
+from meshca.errors import BadRequest
+
+FIELD: Final = "meshca"  # key of node.metadata that holds an agent's report
+MAX_ID = 512  # characters of a node id or cluster name
+MAX_PIDS = 256  # pending Envoys that one report may name
+
+Grade = Literal["envoy", "agent", ""]
+_GRADES: Final[dict[str, Grade]] = {"envoy": "envoy", "agent": "agent", "": ""}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """On whose word an agent acknowledges.
+
+    Attributes:
+        grade: `envoy` when each connected Envoy that asked acknowledged, `agent` when none is connected,
+            empty when the client said nothing.
+        pending_pids: process ids of Envoys that did not answer in time.
+    """
+
+    grade: Grade = ""
+    pending_pids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """What the client calls itself; a label for logs and adoption records, never a proof."""
+
+    id: str = ""
+    cluster: str = ""
+    report: Report = field(default_factory=Report)
+
+
+def read_node(unverified: Any) -> Node:  # noqa: ANN401 - envoy.config.core.v3.Node has no type information
+    """Keep of a node message what we use.
+
+    Raises:
+        BadRequest: reason `node`, when a field is too long or the report is not of the expected shape.
+    """
+    if len(unverified.id) > MAX_ID or len(unverified.cluster) > MAX_ID:
+        raise BadRequest("node", f"node id and cluster must be at most {MAX_ID} characters")
+    metadata = unverified.metadata.fields
+    report = _read_report(metadata[FIELD]) if FIELD in metadata else Report()
+    return Node(id=unverified.id, cluster=unverified.cluster, report=report)
+
+
+def write_report(report: Report) -> struct_pb2.Struct:
+    """The report as node metadata; `read_node` of a node with it gives the report back."""
+    metadata = struct_pb2.Struct()
+    metadata.update({FIELD: {"grade": report.grade, "pending_pids": list(report.pending_pids)}})
+    return metadata
+
+
+def _read_report(value: struct_pb2.Value) -> Report:
+    fields = value.struct_value.fields
+    grade = _GRADES.get(fields["grade"].string_value) if "grade" in fields else ""
+    pids = tuple(_pid(pid) for pid in fields["pending_pids"].list_value.values) if "pending_pids" in fields else ()
+    if grade is None or len(pids) > MAX_PIDS:
+        raise BadRequest("node", f"metadata.{FIELD} must be grade envoy or agent, and at most {MAX_PIDS} pids")
+    return Report(grade=grade, pending_pids=pids)
+
+
+def _pid(value: struct_pb2.Value) -> int:
+    number = value.number_value
+    if not 0 <= number < 2**31 or number != int(number):
+        raise BadRequest("node", f"metadata.{FIELD}.pending_pids must be process ids")
+    return int(number)
