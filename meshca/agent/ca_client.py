@@ -1,0 +1,99 @@
+"""Asks the CA for a certificate: by the token, or by the certificate that is still valid.
+
+Turns every way in which a call can fail into one of our errors, with what to do; must never retry (`renewal`
+does, with pauses) and never log the token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+from meshca._proto.istio.v1.auth.ca_pb2 import IstioCertificateRequest
+from meshca._proto.istio.v1.auth.ca_pb2_grpc import IstioCertificateServiceStub
+from meshca.agent.call_error import from_rpc
+from meshca.agent.channel import open_channel
+from meshca.agent.svid import Svid
+from meshca.agent.target import Target
+from meshca.agent.token_file import read_token
+from meshca.agent.trust import Trust
+from meshca.errors import Unavailable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaAddress:
+    """Where the CA's two doors are.
+
+    Attributes:
+        token: the TLS port for callers with a token.
+        mtls: the port for callers with a certificate; None when this CA has none.
+        server_name: the name that the CA's certificate must carry; empty for the host of the address.
+    """
+
+    token: Target
+    mtls: Target | None = None
+    server_name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaClient:
+    """CreateCertificate with a deadline, over a channel of its own for each call.
+
+    Attributes:
+        address: the CA.
+        trust: gives the roots for each channel.
+        token_file: read at each call by token.
+        timeout: seconds for one whole call, connection and handshake included.
+        lifetime: seconds to ask for; 0 leaves it to the CA.
+    """
+
+    address: CaAddress
+    trust: Trust
+    token_file: Path
+    timeout: float = 10.0
+    lifetime: int = 0
+
+    async def by_token(self, csr: str) -> Sequence[str]:
+        """Ask with the token that the file holds now; the answer is unverified.
+
+        Raises:
+            MeshcaError: the call failed; `from_rpc` says as what.
+        """
+        bearer = read_token(self.token_file).reveal()
+        return await self._call(self.address.token, csr, metadata=(("authorization", f"Bearer {bearer}"),))
+
+    async def by_certificate(self, csr: str, svid: Svid) -> Sequence[str]:
+        """Ask with the certificate that we hold; the answer is unverified.
+
+        Raises:
+            MeshcaError: the call failed; a certificate that the CA refuses in the handshake is `Unavailable`.
+        """
+        if self.address.mtls is None:
+            raise Unavailable("no_mtls_endpoint", "renewal by certificate needs --mtls-endpoint")
+        return await self._call(self.address.mtls, csr, svid=svid)
+
+    async def _call(
+        self, target: Target, csr: str, *, svid: Svid | None = None, metadata: tuple[tuple[str, str], ...] = ()
+    ) -> Sequence[str]:
+        try:
+            async with asyncio.timeout(self.timeout):
+                roots = await self.trust.channel_roots()
+                name = self.address.server_name
+                async with open_channel(target, roots=roots, server_name=name, svid=svid) as channel:
+                    answer = await IstioCertificateServiceStub(channel).CreateCertificate(
+                        IstioCertificateRequest(csr=csr, validity_duration=self.lifetime),
+                        metadata=metadata,
+                        timeout=self.timeout,
+                    )
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error, str(target)) from None
+        except TimeoutError:
+            raise Unavailable(
+                "ca_deadline", f"the CA at {target} did not answer within {self.timeout:g} s"
+            ) from None
+        return tuple(answer.cert_chain)

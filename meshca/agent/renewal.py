@@ -1,0 +1,129 @@
+"""Keeps a valid certificate in hand: renewal at half life, and tries again with pauses until it succeeds.
+
+The old certificate stays in place until the new one is. There is one loop, so there is one request at a time;
+and every way round the loop waits at least the backoff's floor, whatever clock or CA say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import replace
+from typing import NoReturn, Protocol
+
+from meshca.agent.backoff import Backoff
+from meshca.agent.issuer import Issuer, due
+from meshca.agent.svid import Expected, Svid
+from meshca.errors import Exhausted, MeshcaError
+from meshca.log import log
+
+HALF_LIFE = (0.45, 0.55)  # half life +- 10 %
+HURRY_SPREAD = 3  # as if so many tries had failed: 1 to 8 s with the default backoff
+LONGEST_NAP = 30.0  # seconds; wall time may jump (suspend, NTP) while steady time sleeps
+
+
+class Holder(Protocol):
+    """Who keeps the certificate."""
+
+    @property
+    def svid(self) -> Svid | None:
+        """The certificate held now."""
+        ...
+
+    def take_svid(self, svid: Svid) -> None:
+        """Replace it."""
+        ...
+
+    def renewal_failed(self, error: MeshcaError) -> None:
+        """Remember why there is no newer one."""
+        ...
+
+
+class Renewal:
+    """The loop that renews.
+
+    Args:
+        issuer: makes one try.
+        holder: keeps what came of it.
+        expected: whom certificates must name; the first one pins the identity.
+        rng: jitter.
+        backoff: pauses between tries.
+    """
+
+    def __init__(
+        self,
+        issuer: Issuer,
+        holder: Holder,
+        expected: Expected,
+        *,
+        rng: random.Random,
+        backoff: Backoff,
+    ) -> None:
+        self._issuer = issuer
+        self._holder = holder
+        self._expected = expected
+        self._clock = issuer.clock
+        self._rng = rng
+        self._backoff = backoff
+        self._hurried = asyncio.Event()
+
+    def hurry(self) -> None:
+        """Renew soon: the certificate in hand is of no use any more."""
+        self._hurried.set()
+
+    async def run(self) -> NoReturn:
+        """Renew for ever; raises only what nobody expected."""
+        while True:
+            await self._until_due()
+            await self._renew()
+            await self._clock.sleep(self._backoff.floor)
+
+    async def _until_due(self) -> None:
+        held = self._holder.svid
+        if held is None:
+            return
+        moment = due(held, self._rng.uniform(*HALF_LIFE))
+        while (left := (moment - self._clock.now()).total_seconds()) > 0 and not self._hurried.is_set():
+            await self._nap(min(left, LONGEST_NAP))
+        if self._hurried.is_set():  # pushed to a whole fleet at once, so not all in the same instant
+            await self._clock.sleep(self._backoff.pause(HURRY_SPREAD, self._rng))
+
+    async def _nap(self, seconds: float) -> None:
+        """Sleep, or less when hurried."""
+        sleep = asyncio.ensure_future(self._clock.sleep(seconds))
+        hurried = asyncio.ensure_future(self._hurried.wait())
+        try:
+            await asyncio.wait({sleep, hurried}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleep.cancel()
+            hurried.cancel()
+
+    async def _renew(self) -> None:
+        failures = 0
+        while True:
+            self._hurried.clear()
+            try:
+                svid = await self._issuer.issue(self._holder.svid, self._expected)
+            except MeshcaError as error:
+                failures += 1
+                await self._wait_after(error, failures)
+                continue
+            self._expected = replace(self._expected, identity=svid.identity)
+            self._holder.take_svid(svid)
+            return
+
+    async def _wait_after(self, error: MeshcaError, failures: int) -> None:
+        hint = error.retry_after if isinstance(error, Exhausted) else None
+        pause = self._backoff.pause(failures, self._rng, hint=hint)
+        held = self._holder.svid
+        left = (held.not_after - self._clock.now()).total_seconds() if held else 0.0
+        log.warning(
+            "certificate.renewal_failed",
+            reason=error.reason,
+            detail=error.detail,
+            failures=failures,
+            next_try_in_s=round(pause, 1),
+            certificate_left_s=round(max(0.0, left)),
+        )
+        self._holder.renewal_failed(error)
+        await self._clock.sleep(pause)

@@ -1,0 +1,132 @@
+"""Whom the agent believes: the first pin, until the CA's xDS stream teaches a bundle that replaces it.
+
+A certificate answer never changes trust; it is checked against what is held here. What was learnt is kept on
+disk together with the pin it descends from, and is preferred after a restart for as long as the operator's pin
+is the same. Nothing here ever returns "no verification" (docs/adr/0006).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from cryptography import x509
+
+from meshca.agent.bundle import Bundle, bundle_of, parse_bundle
+from meshca.agent.chain import UNREADABLE, fingerprint, is_signer, verify_path
+from meshca.agent.pin import Fingerprint, Pin, RootFile, read_root_file, read_system_roots
+from meshca.agent.state import State
+from meshca.clock import Clock
+from meshca.errors import MeshcaError, Unavailable
+from meshca.log import log
+
+RECORD = "trust"
+Fetch = Callable[[], Awaitable[tuple[x509.Certificate, ...]]]
+
+
+class Trust:
+    """The roots for our channels to the CA, and the bundle that certificates are checked against."""
+
+    def __init__(self, pin: Pin, *, fetch: Fetch, clock: Clock, state: State | None = None) -> None:
+        self._pin = pin
+        self._fetch = fetch
+        self._clock = clock
+        self._state = state
+        self._pinned: Bundle | None = None
+        self._learnt, self._learnt_under = self._load()
+        self._pinned_as = _name(pin) or self._learnt_under
+
+    @property
+    def bundle(self) -> Bundle | None:
+        """The roots of the mesh as we know them; None before first contact, when the pin does not hold them."""
+        if self._learnt is not None and self._learnt_under == self._pinned_as:
+            return self._learnt
+        return self._pinned
+
+    async def channel_roots(self) -> bytes:
+        """PEM roots that the CA's own TLS certificate must lead to, read anew for each channel.
+
+        Raises:
+            Unavailable: reasons `root_file`, `system_roots`, `bad_bundle`, `wrong_fingerprint`, `untrusted_chain`.
+        """
+        if isinstance(self._pin, RootFile):
+            self._read_root_file(self._pin)
+        elif isinstance(self._pin, Fingerprint):
+            if self.bundle is None:
+                self._pinned = await self._find(self._pin)
+        else:
+            return read_system_roots()
+        if self.bundle is None:
+            raise Unavailable("bad_bundle", "no root is held")
+        return self.bundle.pem.encode()
+
+    def learn(self, bundle: Bundle) -> None:
+        """Take the bundle that the CA pushed over its authenticated xDS stream; the only way trust changes."""
+        self._learnt, self._learnt_under = bundle, self._pinned_as
+        if self._state is not None:
+            self._state.save(RECORD, {"pin": self._pinned_as, "roots": bundle.pem})
+
+    def first(self, roots: Bundle) -> None:
+        """Take the roots of an answer, when system roots vouched for the channel and no bundle is held yet."""
+        if self.bundle is None and not isinstance(self._pin, RootFile | Fingerprint):
+            self._pinned = roots
+
+    def _read_root_file(self, pin: RootFile) -> None:
+        """Follow the file; while it is unreadable the last good content stays.
+
+        Raises:
+            Unavailable: it was never good.
+        """
+        try:
+            bundle = parse_bundle(read_root_file(pin.path), self._clock.now())
+        except Unavailable as error:
+            if self.bundle is None:
+                raise
+            log.warning("trust.root_file_refused", path=str(pin.path), reason=error.reason, detail=error.detail)
+            return
+        name = f"file:{bundle.version}"
+        if self._learnt is not None and name != self._learnt_under:
+            log.warning("trust.pin_changed", path=str(pin.path))
+        self._pinned, self._pinned_as = bundle, name
+
+    async def _find(self, pin: Fingerprint) -> Bundle:
+        """The root with the pinned fingerprint, from what the CA presents.
+
+        Raises:
+            Unavailable: `wrong_fingerprint` when it is not presented or no root; `untrusted_chain` when what is
+                presented does not lead to it.
+        """
+        presented = await self._fetch()
+        root = next((certificate for certificate in presented if fingerprint(certificate) == pin.sha256), None)
+        if root is None or not _is_root(root):
+            raise Unavailable(
+                "wrong_fingerprint",
+                "the CA does not present a root certificate with the pinned SHA-256 fingerprint; compare it with "
+                "the CA's root.pem, and suspect the network if it is right",
+            )
+        verify_path(presented[0], presented[1:], [root], self._clock.now())
+        return bundle_of([root], self._clock.now())
+
+    def _load(self) -> tuple[Bundle | None, str]:
+        record = self._state.load(RECORD) if self._state is not None else None
+        if record is None or record.keys() != {"pin", "roots"}:
+            return None, ""
+        try:
+            return parse_bundle(record["roots"], self._clock.now()), record["pin"]
+        except MeshcaError as error:
+            log.warning("trust.learnt_refused", reason=error.reason, detail=error.detail)
+            return None, ""
+
+
+def _name(pin: Pin) -> str:
+    """How a pin is written beside what descends from it; a root file's name is its content, unknown until read."""
+    if isinstance(pin, RootFile):
+        return ""
+    return f"sha256:{pin.sha256}" if isinstance(pin, Fingerprint) else "system"
+
+
+def _is_root(certificate: x509.Certificate) -> bool:
+    """Whether it is a CA that signed itself: an anchor that every TLS library accepts."""
+    try:
+        return is_signer(certificate) and certificate.issuer == certificate.subject
+    except UNREADABLE:
+        return False

@@ -1,0 +1,173 @@
+"""One try at a certificate."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+
+from meshca.agent.bundle import parse_bundle
+from meshca.agent.issuer import Issuer, due
+from meshca.agent.keys import KeyChoice
+from meshca.agent.pin import SystemRoots
+from meshca.agent.svid import Expected, Svid
+from meshca.agent.trust import Trust
+from meshca.errors import BadRequest, Exhausted, MeshcaError, Unauthenticated, Unavailable
+from meshca.identity.spiffe_id import SpiffeId
+from tests.fakes.ca import OWN, FakeCa, Mood
+from tests.fakes.clock import FakeClock
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+ANYBODY = Expected()
+
+
+async def unreachable() -> tuple[x509.Certificate, ...]:
+    """Nobody presents anything here."""
+    raise AssertionError
+
+
+class World:
+    """A CA and an agent's issuer, on one clock."""
+
+    def __init__(self, *, by_certificate: bool = True) -> None:
+        self.clock = FakeClock(NOW)
+        self.ca = FakeCa(self.clock)
+        self.trust = Trust(SystemRoots(), fetch=unreachable, clock=self.clock)
+        self.issuer = Issuer(
+            ca=self.ca,
+            trust=self.trust,
+            clock=self.clock,
+            key=KeyChoice.EC_P256,
+            renew_by_certificate=by_certificate,
+        )
+
+    async def held(self) -> Svid:
+        """The first certificate."""
+        svid = await self.issuer.issue(None, ANYBODY)
+        self.ca.asked.clear()
+        return svid
+
+
+async def test_the_first_certificate_comes_by_token() -> None:
+    """There is nothing else to show."""
+    world = World()
+    svid = await world.issuer.issue(None, ANYBODY)
+    assert str(svid.identity) == OWN
+    assert world.ca.asked == ["token"]
+
+
+async def test_a_renewal_comes_by_certificate() -> None:
+    """The token is not needed while the certificate is valid."""
+    world = World()
+    held = await world.held()
+    fresh = await world.issuer.issue(held, ANYBODY)
+    assert world.ca.asked == ["certificate"]
+    assert fresh.private != held.private
+
+
+async def test_a_ca_without_a_port_for_certificates_is_asked_by_token() -> None:
+    """As Istio's own CA."""
+    world = World(by_certificate=False)
+    await world.issuer.issue(await world.held(), ANYBODY)
+    assert world.ca.asked == ["token"]
+
+
+async def test_an_expired_certificate_is_not_shown() -> None:
+    """It would only fail the handshake."""
+    world = World()
+    held = await world.held()
+    world.clock.move(25 * 3600)
+    await world.issuer.issue(held, ANYBODY)
+    assert world.ca.asked == ["token"]
+
+
+@pytest.mark.parametrize("mood", [Mood.REFUSE, Mood.DOWN, Mood.WRONG_KEY, Mood.FOREIGN_ROOT])
+async def test_a_refused_certificate_falls_back_to_the_token(mood: Mood) -> None:
+    """In the same try; a failed handshake shows as a CA that is down."""
+    world = World()
+    held = await world.held()
+    world.ca.certificate_mood = mood
+    await world.issuer.issue(held, ANYBODY)
+    assert world.ca.asked == ["certificate", "token"]
+
+
+async def test_a_busy_ca_is_not_asked_twice() -> None:
+    """The same CA is behind both doors."""
+    world = World()
+    held = await world.held()
+    world.ca.certificate_mood = Mood.BUSY
+    with pytest.raises(Exhausted):
+        await world.issuer.issue(held, ANYBODY)
+    assert world.ca.asked == ["certificate"]
+
+
+async def test_a_wrong_request_is_not_sent_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token does not make it right."""
+    world = World()
+    held = await world.held()
+
+    async def refuse(_csr: str, _mood: Mood) -> tuple[str, ...]:
+        raise BadRequest("csr", "test")
+
+    monkeypatch.setattr(FakeCa, "answer", lambda _self, csr, mood: refuse(csr, mood))
+    with pytest.raises(BadRequest):
+        await world.issuer.issue(held, ANYBODY)
+    assert world.ca.asked == ["certificate"]
+
+
+async def test_the_last_way_says_why_both_failed() -> None:
+    """The token's refusal is what the operator can mend."""
+    world = World()
+    held = await world.held()
+    world.ca.certificate_mood, world.ca.mood = Mood.DOWN, Mood.REFUSE
+    with pytest.raises(Unauthenticated):
+        await world.issuer.issue(held, ANYBODY)
+
+
+@pytest.mark.parametrize(
+    "mood", [Mood.GARBAGE, Mood.LEAF_ONLY, Mood.WRONG_KEY, Mood.EXPIRED, Mood.FUTURE, Mood.FOREIGN_ROOT]
+)
+async def test_a_bad_answer_is_no_certificate(mood: Mood) -> None:
+    """Nothing of it is kept."""
+    world = World()
+    world.trust.first(parse_bundle(world.ca.root.pem, NOW))
+    world.ca.mood = mood
+    with pytest.raises(Unavailable):
+        await world.issuer.issue(None, ANYBODY)
+
+
+async def test_an_answer_without_roots_is_refused_where_none_are_held() -> None:
+    """There would be nothing to check it with."""
+    world = World()
+    world.ca.mood = Mood.LEAF_ONLY
+    with pytest.raises(MeshcaError):
+        await world.issuer.issue(None, ANYBODY)
+    assert world.trust.bundle is None
+
+
+async def test_the_request_names_the_expected_identity() -> None:
+    """A strict CA compares it with the caller."""
+    world = World()
+    await world.issuer.issue(None, Expected(identity=SpiffeId.parse(OWN)))
+    names = x509.load_pem_x509_csr(world.ca.csrs[0].encode()).extensions
+    assert OWN in str(names)
+
+
+async def test_every_try_has_a_new_key() -> None:
+    """Also after a failure."""
+    world = World()
+    world.ca.mood = Mood.REFUSE
+    for _ in range(2):
+        with pytest.raises(Unauthenticated):
+            await world.issuer.issue(None, ANYBODY)
+    first, second = (x509.load_pem_x509_csr(csr.encode()).public_key() for csr in world.ca.csrs)
+    assert first != second
+
+
+async def test_half_life_counts_from_the_receipt() -> None:
+    """NotBefore lies two minutes back, which is more than half of a short life."""
+    world = World()
+    world.ca.lifetime = timedelta(seconds=60)
+    svid = await world.issuer.issue(None, ANYBODY)
+    assert due(svid, 0.5) == NOW + timedelta(seconds=30)

@@ -1,0 +1,229 @@
+"""Whom the agent believes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from meshca.agent.bundle import Bundle, parse_bundle
+from meshca.agent.chain import fingerprint
+from meshca.agent.pin import Fingerprint, Pin, RootFile, SystemRoots
+from meshca.agent.state import State
+from meshca.agent.trust import Trust
+from meshca.errors import Unavailable
+from tests.fakes.ca import FakeCa, authority
+from tests.fakes.clock import FakeClock
+from tests.fakes.logs import captured_logs
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+CA = FakeCa(FakeClock(NOW))
+NEXT = authority("next", NOW - timedelta(days=1), NOW + timedelta(days=30))
+A, B = parse_bundle(CA.root.pem, NOW), parse_bundle(NEXT.pem, NOW)
+PIN = Fingerprint(fingerprint(CA.root.certificate))
+
+
+class Wire:
+    """What the CA presents."""
+
+    def __init__(self) -> None:
+        self.presented = tuple(x509.load_pem_x509_certificates(CA.serving_pair()[0].encode()))
+        self.fetched = 0
+
+    async def __call__(self) -> tuple[x509.Certificate, ...]:
+        """Fetch."""
+        self.fetched += 1
+        return self.presented
+
+
+@pytest.fixture
+def wire() -> Wire:
+    """A CA that presents leaf, intermediate and root."""
+    return Wire()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> RootFile:
+    """A root file with root A."""
+    (tmp_path / "root.pem").write_text(A.pem)
+    return RootFile(tmp_path / "root.pem")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    """A folder that outlives an agent."""
+    return State(tmp_path / "state")
+
+
+def trust(pin: Pin, wire: Wire, state: State | None = None) -> Trust:
+    """An agent's trust as it starts."""
+    return Trust(pin, fetch=wire, clock=FakeClock(datetime.now(UTC)), state=state)
+
+
+async def test_a_root_file_is_trusted(file: RootFile, wire: Wire) -> None:
+    """For channels and for certificates."""
+    held = trust(file, wire)
+    assert await held.channel_roots() == A.pem.encode()
+    assert held.bundle == A
+
+
+async def test_a_changed_root_file_is_followed(file: RootFile, wire: Wire) -> None:
+    """At the next channel."""
+    held = trust(file, wire)
+    await held.channel_roots()
+    file.path.write_text(B.pem)
+    assert await held.channel_roots() == B.pem.encode()
+    assert held.bundle == B
+
+
+@pytest.mark.parametrize("content", ["", "garbage", None])
+async def test_a_bad_root_file_leaves_the_last_good_one(file: RootFile, wire: Wire, content: str | None) -> None:
+    """A half-written file is no reason to lose the CA."""
+    held = trust(file, wire)
+    await held.channel_roots()
+    file.path.unlink() if content is None else file.path.write_text(content)
+    with captured_logs() as logs:
+        assert await held.channel_roots() == A.pem.encode()
+    assert logs[0]["event"] == "trust.root_file_refused"
+
+
+async def test_without_any_good_root_there_is_no_channel(file: RootFile, wire: Wire) -> None:
+    """Never unverified."""
+    file.path.unlink()
+    with pytest.raises(Unavailable, match="root file"):
+        await trust(file, wire).channel_roots()
+
+
+async def test_system_roots_vouch_for_channels(
+    wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And say nothing about the mesh's own roots."""
+    (tmp_path / "system.pem").write_bytes(b"system")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "system.pem"))
+    held = trust(SystemRoots(), wire)
+    assert await held.channel_roots() == b"system"
+    assert held.bundle is None
+
+
+def test_the_first_answer_gives_the_roots_when_system_roots_vouched(wire: Wire) -> None:
+    """And only the first."""
+    held = trust(SystemRoots(), wire)
+    held.first(A)
+    held.first(B)
+    assert held.bundle == A
+
+
+async def test_an_answer_gives_no_roots_where_a_pin_does(file: RootFile, wire: Wire) -> None:
+    """The pin is what counts, also before it was read."""
+    for pin in (file, PIN):
+        held = trust(pin, wire)
+        held.first(B)
+        assert held.bundle is None
+        await held.channel_roots()
+        assert held.bundle == A
+
+
+async def test_the_pinned_root_is_found_on_the_wire(wire: Wire) -> None:
+    """Once; a fingerprint cannot mean anything else later."""
+    held = trust(PIN, wire)
+    assert await held.channel_roots() == A.pem.encode()
+    await held.channel_roots()
+    assert wire.fetched == 1
+
+
+async def test_another_root_than_the_pinned_one_is_refused(wire: Wire) -> None:
+    """Whatever else it presents."""
+    held = trust(Fingerprint(fingerprint(NEXT.certificate)), wire)
+    with pytest.raises(Unavailable) as caught:
+        await held.channel_roots()
+    assert caught.value.reason == "wrong_fingerprint"
+
+
+async def test_a_pinned_root_that_the_chain_does_not_lead_to_is_refused(wire: Wire) -> None:
+    """Roots are public: anybody can present one beside his own certificate."""
+    wire.presented = (*wire.presented[:2], NEXT.certificate)
+    with pytest.raises(Unavailable) as caught:
+        await trust(Fingerprint(fingerprint(NEXT.certificate)), wire).channel_roots()
+    assert caught.value.reason == "untrusted_chain"
+
+
+async def test_a_pinned_intermediate_is_no_root(wire: Wire) -> None:
+    """TLS libraries differ on whether to accept one."""
+    with pytest.raises(Unavailable) as caught:
+        await trust(Fingerprint(fingerprint(CA.signer.certificate)), wire).channel_roots()
+    assert caught.value.reason == "wrong_fingerprint"
+
+
+@pytest.mark.parametrize("kind", ["file", "fingerprint"])
+async def test_what_was_learnt_replaces_the_pin(kind: str, file: RootFile, wire: Wire, state: State) -> None:
+    """Now, and after a restart."""
+    pin: Pin = file if kind == "file" else PIN
+    held = trust(pin, wire, state)
+    await held.channel_roots()
+    held.learn(B)
+    assert await held.channel_roots() == B.pem.encode()
+    restarted = trust(pin, wire, state)
+    assert restarted.bundle == B
+    assert await restarted.channel_roots() == B.pem.encode()
+    assert wire.fetched == (1 if kind == "fingerprint" else 0)
+
+
+async def test_what_was_learnt_survives_an_unreadable_root_file(file: RootFile, wire: Wire, state: State) -> None:
+    """The file is not needed any more."""
+    held = trust(file, wire, state)
+    await held.channel_roots()
+    held.learn(B)
+    file.path.unlink()
+    assert await trust(file, wire, state).channel_roots() == B.pem.encode()
+
+
+async def test_a_new_pin_of_the_operator_starts_afresh(file: RootFile, wire: Wire, state: State) -> None:
+    """The way out when what was learnt is of no use any more; while running, and after a restart."""
+    held = trust(file, wire, state)
+    await held.channel_roots()
+    held.learn(B)
+    file.path.write_text(A.pem + B.pem)
+    with captured_logs() as logs:
+        await held.channel_roots()
+    assert held.bundle == parse_bundle(A.pem + B.pem, NOW)
+    assert logs[0]["event"] == "trust.pin_changed"
+    assert trust(PIN, wire, state).bundle is None
+
+
+async def test_learning_from_system_roots_keeps_them_for_channels(
+    wire: Wire, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CA's own certificate may come from elsewhere."""
+    (tmp_path / "system.pem").write_bytes(b"system")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "system.pem"))
+    trust(SystemRoots(), wire, state).learn(B)
+    restarted = trust(SystemRoots(), wire, state)
+    assert restarted.bundle == B
+    assert await restarted.channel_roots() == b"system"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        pytest.param({"pin": f"sha256:{PIN.sha256}", "roots": "garbage"}, id="garbage"),
+        pytest.param({"pin": f"sha256:{PIN.sha256}"}, id="no roots"),
+        pytest.param({"pin": f"sha256:{PIN.sha256}", "roots": B.pem, "more": ""}, id="a field too many"),
+    ],
+)
+async def test_a_damaged_record_is_as_none(record: dict[str, str], wire: Wire, state: State) -> None:
+    """The pin is there for that."""
+    state.save("trust", record)
+    held = trust(PIN, wire, state)
+    assert held.bundle is None
+    assert await held.channel_roots() == A.pem.encode()
+
+
+def test_a_learnt_bundle_that_has_expired_is_as_none(wire: Wire, state: State) -> None:
+    """It could only refuse everybody."""
+    old: Bundle = parse_bundle(authority("old", NOW - timedelta(days=2), NOW).pem, NOW - timedelta(days=1))
+    state.save("trust", {"pin": f"sha256:{PIN.sha256}", "roots": old.pem})
+    with captured_logs() as logs:
+        assert trust(PIN, wire, state).bundle is None
+    assert logs[0]["event"] == "trust.learnt_refused"
