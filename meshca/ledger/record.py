@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from meshca.errors import InvariantBroken
@@ -71,7 +71,7 @@ class Intent:
     token_id: str = ""
     proven_at: datetime
     parent_serial: str = ""
-    labels: Mapping[str, str] = NO_LABELS
+    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
     key_type: str
     key_sha256: str
     csr_sha256: str = ""
