@@ -12,6 +12,7 @@ FORBIDDEN = {"utils", "helpers", "common", "base", "manager", "util", "misc", "x
 LONGEST = 300  # lines; house-style.md asks for 30-250
 # module -> the test that covers it
 WITHOUT_OWN_TEST: dict[str, str] = {
+    "meshca/admission/file.py": "tests/admission/test_parse.py",  # its models are reached through parse
     "meshca/config/authn.py": "tests/config/test_loader.py",
     "meshca/config/server.py": "tests/config/test_loader.py",
     "meshca/config/upstream.py": "tests/config/test_loader.py",

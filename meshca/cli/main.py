@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 
 # module below meshca.cli -> the groups (a `typer.Typer` named `app`) or commands it adds
-GROUPS: Sequence[tuple[str, str]] = ()
+GROUPS: Sequence[tuple[str, str]] = (("admission", "admission"),)
 COMMANDS: Sequence[tuple[str, str]] = ()
 
 

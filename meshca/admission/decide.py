@@ -1,0 +1,124 @@
+"""Who may be issued what: the decision over a rule set, pure.
+
+A refusing rule that matches wins, wherever it stands (the emergency brake); then the first granting rule that
+matches; otherwise nobody gets anything. `explain` is for people and never decides on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from meshca.admission.model import SEEN, Effect, Grant, Rule, RuleSet
+from meshca.errors import Denied
+from meshca.identity.caller import Caller
+from meshca.identity.spiffe_id import SpiffeId
+
+
+def decide(rules: RuleSet, caller: Caller, wanted: SpiffeId) -> Grant:
+    """What a caller may be issued when it wants an identity.
+
+    Args:
+        rules: the rules in force.
+        caller: who asks, proven.
+        wanted: the identity that the certificate would carry.
+
+    Raises:
+        Denied: reason `foreign_trust_domain`, `refused_by_rule` or `no_rule`.
+    """
+    if wanted.trust_domain != rules.trust_domain:
+        raise Denied("foreign_trust_domain", f"only identities of {rules.trust_domain} are issued")
+    for rule in rules.rules:
+        if rule.terms is None and _matches(rule, caller, wanted):
+            raise Denied("refused_by_rule", f"rule {rule.name} refuses {wanted} to {caller.account}")
+    for rule in rules.rules:
+        if rule.terms is not None and _matches(rule, caller, wanted):
+            return Grant(
+                identity=wanted,
+                max_lifetime=rule.terms.max_lifetime,
+                key_types=rule.terms.key_types,
+                rule=rule.name,
+            )
+    raise Denied("no_rule", f"no rule grants {wanted} to {caller.account}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleReport:
+    """How one rule looked at a caller.
+
+    Attributes:
+        name: the rule's name.
+        effect: what it would do.
+        mismatches: why it did not match; empty when it did.
+        decided: whether it is the one that decided.
+    """
+
+    name: str
+    effect: Effect
+    mismatches: tuple[str, ...]
+    decided: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """A decision and how each rule looked at it.
+
+    Attributes:
+        outcome: the grant, or the error that `decide` raises.
+        reports: one for each rule, in the order of the file.
+    """
+
+    outcome: Grant | Denied
+    reports: tuple[RuleReport, ...]
+
+
+def explain(rules: RuleSet, caller: Caller, wanted: SpiffeId) -> Explanation:
+    """The decision, with every rule's view of it."""
+    outcome: Grant | Denied
+    try:
+        outcome = decide(rules, caller, wanted)
+    except Denied as error:
+        outcome = error
+    views = [(rule, tuple(_mismatches(rule, caller, wanted))) for rule in rules.rules]
+    decider = _decider(outcome, views)
+    return Explanation(
+        outcome=outcome,
+        reports=tuple(
+            RuleReport(name=rule.name, effect=rule.effect, mismatches=why, decided=rule.name == decider)
+            for rule, why in views
+        ),
+    )
+
+
+def _decider(outcome: Grant | Denied, views: list[tuple[Rule, tuple[str, ...]]]) -> str:
+    if isinstance(outcome, Grant):
+        return outcome.rule
+    if outcome.reason != "refused_by_rule":
+        return ""
+    return next(rule.name for rule, why in views if rule.effect is Effect.REFUSE and not why)
+
+
+def _matches(rule: Rule, caller: Caller, wanted: SpiffeId) -> bool:
+    return next(_mismatches(rule, caller, wanted), None) is None
+
+
+def _mismatches(rule: Rule, caller: Caller, wanted: SpiffeId) -> Iterator[str]:
+    """Why a rule does not match, one line for each key, lazily: the first is enough to decide."""
+    for key, patterns in rule.match.patterns:
+        value = SEEN[key](caller, wanted)
+        if value is None:
+            yield f"{key}: the caller has none"
+        elif not any(pattern.matches(value) for pattern in patterns):
+            yield f"{key}: {value} is none of {', '.join(map(str, patterns))}"
+    if rule.match.pod_bound is not None and rule.match.pod_bound != (caller.pod is not None):
+        yield f"pod_bound: the proof is {'not ' if caller.pod is None else ''}bound to a pod"
+    if rule.terms is not None:
+        yield from _outside(rule.terms.identities, caller, wanted)
+
+
+def _outside(identities: frozenset[SpiffeId] | None, caller: Caller, wanted: SpiffeId) -> Iterator[str]:
+    if identities is None:
+        if wanted != (own := caller.identity(wanted.trust_domain)):
+            yield f"grant.identity: {wanted} is not the caller's own {own}"
+    elif wanted not in identities:
+        yield f"grant.identity: {wanted} is none of {', '.join(sorted(map(str, identities)))}"
