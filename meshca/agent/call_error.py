@@ -15,6 +15,8 @@ from meshca.errors import BadRequest, Denied, Exhausted, MeshcaError, Unauthenti
 from meshca.wire.status import DETAILS, PUSHBACK
 
 LONGEST_TEXT = 300
+# How gRPC's core words a server certificate that it does not accept; there is no code for it.
+_UNTRUSTED = ("handshake failed", "certificate_verify_failed", "hostname verification check failed")
 _CODES: dict[grpc.StatusCode, tuple[type[MeshcaError], str, str]] = {
     grpc.StatusCode.UNAUTHENTICATED: (
         Unauthenticated,
@@ -50,7 +52,7 @@ def from_rpc(error: grpc.aio.AioRpcError, target: str) -> MeshcaError:
     if error.code() in _CODES:
         kind, reason, meaning = _CODES[error.code()]
         return kind(reason, f"{meaning}; {place}")
-    if "handshake failed" in said.lower() or "CERTIFICATE_VERIFY_FAILED" in said:
+    if any(sign in said.lower() for sign in _UNTRUSTED):
         return Unavailable(
             "ca_untrusted",
             "no trusted TLS connection to the CA: its certificate must lead to the given root and carry the name "

@@ -1,0 +1,211 @@
+"""CreateCertificate over real TLS ports of a fake CA."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from meshca.agent.bundle import parse_bundle
+from meshca.agent.ca_client import CaAddress, CaClient
+from meshca.agent.chain import fingerprint
+from meshca.agent.keys import KeyChoice, fresh_key
+from meshca.agent.pin import Fingerprint, Pin, RootFile
+from meshca.agent.presented import presented_chain
+from meshca.agent.svid import Expected, Svid, accept
+from meshca.agent.target import Target
+from meshca.agent.trust import Trust
+from meshca.clock import SystemClock
+from meshca.errors import Exhausted, MeshcaError, Unauthenticated, Unavailable
+from tests.fakes.ca import FakeCa, Mood, ServingCa, serving_ca
+
+KEY = fresh_key(KeyChoice.EC_P256, None)
+
+
+@pytest.fixture
+async def serving() -> AsyncIterator[ServingCa]:
+    """A CA on loopback."""
+    async with serving_ca(FakeCa(SystemClock())) as up:
+        yield up
+
+
+class Desk:
+    """What a client needs: a root file, a token file, an address."""
+
+    def __init__(self, folder: Path, serving: ServingCa) -> None:
+        self.serving = serving
+        self.root = folder / "root.pem"
+        self.token = folder / "token"
+        self.root.write_text(serving.ca.root.pem)
+        self.token.write_text("a.b.c\n")
+
+    def client(
+        self, *, pin: Pin | None = None, timeout: float = 10.0, server_name: str = "", token: Target | None = None
+    ) -> CaClient:
+        """A client."""
+        target = token or self.serving.token
+        trust = Trust(
+            pin or RootFile(self.root),
+            fetch=lambda: presented_chain(target, server_name, timeout),
+            clock=SystemClock(),
+        )
+        return CaClient(
+            address=CaAddress(token=target, mtls=self.serving.mtls, server_name=server_name),
+            trust=trust,
+            token_file=self.token,
+            timeout=timeout,
+            lifetime=3600,
+        )
+
+    async def svid(self) -> Svid:
+        """A certificate of this CA."""
+        now = SystemClock().now()
+        return accept(
+            self.serving.ca.issue(KEY.csr), KEY, parse_bundle(self.serving.ca.root.pem, now), Expected(), now
+        )
+
+
+@pytest.fixture
+def desk(tmp_path: Path, serving: ServingCa) -> Desk:
+    """Files on disk."""
+    return Desk(tmp_path, serving)
+
+
+async def test_the_token_is_sent_as_a_bearer(desk: Desk) -> None:
+    """Trimmed."""
+    answer = await desk.client().by_token(KEY.csr)
+    assert len(answer) == 3
+    assert desk.serving.ca.tokens == ["Bearer a.b.c"]
+
+
+async def test_the_token_is_read_at_every_call(desk: Desk) -> None:
+    """The kubelet replaces it."""
+    client = desk.client()
+    await client.by_token(KEY.csr)
+    desk.token.write_text("d.e.f")
+    await client.by_token(KEY.csr)
+    assert desk.serving.ca.tokens == ["Bearer a.b.c", "Bearer d.e.f"]
+
+
+async def test_a_certificate_takes_the_place_of_the_token(desk: Desk) -> None:
+    """On the other port, and no token is sent there."""
+    desk.token.unlink()
+    answer = await desk.client().by_certificate(KEY.csr, await desk.svid())
+    assert len(answer) == 3
+    assert desk.serving.ca.tokens == [""]
+
+
+async def test_a_certificate_that_fails_the_handshake_is_unavailable(desk: Desk) -> None:
+    """That is all gRPC tells; the token is tried next."""
+    stranger = FakeCa(SystemClock())
+    now = SystemClock().now()
+    svid = accept(stranger.issue(KEY.csr), KEY, parse_bundle(stranger.root.pem, now), Expected(), now)
+    with pytest.raises(Unavailable) as caught:
+        await desk.client().by_certificate(KEY.csr, svid)
+    assert caught.value.reason == "ca_unavailable"
+
+
+async def test_renewal_by_certificate_needs_its_port(desk: Desk) -> None:
+    """An error of ours before anything is sent."""
+    client = CaClient(
+        address=CaAddress(token=desk.serving.token), trust=desk.client().trust, token_file=desk.token
+    )
+    with pytest.raises(Unavailable, match="--mtls-endpoint"):
+        await client.by_certificate(KEY.csr, await desk.svid())
+
+
+@pytest.mark.parametrize(
+    ("mood", "kind", "reason"),
+    [
+        (Mood.REFUSE, Unauthenticated, "ca_unauthenticated"),
+        (Mood.BUSY, Exhausted, "ca_busy"),
+        (Mood.DOWN, Unavailable, "ca_unavailable"),
+    ],
+)
+async def test_a_refusal_becomes_an_error_of_ours(
+    desk: Desk, mood: Mood, kind: type[MeshcaError], reason: str
+) -> None:
+    """With the CA's address and its own sentence."""
+    desk.serving.ca.mood = mood
+    with pytest.raises(kind, match=str(desk.serving.token)) as caught:
+        await desk.client().by_token(KEY.csr)
+    assert caught.value.reason == reason
+
+
+async def test_the_retry_hint_of_the_ca_is_read(desk: Desk) -> None:
+    """7 s, as the fake says."""
+    desk.serving.ca.mood = Mood.BUSY
+    with pytest.raises(Exhausted) as caught:
+        await desk.client().by_token(KEY.csr)
+    assert caught.value.retry_after == 7.0
+
+
+async def test_a_ca_that_hangs_is_left_after_the_deadline(desk: Desk) -> None:
+    """One deadline for the whole call."""
+    desk.serving.ca.mood = Mood.HANG
+    with pytest.raises(Unavailable) as caught:
+        await desk.client(timeout=0.3).by_token(KEY.csr)
+    assert caught.value.reason == "ca_deadline"
+
+
+async def test_a_server_that_never_speaks_tls_is_left_after_the_deadline(desk: Desk) -> None:
+    """The handshake is within the deadline too."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = Target(host="127.0.0.1", port=silent.getsockname()[1])
+        for pin in (None, Fingerprint("0" * 64)):
+            with pytest.raises(Unavailable):
+                await desk.client(pin=pin, timeout=0.3, token=target).by_token(KEY.csr)
+
+
+async def test_a_ca_that_is_down_is_unavailable(desk: Desk) -> None:
+    """Connection refused."""
+    await desk.serving.stop()
+    with pytest.raises(Unavailable) as caught:
+        await desk.client().by_token(KEY.csr)
+    assert caught.value.reason == "ca_unavailable"
+
+
+async def test_a_ca_below_another_root_is_not_talked_to(desk: Desk) -> None:
+    """The token never leaves; the error says what to check."""
+    desk.root.write_text(FakeCa(SystemClock()).root.pem)
+    with pytest.raises(Unavailable, match="--server-name") as caught:
+        await desk.client().by_token(KEY.csr)
+    assert caught.value.reason == "ca_untrusted"
+    assert desk.serving.ca.tokens == []
+
+
+async def test_a_ca_with_another_name_is_not_talked_to(desk: Desk) -> None:
+    """The right root is not enough."""
+    with pytest.raises(Unavailable) as caught:
+        await desk.client(server_name="other.test").by_token(KEY.csr)
+    assert caught.value.reason == "ca_untrusted"
+    assert desk.serving.ca.tokens == []
+
+
+async def test_the_expected_name_can_be_given(desk: Desk) -> None:
+    """For a CA behind another address."""
+    assert await desk.client(server_name="ca.test").by_token(KEY.csr)
+
+
+async def test_a_pinned_fingerprint_is_enough(desk: Desk) -> None:
+    """The root comes from the CA's own handshake."""
+    pin = Fingerprint(fingerprint(desk.serving.ca.root.certificate))
+    assert await desk.client(pin=pin).by_token(KEY.csr)
+
+
+async def test_a_wrong_fingerprint_is_not_talked_to(desk: Desk) -> None:
+    """The token never leaves."""
+    with pytest.raises(Unavailable) as caught:
+        await desk.client(pin=Fingerprint("0" * 64)).by_token(KEY.csr)
+    assert caught.value.reason == "wrong_fingerprint"
+    assert desk.serving.ca.tokens == []
+
+
+async def test_a_missing_token_is_our_own_error(desk: Desk) -> None:
+    """Nothing is sent without it."""
+    desk.token.unlink()
+    with pytest.raises(Unavailable) as caught:
+        await desk.client().by_token(KEY.csr)
+    assert caught.value.reason == "token_file"
