@@ -35,12 +35,14 @@ class Notice:
 
     Attributes:
         peer: gRPC's name of the connection; equal for all streams of one connection.
+        stream: unique name of the stream; a subscription is a stream and a type URL.
         node: what the client calls itself, as of its latest message.
         type_url: of the subscription.
         event: what happened.
     """
 
     peer: str
+    stream: str
     node: Node
     type_url: str
     event: Event
@@ -243,7 +245,9 @@ class _Stream:
 
     def _tell(self, type_url: str, events: Collection[Event]) -> None:
         for event in events:
-            notice = Notice(peer=self.peer, node=self._node or Node(), type_url=type_url, event=event)
+            notice = Notice(
+                peer=self.peer, stream=self._id, node=self._node or Node(), type_url=type_url, event=event
+            )
             self._terms.observer(notice)
             if isinstance(event, Adopted) and event.recovered:
                 self._owner.recovered(self)
