@@ -79,12 +79,14 @@ class Session:
         if not self._asked:
             self._asked = True
             return self._subscribe_to(names)
-        if nonce and not self._is_last(nonce):
+        if not nonce:
+            if not self._awaiting():
+                self._start_over()
+            return self._subscribe_to(names)
+        flight = self._flight_of(nonce)
+        if flight is None:
             return (Stale(),)
-        events = self._take_answer(version, error) if nonce else ()
-        if not nonce and not self._awaiting():
-            self._start_over()
-        return events + self._subscribe_to(names)
+        return self._take_answer(flight, version, error) + self._subscribe_to(names)
 
     def amend(
         self,
@@ -107,7 +109,8 @@ class Session:
         self._asked = True
         events: tuple[Event, ...] = ()
         if nonce:
-            events = self._take_answer("", error) if self._is_last(nonce) else (Stale(),)
+            flight = self._flight_of(nonce)
+            events = (Stale(),) if flight is None else self._take_answer(flight, "", error)
         for name in subscribe:
             if name in self._names:
                 self._names[name] = self._names[name].afresh()
@@ -148,9 +151,9 @@ class Session:
         if self._awaiting():
             return None
         due = {name: value for name, state in self._names.items() if (value := self._due(name, state))}
-        batch = [name for name in due if not self._names[name].alone] or list(due)[:1]
-        if not batch:
+        if not due:
             return None
+        batch = self._batch(list(due))
         self._count += 1
         nonce = f"{self.stream_id}-{self._count}"
         outgoing = tuple(replace(due[name], version=self._wire_version(due[name], nonce)) for name in batch)
@@ -170,8 +173,8 @@ class Session:
     def _awaiting(self) -> bool:
         return self._flight is not None and self._flight.answer is Answer.AWAITED
 
-    def _is_last(self, nonce: str) -> bool:
-        return self._flight is not None and nonce == self._flight.nonce
+    def _flight_of(self, nonce: str) -> Flight | None:
+        return self._flight if self._flight is not None and self._flight.nonce == nonce else None
 
     def _due(self, name: str, state: Name) -> Resource | None:
         if state.repair:
@@ -180,6 +183,12 @@ class Session:
         if current is None or current.version in {state.sent, state.refused}:
             return None
         return current
+
+    def _batch(self, due: list[str]) -> list[str]:
+        """Repairs first and alone, since the client may refuse everything until it has them."""
+        repairs = [name for name in due if self._names[name].repair]
+        together = [name for name in due if not self._names[name].alone]
+        return repairs[:1] or together or due[:1]
 
     def _wire_version(self, value: Resource, nonce: str) -> str:
         """The content version, made unique when this client has refused something of that name."""
@@ -203,10 +212,7 @@ class Session:
         """The client speaks as if the stream were new: it gets a full answer, also of what it refused."""
         self._names = {name: state.afresh() for name, state in self._names.items()}
 
-    def _take_answer(self, version: str, error: str | None) -> tuple[Event, ...]:
-        flight = self._flight
-        if flight is None:
-            return ()
+    def _take_answer(self, flight: Flight, version: str, error: str | None) -> tuple[Event, ...]:
         if error is not None:
             return self._refuse(flight, error)
         # After a NACK Envoy goes on naming the refused nonce, with its old version, when its names change.
@@ -252,7 +258,8 @@ class Session:
             state.sent = ""
             return
         state.ill = True
-        if flight.repair:
+        current = self._resources.get(value.name)
+        if flight.repair or (current is not None and current.version != value.version):
             return
         if flight.excused and state.retried != value.version:
             state.retry(value.version)
