@@ -27,21 +27,23 @@ class Configure:
         token_address: numeric host:port to listen on for callers with a token.
         mtls_address: the same for callers with a certificate.
         name: the worker's name, for logs, metrics and serial prefixes.
-        prefix: the two bytes that its serial numbers begin with, as hexadecimal.
+        prefix: what its serial numbers begin with.
     """
 
     config: str = field(repr=False)
     token_address: str
     mtls_address: str
     name: str
-    prefix: str
+    prefix: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UseAuthority:
-    """Parent to worker: sign with this from now on (PEM strings, the private key among them)."""
+    """Parent to worker: sign with this from now on; all PEM, signing certificate first."""
 
-    material: Mapping[str, str] = field(repr=False)
+    chain: str = field(repr=False)
+    roots: str = field(repr=False)
+    key: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,16 +81,22 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """Worker to parent, last: it cannot start, and why, in our own words."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Probed:
     """Worker to parent: how the probe went; detail is our own words."""
 
     id: int
     ok: bool
     detail: str = ""
-    serving_not_after: float = 0.0
 
 
-Message = Configure | UseAuthority | UseAdmission | UsePolicies | Probe | Drain | Ready | Probed
+Message = Configure | UseAuthority | UseAdmission | UsePolicies | Probe | Drain | Ready | Failed | Probed
 _KINDS: Final[dict[str, type[Message]]] = {
     "config": Configure,
     "authority": UseAuthority,
@@ -97,6 +105,7 @@ _KINDS: Final[dict[str, type[Message]]] = {
     "probe": Probe,
     "drain": Drain,
     "ready": Ready,
+    "failed": Failed,
     "probed": Probed,
 }
 _NAMES: Final = {kind: name for name, kind in _KINDS.items()}
@@ -126,10 +135,10 @@ class Channel:
         """The end that a connected socket is; the channel owns it from now on."""
         return cls(*await asyncio.open_connection(sock=connected, limit=MAX_LINE))
 
-    async def send(self, message: Message) -> None:
-        """Send one message; a peer that is gone is noticed by the reading side."""
+    async def send(self, *messages: Message) -> None:
+        """Send messages, nothing of anyone else between them; the reading side notices a peer that is gone."""
         with contextlib.suppress(ConnectionError):
-            self._writer.write(encode(message))
+            self._writer.write(b"".join(map(encode, messages)))
             await self._writer.drain()
 
     async def messages(self) -> AsyncIterator[Message]:

@@ -13,6 +13,7 @@ from meshca.app.control import (
     Channel,
     Configure,
     Drain,
+    Failed,
     Message,
     Probe,
     Probed,
@@ -26,16 +27,22 @@ from meshca.app.control import (
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 messages: st.SearchStrategy[Message] = st.one_of(
-    st.builds(Configure, config=texts, token_address=texts, mtls_address=texts, name=texts, prefix=texts),
-    st.builds(UseAuthority, material=st.dictionaries(texts, texts)),
+    st.builds(
+        Configure,
+        config=texts,
+        token_address=texts,
+        mtls_address=texts,
+        name=texts,
+        prefix=st.integers(1, 0x7FFF),
+    ),
+    st.builds(UseAuthority, chain=texts, roots=texts, key=texts),
     st.builds(UseAdmission, text=texts, source=texts),
     st.builds(UsePolicies, files=st.dictionaries(texts, texts)),
     st.builds(Probe, id=st.integers(0, 2**31)),
     st.builds(Drain, seconds=st.floats(0, 1000)),
     st.builds(Ready),
-    st.builds(
-        Probed, id=st.integers(0, 2**31), ok=st.booleans(), detail=texts, serving_not_after=st.floats(0, 1e10)
-    ),
+    st.builds(Failed, detail=texts),
+    st.builds(Probed, id=st.integers(0, 2**31), ok=st.booleans(), detail=texts),
 )
 
 
@@ -49,7 +56,7 @@ def test_round_trip(message: Message) -> None:
 
 def test_keys_do_not_print() -> None:
     """A message that carries key material does not show it."""
-    assert "PRIVATE" not in repr(UseAuthority(material={"key": "PRIVATE"}))
+    assert "PRIVATE" not in repr(UseAuthority(chain="", roots="", key="PRIVATE"))
 
 
 async def pair() -> tuple[Channel, Channel]:
@@ -61,8 +68,7 @@ async def pair() -> tuple[Channel, Channel]:
 async def test_messages_arrive_in_order_until_the_end() -> None:
     """What one end sends the other reads, and the stream ends when the sender closes."""
     parent, worker = await pair()
-    await parent.send(Probe(id=1))
-    await parent.send(Drain(seconds=1.0))
+    await parent.send(Probe(id=1), Drain(seconds=1.0))
     await parent.close()
     assert [message async for message in worker.messages()] == [Probe(id=1), Drain(seconds=1.0)]
     await worker.close()

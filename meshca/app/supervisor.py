@@ -1,0 +1,244 @@
+"""Keeps the workers' places filled: starts them, restarts the crashed ones, replaces them one by one.
+
+Knows nothing of what workers do; what a fresh one is told comes from `briefing`. A crash is answered by a
+restart with exponential backoff, for ever: a server that gave up would need an operator at night.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from meshca import metrics
+from meshca.app.control import Message, Probed
+from meshca.clock import Clock
+from meshca.errors import Unavailable
+from meshca.log import log
+
+FIRST_DELAY: Final = 0.1  # seconds before the first restart
+LONGEST_DELAY: Final = 30.0
+STEADY: Final = 60.0  # seconds of service after which earlier crashes are forgotten
+READY_SECONDS: Final = 60.0  # for a fresh worker to serve; imports take most of it on a loaded machine
+PROBE_SECONDS: Final = 2.0
+
+
+class Worker(Protocol):
+    """What is needed of a worker; `WorkerProcess` is one."""
+
+    name: str
+    pid: int
+    ready: asyncio.Event
+    ended: asyncio.Event
+    failure: str
+
+    @property
+    def exit_status(self) -> str:
+        """How it ended."""
+        ...
+
+    async def tell(self, *messages: Message) -> None:
+        """Send messages."""
+        ...
+
+    async def probe(self, seconds: float) -> Probed:
+        """Ask it to prove that it works."""
+        ...
+
+    async def drain(self, seconds: float) -> None:
+        """Let it finish, then see it gone."""
+        ...
+
+    async def kill(self) -> None:
+        """End it at once and see it gone."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerState:
+    """How one worker is, for readiness and status."""
+
+    name: str
+    pid: int
+    ready: bool
+    detail: str
+    restarts: int
+
+
+class _Place:
+    """A place that always has a worker, dead or alive."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.restarts = 0
+
+
+class Supervisor:
+    """All workers of a server.
+
+    Args:
+        count: of places.
+        spawn: starts a worker of this name, not yet briefed.
+        briefing: what a fresh worker is told, as of now.
+        gone: called with the name of each worker that has ended.
+        clock: for delays.
+    """
+
+    def __init__(
+        self,
+        *,
+        count: int,
+        spawn: Callable[[str], Awaitable[Worker]],
+        briefing: Callable[[str], Sequence[Message]],
+        gone: Callable[[str], None],
+        clock: Clock,
+    ) -> None:
+        self._count = count
+        self._spawn = spawn
+        self._briefing = briefing
+        self._gone = gone
+        self._clock = clock
+        self._places: list[_Place] = []
+        self._names: dict[str, Worker | None] = {}  # in use; None while its worker is being started
+        self._keepers: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Fill every place, and return once all workers serve.
+
+        Raises:
+            Unavailable: reason `worker`, when one ends instead, with its own words.
+        """
+        workers = await asyncio.gather(*(self._launch() for _ in range(self._count)))
+        self._places = [_Place(worker) for worker in workers]
+        self._keepers = [asyncio.create_task(self._keep(place)) for place in self._places]
+        await asyncio.gather(*(self._serving(worker) for worker in workers))
+        metrics.workers_ready.set(self._count)
+
+    async def tell_all(self, message: Message) -> None:
+        """Send one message to every worker; later ones learn it from the briefing."""
+        await asyncio.gather(*(place.worker.tell(message) for place in self._places))
+
+    async def replace(self, drain_seconds: float) -> None:
+        """Give every place a fresh worker, one after the other, each before the old one goes.
+
+        Raises:
+            Unavailable: reason `worker`, when a fresh one does not serve; its place keeps the old one, and
+                so do those after it.
+        """
+        for place in self._places:
+            fresh = await self._launch()
+            try:
+                await self._serving(fresh)
+            except Unavailable:
+                await fresh.kill()
+                self._forget(fresh)
+                raise
+            old, place.worker = place.worker, fresh
+            await old.drain(drain_seconds)
+            self._forget(old)
+
+    async def states(self) -> Sequence[WorkerState]:
+        """Every worker, asked now to prove that it works."""
+        states = await asyncio.gather(*(self._state(place) for place in self._places))
+        metrics.workers_ready.set(sum(state.ready for state in states))
+        return states
+
+    async def stop(self, drain_seconds: float) -> None:
+        """Drain all workers at the same time and see them gone."""
+        self._stop_keeping()
+        await asyncio.gather(*(place.worker.drain(drain_seconds) for place in self._places))
+
+    async def kill(self) -> None:
+        """End all workers at once."""
+        self._stop_keeping()
+        await asyncio.gather(*(place.worker.kill() for place in self._places))
+
+    def _stop_keeping(self) -> None:
+        for keeper in self._keepers:
+            keeper.cancel()
+
+    async def _launch(self) -> Worker:
+        name = next(name for number in range(2 * self._count) if (name := f"w{number}") not in self._names)
+        self._names[name] = None
+        try:
+            worker = self._names[name] = await self._spawn(name)
+        except OSError:
+            del self._names[name]
+            raise
+        await worker.tell(*self._briefing(name))
+        return worker
+
+    def _forget(self, worker: Worker) -> None:
+        """The name of a worker that has ended is free for another, once."""
+        if self._names.get(worker.name) is worker:
+            del self._names[worker.name]
+            self._gone(worker.name)
+
+    async def _serving(self, worker: Worker) -> None:
+        """Return once it serves."""
+        waits = [asyncio.create_task(event.wait()) for event in (worker.ready, worker.ended)]
+        try:
+            await asyncio.wait(waits, timeout=READY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if worker.ended.is_set():
+            raise Unavailable("worker", worker.failure or f"a worker ended while starting: {worker.exit_status}")
+        if not worker.ready.is_set():
+            raise Unavailable("worker", f"a worker did not serve within {READY_SECONDS:g} s")
+
+    async def _keep(self, place: _Place) -> None:
+        crashes = 0
+        while True:
+            worker = place.worker
+            started = self._clock.monotonic()
+            await worker.ended.wait()
+            self._forget(worker)
+            if place.worker is not worker:
+                continue  # it was replaced
+            if self._clock.monotonic() - started > STEADY:
+                crashes = 0
+            log.error(
+                "worker.ended",
+                worker=worker.name,
+                pid=worker.pid,
+                status=worker.exit_status,
+                detail=worker.failure,
+            )
+            while place.worker is worker:
+                await self._clock.sleep(_delay(crashes))
+                crashes += 1
+                await self._refill(place, worker)
+
+    async def _refill(self, place: _Place, ended: Worker) -> None:
+        if place.worker is not ended:  # replaced while we waited
+            return
+        try:
+            fresh = await self._launch()
+        except OSError as error:  # no process or descriptor to be had now
+            log.error("worker.not_started", detail=error.strerror)
+            return
+        if place.worker is not ended:  # replaced while we started another
+            await fresh.kill()
+            self._forget(fresh)
+            return
+        place.worker = fresh
+        place.restarts += 1
+        metrics.worker_restarts.inc()
+
+    async def _state(self, place: _Place) -> WorkerState:
+        worker = place.worker
+        if not worker.ready.is_set() or worker.ended.is_set():
+            ready, detail = False, worker.failure or ("ended" if worker.ended.is_set() else "starting")
+        else:
+            probed = await worker.probe(PROBE_SECONDS)
+            ready, detail = probed.ok, probed.detail
+        return WorkerState(name=worker.name, pid=worker.pid, ready=ready, detail=detail, restarts=place.restarts)
+
+
+def _delay(crashes: int) -> float:
+    """Seconds to wait: doubled with each crash in a row, with jitter of a half."""
+    longest = LONGEST_DELAY if crashes > 16 else min(LONGEST_DELAY, FIRST_DELAY * 2.0**crashes)
+    return longest * (0.5 + random.random() / 2)  # noqa: S311 - jitter, not a secret

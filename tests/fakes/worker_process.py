@@ -1,0 +1,40 @@
+"""A process that speaks the control channel as its arguments say, in place of a worker.
+
+`python tests/fakes/worker_process.py MODE… FD`; modes: serve, fail, crash, deaf (reads but never answers).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+
+from meshca.app.control import Channel, Drain, Failed, Probe, Probed, Ready
+
+
+async def main(mode: str, fd: int) -> int:
+    """Behave as the mode says until the parent closes the channel."""
+    channel = await Channel.over(socket.socket(fileno=fd))
+    if mode == "crash":
+        return 3
+    if mode == "fail":
+        await channel.send(Failed(detail="the store is not there"))
+        await channel.close()
+        return 1
+    if mode == "serve":
+        await channel.send(Ready())
+    async for message in channel.messages():
+        match message:
+            case Probe(id=number) if mode == "serve":
+                await channel.send(Probed(id=number, ok=True, detail=os.environ.get("WORKER", "")))
+            case Drain() if mode == "serve":
+                await channel.close()
+                return 0
+            case _:
+                pass
+    return 4
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(sys.argv[1], int(sys.argv[2]))))
