@@ -321,6 +321,7 @@ class TestRefusal:
         bad = client.push()
         client.nack(bad)
         assert client.ack(bad) == (Adopted(versions={"default": "2"}, recovered=True),)
+        client.session.forgive()
         assert client.sent() is None
 
     def test_refusal_after_an_acknowledgement_is_only_reported(self) -> None:

@@ -1,0 +1,78 @@
+"""What is kept of a node message."""
+
+from __future__ import annotations
+
+import pytest
+from envoy.config.core.v3 import base_pb2
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshca.errors import BadRequest
+from meshca.wire.node import MAX_PIDS, Node, Report, read_node, write_report
+
+reports = st.builds(
+    Report,
+    grade=st.sampled_from(["envoy", "agent", ""]),
+    pending_pids=st.lists(st.integers(0, 2**31 - 1), max_size=20).map(tuple),
+)
+
+
+@given(report=reports)
+def test_report_survives_the_wire(report: Report) -> None:
+    """What an agent writes, the CA reads."""
+    message = base_pb2.Node(id="n", cluster="c", metadata=write_report(report))
+    copy = base_pb2.Node.FromString(message.SerializeToString())
+    assert read_node(copy) == Node(id="n", cluster="c", report=report)
+
+
+def test_node_without_a_report() -> None:
+    """Envoys report nothing; their own metadata is not looked at."""
+    message = base_pb2.Node(id="n")
+    message.metadata.update({"other": {"grade": "envoy"}})
+    assert read_node(message) == Node(id="n", report=Report())
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param({"grade": "perfect"}, id="unknown grade"),
+        pytest.param({"pending_pids": [-1]}, id="negative pid"),
+        pytest.param({"pending_pids": [1.5]}, id="fractional pid"),
+        pytest.param({"pending_pids": [2.0**31]}, id="huge pid"),
+        pytest.param({"pending_pids": [float("nan")]}, id="no number"),
+        pytest.param({"pending_pids": list(range(MAX_PIDS + 1))}, id="too many pids"),
+    ],
+)
+def test_report_of_another_shape_is_refused(value: dict[str, object]) -> None:
+    """By name of the field."""
+    message = base_pb2.Node(id="n")
+    message.metadata.update({"meshca": value})
+    with pytest.raises(BadRequest) as refusal:
+        read_node(message)
+    assert (refusal.value.reason, "metadata.meshca" in refusal.value.detail) == ("node", True)
+
+
+@given(
+    value=st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda v: st.lists(v) | st.dictionaries(st.sampled_from(["grade", "pending_pids", "x"]), v),
+        max_leaves=8,
+    )
+)
+def test_any_report_is_read_or_refused(value: object) -> None:
+    """Nothing else happens, whatever the types."""
+    message = base_pb2.Node(id="n")
+    message.metadata.update({"meshca": value})
+    try:
+        node = read_node(message)
+    except BadRequest as refusal:
+        assert refusal.reason == "node"  # noqa: PT017 - either outcome is right
+    else:
+        assert node.id == "n"
+
+
+@pytest.mark.parametrize("field", ["id", "cluster"])
+def test_long_names_are_refused(field: str) -> None:
+    """They end up in logs and records."""
+    with pytest.raises(BadRequest):
+        read_node(base_pb2.Node(**{field: "x" * 513}))
