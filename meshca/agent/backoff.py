@@ -7,7 +7,10 @@ fleet of agents takes down the CA it waits for.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from meshca.clock import Clock
+from meshca.errors import Exhausted, MeshcaError
 
 LONGEST_HINT = 300.0  # seconds; a CA (or who poses as one) may slow an agent down, not stop it
 
@@ -38,3 +41,23 @@ class Backoff:
         bound = min(self.ceiling, self.floor * 2.0 ** min(failures, 32))
         chosen = rng.uniform(self.floor, max(self.floor, bound))
         return max(chosen, min(hint, LONGEST_HINT)) if hint is not None else chosen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """A clock to pause on, and how long.
+
+    Attributes:
+        clock: tells and passes time.
+        rng: the source of jitter.
+        backoff: the limits.
+    """
+
+    clock: Clock
+    rng: random.Random = field(default_factory=random.SystemRandom)
+    backoff: Backoff = Backoff()
+
+    def after(self, error: MeshcaError, failures: int) -> float:
+        """Seconds to wait after this error, the last of so many failures in a row."""
+        hint = error.retry_after if isinstance(error, Exhausted) else None
+        return self.backoff.pause(failures, self.rng, hint=hint)

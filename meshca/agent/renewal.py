@@ -7,14 +7,13 @@ and every way round the loop waits at least the backoff's floor, whatever clock 
 from __future__ import annotations
 
 import asyncio
-import random
 from dataclasses import replace
 from typing import NoReturn, Protocol
 
-from meshca.agent.backoff import Backoff
+from meshca.agent.backoff import Pace
 from meshca.agent.issuer import Issuer, due
 from meshca.agent.svid import Expected, Svid
-from meshca.errors import Exhausted, MeshcaError
+from meshca.errors import MeshcaError
 from meshca.log import log
 
 HALF_LIFE = (0.45, 0.55)  # half life +- 10 %
@@ -46,25 +45,15 @@ class Renewal:
         issuer: makes one try.
         holder: keeps what came of it.
         expected: whom certificates must name; the first one pins the identity.
-        rng: jitter.
-        backoff: pauses between tries.
+        pace: jitter, and pauses between tries.
     """
 
-    def __init__(
-        self,
-        issuer: Issuer,
-        holder: Holder,
-        expected: Expected,
-        *,
-        rng: random.Random,
-        backoff: Backoff,
-    ) -> None:
+    def __init__(self, issuer: Issuer, holder: Holder, expected: Expected, pace: Pace) -> None:
         self._issuer = issuer
         self._holder = holder
         self._expected = expected
-        self._clock = issuer.clock
-        self._rng = rng
-        self._backoff = backoff
+        self._clock = pace.clock
+        self._pace = pace
         self._hurried = asyncio.Event()
 
     def hurry(self) -> None:
@@ -76,17 +65,17 @@ class Renewal:
         while True:
             await self._until_due()
             await self._renew()
-            await self._clock.sleep(self._backoff.floor)
+            await self._clock.sleep(self._pace.backoff.floor)
 
     async def _until_due(self) -> None:
         held = self._holder.svid
         if held is None:
             return
-        moment = due(held, self._rng.uniform(*HALF_LIFE))
+        moment = due(held, self._pace.rng.uniform(*HALF_LIFE))
         while (left := (moment - self._clock.now()).total_seconds()) > 0 and not self._hurried.is_set():
             await self._nap(min(left, LONGEST_NAP))
         if self._hurried.is_set():  # pushed to a whole fleet at once, so not all in the same instant
-            await self._clock.sleep(self._backoff.pause(HURRY_SPREAD, self._rng))
+            await self._clock.sleep(self._pace.backoff.pause(HURRY_SPREAD, self._pace.rng))
 
     async def _nap(self, seconds: float) -> None:
         """Sleep, or less when hurried."""
@@ -113,8 +102,7 @@ class Renewal:
             return
 
     async def _wait_after(self, error: MeshcaError, failures: int) -> None:
-        hint = error.retry_after if isinstance(error, Exhausted) else None
-        pause = self._backoff.pause(failures, self._rng, hint=hint)
+        pause = self._pace.after(error, failures)
         held = self._holder.svid
         left = (held.not_after - self._clock.now()).total_seconds() if held else 0.0
         log.warning(

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshca.agent.backoff import Backoff
+from meshca.agent.backoff import Pace
 from meshca.agent.renewal import Renewal
 from meshca.agent.svid import Expected, Svid
 from meshca.errors import MeshcaError
@@ -50,9 +50,8 @@ class Scene(World):
     def __init__(self, seed: int = 1) -> None:
         super().__init__()
         self.shelf = Shelf()
-        self.renewal = Renewal(
-            self.issuer, self.shelf, Expected(), rng=random.Random(seed), backoff=Backoff(floor=1.0, ceiling=60.0)
-        )
+        pace = Pace(clock=self.clock, rng=random.Random(seed))
+        self.renewal = Renewal(self.issuer, self.shelf, Expected(), pace)
         self.tries: list[float] = []
 
     @contextlib.asynccontextmanager

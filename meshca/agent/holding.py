@@ -1,0 +1,127 @@
+"""What the agent holds now, as its Envoys see it: certificate, roots, policies.
+
+An expired certificate is never offered: it leaves the shelf the moment it ends, and `default` is pending until
+there is a new one. Everything else stays until something better replaces it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import NoReturn
+
+from meshca.agent import resources
+from meshca.agent.bundle import Bundle
+from meshca.agent.resources import Policies
+from meshca.agent.svid import Svid
+from meshca.clock import Clock
+from meshca.config.resource_names import DEFAULT, EXTENSION_TYPE_URL, ROOTCA, SECRET_TYPE_URL
+from meshca.discovery.event import Resource
+from meshca.discovery.source import Shelf
+from meshca.errors import MeshcaError
+from meshca.log import log
+
+CHECK_SECONDS = 1.0  # how exactly the end of a certificate is noticed where nobody asks for it
+
+
+class Holding(Shelf):
+    """The source of every Envoy's subscriptions, and what the rest of the agent looks at."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+        self._svid: Svid | None = None
+        self._bundle: Bundle | None = None
+        self._policies: Policies | None = None
+        self._failure = "no answer of the CA yet"
+        self._offered = False
+
+    @property
+    def svid(self) -> Svid | None:
+        """The newest certificate, which may have ended."""
+        return self._svid
+
+    @property
+    def bundle(self) -> Bundle | None:
+        """The roots that Envoys get."""
+        return self._bundle
+
+    @property
+    def policies(self) -> Policies | None:
+        """The policy set that Envoys get."""
+        return self._policies
+
+    def take_svid(self, svid: Svid) -> None:
+        """Offer a new certificate in place of the old one."""
+        self._svid = svid
+        self._failure = ""
+        log.info(
+            "certificate.received",
+            spiffe_id=str(svid.identity),
+            serial=svid.serial,
+            not_after=svid.not_after.isoformat(),
+        )
+        self._publish()
+
+    def take_bundle(self, bundle: Bundle) -> None:
+        """Offer these roots."""
+        if self._bundle != bundle:
+            log.info("roots.changed", version=bundle.version, roots=len(bundle.certificates))
+        self._bundle = bundle
+        self._publish()
+
+    def take_policies(self, policies: Policies | None) -> None:
+        """Offer this policy set; None offers none, and an Envoy that has none denies by itself."""
+        self._policies = policies
+        self._publish()
+
+    def renewal_failed(self, error: MeshcaError) -> None:
+        """Remember why there is no newer certificate."""
+        self._failure = str(error)
+
+    def problem(self) -> str:
+        """Why this workload is not ready; empty when it has a valid certificate and roots."""
+        now = self._clock.now()
+        if self._svid is None:
+            return f"no certificate yet: {self._failure}"
+        if not self._svid.valid(now):
+            return f"the certificate is not valid now: {self._failure or 'compare the clock'}"
+        if self._bundle is None or self._bundle.expired(now):
+            return "no valid root certificates"
+        return ""
+
+    async def ready(self, type_url: str, names: Collection[str]) -> None:
+        """Take off what has ended before names are looked up."""
+        del type_url, names
+        self._drop_ended()
+
+    async def run(self) -> NoReturn:
+        """Take off what has ended."""
+        while True:
+            await self._clock.sleep(CHECK_SECONDS)
+            self._drop_ended()
+
+    def _drop_ended(self) -> None:
+        if self._svid is not None and self._offered and not self._svid.valid(self._clock.now()):
+            log.error("certificate.expired", spiffe_id=str(self._svid.identity), serial=self._svid.serial)
+            self._publish()
+
+    def _publish(self) -> None:
+        secrets = [*self._certificates(self._clock.now()), *self._roots()]
+        self.replace(SECRET_TYPE_URL, secrets)
+        self.replace(EXTENSION_TYPE_URL, [resources.policy_filter(self._policies)] if self._policies else [])
+
+    def _certificates(self, now: datetime) -> list[Resource]:
+        self._offered = self._svid is not None and self._svid.valid(now)
+        if self._svid is None or not self._offered:
+            return []
+        return [resources.certificate(name, self._svid) for name in (DEFAULT, str(self._svid.identity))]
+
+    def _roots(self) -> list[Resource]:
+        if self._bundle is None:
+            return []
+        return [resources.roots(name, self._bundle) for name in self.root_names()]
+
+    def root_names(self) -> tuple[str, ...]:
+        """The names under which the roots are offered."""
+        return (ROOTCA, self._svid.identity.trust_domain.id) if self._svid else (ROOTCA,)

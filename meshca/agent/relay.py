@@ -1,0 +1,221 @@
+"""The agent's stream to the CA: roots and policies come down, what the Envoys adopted goes up.
+
+The stream is opened with the certificate held now and opened anew when that is renewed. Losing it loses nothing:
+what was pushed stays with the holding. Reconnection waits at least the backoff's floor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+from envoy.config.core.v3.base_pb2 import Node
+from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
+
+from meshca.agent.backoff import Pace
+from meshca.agent.call_error import from_rpc
+from meshca.agent.channel import open_channel
+from meshca.agent.envoys import Envoys
+from meshca.agent.holding import Holding
+from meshca.agent.intake import Intake
+from meshca.agent.svid import Svid
+from meshca.agent.target import Target
+from meshca.agent.trust import Trust
+from meshca.agent.upstream import Say, Upstream
+from meshca.errors import MeshcaError, Unavailable
+from meshca.log import log
+from meshca.wire.node import Report, write_report
+
+METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
+INTERNAL = 13  # google.rpc.Code of a NACK, as Envoy sends it
+LONGEST_VERSION = 100  # characters of a version in the log
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """Where the stream goes, and as whom.
+
+    Attributes:
+        target: the CA's port for callers with a certificate.
+        server_name: the name that the CA's certificate must carry; empty for the target's host.
+        node_id: what we call ourselves at the CA (the pod's name).
+        trust: gives the roots for each channel.
+    """
+
+    target: Target
+    server_name: str
+    node_id: str
+    trust: Trust
+
+
+class _Line:
+    """One resource: its intake, and the state of its subscription at the CA."""
+
+    def __init__(self, intake: Intake) -> None:
+        self.intake = intake
+        self.upstream = Upstream()
+        self._invalid = ""
+
+    def take(self, response: Any) -> None:  # noqa: ANN401 - DiscoveryResponse, untyped
+        """Take a push; one without a resource changes nothing."""
+        self._invalid = ""
+        try:
+            for resource in response.resources:
+                self.intake.take(resource.value)
+        except MeshcaError as error:
+            self._invalid = str(error)
+            log.error("push.refused", name=self.intake.name, reason=error.reason, detail=error.detail)
+        self.upstream.pushed(response.version_info, response.nonce, invalid=self._invalid)
+
+    def review(self, envoys: Envoys) -> Say | None:
+        """What the CA must be told now, if anything."""
+        verdict = self.intake.verdict(envoys)
+        say = self.upstream.review(verdict)
+        if say is not None and not self._invalid:
+            self.intake.decided(verdict)
+        return say
+
+
+class Relay:
+    """Keeps a stream to the CA for as long as there is a certificate to open it with.
+
+    Args:
+        desk: the CA.
+        intakes: what is asked for, and where it goes.
+        holding: has our certificate.
+        envoys: say what is in force.
+        pace: pauses between streams.
+    """
+
+    def __init__(
+        self, desk: Desk, intakes: Sequence[Intake], holding: Holding, envoys: Envoys, pace: Pace
+    ) -> None:
+        self._desk = desk
+        self._lines = {intake.type_url: _Line(intake) for intake in intakes}
+        self._holding = holding
+        self._envoys = envoys
+        self._pace = pace
+        self._outbox: asyncio.Queue[tuple[_Line, Say]] | None = None
+        self._heard = False
+
+    def review(self) -> None:
+        """Something has happened at an Envoy: tell the CA what it must know."""
+        for line in self._lines.values():
+            if self._outbox is not None and (say := line.review(self._envoys)) is not None:
+                self._outbox.put_nowait((line, say))
+
+    async def run(self) -> NoReturn:
+        """Keep the stream for ever; raises only what nobody expected."""
+        changed = asyncio.Event()
+        unwatch = self._holding.watch(changed.set)
+        failures = 0
+        try:
+            while True:
+                svid = await self._certificate(changed)
+                try:
+                    await self._converse(svid, changed)
+                except MeshcaError as error:
+                    failures = 1 if self._heard else failures + 1
+                    await self._wait_after(error, failures)
+        finally:
+            unwatch()
+
+    async def _certificate(self, changed: asyncio.Event) -> Svid:
+        """The certificate held, once it is valid."""
+        while (svid := self._holding.svid) is None or not svid.valid(self._pace.clock.now()):
+            changed.clear()
+            await changed.wait()
+        return svid
+
+    async def _wait_after(self, error: MeshcaError, failures: int) -> None:
+        pause = self._pace.after(error, failures)
+        log.warning(
+            "relay.disconnected",
+            reason=error.reason,
+            detail=error.detail,
+            failures=failures,
+            next_try_in_s=round(pause, 1),
+        )
+        await self._pace.clock.sleep(pause)
+
+    async def _converse(self, svid: Svid, changed: asyncio.Event) -> None:
+        """One stream; returns when a newer certificate should carry the next one.
+
+        Raises:
+            MeshcaError: it could not be opened, or has ended.
+        """
+        self._heard = False
+        roots = await self._desk.trust.channel_roots()
+        name = self._desk.server_name
+        async with open_channel(self._desk.target, roots=roots, server_name=name, svid=svid) as channel:
+            call = channel.stream_stream(
+                METHOD,
+                request_serializer=DiscoveryRequest.SerializeToString,
+                response_deserializer=DiscoveryResponse.FromString,
+            )()
+            outbox = self._outbox = asyncio.Queue()
+            for line in self._lines.values():
+                outbox.put_nowait((line, line.upstream.begin()))
+            try:
+                await _first_of(self._read(call), self._write(call, outbox), self._replaced(svid, changed))
+            except grpc.aio.AioRpcError as error:
+                raise from_rpc(error, str(self._desk.target)) from None
+            finally:
+                self._outbox = None
+                call.cancel()
+
+    async def _read(self, call: Any) -> None:  # noqa: ANN401 - a StreamStreamCall of untyped messages
+        while (response := await call.read()) is not grpc.aio.EOF:
+            if not self._heard:
+                log.info("relay.connected", target=str(self._desk.target))
+            self._heard = True
+            line = self._lines.get(response.type_url)
+            if line is not None:
+                version = response.version_info[:LONGEST_VERSION]
+                log.info("push.received", name=line.intake.name, version=version)
+                line.take(response)
+                self.review()
+        raise Unavailable("ca_closed", "the CA has ended the stream")
+
+    async def _write(self, call: Any, outbox: asyncio.Queue[tuple[_Line, Say]]) -> None:  # noqa: ANN401 - as above
+        while True:
+            line, say = await outbox.get()
+            await call.write(self._request(line.intake, say))
+
+    async def _replaced(self, svid: Svid, changed: asyncio.Event) -> None:
+        while self._holding.svid is svid:
+            changed.clear()
+            await changed.wait()
+
+    def _request(self, intake: Intake, say: Say) -> Any:  # noqa: ANN401 - DiscoveryRequest, untyped
+        request = DiscoveryRequest(
+            type_url=intake.type_url,
+            resource_names=[intake.name],
+            version_info=say.version,
+            response_nonce=say.nonce,
+            node=Node(id=self._desk.node_id, user_agent_name="meshca-agent"),
+        )
+        if say.error:
+            request.error_detail.code = INTERNAL
+            request.error_detail.message = say.error
+        if say.verdict is not None:
+            report = Report(grade=say.verdict.grade, pending_pids=say.verdict.pending_pids)
+            request.node.metadata.CopyFrom(write_report(report))
+        return request
+
+
+async def _first_of(*works: Coroutine[Any, Any, None]) -> None:
+    """Run all until the first ends, then cancel the others; its error is ours."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()

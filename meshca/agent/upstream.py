@@ -1,0 +1,85 @@
+"""One subscription of the agent at the CA as a pure state table: when to acknowledge, refuse, or say more.
+
+The CA must learn what is in force at the Envoys, no more: there is no acknowledgement before the verdict, and
+another one for the same push when the verdict changes. It must never do I/O.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from meshca.agent.envoys import InForce, Rejected, Undecided, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Say:
+    """What to send to the CA.
+
+    Attributes:
+        version: what is in force, or was before a refusal.
+        nonce: the push that is answered; empty in the first request of a stream.
+        error: why it is refused; empty for an acknowledgement.
+        verdict: on whose word it is acknowledged; None in a first request and a refusal.
+    """
+
+    version: str
+    nonce: str = ""
+    error: str = ""
+    verdict: InForce | None = None
+
+
+@dataclass(slots=True)
+class Upstream:
+    """The state of one subscription; it outlives the streams that carry it.
+
+    Versions here are the CA's, as it sends them.
+    """
+
+    _acknowledged: str = ""
+    _before: str = ""
+    _offered: str = ""
+    _nonce: str = ""
+    _invalid: str = ""
+    _told: Verdict = field(default_factory=Undecided)
+
+    def begin(self) -> Say:
+        """A new stream: ask with the version that is in force, as an xDS client that reconnects does."""
+        self._nonce = ""
+        return Say(version=self._acknowledged)
+
+    def pushed(self, version: str, nonce: str, *, invalid: str = "") -> None:
+        """The CA sent a version; `invalid` is why we ourselves refuse it."""
+        self._before = self._acknowledged if self._acknowledged != version else self._before
+        self._offered, self._nonce, self._invalid = version, nonce, invalid
+        self._told = Undecided()
+
+    def review(self, verdict: Verdict) -> Say | None:
+        """What to say now that the Envoys are judged so; None when the CA knows already.
+
+        Args:
+            verdict: on what was pushed last; it does not matter while that is invalid.
+        """
+        if not self._nonce:
+            return None
+        if self._invalid:
+            verdict = Rejected(error=self._invalid)
+        if isinstance(self._told, InForce) and isinstance(verdict, InForce):
+            verdict = _at_least(self._told, verdict)
+        if isinstance(verdict, Undecided) or self._known(verdict):
+            return None
+        self._told = verdict
+        if isinstance(verdict, Rejected):
+            return Say(version=self._before, nonce=self._nonce, error=verdict.error)
+        self._acknowledged = self._offered
+        return Say(version=self._offered, nonce=self._nonce, verdict=verdict)
+
+    def _known(self, verdict: Verdict) -> bool:
+        """Told already; a refusal is told once, whatever words follow."""
+        return verdict == self._told or (isinstance(verdict, Rejected) and isinstance(self._told, Rejected))
+
+
+def _at_least(told: InForce, verdict: InForce) -> InForce:
+    """An Envoy that adopted and left has adopted: the grade does not fall again for the same push."""
+    if told.grade == "envoy" and verdict.grade == "agent":
+        return InForce(grade="envoy", pending_pids=verdict.pending_pids)
+    return verdict
