@@ -1,0 +1,122 @@
+"""The adoption port over SQLite: what all workers heard from agents, written together some times a second.
+
+A thousand acknowledgements of one push must not make a thousand commits, and no stream waits for the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+from meshca.authority.adoption import Adoption
+from meshca.clock import Clock
+from meshca.errors import Unavailable
+from meshca.store.reader import Reader
+from meshca.store.rows import adoption_of, adoption_row, micros
+from meshca.store.statements import (
+    ADOPT,
+    ADOPTIONS,
+    DISCONNECT_EVERYONE,
+    DISCONNECT_STREAM,
+    DISCONNECT_WORKER,
+    FORGET_ADOPTIONS,
+)
+from meshca.store.writer import Writer
+
+GATHER_SECONDS: Final = 0.1  # how long the first record waits for others
+
+_Key = tuple[str, str, str]
+_Stream = tuple[str, str]
+
+
+class SqlAdoption:
+    """Implements `authority.adoption.AdoptionStore`."""
+
+    def __init__(self, writer: Writer, reader: Reader, clock: Clock) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._clock = clock
+        self._latest: dict[_Key, Adoption] = {}
+        self._ended: dict[_Stream, None] = {}
+        self._writing: asyncio.Task[None] | None = None
+
+    def record(self, adoption: Adoption) -> None:
+        """As the port says."""
+        self._latest[str(adoption.agent), adoption.node_id, adoption.kind] = adoption
+        self._plan()
+
+    def disconnected(self, worker: str, stream: str) -> None:
+        """As the port says."""
+        self._ended[worker, stream] = None
+        self._plan()
+
+    async def list(self) -> Sequence[Adoption]:
+        """As the port says; what was recorded in the last tenth of a second may be missing."""
+        return await self._reader.read(
+            lambda connection: [adoption_of(row) for row in connection.execute(ADOPTIONS)]
+        )
+
+    async def disconnect_worker(self, worker: str) -> None:
+        """A worker's instance has ended, perhaps without a word: none of its streams is open any more.
+
+        Raises:
+            Unavailable: reason `store`.
+        """
+        await self._writer.run(lambda connection: connection.execute(DISCONNECT_WORKER, (worker,)).rowcount)
+
+    async def disconnect_everyone(self) -> None:
+        """The server starts: no stream is open yet, whatever an earlier server left behind.
+
+        Raises:
+            Unavailable: reason `store`.
+        """
+        await self._writer.run(lambda connection: connection.execute(DISCONNECT_EVERYONE).rowcount)
+
+    async def forget(self, before: datetime) -> int:
+        """Remove agents that are gone and were not heard since an instant, and say how many records it were.
+
+        Raises:
+            Unavailable: reason `store`.
+        """
+        limit = micros(before)
+        return await self._writer.run(lambda connection: connection.execute(FORGET_ADOPTIONS, (limit,)).rowcount)
+
+    async def close(self) -> None:
+        """Write what waits, if the store can be written."""
+        if self._writing is not None:
+            self._writing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._writing
+        if self._latest or self._ended:
+            with contextlib.suppress(Unavailable):
+                await self._write()
+
+    def _plan(self) -> None:
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.get_running_loop().create_task(self._write_until_nothing_waits())
+
+    async def _write_until_nothing_waits(self) -> None:
+        while self._latest or self._ended:
+            await self._clock.sleep(GATHER_SECONDS)
+            with contextlib.suppress(Unavailable):  # the writer has logged it; what waits is kept
+                await self._write()
+
+    async def _write(self) -> None:
+        latest, self._latest = self._latest, {}
+        ended, self._ended = self._ended, {}
+        try:
+            await self._writer.run(partial(_write, list(latest.values()), list(ended)))
+        except (Unavailable, asyncio.CancelledError):
+            self._latest = latest | self._latest
+            self._ended = ended | self._ended
+            raise
+
+
+def _write(adoptions: Collection[Adoption], ended: Collection[_Stream], connection: sqlite3.Connection) -> None:
+    connection.executemany(ADOPT, map(adoption_row, adoptions))
+    connection.executemany(DISCONNECT_STREAM, ended)

@@ -1,0 +1,150 @@
+"""Opens the store: one SQLite file behind the ports of ledger, adoption and lineage.
+
+Every process of a server opens the same file: the parent migrates, workers check. A fault at opening is the
+operator's to mend (ConfigError); later ones are Unavailable and end by themselves when their cause does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import sqlite3
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from meshca.clock import Clock
+from meshca.errors import ConfigError, Unavailable
+from meshca.store import migrate as migration
+from meshca.store.adoption import SqlAdoption
+from meshca.store.connection import connect
+from meshca.store.faults import advice
+from meshca.store.ledger import SqlLedger
+from meshca.store.lineage import LedgerLineage
+from meshca.store.location import prepare, sqlite_file
+from meshca.store.reader import Reader
+from meshca.store.rows import micros
+from meshca.store.statements import FORGET_PROBES, PROBE_READ, PROBE_WRITE
+from meshca.store.writer import Writer
+
+_PROBE_AGE: Final = timedelta(days=1)  # after which the row of a process is forgotten at start
+_NO_FILE: Final = "does not exist yet; it is made by `meshca serve`, start that first"
+
+
+class Store:
+    """An open store; made by `open_store`.
+
+    Attributes:
+        ledger: the record of every signature.
+        adoption: what agents have adopted.
+        lineage: what was proven when a certificate was issued.
+    """
+
+    def __init__(self, path: Path, clock: Clock, instance: str) -> None:
+        self._path = path
+        self._clock = clock
+        self._instance = instance
+        self._sequence = itertools.count(micros(clock.now()))
+        self._inode = path.stat().st_ino
+        self._writer = Writer(path, clock)
+        self._reader = Reader(path, "store-reader")
+        self._lister = Reader(path, "store-lister")
+        self.ledger = SqlLedger(self._writer, self._reader, self._lister, clock)
+        self.adoption = SqlAdoption(self._writer, self._lister, clock)
+        self.lineage = LedgerLineage(self.ledger)
+
+    @property
+    def commits(self) -> int:
+        """How many transactions this process has committed, an fsync each."""
+        return self._writer.commits
+
+    @property
+    def waiting(self) -> int:
+        """How many writes wait."""
+        return len(self._writer)
+
+    async def probe(self) -> None:
+        """Write a row the way issuance does and read it back.
+
+        Raises:
+            Unavailable: reason `store`.
+        """
+        self._check_place()
+        sequence = next(self._sequence)
+        row = (self._instance, sequence, micros(self._clock.now()))
+        await self._writer.run(lambda connection: connection.execute(PROBE_WRITE, row).rowcount)
+        found = await self._reader.read(
+            lambda connection: connection.execute(PROBE_READ, (self._instance,)).fetchone()
+        )
+        if found != (sequence,):
+            raise Unavailable(
+                "store", "what was read is not what was written; is this file system shared or broken?"
+            )
+
+    async def close(self) -> None:
+        """Write what waits and end the threads."""
+        await self.adoption.close()
+        await self._writer.close()
+        await self._reader.close()
+        await self._lister.close()
+
+    def _check_place(self) -> None:
+        """SQLite goes on writing to a file that was moved or deleted; those records would be lost."""
+        try:
+            inode = self._path.stat().st_ino
+        except OSError as error:
+            raise Unavailable("store", f"the file cannot be found any more ({error.strerror}); restart") from None
+        if inode != self._inode:
+            raise Unavailable(
+                "store", "the file was replaced by another while the server runs; restart the server"
+            )
+
+
+@contextlib.asynccontextmanager
+async def open_store(
+    url: str, clock: Clock, *, migrate: bool = False, instance: str | None = None
+) -> AsyncIterator[Store]:
+    """The store, tried with a write and a read.
+
+    Args:
+        url: `sqlite:////absolute/path.db`.
+        clock: what has ended is decided by it.
+        migrate: make the file and bring its tables up to date; for the one parent of a server only.
+        instance: name of this process in the store, for the probe; its process id when None.
+
+    Raises:
+        ConfigError: the file cannot be used; says why and what to do.
+    """
+    path = sqlite_file(url)
+    try:
+        await asyncio.to_thread(_ready, path, clock, migrate=migrate)
+        store = Store(path, clock, instance or f"pid-{os.getpid()}")
+    except sqlite3.Error as error:
+        raise ConfigError(str(path), [advice(error)]) from None
+    try:
+        await _tried(store, path)
+        yield store
+    finally:
+        await store.close()
+
+
+async def _tried(store: Store, path: Path) -> None:
+    try:
+        await store.probe()
+    except Unavailable as error:
+        raise ConfigError(str(path), [error.detail]) from None
+
+
+def _ready(path: Path, clock: Clock, *, migrate: bool) -> None:
+    if migrate:
+        prepare(path)
+        migration.migrate(path, str(path))
+    elif not path.exists():
+        raise ConfigError(str(path), [_NO_FILE])
+    with contextlib.closing(connect(path)) as connection:
+        migration.check_schema(connection, str(path))
+        if migrate:  # rows of processes of an earlier server
+            connection.execute(FORGET_PROBES, (micros(clock.now() - _PROBE_AGE),))
