@@ -8,9 +8,11 @@ call. A server is only ever filled through `Guarded`.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import inspect
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +20,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from meshca.errors import BadRequest, MeshcaError
+from meshca.errors import BadRequest, MeshcaError, Unavailable
 from meshca.log import log
 from meshca.wire.status import details, status_code, trailers
 
@@ -60,6 +62,7 @@ class Guarded:
     def __init__(self, server: grpc.aio.Server, failed: Failed = lambda *_: None) -> None:
         self._server = server
         self._failed = failed
+        self._streams = OpenStreams()
 
     def add_registered_method_handlers(
         self, service_name: str, method_handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
@@ -73,8 +76,12 @@ class Guarded:
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Nothing: generated code registers the same methods by name as well."""
 
+    def end_streams(self) -> None:
+        """End every open stream with UNAVAILABLE, which tells its client to connect again, elsewhere."""
+        self._streams.end_all()
+
     def _wrapped(self, method: str, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
-        guard = _Guard(method, self._failed)
+        guard = _Guard(method, self._failed, self._streams)
         if handler.unary_unary:
             return grpc.unary_unary_rpc_method_handler(guard.unary(handler))
         if handler.stream_unary:
@@ -90,12 +97,48 @@ class Guarded:
         )
 
 
+class OpenStreams:
+    """The tasks that serve streams now; once they were ended, later ones end at once."""
+
+    def __init__(self) -> None:
+        self._ending = asyncio.Event()
+        self.tasks: set[asyncio.Task[Any]] = set()
+
+    def end_all(self) -> None:
+        """Interrupt every task; where it joined it goes on with `Unavailable`."""
+        self._ending.set()
+        for task in self.tasks:
+            task.cancel()
+
+    @contextlib.contextmanager
+    def joined(self) -> Iterator[None]:
+        """The present task serves a stream inside the block.
+
+        Raises:
+            Unavailable: reason `draining`, when streams are being ended.
+        """
+        task = asyncio.current_task()
+        if task is None or self._ending.is_set():
+            raise Unavailable("draining", "the server is stopping")
+        self.tasks.add(task)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self._ending.is_set():
+                raise  # the client went away
+            task.uncancel()
+            raise Unavailable("draining", "the server is stopping") from None
+        finally:
+            self.tasks.discard(task)
+
+
 class _Guard:
     """Maps the errors of one method."""
 
-    def __init__(self, method: str, failed: Failed) -> None:
+    def __init__(self, method: str, failed: Failed, streams: OpenStreams) -> None:
         self._method = method
         self._failed = failed
+        self._streams = streams
 
     def unary(self, handler: grpc.RpcMethodHandler[Any, Any]) -> Callable[[bytes, Context], Awaitable[bytes]]:
         """A unary call from bytes to bytes: messages that do not parse are mapped as well."""
@@ -125,15 +168,20 @@ class _Guard:
             behaviour = _unimplemented
         method = self._method
 
-        async def guarded(request: Any, context: Context) -> None:  # noqa: ANN401 - a message or an iterator of them
+        async def answered(request: Any, context: Context) -> None:  # noqa: ANN401 - a message or an iterator of them
+            if not generates:
+                await behaviour(request, context)
+                return
+            async with contextlib.aclosing(behaviour(request, context)) as answers:
+                async for answer in answers:
+                    await context.write(answer)
+
+        async def guarded(request: Any, context: Context) -> None:  # noqa: ANN401 - as above
             call = Call(secrets.token_hex(8), method)
             _current.set(call)
             try:
-                if not generates:
-                    await behaviour(request, context)
-                    return
-                async for answer in behaviour(request, context):
-                    await context.write(answer)
+                with self._streams.joined():
+                    await answered(request, context)
             except Exception as error:  # noqa: BLE001 - as above
                 await self._refuse(error, call, context)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -77,9 +77,14 @@ class Served:
     """A client of a server with those methods."""
 
     def __init__(
-        self, channel: grpc.aio.Channel, behaviour: Behaviour, failures: list[tuple[str, str, str]]
+        self,
+        channel: grpc.aio.Channel,
+        guarded: Guarded,
+        behaviour: Behaviour,
+        failures: list[tuple[str, str, str]],
     ) -> None:
         self.channel = channel
+        self.guarded = guarded
         self.behaviour = behaviour
         self.failures = failures
 
@@ -117,7 +122,7 @@ async def served() -> AsyncIterator[Served]:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Served(channel, behaviour, failures)
+        yield Served(channel, guarded, behaviour, failures)
     await server.stop(None)
 
 
@@ -250,6 +255,34 @@ async def test_cancelled_by_the_client(served: Served) -> None:
     assert served.failures == []
 
 
+@pytest.mark.parametrize("name", STREAMS)
+async def test_ended_streams_send_clients_elsewhere(served: Served, name: str) -> None:
+    """When the server stops, open streams end with UNAVAILABLE, and new ones do so at once."""
+    served.behaviour.wait = True
+    call = served.call(name, "unary_stream")(REQUEST)
+    await served.behaviour.started.wait()
+    served.guarded.end_streams()
+    assert (await failure(call)).code() is grpc.StatusCode.UNAVAILABLE
+    assert served.behaviour.cancelled.is_set()
+    assert (await failure(served.call(name, "unary_stream")(REQUEST))).code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_stream_cancelled_by_the_client(served: Served) -> None:
+    """A client that leaves a stream cancels its handler, and that is no failure."""
+    served.behaviour.wait = True
+    call = served.call("Generated", "unary_stream")(REQUEST)
+    await served.behaviour.started.wait()
+    call.cancel()
+    await served.behaviour.cancelled.wait()
+    assert served.failures == []
+
+
+async def test_unary_calls_go_on_while_streams_end(served: Served) -> None:
+    """Ending the streams does not touch unary calls."""
+    served.guarded.end_streams()
+    assert (await served.call("Unary")(REQUEST)).cert_chain[0] == "text"
+
+
 async def test_refusal_is_logged_once(served: Served) -> None:
     """A refusal is logged with its private detail, unless the handler has audited it itself."""
     served.behaviour.error = Denied("no_rule", "private")
@@ -268,8 +301,7 @@ def test_client_streaming_is_refused_at_registration() -> None:
         return health_pb2.HealthCheckResponse()
 
     handler: Handler = grpc.stream_unary_rpc_method_handler(method)
-    guarded = Guarded.__new__(Guarded)
-    guarded._failed = lambda *_: None
+    guarded = Guarded(cast("Any", None))
     with pytest.raises(TypeError, match="client streaming"):
         guarded.add_registered_method_handlers("x", {"Y": handler})
 
