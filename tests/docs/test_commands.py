@@ -1,0 +1,110 @@
+"""The commands in README.md and docs/operations are true: each is run as it stands there.
+
+Relative paths mean the root of a checkout; commands run in a folder that looks like one, so that what they make is
+gone afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from meshca.sidecar.binary import find_envoy
+from tests.docs.console_blocks import Command, commands
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/operations/*.md"))]
+SEEN = ("README.md", "docs", "policies", "meshca")  # what commands may read of a checkout
+PATIENCE = 60.0  # seconds until a background command must serve
+
+
+@pytest.fixture(name="checkout")
+def _checkout(tmp_path: Path) -> Path:
+    for name in SEEN:
+        (tmp_path / name).symlink_to(ROOT / name)
+    return tmp_path
+
+
+@pytest.fixture(name="environ")
+def _environ(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """`meshca`, `python` and `envoy` as a reader has them after `. .venv/bin/activate`."""
+    programs = tmp_path_factory.mktemp("bin")
+    envoy = find_envoy()
+    if envoy is not None:
+        (programs / "envoy").symlink_to(envoy)
+    path = os.pathsep.join([str(Path(sys.executable).parent), str(programs), os.environ["PATH"]])
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MESHCA__")}
+    return {**inherited, "PATH": path}
+
+
+@pytest.mark.real("envoy")
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_the_commands_of_a_document_do_what_it_says(
+    document: str, checkout: Path, environ: Mapping[str, str]
+) -> None:
+    """Each succeeds, in order, and prints what the document shows."""
+    with contextlib.ExitStack() as background:
+        for command in commands((ROOT / document).read_text(encoding="utf-8")):
+            if command.until:
+                background.enter_context(serving(command, checkout, environ))
+            else:
+                run(command, checkout, environ)
+
+
+def run(command: Command, checkout: Path, environ: Mapping[str, str]) -> None:
+    """Run a command to its end."""
+    done = subprocess.run(
+        shell(command),
+        cwd=checkout,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command.text}\n{done.stdout}\n{done.stderr}"
+    assert command.missing(done.stdout) == "", f"{command.text}\n{done.stdout}\n{done.stderr}"
+
+
+@contextlib.contextmanager
+def serving(command: Command, checkout: Path, environ: Mapping[str, str]) -> Iterator[None]:
+    """Run a command in the background, in a process group of its own, which is ended with the block."""
+    log = checkout / f"background-{len(list(checkout.glob('background-*')))}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            shell(command),
+            cwd=checkout,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not (checkout / command.until).exists():
+            assert process.poll() is None, f"{command.text}\nended: {log.read_text()}"
+            assert time.monotonic() < deadline, f"{command.text}\nis not ready: {log.read_text()}"
+            time.sleep(0.05)
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def shell(command: Command) -> list[str]:
+    """A command for bash that stops at its first failure."""
+    return ["bash", "-euo", "pipefail", "-c", command.text]
