@@ -1,0 +1,116 @@
+"""Reads a finished certificate back and holds it against what it had to be.
+
+It parses the DER with the library's parser and shares no code with what makes certificates (`svid.template`,
+`svid.blueprint`), so that one mistake cannot hide in both. It must never mend anything: a broken rule is a
+fault of ours, and nothing is given out. Not checked: the signature's value (the trial leaf of a new signer
+proves that its key and certificate belong together).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from meshca.errors import InvariantBroken
+from meshca.identity.spiffe_id import SpiffeId
+from meshca.svid.wanted import Wanted
+
+SERIAL_BITS = range(128, 160)  # at least 127 random ones; RFC 5280 section 4.1.2.2: positive, 20 octets
+
+
+def _expect(value: x509.ExtensionType, *, critical: bool) -> x509.Extension[x509.ExtensionType]:
+    return x509.Extension(value.oid, critical, value)
+
+
+def _usage(*, key_encipherment: bool) -> x509.Extension[x509.ExtensionType]:
+    rest = (False, False, False, False, False, False)
+    return _expect(x509.KeyUsage(True, False, key_encipherment, *rest), critical=True)
+
+
+_BOTH_PURPOSES = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+_NOT_A_CA = _expect(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+_USAGE_RSA = _usage(key_encipherment=True)
+_USAGE_EC = _usage(key_encipherment=False)
+
+
+def svid(certificate_der: bytes, wanted: Wanted, identity: SpiffeId) -> x509.Certificate:
+    """Every rule over one X.509-SVID: X1 to X7 of X509-SVID.md and those of every leaf.
+
+    Returns:
+        The certificate as it was read back.
+
+    Raises:
+        InvariantBroken: reason `lint`, naming every broken rule.
+    """
+    if identity.trust_domain != wanted.issuer.trust_domain:
+        raise InvariantBroken("lint", "X1: the SPIFFE ID is not of the trust domain that the issuer signs for")
+    name = x509.UniformResourceIdentifier(str(identity))
+    return leaf(certificate_der, wanted, x509.SubjectAlternativeName([name]), _BOTH_PURPOSES)
+
+
+def leaf(
+    certificate_der: bytes, wanted: Wanted, names: x509.SubjectAlternativeName, purposes: x509.ExtendedKeyUsage
+) -> x509.Certificate:
+    """Every rule over any leaf that we make; these names and purposes and no others.
+
+    Returns:
+        The certificate as it was read back.
+
+    Raises:
+        InvariantBroken: reason `lint`, naming every broken rule.
+    """
+    try:
+        certificate = x509.load_der_x509_certificate(certificate_der)
+        found = {extension.oid: extension for extension in certificate.extensions}
+    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension):
+        raise InvariantBroken("lint", "what was made is not a certificate, or repeats an extension") from None
+    key = certificate.public_key()
+    expected = {
+        "X1 X2 X3: exactly the names granted, critical": _expect(names, critical=True),
+        "X4: not a CA, critical": _NOT_A_CA,
+        "X5 X6: digital signature (RSA: and key encipherment), critical": (
+            _USAGE_RSA if isinstance(key, rsa.RSAPublicKey) else _USAGE_EC
+        ),
+        "X7: exactly the purposes of the profile": _expect(purposes, critical=False),
+        "its own key identifier": _expect(x509.SubjectKeyIdentifier.from_public_key(key), critical=False),
+        "its issuer's key identifier": _expect(_authority(wanted), critical=False),
+    }
+    rules = [
+        ("the proven key", key == wanted.key.public_key),
+        *_field_rules(certificate, wanted),
+        *_extension_rules(found, expected),
+    ]
+    if broken := [rule for rule, holds in rules if not holds]:
+        raise InvariantBroken("lint", "; ".join(broken))
+    return certificate
+
+
+def _authority(wanted: Wanted) -> x509.AuthorityKeyIdentifier:
+    return x509.AuthorityKeyIdentifier(wanted.issuer.key_id.digest, None, None)
+
+
+def _field_rules(certificate: x509.Certificate, wanted: Wanted) -> Iterator[tuple[str, bool]]:
+    """The rules over everything outside the extensions but the key."""
+    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    yield "version 3", certificate.version is x509.Version.v3
+    yield "the serial that was drawn", certificate.serial_number == wanted.serial
+    yield "a serial of 128 to 159 bits", certificate.serial_number.bit_length() in SERIAL_BITS
+    yield "the issuer's name", certificate.issuer == wanted.issuer.certificate.subject
+    yield "the issuer's signature algorithm", certificate.signature_algorithm_oid == wanted.issuer.algorithm
+    yield "an empty subject", not certificate.subject.rdns
+    yield "the validity that was drafted", (start, end) == (wanted.not_before, wanted.not_after)
+    yield "begins before it ends", start < end
+    yield "ends no later than any issuer", end <= wanted.issuer.not_after
+
+
+def _extension_rules(
+    found: Mapping[x509.ObjectIdentifier, x509.Extension[x509.ExtensionType]],
+    expected: Mapping[str, x509.Extension[x509.ExtensionType]],
+) -> Iterator[tuple[str, bool]]:
+    """One rule for each expected extension, and that there is no other."""
+    for rule, extension in expected.items():
+        yield rule, found.get(extension.oid) == extension
+    yield "no other extension", len(found) <= len(expected)
