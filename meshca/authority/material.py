@@ -1,0 +1,133 @@
+"""What an upstream gives us to sign with: certificates, roots and a key, read but not yet proven.
+
+Reading checks only that each piece is what it says it is; `authority.slot` proves that the pieces fit.
+A private key must never reach an error text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from meshca.errors import ConfigError
+from meshca.secret import Secret
+from meshca.svid.signature import SigningKey
+
+# What the library raises while it parses; only the first is a ValueError.
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireMaterial:
+    """Signing material as PEM, to be handed to a worker process."""
+
+    chain: str
+    roots: str
+    key: Secret[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningMaterial:
+    """A signing certificate with its key, the certificates above it in any order, and the roots.
+
+    Attributes:
+        certificate: the signing certificate.
+        others: what may stand between it and a root; roots among them are allowed.
+        roots: all that clients shall trust, in the operator's order.
+        key: the private key of the signing certificate.
+    """
+
+    certificate: x509.Certificate
+    others: tuple[x509.Certificate, ...]
+    roots: tuple[x509.Certificate, ...]
+    key: SigningKey = field(repr=False)
+
+    @property
+    def root_set(self) -> frozenset[bytes]:
+        """The roots as a set of DER, to compare with another's."""
+        return frozenset(root.public_bytes(Encoding.DER) for root in self.roots)
+
+    @property
+    def fingerprint(self) -> str:
+        """Lower-case hexadecimal SHA-256 over all certificates: equal for equal material."""
+        digest = hashlib.sha256()
+        for certificate in (self.certificate, *self.others, *self.roots):
+            digest.update(certificate.public_bytes(Encoding.DER))
+        return digest.hexdigest()
+
+    def to_wire(self) -> WireMaterial:
+        """The material as PEM, signing certificate first."""
+        key = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        return WireMaterial(
+            chain=to_pem(self.certificate, *self.others), roots=to_pem(*self.roots), key=Secret(key)
+        )
+
+    @classmethod
+    def from_wire(cls, wire: WireMaterial) -> SigningMaterial:
+        """Read what `to_wire` gave.
+
+        Raises:
+            ConfigError: a part of it cannot be read.
+        """
+        certificate, *others = read_certificates(wire.chain.encode(), "signing chain")
+        return cls(
+            certificate=certificate,
+            others=tuple(others),
+            roots=tuple(read_certificates(wire.roots.encode(), "roots")),
+            key=read_key(wire.key.reveal().encode(), "signing key"),
+        )
+
+
+def to_pem(*certificates: x509.Certificate) -> str:
+    """PEM of certificates, one after the other."""
+    return "".join(certificate.public_bytes(Encoding.PEM).decode() for certificate in certificates)
+
+
+def read_certificates(pem: bytes, source: str) -> list[x509.Certificate]:
+    """One or more certificates, PEM, each parsed to its last extension.
+
+    Raises:
+        ConfigError: there is none, or one is damaged.
+    """
+    try:
+        certificates = x509.load_pem_x509_certificates(pem)
+        for certificate in certificates:
+            _ = certificate.extensions, certificate.public_key(), certificate.subject, certificate.issuer
+    except _UNREADABLE:
+        problem = "expected one or more certificates in PEM; check that the file is whole"
+        raise ConfigError(source, [problem]) from None
+    return certificates
+
+
+def read_key(pem: bytes, source: str) -> SigningKey:
+    """One private key, PEM: PKCS#8, PKCS#1 or SEC1, without a password.
+
+    Raises:
+        ConfigError: it is encrypted, damaged, or neither EC nor RSA.
+    """
+    try:
+        key = load_pem_private_key(pem, None)
+    except TypeError:  # what the library raises when a password is needed
+        raise ConfigError(source, ["the private key is encrypted; give it without a password"]) from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise ConfigError(source, ["expected one private key in PEM (PKCS#8, PKCS#1 or SEC1)"]) from None
+    if isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+        return key
+    raise ConfigError(source, ["the private key must be EC P-256, EC P-384 or RSA"])

@@ -1,0 +1,108 @@
+"""The authority: which slot signs now, and what it signs.
+
+A slot can be replaced at any moment; a draft is signed by the slot that drafted it, because the ledger's
+intent already names that signer. This module must never sign anything but a `Draft`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from meshca.admission.model import Grant
+from meshca.authority import serving
+from meshca.authority.serials import Serials
+from meshca.authority.slot import Slot
+from meshca.csr import ProvenKey, PublicKey
+from meshca.errors import Unavailable
+from meshca.svid.draft import Draft, Issued, Stamp
+from meshca.svid.profile import Profile
+
+
+class Authority:
+    """Drafts and signs by the current slot.
+
+    Args:
+        serials: draws serials that no other worker draws.
+        profile: how far NotBefore lies in the past; its lifetimes are the caller's business (`svid.profile`).
+    """
+
+    def __init__(self, serials: Serials, profile: Profile) -> None:
+        self._serials = serials
+        self._backdate = profile.backdate
+        self._slot: Slot | None = None
+        self._previous: Slot | None = None
+
+    def current(self) -> Slot:
+        """The slot that signs now.
+
+        Raises:
+            Unavailable: reason `no_signer`, before the first slot.
+        """
+        if self._slot is None:
+            raise Unavailable("no_signer", "no signing certificate has been proven yet")
+        return self._slot
+
+    def replace(self, slot: Slot) -> None:
+        """Let a proven slot sign from now on; drafts of the one before can still be signed."""
+        self._previous, self._slot = self._slot, slot
+
+    def roots(self) -> str:
+        """PEM of all roots that clients shall trust.
+
+        Raises:
+            Unavailable: reason `no_signer`.
+        """
+        return self.current().issuer.roots
+
+    def draft(self, grant: Grant, key: ProvenKey, lifetime: timedelta, now: datetime) -> Draft:
+        """Draft an X.509-SVID under the current slot.
+
+        Raises:
+            Denied: reason `key_type`.
+            Unavailable: reason `no_signer` or `signer_expired`.
+            InvariantBroken: reason `lint`.
+        """
+        return self.current().draft(grant, key, lifetime, self._stamp(now))
+
+    def sign(self, draft: Draft, now: datetime) -> Issued:
+        """Sign a draft once, by the slot that drafted it.
+
+        Raises:
+            Unavailable: reason `signer_replaced` or `signer_expired`; draft anew.
+            InvariantBroken: reason `draft_spent`, `tbs_changed` or `lint`; nothing may be given out.
+        """
+        for slot in (self._slot, self._previous):
+            if slot is not None and slot.issuer is draft.issuer:
+                if now >= draft.not_after:
+                    raise Unavailable(
+                        "signer_expired", "the draft was kept until its certificate would have ended"
+                    )
+                return draft.sign(slot.sign)
+        raise Unavailable("signer_replaced", f"the signer {draft.issuer.signer_id} of the draft is gone")
+
+    def serving(
+        self, key: PublicKey, names: Sequence[str], now: datetime, lifetime: timedelta = serving.LIFETIME
+    ) -> Issued:
+        """The CA's own TLS certificate for a key of ours; it ends no later than the slot.
+
+        Raises:
+            ConfigError: a name is neither a DNS name nor an IP address.
+            Unavailable: reason `no_signer` or `signer_expired`.
+            InvariantBroken: reason `lint`.
+        """
+        slot = self.current()
+        drafted = serving.draft_serving(key, slot.issuer, serving.read_names(names), lifetime, self._stamp(now))
+        return drafted.sign(slot.sign)
+
+    def probe(self, now: datetime) -> None:
+        """Sign a leaf and verify it through the whole chain, for readiness.
+
+        Raises:
+            Unavailable: reason `no_signer` or `signer_expired`.
+            InvariantBroken: reason `lint` or `trial_leaf`.
+        """
+        self.current().try_leaf(now)
+
+    def _stamp(self, now: datetime) -> Stamp:
+        return Stamp(serial=self._serials.draw(), now=now, backdate=self._backdate)
