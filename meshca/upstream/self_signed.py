@@ -1,0 +1,149 @@
+"""A CA of our own: a root made at first start, and a signing intermediate re-made under it at half life.
+
+State is `ca/` in the data directory (`upstream.ca_folder`) and a key store. A restart keeps both; a damaged or
+incomplete state stops the start and is never replaced by a new root, which nobody would trust. When the
+intermediate is re-made it is proven first, then kept on disk, then offered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+
+from meshca.authority.faults import find_faults
+from meshca.authority.keys import KeyStore, key_id
+from meshca.authority.material import SigningMaterial
+from meshca.authority.slot import Slot
+from meshca.authority.upstream import Offer
+from meshca.clock import Clock
+from meshca.config.upstream import SelfSignedConfig
+from meshca.errors import ConfigError
+from meshca.identity.spiffe_id import TrustDomain
+from meshca.svid.signature import SigningKey
+from meshca.upstream.ca_certificates import make_intermediate, make_root
+from meshca.upstream.ca_folder import CaFolder
+
+BACKDATE = timedelta(minutes=2)  # as leaves have, for clocks that run behind
+
+
+@asynccontextmanager
+async def open_(
+    config: SelfSignedConfig, *, data_dir: Path, keys: KeyStore, trust_domain: TrustDomain, clock: Clock
+) -> AsyncIterator[SelfSigned]:
+    """Load the CA of this data directory, or make it at the first start.
+
+    Raises:
+        ConfigError: the state is damaged or incomplete, or its root has expired; every problem at once.
+        Unavailable: reason `ca_folder` or `key_store`, when nothing can be written.
+    """
+    upstream = SelfSigned(config, CaFolder(data_dir), keys, trust_domain, clock)
+    upstream.start()
+    yield upstream
+
+
+class SelfSigned:
+    """Implements `authority.upstream.Upstream`; use `open_`."""
+
+    _root: x509.Certificate
+    _intermediate: x509.Certificate
+
+    def __init__(
+        self, config: SelfSignedConfig, folder: CaFolder, keys: KeyStore, trust_domain: TrustDomain, clock: Clock
+    ) -> None:
+        self._config = config
+        self._folder = folder
+        self._keys = keys
+        self._trust_domain = trust_domain
+        self._clock = clock
+
+    def start(self) -> None:
+        """Load what is there, or make it.
+
+        Raises:
+            ConfigError: it is damaged, incomplete or over.
+            Unavailable: reason `ca_folder` or `key_store`.
+        """
+        if not self._folder.exists():
+            self._begin()
+        self._root, self._intermediate = self._folder.load()
+        self._check()
+        self._forget_old_keys()
+
+    async def obtain(self) -> Offer:
+        """The intermediate on disk while it is in the first half of its life, a new one after.
+
+        Raises:
+            ConfigError: the key of the root is damaged, or what it signed is not sound.
+            Unavailable: reason `ca_folder` or `key_store`.
+        """
+        renew_at = self._renew_at()
+        if renew_at is not None and self._clock.now() >= renew_at:
+            self._renew()
+        return Offer(material=self._material(self._intermediate), renew_at=self._renew_at())
+
+    async def changed(self) -> None:
+        """Never: nobody else changes the data directory."""
+        await asyncio.Event().wait()
+
+    def _begin(self) -> None:
+        if self._keys.key_ids() and not self._folder.interrupted():
+            problem = (
+                f"there are CA keys, but their certificates in {self._folder.path} are gone; restore them from a"
+                " backup, or, if nobody trusts the old root any more, remove the keys to begin with a new one"
+            )
+            raise ConfigError("self-signed CA", [problem])
+        staged = self._folder.stage()
+        key = self._keys.create(self._config.key_type)
+        now = self._clock.now()
+        root = make_root(key, self._trust_domain, now - BACKDATE, now + self._config.root_lifetime)
+        self._folder.publish(staged, root, self._new_intermediate(root, key))
+
+    def _renew(self) -> None:
+        made = self._new_intermediate(self._root, self._key_of(self._root))
+        Slot.prove(self._material(made), self._trust_domain, self._clock.now())
+        self._folder.replace_intermediate(made)
+        self._intermediate = made
+        self._forget_old_keys()
+
+    def _new_intermediate(self, root: x509.Certificate, root_key: SigningKey) -> x509.Certificate:
+        now = self._clock.now()
+        end = min(now + self._config.intermediate_lifetime, root.not_valid_after_utc)
+        key = self._keys.create(self._config.key_type)
+        return make_intermediate(key.public_key(), self._trust_domain, root, root_key, (now - BACKDATE, end))
+
+    def _renew_at(self) -> datetime | None:
+        """Half of the intermediate's life; None when it lasts as long as its root: no other could last longer."""
+        begin, end = self._intermediate.not_valid_before_utc, self._intermediate.not_valid_after_utc
+        return None if end >= self._root.not_valid_after_utc else begin + (end - begin) / 2
+
+    def _check(self) -> None:
+        """What is wrong with the state on disk and would not be mended by a new intermediate."""
+        now, problems = self._clock.now(), []
+        for certificate in (self._root, self._intermediate):
+            try:
+                self._key_of(certificate)
+            except ConfigError as error:
+                problems += [f"{error.source}: {problem}" for problem in error.problems]
+        if now >= self._root.not_valid_after_utc:
+            problems.append("the root has expired; move the data directory away to begin with a new one")
+        elif now < self._intermediate.not_valid_after_utc:
+            problems += find_faults([self._intermediate], [self._root], None, self._trust_domain, now)
+        if problems:
+            raise ConfigError(f"self-signed CA in {self._folder.path}", problems)
+
+    def _material(self, intermediate: x509.Certificate) -> SigningMaterial:
+        return SigningMaterial(
+            certificate=intermediate, others=(), roots=(self._root,), key=self._key_of(intermediate)
+        )
+
+    def _key_of(self, certificate: x509.Certificate) -> SigningKey:
+        return self._keys.load(key_id(certificate.public_key()))
+
+    def _forget_old_keys(self) -> None:
+        in_use = {key_id(certificate.public_key()) for certificate in (self._root, self._intermediate)}
+        self._keys.keep_only(frozenset(in_use))
