@@ -19,7 +19,7 @@ import grpc.aio
 from meshca.agent.envoys import Envoys
 from meshca.agent.holding import Holding
 from meshca.clock import Clock
-from meshca.discovery.event import Adopted, Closed, Event, Overdue, Pending, Refused, Stale, Subscribed
+from meshca.discovery.event import Adopted, Closed, Event, Overdue, Pending, Refused, Sent, Stale, Subscribed
 from meshca.errors import Unavailable
 from meshca.log import log
 from meshca.wire.interceptors import Guarded
@@ -30,6 +30,7 @@ from meshca.wire.xds_streams import Context, Notice, Streams, Terms
 GRACE_SECONDS = 1.0  # for answers on their way when the agent stops
 _LEVELS: Final[dict[type, tuple[str, str]]] = {
     Subscribed: ("info", "envoy.subscribed"),
+    Sent: ("debug", "envoy.sent"),
     Adopted: ("info", "envoy.acknowledged"),
     Refused: ("error", "envoy.refused"),
     Overdue: ("warning", "envoy.overdue"),
@@ -100,7 +101,7 @@ class EnvoySocket:
 
 def _fields(event: Event) -> dict[str, Any]:
     """What of an event goes into the log."""
-    if isinstance(event, Adopted | Overdue):
+    if isinstance(event, Sent | Adopted | Overdue):
         return {"versions": dict(event.versions)}
     if isinstance(event, Refused):
         return {"versions": dict(event.versions), "error": event.error}

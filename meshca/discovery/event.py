@@ -44,9 +44,22 @@ def joint_version(resources: Sequence[Resource]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscribed:
-    """The client changed its names; this is the whole set now."""
+    """The client changed its names.
+
+    Attributes:
+        names: the whole set now.
+        held: the content version that the first request of a stream says is held, empty otherwise.
+    """
 
     names: frozenset[str]
+    held: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """These content versions, by name, are on their way."""
+
+    versions: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,4 +113,4 @@ class Closed:
     names: frozenset[str]
 
 
-Event = Subscribed | Adopted | Refused | Overdue | Pending | Stale | Closed
+Event = Subscribed | Sent | Adopted | Refused | Overdue | Pending | Stale | Closed

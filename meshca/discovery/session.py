@@ -32,6 +32,7 @@ from meshca.discovery.event import (
 from meshca.discovery.state import Answer, Flight, Name
 from meshca.errors import BadRequest
 
+AGAIN = "~"  # between a content version and what makes it new to a client that has refused something
 MAX_NAMES = 64  # names that one subscription may hold; a sidecar asks for three
 
 
@@ -59,6 +60,11 @@ class Session:
         return frozenset(self._names)
 
     @property
+    def sent(self) -> Mapping[str, str]:
+        """Content versions, by name, of the last push."""
+        return self._flight.versions if self._flight is not None else {}
+
+    @property
     def deadline(self) -> float | None:
         """The monotonic time at which the awaited answer becomes overdue; None when none is awaited."""
         return self._flight.deadline if self._flight is not None and self._awaiting() else None
@@ -78,7 +84,7 @@ class Session:
         _bound(len(set(names)))
         if not self._asked:
             self._asked = True
-            return self._subscribe_to(names)
+            return self._subscribe_to(names, held=version.partition(AGAIN)[0])
         if not nonce:
             if not self._awaiting():
                 self._start_over()
@@ -194,13 +200,13 @@ class Session:
         """The content version, made unique when this client has refused something of that name."""
         state = self._names[value.name]
         again = state.ill or state.alone or state.retried == value.version
-        return f"{value.version}~{nonce}" if again else value.version
+        return f"{value.version}{AGAIN}{nonce}" if again else value.version
 
-    def _subscribe_to(self, names: Iterable[str]) -> tuple[Event, ...]:
+    def _subscribe_to(self, names: Iterable[str], *, held: str = "") -> tuple[Event, ...]:
         before = self._names.keys()
         self._names = {name: self._names.get(name) or Name() for name in names}
         changed = before != self._names.keys()
-        return (Subscribed(names=self.names),) if changed else ()
+        return (Subscribed(names=self.names, held=held),) if changed else ()
 
     def _note_pending(self) -> tuple[Event, ...]:
         missing = frozenset(name for name in self._names if name not in self._resources)

@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 
 from meshca.clock import Clock
-from meshca.discovery.event import Adopted, Closed, Event, Push
+from meshca.discovery.event import Adopted, Closed, Event, Push, Sent
 from meshca.discovery.session import Session
 from meshca.discovery.source import Source
 from meshca.errors import BadRequest, MeshcaError, Unavailable
@@ -257,6 +257,7 @@ class _Stream:
         for type_url, session in self._sessions.items():
             push = session.next_push(now)
             if push is not None:
+                self._tell(type_url, (Sent(versions=session.sent),))
                 return type_url, push
         return None
 

@@ -79,6 +79,22 @@ def test_reconnecting_client_gets_everything() -> None:
         assert client.sent() == {"default": "1"}
 
 
+def test_reconnecting_client_says_what_it_holds() -> None:
+    """The content version, without what made it new to the client."""
+    client = Client(default="1")
+    subscribed = client.session.ask(["default"], version="1~s-7")
+    assert subscribed == (Subscribed(names=frozenset({"default"}), held="1"),)
+
+
+def test_what_was_sent_is_known_by_content() -> None:
+    """Nothing before the first push."""
+    client = Client(default="1")
+    client.ask("default")
+    assert client.session.sent == {}
+    client.push()
+    assert client.session.sent == {"default": "1"}
+
+
 def test_acknowledgement_is_followed_by_silence() -> None:
     """ACK: adopted, nothing more to send (F32)."""
     client = Client(default="1")

@@ -15,7 +15,7 @@ import pytest
 from envoy.service.discovery.v3 import discovery_pb2
 
 from meshca.config.resource_names import EXTENSION_TYPE_URL, SECRET_TYPE_URL
-from meshca.discovery.event import Adopted, Closed, Event, Overdue, Pending, Refused, Resource, Subscribed
+from meshca.discovery.event import Adopted, Closed, Event, Overdue, Pending, Refused, Resource, Sent, Subscribed
 from meshca.discovery.source import Shelf
 from meshca.errors import Denied, Unavailable
 from meshca.wire.interceptors import Guarded
@@ -144,8 +144,11 @@ async def test_observer_hears_of_the_whole_life(server: Server, channel: grpc.ai
     assert [notice.event for notice in server.notices] == [
         Subscribed(names=frozenset({"default", "unknown"})),
         Pending(names=frozenset({"unknown"})),
+        Sent(versions={"default": "1"}),
         Adopted(versions={"default": "1"}),
+        Sent(versions={"default": "2"}),
         Refused(versions={"default": "2"}, error="bad pair"),
+        Sent(versions={"default": "1"}),
         Closed(names=frozenset({"default", "unknown"})),
     ]
     assert {(notice.node.id, notice.type_url) for notice in server.notices} == {("node-1", SECRET_TYPE_URL)}
