@@ -18,6 +18,7 @@ help: ## list the targets
 
 env: $(VENV)/.ready ## make the Python environment in .venv from the hash-pinned lock
 
+demo: export MESHCA_DEMO_STARTED := $(shell date +%s)
 demo: $(VENV)/.ready ## the main job on this machine: a CA, three workloads with real Envoys, one policy
 	$(BIN)/meshca demo
 

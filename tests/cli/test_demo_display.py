@@ -31,14 +31,14 @@ def test_plain_lines_have_no_colour_and_no_spinner() -> None:
 def test_a_plain_failure_names_step_detail_and_last_lines() -> None:
     """Everything that is needed to begin the search."""
     out = io.StringIO()
-    Lines(out).failed("web is allowed", "503, expected 200", {"CA": ["started", "refused"], "web's agent": []})
+    Lines(out).failed("web is allowed", "503, expected 200", {"CA": ["started", "refused"], "web agent": []})
     assert out.getvalue().splitlines() == [
         "FAIL web is allowed",
         "       503, expected 200",
         "     last lines of the CA:",
         "       started",
         "       refused",
-        "     last lines of the web's agent:",
+        "     last lines of the web agent:",
         "       (none)",
     ]
 

@@ -143,9 +143,10 @@ async def start_agent(start: Start, ca: Ca, account: ServiceAccount, *, write_ce
     arguments = ["agent", "--endpoint", ca.endpoint, "--endpoint-mtls", ca.endpoint_mtls]
     arguments += ["--root", str(ca.root), "--token-file", str(folder / "token")]
     arguments += ["--socket", str(socket_of(start.places, account)), "--state-dir", str(folder / "state")]
+    arguments += ["--readiness", "off", "--node-id", account.name]
     if write_certificates:
         arguments += ["--write-certs", str(written_certificates(start.places, account))]
-    return await _start(start, f"{account.name}'s agent", arguments, folder / "agent.log", {})
+    return await _start(start, f"{account.name} agent", arguments, folder / "agent.log", {})
 
 
 def socket_of(places: Places, account: ServiceAccount) -> Path:
@@ -197,9 +198,11 @@ async def _start_envoy(
         full_handshakes=True,  # so that every single request tries both certificates
     )
     envoy = await start.running.enter_async_context(
-        envoy_process.running(binary, bootstrap.build(service), folder, clock=start.clock)
+        envoy_process.running(
+            binary, bootstrap.build(service), folder, clock=start.clock, name=f"{account.name}-envoy"
+        )
     )
-    start.tell.watch(f"{account.name}'s Envoy", envoy.log_tail)
+    start.tell.watch(f"{account.name} Envoy", envoy.log_tail)
     await envoy.ready(_START_SECONDS)
     return Sidecar(account=account, envoy=envoy)
 

@@ -83,7 +83,8 @@ class Teller:
 
         Args:
             title: what it shows.
-            concerned: beginnings of the names of processes whose last log lines explain a failure.
+            concerned: words in the names of the processes whose last log lines explain a failure; the empty
+                word is in all of them.
 
         Raises:
             Unavailable: reason `demo_step`, naming the step, when anything in it failed.
@@ -102,7 +103,7 @@ class Teller:
         self._display.done(step)
 
     def _logs(self, concerned: Sequence[str]) -> dict[str, Sequence[str]]:
-        chosen = {name: tail for name, tail in self._tails.items() if name.startswith(tuple(concerned))}
+        chosen = {name: tail for name, tail in self._tails.items() if any(word in name for word in concerned)}
         return {name: without_secrets(tail()).splitlines()[-TAIL_LINES:] for name, tail in chosen.items()}
 
 

@@ -53,13 +53,13 @@ def test_a_failure_shows_the_last_lines_of_the_processes_concerned() -> None:
     display = FakeDisplay()
     tell = Teller(display, FakeClock())
     tell.watch("CA", lambda: "\n".join(f"line {number}" for number in range(20)))
-    tell.watch("web's Envoy", lambda: "other")
+    tell.watch("web Envoy", lambda: "other")
     with pytest.raises(Unavailable), tell.step("one", "CA"):
         raise OSError("gone")
     with pytest.raises(Unavailable), tell.step("all", ""):
         raise OSError("gone")
     assert display.failures[0][2] == {"CA": [f"line {number}" for number in range(20 - TAIL_LINES, 20)]}
-    assert display.failures[1][2].keys() == {"CA", "web's Envoy"}
+    assert display.failures[1][2].keys() == {"CA", "web Envoy"}
 
 
 def test_an_interruption_is_no_failure() -> None:

@@ -1,0 +1,172 @@
+"""`meshca demo` as a user runs it: what it shows, how it fails, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from meshca.app.demo.run import run
+from meshca.app.demo.telling import Teller
+from meshca.clock import SystemClock
+from meshca.errors import Unavailable
+from tests.fakes.demo_display import FakeDisplay
+
+MARK = "DEMO_TEST_MARK"  # an environment variable that every process of one demo inherits
+PATIENCE = 240.0
+IDENTITIES = [
+    f"spiffe://cluster.local/ns/{name}" for name in ("shop/sa/payments", "shop/sa/web", "other/sa/intruder")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """Starts demos, and sees what is left of them."""
+
+    folder: Path
+    mark: str
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """`meshca demo` in a process of its own."""
+        environ = {**os.environ, MARK: self.mark, "TMPDIR": str(self.folder)}
+        return subprocess.Popen(
+            [sys.executable, "-m", "meshca", "demo", *arguments],
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def left(self) -> list[str]:
+        """Processes and files that should be gone."""
+        return [*self._processes(), *(str(path) for path in self.folder.rglob("*"))]
+
+    def _processes(self) -> Iterator[str]:
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                marked = f"{MARK}={self.mark}".encode() in (folder / "environ").read_bytes()
+                words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:  # gone, or not ours
+                continue
+            if marked:
+                yield f"{folder.name}: {words}"
+
+
+@pytest.fixture(name="shell")
+def _shell(tmp_path: Path) -> Iterator[Shell]:
+    shell = Shell(tmp_path, uuid.uuid4().hex)
+    yield shell
+    assert shell.left() == []
+
+
+def until(process: subprocess.Popen[str], pattern: str) -> str:
+    """Read what a demo prints up to a line that matches."""
+    assert process.stdout is not None
+    seen = ""
+    for line in process.stdout:
+        seen += line
+        if re.search(pattern, line):
+            return seen
+    raise AssertionError(f"never seen: {pattern}\n{seen}\n{process.communicate()[1]}")
+
+
+@pytest.mark.real("envoy")
+def test_the_demo_shows_an_enforced_identity(shell: Shell) -> None:
+    """Every step of the story, for people and for scripts."""
+    with shell.start("--output", "json") as process:
+        output, lines = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, lines
+    summary = json.loads(output)
+    steps = {step["title"]: step for step in summary["steps"]}
+    assert (summary["ok"], summary["envoy"], summary["error"]) == (True, True, "")
+    assert steps["three real Envoys, each with a certificate from its agent"]["identities"] == IDENTITIES
+    allowed = steps["web -> payments GET /charges is allowed"]
+    assert allowed["status"] == 200
+    assert 0 < allowed["first_request_s"] < 60
+    assert steps["web -> payments GET /refunds is forbidden"]["status"] == 403
+    assert steps["intruder -> payments GET /charges is forbidden"]["status"] == 403
+    assert steps["the policy is edited live, and the answer flips"].keys() >= {"added_s", "removed_s"}
+    renewal = steps["all certificates are renewed under load, and no request fails"]
+    assert (renewal["renewed"], renewal["failed"], renewal["resumed"]) == (3, 0, 0)
+    assert renewal["handshakes"] >= renewal["requests"] > 0
+    for title in steps:
+        assert f"ok   {title}\n" in lines
+
+
+def test_without_envoy_the_peers_are_in_python(shell: Shell) -> None:
+    """The same identities, the same refusals, the same renewal; and it says so."""
+    with shell.start("--no-envoy") as process:
+        output, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, output + errors
+    lines = output.splitlines()
+    assert lines[0] == "without Envoy (the extra `demo` installs one): two mTLS peers in Python"
+    assert lines[-1] == "OK"
+    for title in (
+        "web -> payments GET /charges is allowed, both identities checked",
+        "intruder -> payments GET /charges is forbidden",
+        "plaintext to the mTLS port is refused",
+        "a self-made certificate is refused",
+        "all certificates are renewed under load, and no request fails",
+    ):
+        assert f"ok   {title}" in lines
+    for identity in IDENTITIES:
+        assert identity in output
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["ctrl-c", "term", "hangup"]
+)
+@pytest.mark.parametrize("moment", ["a CA with", "three workloads"], ids=["with the CA", "with the agents"])
+def test_an_interrupted_demo_cleans_up(shell: Shell, number: signal.Signals, moment: str) -> None:
+    """At any moment; the fixture sees that nothing is left."""
+    with shell.start("--no-envoy") as process:
+        until(process, f"ok   {moment}")
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert errors == "error: the demo was interrupted; all that it started is gone (interrupted)\n"
+
+
+@pytest.mark.real("envoy")
+def test_a_kept_demo_runs_until_ctrl_c(shell: Shell) -> None:
+    """What it says can be tried works, and Ctrl-C is its ordinary end."""
+    with shell.start("--keep") as process:
+        output = until(process, "Ctrl-C ends")
+        url = re.search(r"http://127.0.0.1:\d+/charges", output)
+        assert url is not None
+        with urllib.request.urlopen(url[0], timeout=30) as answer:  # noqa: S310 - loopback
+            assert answer.read() == b"hello spiffe://cluster.local/ns/shop/sa/web\n"
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, rest, errors) == (0, "OK\n", "")
+
+
+def test_a_failed_demo_names_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an Envoy that does not work, the step with the Envoys fails, and all that was started ends."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    display = FakeDisplay()
+    clock = SystemClock()
+    with pytest.raises(
+        Unavailable, match=r"step `three real Envoys, .*` failed: payments-envoy ended with 1"
+    ) as raised:
+        asyncio.run(run(Teller(display, clock), binary=Path("/bin/false"), began=clock.monotonic()))
+    assert raised.value.reason == "demo_step"
+    assert [step.title for step in display.steps] == [
+        "a CA with a local token issuer",
+        "three workloads, each with a token and an agent",
+    ]
+    ((_, _, logs),) = display.failures
+    assert logs.keys() >= {"CA", "payments agent"}
+    assert list(tmp_path.iterdir()) == []
