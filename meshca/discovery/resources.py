@@ -1,0 +1,75 @@
+"""The bodies of the resources that we push, and their versions: Envoy's Secret and TypedExtensionConfig.
+
+Envoy acknowledges an expired certificate, a bundle of expired roots and even garbage while another secret is
+missing, so only values that were checked may come in (`KeyPair`, `TrustBundle`); their makers check, this
+module does not. A body may hold a private key: it must never be logged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret as SecretMessage
+
+from meshca.config.resource_names import AUTHZ
+from meshca.discovery.event import Resource
+from meshca.secret import Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyPair:
+    """A certificate with its key, checked: they match, and the certificate is valid now.
+
+    Made only by `svid.servable` (the CA).
+
+    Attributes:
+        chain: PEM, leaf first, then intermediates, without the root.
+        key: PKCS#8 PEM.
+        not_before: start of validity.
+        not_after: end of validity.
+    """
+
+    chain: str
+    key: Secret[str]
+    not_before: datetime
+    not_after: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustBundle:
+    """Root certificates, checked: each is a CA, not all have expired.
+
+    Made only by `svid.servable` (the CA).
+
+    Attributes:
+        pem: the certificates, one after the other.
+    """
+
+    pem: str
+
+
+def certificate(name: str, pair: KeyPair) -> Resource:
+    """A `tls_certificate` Secret; its version is a hash of the chain, so it says nothing of the key."""
+    message = SecretMessage(name=name)
+    message.tls_certificate.certificate_chain.inline_bytes = pair.chain.encode()
+    message.tls_certificate.private_key.inline_bytes = pair.key.reveal().encode()
+    return Resource(name=name, version=content_hash(pair.chain.encode()), body=message.SerializeToString())
+
+
+def roots(name: str, bundle: TrustBundle) -> Resource:
+    """A `validation_context` Secret with `trusted_ca`; the same bundle has the same version under each name."""
+    message = SecretMessage(name=name)
+    message.validation_context.trusted_ca.inline_bytes = bundle.pem.encode()
+    return Resource(name=name, version=content_hash(bundle.pem.encode()), body=message.SerializeToString())
+
+
+def policies(body: bytes) -> Resource:
+    """The authorization policies of a workload: a TypedExtensionConfig made by `authz.compile`."""
+    return Resource(name=AUTHZ, version=content_hash(body), body=body)
+
+
+def content_hash(content: bytes) -> str:
+    """32 hexadecimal characters of SHA-256: equal on every replica, never equal for different content."""
+    return hashlib.sha256(content).hexdigest()[:32]

@@ -1,0 +1,64 @@
+"""Bodies and versions of pushed resources, read back with Envoy's messages."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret as SecretMessage
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshca.config.resource_names import AUTHZ
+from meshca.discovery import resources
+from meshca.discovery.resources import KeyPair, TrustBundle
+from meshca.secret import Secret
+
+INSTANT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def pair(chain: str = "chain", key: str = "key") -> KeyPair:
+    """A pair of any text."""
+    return KeyPair(chain=chain, key=Secret(key), not_before=INSTANT, not_after=INSTANT)
+
+
+def test_certificate_is_a_tls_certificate() -> None:
+    """Chain and key inline, under the name asked for."""
+    message = SecretMessage.FromString(resources.certificate("default", pair()).body)
+    assert message.name == "default"
+    assert message.tls_certificate.certificate_chain.inline_bytes == b"chain"
+    assert message.tls_certificate.private_key.inline_bytes == b"key"
+
+
+def test_roots_are_a_validation_context() -> None:
+    """`trusted_ca`, so that nothing else of the context is decided here."""
+    message = SecretMessage.FromString(resources.roots("ROOTCA", TrustBundle(pem="roots")).body)
+    assert (message.name, message.validation_context.trusted_ca.inline_bytes) == ("ROOTCA", b"roots")
+
+
+def test_policies_are_passed_on() -> None:
+    """Under the one name of the filter."""
+    resource = resources.policies(b"filter")
+    assert (resource.name, resource.body) == (AUTHZ, b"filter")
+
+
+@given(one=st.text(max_size=50), other=st.text(max_size=50))
+def test_versions_are_content_hashes(one: str, other: str) -> None:
+    """Equal exactly when the content is."""
+    equal = one == other
+    assert (
+        resources.certificate("a", pair(one)).version == resources.certificate("b", pair(other)).version
+    ) == equal
+    roots = [resources.roots("a", TrustBundle(pem=text)).version for text in (one, other)]
+    assert (roots[0] == roots[1]) == equal
+    assert (resources.policies(one.encode()).version == resources.policies(other.encode()).version) == equal
+
+
+def test_version_says_nothing_of_the_key() -> None:
+    """It appears in logs and in Envoy's statistics."""
+    assert resources.certificate("a", pair(key="1")).version == resources.certificate("a", pair(key="2")).version
+
+
+def test_no_repr_shows_a_key() -> None:
+    """Neither the pair's nor the resource's."""
+    shown = repr(pair(key="very secret")) + repr(resources.certificate("default", pair(key="very secret")))
+    assert "very secret" not in shown
