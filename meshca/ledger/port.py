@@ -24,8 +24,9 @@ class LedgerStore(Protocol):
     def finish(self, outcome: Outcome) -> None:
         """Record what became of it, durable with the next group commit.
 
-        The first outcome of a serial counts; a later one is ignored. It is kept and tried again while the store
-        cannot be written.
+        For the process that recorded the intent. The first outcome of an intent counts; a later one is ignored,
+        and so is that of an intent that was refused. It is kept and tried again while the store cannot be
+        written.
         """
         ...
 

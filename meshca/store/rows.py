@@ -65,8 +65,8 @@ def intent_row(intent: Intent) -> Row:
 
 
 def outcome_row(outcome: Outcome) -> Row:
-    """The columns of `issuance_outcome`."""
-    return (outcome.serial, outcome.result.value, outcome.reason, micros(outcome.finished_at))
+    """What `statements.FINISH` takes."""
+    return (outcome.result.value, outcome.reason, micros(outcome.finished_at), outcome.serial)
 
 
 def issuance_of(row: Row) -> Issuance:

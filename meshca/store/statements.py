@@ -48,8 +48,18 @@ _ISSUANCES: Final = select(intent, outcome.c.result, outcome.c.reason, outcome.c
 )
 
 INTEND: Final = _text(insert(intent))
-# The first outcome of a serial counts: a group that is written again must not fail on what it holds already.
-FINISH: Final = _text(sqlite_insert(outcome).on_conflict_do_nothing())
+# Nothing for a serial without an intent. The first outcome counts: a group that is written again must not fail on
+# what is there already.
+FINISH: Final = _text(
+    sqlite_insert(outcome)
+    .from_select(
+        ["serial", "result", "reason", "finished_at"],
+        select(intent.c.serial, bindparam("result"), bindparam("reason"), bindparam("finished_at")).where(
+            intent.c.serial == bindparam("of_serial")
+        ),
+    )
+    .on_conflict_do_nothing()
+)
 FIND: Final = _text(_ISSUANCES.where(intent.c.serial == bindparam("serial")))
 
 

@@ -15,7 +15,7 @@ from typing import Final, TypeVar, cast
 
 from meshca import metrics
 from meshca.clock import Clock
-from meshca.errors import InvariantBroken, Unavailable
+from meshca.errors import InvariantBroken, MeshcaError, Unavailable
 from meshca.log import log
 from meshca.store.connection import Reopening, Use, begin
 from meshca.store.faults import advice, needs_reopening, unavailable
@@ -62,6 +62,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._connection = Reopening(path, Use.WRITE)
         self._lane: Lane[Write] = Lane("store-writer", self._perform, limit=MAX_WAITING, batch_done=self._after)
+        self._open: set[str] = set()  # serials whose outcome is still to come
         self._kept: list[Row] = []  # outcomes of failed groups; the thread's, read by the loop between batches
         self._failing = False
         self._retrying: asyncio.Task[None] | None = None
@@ -77,16 +78,26 @@ class Writer:
             Unavailable: reason `store`.
             InvariantBroken: reason `serial_reused`.
         """
+        serial = row[0]
         future = self._loop.create_future()
-        self._lane.put(Write(future, intent=row))
-        await future
+        self._open.add(serial)
+        try:
+            self._lane.put(Write(future, intent=row))
+            await future  # a cancelled one may have been written: it stays open
+        except MeshcaError:
+            self._open.discard(serial)
+            raise
 
     def finish(self, row: Row) -> None:
-        """Write an outcome with the next group, and again until it is written."""
+        """Write an outcome with the next group, and again until it is written; nothing for a refused intent."""
+        serial = row[-1]
+        if serial not in self._open:
+            return
+        self._open.discard(serial)
         try:
             self._lane.put(Write(outcome=row), lazily=True)
         except Unavailable:
-            log.warning("store.outcome_lost", serial=row[0], detail="the store was closed already")
+            log.warning("store.outcome_lost", serial=serial, detail="the store was closed already")
 
     async def run(self, task: Callable[[sqlite3.Connection], T]) -> T:
         """Run a task within the next group's transaction; it must not commit.

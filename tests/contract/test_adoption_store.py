@@ -1,0 +1,143 @@
+"""What every adoption store does, SQLite and the fake alike."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meshca.authority.adoption import Adoption, AdoptionStore, Grade, Kind
+from meshca.identity.spiffe_id import SpiffeId
+from tests.fakes.adoption import FakeAdoption
+from tests.fakes.clock import FakeClock
+from tests.fakes.records import NOW
+from tests.store.opening import opened
+
+WEB = SpiffeId.parse("spiffe://cluster.local/ns/shop/sa/web")
+PAYMENTS = SpiffeId.parse("spiffe://cluster.local/ns/shop/sa/payments")
+
+
+def adoption(**changes: Any) -> Adoption:
+    """What the agent `web-1` says of the roots."""
+    usual = Adoption(
+        agent=WEB,
+        node_id="web-1",
+        pod="web-1",
+        kind=Kind.ROOTS,
+        sent_version="v2",
+        adopted_version="v1",
+        grade=Grade.ENVOY,
+        pending_pids=(17, 4711),
+        error="",
+        seen_at=NOW,
+        worker="worker-0",
+        stream="1",
+    )
+    return replace(usual, **changes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A store, and how to wait until it has written."""
+
+    store: AdoptionStore
+    settle: Callable[[], Awaitable[None]]
+
+
+@pytest.fixture(params=["sqlite", "fake"])
+async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
+    """An empty store of each kind."""
+    clock = FakeClock(NOW)
+    if request.param == "fake":
+        yield Subject(store=FakeAdoption(), settle=lambda: clock.advance(0))
+        return
+    async with opened(tmp_path, clock) as store:
+
+        async def settle() -> None:
+            await clock.advance(1)
+            await store.probe()  # a later write: the earlier ones are there
+
+        yield Subject(store=store.adoption, settle=settle)
+
+
+async def test_what_was_recorded_is_listed(subject: Subject) -> None:
+    """Every field comes back as it was given."""
+    one = adoption(grade=Grade.REFUSED, error="no SAN\nwas found")
+    subject.store.record(one)
+    await subject.settle()
+    assert await subject.store.list() == [one]
+
+
+async def test_agents_nodes_and_kinds_are_told_apart(subject: Subject) -> None:
+    """One record each, ordered by agent, node id and kind."""
+    every = [
+        adoption(agent=PAYMENTS),
+        adoption(kind=Kind.POLICIES),
+        adoption(),
+        adoption(node_id="web-2"),
+    ]
+    for one in reversed(every):
+        subject.store.record(one)
+    await subject.settle()
+    assert await subject.store.list() == every
+
+
+async def test_the_latest_word_counts(subject: Subject) -> None:
+    """It replaces the earlier one as a whole."""
+    subject.store.record(adoption(error="bad", grade=Grade.REFUSED))
+    await subject.settle()
+    later = adoption(adopted_version="v2", seen_at=NOW + timedelta(seconds=1), worker="worker-1")
+    subject.store.record(later)
+    await subject.settle()
+    assert await subject.store.list() == [later]
+
+
+async def test_a_word_that_arrives_late_does_not_count(subject: Subject) -> None:
+    """Another worker may write an older record after a newer one."""
+    newer = adoption(seen_at=NOW + timedelta(seconds=1), worker="worker-1", stream="7")
+    subject.store.record(newer)
+    await subject.settle()
+    subject.store.record(adoption())
+    await subject.settle()
+    assert await subject.store.list() == [newer]
+
+
+async def test_an_ended_stream_is_not_connected(subject: Subject) -> None:
+    """What it said last stays known."""
+    subject.store.record(adoption())
+    subject.store.record(adoption(kind=Kind.POLICIES))
+    subject.store.record(adoption(agent=PAYMENTS, stream="2"))
+    await subject.settle()
+    subject.store.disconnected("worker-0", "1")
+    await subject.settle()
+    assert [one.connected for one in await subject.store.list()] == [True, False, False]
+
+
+async def test_a_stream_that_ends_at_once_is_not_connected(subject: Subject) -> None:
+    """Also when nothing was written in between."""
+    subject.store.record(adoption())
+    subject.store.disconnected("worker-0", "1")
+    await subject.settle()
+    assert await subject.store.list() == [adoption(connected=False)]
+
+
+async def test_an_agent_that_came_back_stays_connected(subject: Subject) -> None:
+    """The end of its old stream is heard after the start of its new one."""
+    subject.store.record(adoption())
+    back = adoption(stream="2", seen_at=NOW + timedelta(seconds=1))
+    subject.store.record(back)
+    subject.store.disconnected("worker-0", "1")
+    await subject.settle()
+    assert await subject.store.list() == [back]
+
+
+async def test_streams_of_other_workers_stay_connected(subject: Subject) -> None:
+    """Stream names are unique within a worker only."""
+    subject.store.record(adoption(worker="worker-1"))
+    subject.store.disconnected("worker-0", "1")
+    await subject.settle()
+    assert [one.connected for one in await subject.store.list()] == [True]

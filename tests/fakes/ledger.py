@@ -1,0 +1,62 @@
+"""The ledger's port over a dictionary."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from meshca.clock import Clock
+from meshca.errors import InvariantBroken, Unavailable
+from meshca.ledger.query import Query
+from meshca.ledger.record import Intent, Issuance, Outcome
+
+
+class FakeLedger:
+    """Implements `meshca.ledger.port.LedgerStore`; `down` makes it unreachable."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.intents: dict[str, Intent] = {}
+        self.outcomes: dict[str, Outcome] = {}
+        self.down = False
+
+    async def intend(self, intent: Intent) -> None:
+        """Keep it."""
+        self._check()
+        if intent.serial in self.intents:
+            raise InvariantBroken("serial_reused", f"serial {intent.serial} is recorded already")
+        self.intents[intent.serial] = intent
+
+    def finish(self, outcome: Outcome) -> None:
+        """Keep it, also while down."""
+        if outcome.serial in self.intents:
+            self.outcomes.setdefault(outcome.serial, outcome)
+
+    async def find(self, serial: str) -> Issuance | None:
+        """Look it up."""
+        self._check()
+        intent = self.intents.get(serial)
+        return Issuance(intent=intent, outcome=self.outcomes.get(serial)) if intent else None
+
+    async def query(self, query: Query) -> list[Issuance]:
+        """Look at all."""
+        self._check()
+        every = [
+            Issuance(intent=intent, outcome=self.outcomes.get(intent.serial)) for intent in self.intents.values()
+        ]
+        found = [issuance for issuance in every if query.matches(issuance)]
+        found.sort(key=lambda issuance: (issuance.intent.intended_at, issuance.intent.serial), reverse=True)
+        return found[: query.limit]
+
+    async def prune(self, before: datetime) -> int:
+        """Forget."""
+        self._check()
+        now = self._clock.now()
+        gone = [i.serial for i in self.intents.values() if i.intended_at < before and i.not_after < now]
+        for serial in gone:
+            del self.intents[serial]
+            self.outcomes.pop(serial, None)
+        return len(gone)
+
+    def _check(self) -> None:
+        if self.down:
+            raise Unavailable("store", "the fake is down")
