@@ -74,7 +74,7 @@ class CaClient:
             MeshcaError: the call failed; a certificate that the CA refuses in the handshake is `Unavailable`.
         """
         if self.address.mtls is None:
-            raise Unavailable("no_mtls_endpoint", "renewal by certificate needs --mtls-endpoint")
+            raise Unavailable("no_endpoint_mtls", "renewal by certificate needs --endpoint-mtls")
         return await self._call(self.address.mtls, csr, svid=svid)
 
     async def _call(

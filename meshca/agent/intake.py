@@ -65,8 +65,8 @@ class RootsIntake:
     """The trust bundle.
 
     Args:
-        holding: where Envoys get it.
-        trust: learns it, for our own channels and for the next start.
+        holding: has our certificate, and what Envoys get.
+        trust: learns it, for our own channels and for the next start, and hands it to the holding.
         clock: for the checks.
         hurry: called when our own certificate does not lead to the new roots: it is of no use any more.
     """
@@ -92,7 +92,6 @@ class RootsIntake:
         if self._trust.bundle is not None and not _share_a_root(bundle, self._trust.bundle):
             raise Unavailable("no_common_root", "the new roots share none with those held; push both first")
         self._trust.learn(bundle)
-        self._holding.take_bundle(bundle)
         held = self._holding.svid
         if held is not None and held.valid(now) and not self._leads_to(held, bundle):
             log.warning("certificate.left_behind", serial=held.serial, roots=bundle.version)

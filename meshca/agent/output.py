@@ -7,18 +7,71 @@ asked for it, mode 0600.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
+from meshca.agent.bundle import Bundle
+from meshca.agent.holding import Holding
 from meshca.agent.state import replace_file
 from meshca.agent.svid import Svid
+from meshca.clock import Clock
 from meshca.errors import ConfigError
+from meshca.log import log
 
 KEY, CHAIN, ROOTS = "key.pem", "cert-chain.pem", "root-cert.pem"
 _DATA = "..data"
 _SET = "..set-"
+_RETRY_SECONDS = 30.0  # after a disk refused a set
+
+
+class FileOutput:
+    """Keeps a folder's set equal to what the agent holds.
+
+    Args:
+        folder: where the sets go; made by `prepare_folder`.
+        holding: what is written, each time it changes.
+        clock: for the pause after a failure.
+    """
+
+    def __init__(self, folder: Path, holding: Holding, clock: Clock) -> None:
+        self._folder = folder
+        self._holding = holding
+        self._clock = clock
+        self._written: tuple[Svid, Bundle] | None = None
+
+    async def run(self) -> NoReturn:
+        """Write each new set."""
+        changed = asyncio.Event()
+        unwatch = self._holding.watch(changed.set)
+        try:
+            while True:
+                await self._write_newest()
+                await changed.wait()
+                changed.clear()
+        finally:
+            unwatch()
+
+    async def _write_newest(self) -> None:
+        while (newest := self._newest()) is not None and newest != self._written:
+            svid, bundle = newest
+            try:
+                await asyncio.to_thread(write_set, self._folder, contents(svid, bundle.pem))
+            except OSError as error:
+                log.error("output.not_written", folder=str(self._folder), error=error.strerror)
+                await self._clock.sleep(_RETRY_SECONDS)
+                continue
+            self._written = newest
+            log.info("output.written", folder=str(self._folder), serial=svid.serial, roots=bundle.version)
+
+    def _newest(self) -> tuple[Svid, Bundle] | None:
+        svid, bundle = self._holding.svid, self._holding.bundle
+        if svid is None or bundle is None or not svid.valid(self._clock.now()):
+            return None
+        return svid, bundle
 
 
 def contents(svid: Svid, roots: str) -> Mapping[str, bytes]:

@@ -184,7 +184,10 @@ class Relay:
     async def _write(self, call: Any, outbox: asyncio.Queue[tuple[_Line, Say]]) -> None:  # noqa: ANN401 - as above
         while True:
             line, say = await outbox.get()
-            await call.write(self._request(line.intake, say))
+            try:
+                await call.write(self._request(line.intake, say))
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                await asyncio.Event().wait()  # the stream has ended; the reader knows why
 
     async def _replaced(self, svid: Svid, changed: asyncio.Event) -> None:
         while self._holding.svid is svid:

@@ -20,7 +20,7 @@ from meshca.agent.chain import UNREADABLE, to_pem, verify_path
 from meshca.agent.keys import FreshKey
 from meshca.errors import BadRequest, Unavailable
 from meshca.identity.service_account import ServiceAccount
-from meshca.identity.spiffe_id import SpiffeId
+from meshca.identity.spiffe_id import SpiffeId, TrustDomain
 from meshca.secret import Secret
 
 E = TypeVar("E", x509.BasicConstraints, x509.ExtendedKeyUsage)
@@ -62,10 +62,12 @@ class Expected:
     Attributes:
         identity: the exact SPIFFE ID (from flags, or held before: an identity never changes).
         account: the service account (from flags or from our own token's claims).
+        trust_domain: the trust domain (from flags).
     """
 
     identity: SpiffeId | None = None
     account: ServiceAccount | None = None
+    trust_domain: TrustDomain | None = None
 
 
 def accept(unverified: Sequence[str], key: FreshKey, trusted: Bundle, expected: Expected, now: datetime) -> Svid:
@@ -166,6 +168,8 @@ def _identity(leaf: x509.Certificate) -> SpiffeId:
 def _check_expected(identity: SpiffeId, expected: Expected) -> None:
     if expected.identity is not None and identity != expected.identity:
         raise Unavailable("wrong_identity", f"the CA answered for {identity}, expected {expected.identity}")
+    if expected.trust_domain is not None and identity.trust_domain != expected.trust_domain:
+        raise Unavailable("wrong_identity", f"the CA answered for {identity}, expected {expected.trust_domain}")
     if expected.account is None:
         return
     try:

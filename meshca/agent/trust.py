@@ -24,16 +24,35 @@ Fetch = Callable[[], Awaitable[tuple[x509.Certificate, ...]]]
 
 
 class Trust:
-    """The roots for our channels to the CA, and the bundle that certificates are checked against."""
+    """The roots for our channels to the CA, and the bundle that certificates are checked against.
 
-    def __init__(self, pin: Pin, *, fetch: Fetch, clock: Clock, state: State | None = None) -> None:
+    Args:
+        pin: what the operator says.
+        fetch: shows the certificates that the CA presents, unverified.
+        clock: for the checks.
+        state: keeps what was learnt; None keeps nothing.
+        changed: called with each new bundle, the first included.
+    """
+
+    def __init__(
+        self,
+        pin: Pin,
+        *,
+        fetch: Fetch,
+        clock: Clock,
+        state: State | None = None,
+        changed: Callable[[Bundle], None] = lambda _: None,
+    ) -> None:
         self._pin = pin
         self._fetch = fetch
         self._clock = clock
         self._state = state
+        self._changed = changed
+        self._told: Bundle | None = None
         self._pinned: Bundle | None = None
         self._learnt, self._learnt_under = self._load()
         self._pinned_as = _name(pin) or self._learnt_under
+        self._tell()
 
     @property
     def bundle(self) -> Bundle | None:
@@ -55,6 +74,7 @@ class Trust:
                 self._pinned = await self._find(self._pin)
         else:
             return read_system_roots()
+        self._tell()
         if self.bundle is None:
             raise Unavailable("bad_bundle", "no root is held")
         return self.bundle.pem.encode()
@@ -62,6 +82,7 @@ class Trust:
     def learn(self, bundle: Bundle) -> None:
         """Take the bundle that the CA pushed over its authenticated xDS stream; the only way trust changes."""
         self._learnt, self._learnt_under = bundle, self._pinned_as
+        self._tell()
         if self._state is not None:
             self._state.save(RECORD, {"pin": self._pinned_as, "roots": bundle.pem})
 
@@ -69,6 +90,12 @@ class Trust:
         """Take the roots of an answer, when system roots vouched for the channel and no bundle is held yet."""
         if self.bundle is None and not isinstance(self._pin, RootFile | Fingerprint):
             self._pinned = roots
+            self._tell()
+
+    def _tell(self) -> None:
+        if self.bundle is not None and self.bundle != self._told:
+            self._told = self.bundle
+            self._changed(self.bundle)
 
     def _read_root_file(self, pin: RootFile) -> None:
         """Follow the file; while it is unreadable the last good content stays.

@@ -112,7 +112,7 @@ async def test_renewal_by_certificate_needs_its_port(desk: Desk) -> None:
     client = CaClient(
         address=CaAddress(token=desk.serving.token), trust=desk.client().trust, token_file=desk.token
     )
-    with pytest.raises(Unavailable, match="--mtls-endpoint"):
+    with pytest.raises(Unavailable, match="--endpoint-mtls"):
         await client.by_certificate(KEY.csr, await desk.svid())
 
 

@@ -18,7 +18,7 @@ from meshca.agent.keys import KeyChoice, fresh_key
 from meshca.agent.svid import MOST_CERTIFICATES, Expected, Svid, accept, answered_roots
 from meshca.errors import Unavailable
 from meshca.identity.service_account import ServiceAccount
-from meshca.identity.spiffe_id import SpiffeId
+from meshca.identity.spiffe_id import SpiffeId, TrustDomain
 from tests.fakes.ca import OWN, FakeCa, Mood, authority, certificate, svid_extensions, usage
 from tests.fakes.clock import FakeClock
 
@@ -167,14 +167,26 @@ WEB = ServiceAccount(namespace="shop", name="web")
 API = ServiceAccount(namespace="shop", name="api")
 
 
-@pytest.mark.parametrize("expected", [NOBODY, Expected(identity=SpiffeId.parse(OWN)), Expected(account=WEB)])
+@pytest.mark.parametrize(
+    "expected",
+    [
+        NOBODY,
+        Expected(identity=SpiffeId.parse(OWN)),
+        Expected(account=WEB, trust_domain=TrustDomain("cluster.local")),
+    ],
+)
 def test_the_expected_identity_is_taken(expected: Expected) -> None:
     """And any, when nothing is known yet."""
     assert str(taken(GOOD, expected).identity) == OWN
 
 
 @pytest.mark.parametrize(
-    "expected", [Expected(identity=SpiffeId.parse("spiffe://other.org/ns/shop/sa/web")), Expected(account=API)]
+    "expected",
+    [
+        Expected(identity=SpiffeId.parse("spiffe://other.org/ns/shop/sa/web")),
+        Expected(account=API),
+        Expected(account=WEB, trust_domain=TrustDomain("other.org")),
+    ],
 )
 def test_another_identity_is_refused(expected: Expected) -> None:
     """Nobody makes us speak for somebody else."""
