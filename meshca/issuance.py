@@ -1,1 +1,149 @@
-"""The spine: from a credential to a certificate."""
+"""The spine: from a credential to a certificate, the one pipeline behind every door.
+
+`issue` is the whole story; what each step checks is in the room that it calls. The order matters: the caller's
+ASN.1 is parsed only once the caller is proven and admitted, and nothing is signed before its intent is durable.
+Every decision is counted and leaves one audit event, never with a token, a key or a CSR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from meshca import csr, metrics
+from meshca.admission.decide import decide
+from meshca.admission.model import Grant, RuleSet
+from meshca.authn.chain import Authenticator
+from meshca.authority.signing import Authority
+from meshca.clock import Clock
+from meshca.csr import ProvenKey
+from meshca.decision import Decision
+from meshca.errors import BadRequest
+from meshca.identity.caller import Caller, Credential, ProvenBy
+from meshca.identity.key_type import KeyType
+from meshca.ledger.port import LedgerStore
+from meshca.quota import Quota
+from meshca.secret import Secret
+from meshca.svid import profile
+from meshca.svid.draft import Issued
+from meshca.svid.profile import Profile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a proven caller asks for; nothing of it decides who it is.
+
+    Attributes:
+        csr: the certificate signing request, unverified.
+        lifetime_seconds: 0 for the default.
+        impersonated_identity: the identity of someone else, for node proxies; not supported yet.
+        cert_signer: the signer to use; not supported yet.
+    """
+
+    csr: str
+    lifetime_seconds: int = 0
+    impersonated_identity: str = ""
+    cert_signer: str = ""
+
+
+class Issuing:
+    """Everything that issuing needs, wired once; the admission rules may be replaced while it runs."""
+
+    def __init__(  # noqa: PLR0913 - the pipeline's parts, by name
+        self,
+        *,
+        chain: Authenticator,
+        rules: RuleSet,
+        profile: Profile,
+        strict: bool,
+        authority: Authority,
+        ledger: LedgerStore,
+        quota: Quota,
+        clock: Clock,
+    ) -> None:
+        self._chain = chain
+        self._rules = rules
+        self._profile = profile
+        self._strict = strict
+        self._authority = authority
+        self._ledger = ledger
+        self._quota = quota
+        self._clock = clock
+
+    def use_rules(self, rules: RuleSet) -> None:
+        """Decide by these admission rules from the next request on."""
+        self._rules = rules
+
+    async def issue(self, credential: Credential, wish: Callable[[], Wish], request_id: str) -> Issued:
+        """A certificate for the caller's own key.
+
+        Args:
+            credential: what the caller showed, unverified.
+            wish: reads the request; called only once the caller is proven.
+            request_id: the call's, for the ledger and the audit event.
+
+        Raises:
+            Unauthenticated: the caller could not be proven.
+            Exhausted: too many requests of this identity or its namespace.
+            Denied: no admission rule grants this.
+            BadRequest: the request is wrong.
+            Unavailable: no signer, or the store cannot be written; nothing was signed.
+            InvariantBroken: what would have been signed breaks a rule; nothing was given out.
+        """
+        with Decision(request_id, self._clock) as decision:
+            caller = await self._proven(decision, credential)
+            asked = _supported(wish())
+            grant = self._granted(decision, caller)
+            key = decision.certifies(csr.prove(asked.csr))
+            csr.check_names(key, grant.identity, strict=self._strict)
+            return await self._certify(decision, key, asked.lifetime_seconds)
+
+    async def issue_with_server_key(self, credential: Credential, request_id: str) -> tuple[Issued, Secret[str]]:
+        """A certificate for a key made here, which is given out once and kept nowhere.
+
+        Raises:
+            Unauthenticated, Exhausted, Denied, Unavailable, InvariantBroken: as `issue`.
+        """
+        with Decision(request_id, self._clock) as decision:
+            caller = await self._proven(decision, credential)
+            grant = self._granted(decision, caller)
+            private_key, key = csr.fresh_key(_preferred(grant))
+            decision.certifies(key)
+            return await self._certify(decision, key, 0), private_key
+
+    async def _proven(self, decision: Decision, credential: Credential) -> Caller:
+        return decision.proves(await self._chain.prove(credential))
+
+    def _granted(self, decision: Decision, caller: Caller) -> Grant:
+        wanted = caller.identity(self._rules.trust_domain)
+        renewal = caller.proven_by is ProvenBy.CLIENT_CERT
+        self._quota.take(wanted, self._clock.monotonic(), renewal=renewal)
+        return decision.grants(decide(self._rules, caller, wanted))
+
+    async def _certify(self, decision: Decision, key: ProvenKey, asked_seconds: int) -> Issued:
+        grant = decision.grant
+        lifetime = self._lifetime(grant, asked_seconds)
+        draft = self._authority.draft(grant, key, lifetime, self._clock.now())
+        with decision.recorded(draft, self._ledger) as intent:
+            await self._ledger.intend(intent)
+            return decision.issues(self._authority.sign(draft, self._clock.now()))
+
+    def _lifetime(self, grant: Grant, asked_seconds: int) -> timedelta:
+        lifetime, clamped = profile.lifetime(self._profile, asked_seconds)
+        if clamped or (asked_seconds and lifetime > grant.max_lifetime):
+            metrics.lifetimes_clamped.inc()
+        return min(lifetime, grant.max_lifetime)
+
+
+def _supported(wish: Wish) -> Wish:
+    if wish.impersonated_identity:
+        raise BadRequest("impersonation", "ImpersonatedIdentity is not supported yet; leave it out")
+    if wish.cert_signer:
+        raise BadRequest("cert_signer", "CertSigner is not supported yet; leave it out")
+    return wish
+
+
+def _preferred(grant: Grant) -> KeyType:
+    """The fastest of the key types that a grant allows."""
+    return next(key_type for key_type in KeyType if key_type in grant.key_types)

@@ -82,7 +82,7 @@ class Supervisor:
         count: of places.
         spawn: starts a worker of this name, not yet briefed.
         briefing: what a fresh worker is told, as of now.
-        gone: called with the name of each worker that has ended.
+        gone: called with each worker that has ended, once.
         clock: for delays.
     """
 
@@ -92,7 +92,7 @@ class Supervisor:
         count: int,
         spawn: Callable[[str], Awaitable[Worker]],
         briefing: Callable[[str], Sequence[Message]],
-        gone: Callable[[str], None],
+        gone: Callable[[Worker], None],
         clock: Clock,
     ) -> None:
         self._count = count
@@ -174,7 +174,7 @@ class Supervisor:
         """The name of a worker that has ended is free for another, once."""
         if self._names.get(worker.name) is worker:
             del self._names[worker.name]
-            self._gone(worker.name)
+            self._gone(worker)
 
     async def _serving(self, worker: Worker) -> None:
         """Return once it serves."""

@@ -6,12 +6,16 @@ Parses and prints, nothing else; what a command does lives in `app` or in the ro
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from typing import TYPE_CHECKING
 
 import typer
 
+from meshca.cli.output import EXIT_FAILED
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
 app = typer.Typer(
     name="meshca",
@@ -22,20 +26,39 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-# module below meshca.cli -> the groups (a `typer.Typer` named `app`) or commands it adds
-GROUPS: Sequence[tuple[str, str]] = (("admission", "admission"),)
-COMMANDS: Sequence[tuple[str, str]] = ()
+# name -> module below meshca.cli that adds it: a group (a `typer.Typer` named `app`) or a `command`
+GROUPS: Mapping[str, str] = {"admission": "admission", "config": "config", "dev": "dev", "policy": "policy"}
+COMMANDS: Mapping[str, str] = {"demo": "demo", "envoy-config": "envoy_config", "serve": "serve", "version": "version"}
 
 
-def build() -> typer.Typer:
-    """The command line with every group and command of the tables."""
-    for name, module in GROUPS:
-        app.add_typer(importlib.import_module(f"meshca.cli.{module}").app, name=name)
-    for name, module in COMMANDS:
-        app.command(name)(importlib.import_module(f"meshca.cli.{module}").command)
+def build(wanted: str | None = None) -> typer.Typer:
+    """The command line with every group and command of the tables.
+
+    Args:
+        wanted: the one whose module alone is imported, when it is in the tables: starting is then fast, and a
+            command imports nothing that another one needs.
+    """
+    alone = wanted in GROUPS or wanted in COMMANDS
+    for name, module in GROUPS.items():
+        if not alone or name == wanted:
+            app.add_typer(importlib.import_module(f"meshca.cli.{module}").app, name=name)
+    for name, module in COMMANDS.items():
+        if not alone or name == wanted:
+            app.command(name)(importlib.import_module(f"meshca.cli.{module}").command)
+    app.callback()(_no_options)
     return app
 
 
+def _no_options() -> None:
+    """Workload identity and certificate authority of a service mesh."""
+
+
 def main() -> None:
-    """Parse the arguments and run."""
-    build()()
+    """Parse the arguments and run; a fault of ours is told without a traceback."""
+    try:
+        build(next(iter(sys.argv[1:]), None))()
+    except Exception as error:
+        if os.environ.get("MESHCA_TRACEBACK"):
+            raise
+        typer.echo(f"internal error ({type(error).__name__}); set MESHCA_TRACEBACK=1 to see where", err=True)
+        sys.exit(EXIT_FAILED)

@@ -61,7 +61,7 @@ class House:
         self.serves = True
         self.failing = False
         self.supervisor = Supervisor(
-            count=count, spawn=self.spawn, briefing=self.briefing, gone=self.gone.append, clock=self.clock
+            count=count, spawn=self.spawn, briefing=self.briefing, gone=lambda worker: self.gone.append(worker.name), clock=self.clock
         )
 
     async def spawn(self, name: str) -> FakeWorker:

@@ -1,0 +1,43 @@
+"""Whether a server could start from a configuration, found out without starting or changing anything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+from meshca.app.loading import read_files
+from meshca.app.upstreams import check_upstream
+from meshca.clock import SystemClock
+from meshca.config.loader import load_config
+from meshca.errors import ConfigError, MeshcaError
+from meshca.store.location import sqlite_file
+
+
+def check(path: Path | None, environ: Mapping[str, str]) -> None:
+    """Run the server's loader, then look at the upstream and the ledger's address.
+
+    Not checked: whether ports are free, since the server that uses them may be running.
+
+    Raises:
+        ConfigError: with every problem of every file.
+    """
+    source = str(path or "configuration")
+    config = load_config(path, environ)
+    problems: list[str] = []
+    try:
+        read_files(config, source)
+    except ConfigError as error:
+        problems += error.problems
+    try:
+        sqlite_file(config.ledger_url)
+    except ConfigError as error:
+        problems += error.problems
+    try:
+        asyncio.run(check_upstream(config, SystemClock()))
+    except ConfigError as error:
+        problems += [f"{error.source}: {problem}" for problem in error.problems]
+    except MeshcaError as error:
+        problems.append(f"upstream: {error.detail}")
+    if problems:
+        raise ConfigError(source, problems)

@@ -1,0 +1,38 @@
+"""The data directory: private, and used by one server at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from meshca import durable
+from meshca.errors import ConfigError
+
+LOCK: Final = "lock"
+
+
+@contextlib.contextmanager
+def locked(data_dir: Path) -> Iterator[None]:
+    """Make the directory (0700) if it is missing, and hold its lock; the kernel drops it with the process.
+
+    Raises:
+        ConfigError: it cannot be made, others may use it, or another server uses it.
+    """
+    durable.make_private_folder(data_dir)
+    try:
+        descriptor = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(str(data_dir), [f"cannot be written ({error.strerror}); give it to this user"]) from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            problem = "is used by another meshca that runs; stop that or choose another data_dir"
+            raise ConfigError(str(data_dir), [problem]) from None
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,74 @@
+"""The doors of a worker: one gRPC server with the same services on two TLS ports.
+
+Everything is registered through the guard, so no handler's exception can leave in its own words.
+"""
+
+from __future__ import annotations
+
+from typing import Final, cast
+
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from meshca import metrics
+from meshca._proto.istio.v1.auth import ca_pb2, ca_pb2_grpc
+from meshca.app.pipeline import Pipeline
+from meshca.config.server import ServerConfig
+from meshca.errors import ConfigError
+from meshca.rpc.istio_ca import IstioCa
+from meshca.wire.interceptors import Guarded
+from meshca.wire.tls import Serving, server_options
+
+_ISTIO_CA: Final = ca_pb2.DESCRIPTOR.services_by_name["IstioCertificateService"].full_name
+_HEALTH: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+
+
+class Doors:
+    """A worker's gRPC server.
+
+    Args:
+        config: for connection ages and what is offered.
+        pipeline: what every service calls.
+        serving: certificates of both ports.
+    """
+
+    def __init__(self, config: ServerConfig, pipeline: Pipeline, serving: Serving) -> None:
+        self._serving = serving
+        self._server = grpc.aio.server(options=server_options(config.serving.max_connection_age))
+        self._guarded = Guarded(self._server, _count)
+        self._health = health.aio.HealthServicer()
+        registry = cast("grpc.aio.Server", self._guarded)  # what generated code calls of a server, it has
+        ca_pb2_grpc.add_IstioCertificateServiceServicer_to_server(IstioCa(pipeline.issuing), registry)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, registry)
+        self._names = [_ISTIO_CA]
+        reflection.enable_server_reflection((*self._names, _HEALTH, reflection.SERVICE_NAME), registry)
+
+    async def open(self, token_address: str, mtls_address: str) -> None:
+        """Listen on both ports.
+
+        Raises:
+            ConfigError: a port cannot be bound.
+        """
+        for address, asked in ((token_address, False), (mtls_address, True)):
+            try:
+                self._server.add_secure_port(address, self._serving.credentials(client_certificates=asked))
+            except RuntimeError:
+                raise ConfigError(address, ["cannot be bound; is another server there?"]) from None
+        for name in self._names:
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self._server.start()
+
+    async def close(self, seconds: float) -> None:
+        """Take no new call, end streams so that clients go elsewhere, let calls in flight finish.
+
+        Args:
+            seconds: after which what is still in flight is cut off.
+        """
+        await self._health.enter_graceful_shutdown()
+        self._guarded.end_streams()
+        await self._server.stop(seconds)
+
+
+def _count(method: str, code: str, reason: str) -> None:
+    metrics.rpc_failures.labels(method, code, reason).inc()

@@ -1,0 +1,88 @@
+"""What is in force now, and why a newer thing is not: the parent's memory, which every fresh worker is told.
+
+Keeps the last good of each: a refused change is counted, remembered with its error, and never half applied.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from meshca import metrics
+from meshca.app.control import Configure, Message, UseAuthority
+from meshca.app.loading import Loaded
+from meshca.app.ports import Address
+from meshca.authority.material import SigningMaterial
+from meshca.errors import ConfigError, MeshcaError
+from meshca.log import log
+
+WORKER_BITS: Final = 7  # of a serial's prefix: 64 workers and as many that replace them
+REPLICA_BITS: Final = 8  # together 15, what `authority.serials` takes
+# What may not change while the server runs: ports, files and databases are open, clients know the names.
+FIXED: Final = ("listen", "data_dir", "trust_domain", "workers", "upstream", "ledger", "admin")
+
+
+class InForce:
+    """Configuration, rules, policies and signing material in force.
+
+    Args:
+        loaded: what the server starts with.
+        addresses: `token` and `mtls`: where workers listen.
+    """
+
+    def __init__(self, loaded: Loaded, addresses: Mapping[str, Address]) -> None:
+        self.loaded = loaded
+        self.authority: UseAuthority | None = None
+        self.errors: dict[str, str] = {}
+        self._addresses = addresses
+        self._replica = secrets.randbelow((1 << REPLICA_BITS) - 1) + 1
+
+    def use_material(self, material: SigningMaterial) -> UseAuthority:
+        """Brief workers with this signing material from now on."""
+        wire = material.to_wire()
+        self.authority = UseAuthority(chain=wire.chain, roots=wire.roots, key=wire.key.reveal())
+        return self.authority
+
+    def briefing(self, name: str) -> Sequence[Message]:
+        """What a fresh worker of this name must know."""
+        configure = Configure(
+            config=self.loaded.config.model_dump_json(),
+            token_address=str(self._addresses["token"]),
+            mtls_address=str(self._addresses["mtls"]),
+            name=name,
+            prefix=self._replica << WORKER_BITS | int(name.removeprefix("w")),
+        )
+        assert self.authority is not None  # noqa: S101 - rotation has published before any worker is started
+        return (configure, self.authority, self.loaded.admission, self.loaded.policies)
+
+    def check_replaceable(self, other: Loaded) -> None:
+        """Refuse a configuration that needs a restart, by the names of what differs.
+
+        Raises:
+            ConfigError: naming every such setting.
+        """
+        old, new = self.loaded.config, other.config
+        changed = [name for name in FIXED if getattr(old, name) != getattr(new, name)]
+        if changed:
+            raise ConfigError(
+                "configuration", [f"{name}: cannot change while the server runs; restart it" for name in changed]
+            )
+
+    @contextmanager
+    def changing(self, what: str) -> Iterator[None]:
+        """Attempt one change; an error of ours is counted and remembered, and what is in force stays.
+
+        Args:
+            what: config, admission or policies.
+        """
+        try:
+            yield
+        except MeshcaError as error:
+            self.errors[what] = error.detail
+            metrics.reload_failures.labels(what).inc()
+            log.error("reload.refused", what=what, reason=error.reason, detail=error.detail)
+        else:
+            self.errors.pop(what, None)
+            log.info("reload.done", what=what)

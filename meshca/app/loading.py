@@ -1,0 +1,140 @@
+"""Everything that a server reads before it starts, in one place: `meshca config check` runs exactly this.
+
+All problems of all files are listed at once. Nothing here makes or changes anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from meshca import durable
+from meshca.admission import parse as admission
+from meshca.app.control import UseAdmission, UsePolicies
+from meshca.authn.keys import read_keys
+from meshca.authority.serving import read_names
+from meshca.authz.parse import parse_files
+from meshca.config.loader import load_config
+from meshca.config.server import ServerConfig
+from meshca.errors import ConfigError, Unavailable
+
+SHIPPED = "the rules shipped with meshca"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A configuration with the files that it names, read and found good.
+
+    Attributes:
+        config: the configuration.
+        admission: the rule file.
+        policies: the authorization policies.
+    """
+
+    config: ServerConfig
+    admission: UseAdmission
+    policies: UsePolicies
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
+    """Read the configuration and every file that it names.
+
+    Raises:
+        ConfigError: with every problem of every file.
+    """
+    return read_files(load_config(path, environ), str(path or "configuration"))
+
+
+def read_files(config: ServerConfig, source: str) -> Loaded:
+    """Read every file that a configuration names.
+
+    Raises:
+        ConfigError: with every problem of every file.
+    """
+    problems: list[str] = []
+    rules = _tried(problems, lambda: read_admission(config))
+    policies = _tried(problems, lambda: read_policies(config))
+    _tried(problems, lambda: read_names(config.serving.names))
+    _tried(problems, lambda: _check_keys(config))
+    if problems or rules is None or policies is None:
+        raise ConfigError(source, problems)
+    return Loaded(config=config, admission=rules, policies=policies)
+
+
+def read_admission(config: ServerConfig) -> UseAdmission:
+    """The admission rules, as text that has been parsed without a problem.
+
+    Raises:
+        ConfigError: the file cannot be read, or is not good.
+    """
+    file = config.admission.file
+    news = (
+        UseAdmission(text=_text(file), source=str(file))
+        if file
+        else UseAdmission(text=admission.shipped_text(), source=SHIPPED)
+    )
+    admission.parse(news.text, news.source, config.trust_domain)
+    return news
+
+
+def read_policies(config: ServerConfig) -> UsePolicies:
+    """The authorization policies, as texts that have been parsed without a problem.
+
+    Raises:
+        ConfigError: a file cannot be read, or is not good.
+    """
+    folder = config.policies.dir
+    if folder is None:
+        return UsePolicies(files={})
+    if not folder.is_dir():
+        raise ConfigError(str(folder), ["is not a folder; make it, or leave policies.dir out"])
+    news = UsePolicies(files={path.name: _text(path) for path in policy_paths(config)})
+    parse_files(news.files, config.policies.root_namespace)
+    return news
+
+
+def policy_paths(config: ServerConfig) -> list[Path]:
+    """The policy files that are there now: `*.yaml` and `*.yml`, not hidden, in order."""
+    folder = config.policies.dir
+    if folder is None:
+        return []
+    found = [*folder.glob("*.yaml"), *folder.glob("*.yml")]
+    return sorted(path for path in found if not path.name.startswith("."))
+
+
+def admission_paths(config: ServerConfig) -> list[Path]:
+    """The admission rule file, if one is configured."""
+    return [config.admission.file] if config.admission.file else []
+
+
+def _check_keys(config: ServerConfig) -> None:
+    """Issuers' files must be there at start; those behind an address are fetched later."""
+    problems: list[str] = []
+    for issuer in config.authn.issuers:
+        for file in filter(None, (issuer.keys.file, issuer.keys.ca_file)):
+            _tried(problems, lambda file=file: durable.read(file))  # type: ignore[misc] # mypy: lambda's default
+        if issuer.keys.file and not problems:
+            try:
+                read_keys(durable.read(issuer.keys.file))
+            except Unavailable as error:
+                problems.append(f"{issuer.keys.file}: {error.detail}")
+    if problems:
+        raise ConfigError("authn.issuers", problems)
+
+
+def _text(path: Path) -> str:
+    try:
+        return durable.read(path).decode("utf-8")
+    except UnicodeDecodeError:
+        raise ConfigError(str(path), ["is not UTF-8 text"]) from None
+
+
+def _tried(problems: list[str], read: Callable[[], T]) -> T | None:
+    try:
+        return read()
+    except ConfigError as error:
+        problems += [f"{error.source}: {problem}" for problem in error.problems]
+        return None

@@ -1,0 +1,144 @@
+"""Wires a worker's rooms into the pipeline that every door of the server leads to."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from meshca.admission.model import RuleSet
+from meshca.admission.parse import parse
+from meshca.app.briefing import Briefing
+from meshca.app.control import UseAdmission, UseAuthority, UsePolicies
+from meshca.authn import jwks
+from meshca.authn.chain import Authenticator, Chain
+from meshca.authn.client_cert import ClientCertAuthenticator
+from meshca.authority.material import SigningMaterial, WireMaterial
+from meshca.authority.serials import Serials
+from meshca.authority.signing import Authority
+from meshca.authority.slot import Slot
+from meshca.clock import Clock
+from meshca.config.server import BucketConfig, ServerConfig
+from meshca.identity.spiffe_id import TrustDomain
+from meshca.issuance import Issuing
+from meshca.quota import Quota, Rate
+from meshca.secret import Secret
+from meshca.store.engine import Store, open_store
+from meshca.svid.profile import Profile
+
+
+class Pipeline:
+    """A worker's pipeline; authority, rules and policies can be replaced while it runs."""
+
+    def __init__(
+        self, *, issuing: Issuing, authority: Authority, store: Store, trust_domain: TrustDomain, clock: Clock
+    ) -> None:
+        self.issuing = issuing
+        self.authority = authority
+        self.store = store
+        self._trust_domain = trust_domain
+        self._clock = clock
+
+    def use_authority(self, news: UseAuthority) -> None:
+        """Sign with other material from now on, once it has proven itself here as well.
+
+        Raises:
+            ConfigError: it has not; what is in force stays.
+        """
+        self.authority.replace(_slot(news, self._trust_domain, self._clock))
+
+    def use_admission(self, news: UseAdmission) -> None:
+        """Decide by other rules from now on.
+
+        Raises:
+            ConfigError: they cannot be read; those in force stay.
+        """
+        self.issuing.use_rules(_rules(news, self._trust_domain))
+
+    def use_policies(self, news: UsePolicies) -> None:
+        """Push other policies from now on.
+
+        Raises:
+            ConfigError: they cannot be read; those in force stay.
+        """
+
+    async def probe(self) -> None:
+        """Sign and verify a certificate, write and read the store.
+
+        Raises:
+            Unavailable, InvariantBroken: what does not work.
+        """
+        self.authority.probe(self._clock.now())
+        await self.store.probe()
+
+
+@contextlib.asynccontextmanager
+async def open_pipeline(briefing: Briefing, clock: Clock) -> AsyncIterator[Pipeline]:
+    """The pipeline that a briefing describes.
+
+    Raises:
+        ConfigError: the store, the signing material or the rules cannot be used.
+    """
+    config = briefing.config
+    profile = profile_of(config)
+    authority = Authority(Serials(briefing.prefix), profile)
+    authority.replace(_slot(briefing.authority, config.trust_domain, clock))
+    rules = _rules(briefing.admission, config.trust_domain)
+    async with (
+        open_store(config.ledger_url, clock, instance=briefing.name) as store,
+        jwks.open_(config.authn.issuers, clock) as tokens,
+    ):
+        issuing = Issuing(
+            chain=_chain(config, store, tokens, clock),
+            rules=rules,
+            profile=profile,
+            strict=config.csr.mode == "strict",
+            authority=authority,
+            ledger=store.ledger,
+            quota=_quota(config),
+            clock=clock,
+        )
+        yield Pipeline(
+            issuing=issuing,
+            authority=authority,
+            store=store,
+            trust_domain=config.trust_domain,
+            clock=clock,
+        )
+
+
+def profile_of(config: ServerConfig) -> Profile:
+    """The limits of validity that a configuration means."""
+    return Profile(
+        default_lifetime=config.svid.default_lifetime,
+        max_lifetime=config.svid.max_lifetime,
+        refuse_longer=config.svid.over_maximum == "refuse",
+    )
+
+
+def _chain(config: ServerConfig, store: Store, tokens: Authenticator, clock: Clock) -> Chain:
+    """A client certificate wins over a token."""
+    certificate = ClientCertAuthenticator(
+        trust_domain=config.trust_domain,
+        lineage=store.lineage,
+        clock=clock,
+        max_lineage_age=config.authn.client_cert.max_lineage_age,
+    )
+    return Chain([certificate, tokens] if config.authn.client_cert.enabled else [tokens])
+
+
+def _quota(config: ServerConfig) -> Quota:
+    """This worker's share of the server's limits."""
+
+    def share(bucket: BucketConfig) -> Rate:
+        return Rate(per_second=bucket.rate, burst=bucket.burst).share(config.worker_count)
+
+    return Quota(per_identity=share(config.limits.per_identity), per_namespace=share(config.limits.per_namespace))
+
+
+def _slot(news: UseAuthority, trust_domain: TrustDomain, clock: Clock) -> Slot:
+    wire = WireMaterial(chain=news.chain, roots=news.roots, key=Secret(news.key))
+    return Slot.prove(SigningMaterial.from_wire(wire), trust_domain, clock.now())
+
+
+def _rules(news: UseAdmission, trust_domain: TrustDomain) -> RuleSet:
+    return parse(news.text, news.source, trust_domain)

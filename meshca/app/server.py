@@ -1,0 +1,286 @@
+"""The parent of a server: loads, opens, watches, serves HTTP, and keeps the workers that do the work.
+
+Everything that workers share is decided here once: ports, signing material, rules, policies. The parent never
+answers a workload, so nothing that a workload sends can reach the process that holds the upstream's keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from meshca import metrics
+from meshca.app import loading, metrics_dir
+from meshca.app.control import UsePolicies
+from meshca.app.data_dir import locked
+from meshca.app.in_force import InForce
+from meshca.app.loading import Loaded
+from meshca.app.ports import Address, address_of, reserve
+from meshca.app.process import WorkerProcess
+from meshca.app.stopping import Stopping
+from meshca.app.supervisor import Supervisor, Worker
+from meshca.app.upstreams import open_upstream
+from meshca.app.watch import Watch
+from meshca.authority.material import SigningMaterial
+from meshca.clock import Clock, SystemClock
+from meshca.errors import MeshcaError, Unavailable
+from meshca.log import log
+from meshca.rotation import Rotation
+from meshca.store.engine import Store, open_store
+from meshca.web.pages import Readiness, application
+from meshca.web.serving import serving
+
+PRUNE_SECONDS: Final = 3600.0
+PROBE_AGE: Final = 1.0  # seconds for which an answer of /readyz is used again: probes write to the store
+Load = Callable[[], Loaded]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """A server that serves.
+
+    Attributes:
+        token: where callers with a token connect, from this machine.
+        mtls: where callers with a certificate connect.
+        http: metrics and health.
+        roots: PEM of all roots.
+    """
+
+    token: Address
+    mtls: Address
+    http: Address
+    roots: str
+
+
+class Server:
+    """A running parent."""
+
+    def __init__(
+        self, *, load: Load, in_force: InForce, supervisor: Supervisor, rotation: Rotation, clock: Clock
+    ) -> None:
+        self.in_force = in_force
+        self.supervisor = supervisor
+        self.rotation = rotation
+        self._load = load
+        self._clock = clock
+        self._changing = asyncio.Lock()
+        self._probing: asyncio.Task[Readiness] | None = None
+        self._probed_at = 0.0
+
+    async def reload_admission(self) -> None:
+        """Take the rule file as it is now, or keep the rules in force."""
+        async with self._changing:
+            with self.in_force.changing("admission"):
+                rules = loading.read_admission(self.in_force.loaded.config)
+                self.in_force.loaded = replace(self.in_force.loaded, admission=rules)
+                await self.supervisor.tell_all(rules)
+
+    async def reload_policies(self) -> None:
+        """Take the policy files as they are now, or keep the policies in force."""
+        async with self._changing:
+            with self.in_force.changing("policies"):
+                policies: UsePolicies = loading.read_policies(self.in_force.loaded.config)
+                self.in_force.loaded = replace(self.in_force.loaded, policies=policies)
+                await self.supervisor.tell_all(policies)
+
+    async def reload_all(self) -> None:
+        """Load everything anew and replace the workers one by one, or keep all as it is."""
+        async with self._changing:
+            before = self.in_force.loaded
+            with self.in_force.changing("config"):
+                fresh = await asyncio.to_thread(self._load)
+                self.in_force.check_replaceable(fresh)
+                self.in_force.loaded = fresh
+                try:
+                    await self.supervisor.replace(fresh.config.serving.drain_timeout.total_seconds())
+                except MeshcaError:
+                    self.in_force.loaded = before
+                    raise
+
+    async def readiness(self) -> Readiness:
+        """Whether every worker works now; asked at most once a second, however many ask."""
+        if self._probing is None or self._clock.monotonic() - self._probed_at >= PROBE_AGE:
+            if self._probing is not None and not self._probing.done():
+                return await asyncio.shield(self._probing)
+            self._probed_at = self._clock.monotonic()
+            self._probing = asyncio.create_task(self._probe())
+        return await asyncio.shield(self._probing)
+
+    async def _probe(self) -> Readiness:
+        states = await self.supervisor.states()
+        return Readiness(
+            ready=all(state.ready for state in states),
+            detail={"workers": [asdict(state) for state in states]},
+        )
+
+
+async def serve(
+    load: Load, announced: Callable[[Started], None], metrics_folder: Path, clock: Clock | None = None
+) -> None:
+    """Serve until told to stop by a signal.
+
+    Args:
+        load: reads the configuration; called again at SIGHUP.
+        announced: called once every worker serves.
+        metrics_folder: which `metrics_dir` has made.
+        clock: the system's when None.
+
+    Raises:
+        ConfigError: the configuration or what it names cannot be used.
+        Unavailable: it cannot start now.
+    """
+    stopping = Stopping()
+    hangup = asyncio.Event()
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(stopping.listening(hangup.set))
+        opening = _open(stack, load, metrics_folder, clock or SystemClock())
+        opened = await stopping.unless_asked(opening)
+        if opened is None:
+            return
+        server, started = opened
+        announced(started)
+        log.info("server.ready", token=str(started.token), mtls=str(started.mtls), http=str(started.http))
+        await stopping.unless_asked(_on_each(hangup, server.reload_all))
+        drain = server.in_force.loaded.config.serving.drain_timeout.total_seconds()
+        await stopping.unless_forced(server.supervisor.stop(drain))
+
+
+async def _open(
+    stack: contextlib.AsyncExitStack, load: Load, metrics_folder: Path, clock: Clock
+) -> tuple[Server, Started]:
+    """Everything open and every worker serving; the stack closes it."""
+    loaded = load()
+    config = loaded.config
+    stack.enter_context(locked(config.data_dir))
+    held = stack.enter_context(
+        reserve(
+            {"listen.token": config.listen.token, "listen.mtls": config.listen.mtls},
+            {"listen.http": config.listen.http},
+        )
+    )
+    token, mtls, http = (address_of(held[f"listen.{name}"]) for name in ("token", "mtls", "http"))
+    in_force = InForce(loaded, {"token": token, "mtls": mtls})
+    store = await stack.enter_async_context(open_store(config.ledger_url, clock, migrate=True, instance="parent"))
+    await store.adoption.disconnect_everyone()
+    upstream = await stack.enter_async_context(open_upstream(config, clock))
+
+    async def spawn(name: str) -> WorkerProcess:
+        return await WorkerProcess.start(name, metrics_dir.environment(metrics_folder, name))
+
+    async def publish(material: SigningMaterial) -> None:
+        await supervisor.tell_all(in_force.use_material(material))
+
+    supervisor = Supervisor(
+        count=config.worker_count,
+        spawn=spawn,
+        briefing=in_force.briefing,
+        gone=_Departures(store, metrics_folder),
+        clock=clock,
+    )
+    rotation = Rotation(upstream, clock, config.trust_domain, publish)
+    await rotation.start()
+    server = Server(load=load, in_force=in_force, supervisor=supervisor, rotation=rotation, clock=clock)
+    stack.push_async_callback(supervisor.kill)
+    await supervisor.start()
+    watch = Watch(clock)
+    watch.add("admission", lambda: loading.admission_paths(in_force.loaded.config), server.reload_admission)
+    watch.add("policies", lambda: loading.policy_paths(in_force.loaded.config), server.reload_policies)
+    pages = application(
+        readiness=server.readiness,
+        metrics=lambda: metrics.render(metrics_folder),
+        metrics_type=metrics.CONTENT_TYPE,
+    )
+    await stack.enter_async_context(serving(pages, held["listen.http"]))
+    for name, run in (
+        ("watch", watch.run),
+        ("rotation", rotation.run),
+        ("expiry", functools.partial(_show_expiry, rotation, clock)),
+        ("prune", functools.partial(_prune, store, in_force, clock)),
+    ):
+        await stack.enter_async_context(_running(name, run, clock))
+    authority = in_force.authority
+    assert authority is not None  # noqa: S101 - rotation has started
+    return server, Started(token=token.reachable, mtls=mtls.reachable, http=http.reachable, roots=authority.roots)
+
+
+async def _on_each(event: asyncio.Event, act: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await event.wait()
+        event.clear()
+        await act()
+
+
+@contextlib.asynccontextmanager
+async def _running(name: str, run: Callable[[], Awaitable[None]], clock: Clock) -> AsyncIterator[None]:
+    """Run something for ever beside the block; a fault of ours in it is logged and it is begun again."""
+
+    async def forever() -> None:
+        while True:
+            try:
+                await run()
+            except Exception:  # noqa: BLE001 - logged with its traceback
+                log.exception("background.failed", task=name)
+            await clock.sleep(1.0)
+
+    task = asyncio.create_task(forever(), name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def worker_instance(name: str, pid: int) -> str:
+    """What the store knows one worker process by; a restarted worker is another instance."""
+    return f"{name}-{pid}"
+
+
+class _Departures:
+    """Cleans up after workers that have ended."""
+
+    def __init__(self, store: Store, metrics_folder: Path) -> None:
+        self._store = store
+        self._metrics_folder = metrics_folder
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __call__(self, worker: Worker) -> None:
+        metrics.forget(worker.name, self._metrics_folder)
+        task = asyncio.create_task(self._disconnect(worker_instance(worker.name, worker.pid)))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _disconnect(self, instance: str) -> None:
+        with contextlib.suppress(Unavailable):  # the store is gone or going; the next start does it for all
+            await self._store.adoption.disconnect_worker(instance)
+
+
+async def _show_expiry(rotation: Rotation, clock: Clock) -> None:
+    """Keep the gauges of our own certificates and the count of the upstream's failures."""
+    failures = 0
+    while True:
+        progress = rotation.progress
+        if progress.slot is not None:
+            for kind, ends in progress.slot.expiries.items():
+                metrics.expires(kind, ends)
+        metrics.reload_failures.labels("upstream").inc(progress.failures - failures)
+        failures = progress.failures
+        await clock.sleep(1.0)
+
+
+async def _prune(store: Store, in_force: InForce, clock: Clock) -> None:
+    while True:
+        before = clock.now() - in_force.loaded.config.ledger.retention
+        try:
+            removed = await store.ledger.prune(before)
+            await store.adoption.forget(before)
+        except MeshcaError as error:
+            log.warning("ledger.prune_failed", reason=error.reason, detail=error.detail)
+        else:
+            log.info("ledger.pruned", records=removed)
+        await clock.sleep(PRUNE_SECONDS)

@@ -1,0 +1,132 @@
+"""The server's own TLS certificate: made by each worker for itself, shown to clients, renewed in time.
+
+Renewed at half of its life, and at once when the signer changes, so that what the ports show and trust always
+belongs to the roots in force. A renewal that fails keeps the certificate that is there and is tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from meshca import csr, metrics
+from meshca.authority.signing import Authority
+from meshca.clock import Clock
+from meshca.csr import ProvenKey
+from meshca.errors import MeshcaError
+from meshca.identity.key_type import KeyType
+from meshca.ledger.port import LedgerStore
+from meshca.ledger.record import Intent, Outcome, Result
+from meshca.log import log
+from meshca.svid.draft import Issued
+from meshca.wire.tls import Serving, ServingMaterial
+
+RETRY: Final = timedelta(seconds=5)
+PROVEN_BY: Final = "self"
+RULE: Final = "serving"
+
+
+class ServingCertificate:
+    """Makes and renews the certificate of one worker.
+
+    Args:
+        authority: signs it.
+        ledger: where it is recorded, like every signature.
+        names: that clients call the server by.
+        lifetime: of each certificate.
+        clock: for its validity and for waiting.
+        request_id: what the ledger shows in place of a client's request.
+    """
+
+    def __init__(  # noqa: PLR0913 - parts, by name
+        self,
+        *,
+        authority: Authority,
+        ledger: LedgerStore,
+        names: Sequence[str],
+        lifetime: timedelta,
+        clock: Clock,
+        request_id: str,
+    ) -> None:
+        self._authority = authority
+        self._ledger = ledger
+        self._names = names
+        self._lifetime = lifetime
+        self._clock = clock
+        self._request_id = request_id
+        self._signer_changed = asyncio.Event()
+        self._renew_in = timedelta(0)
+
+    async def make(self) -> ServingMaterial:
+        """A fresh key and certificate, recorded before it can be shown to anyone.
+
+        Raises:
+            ConfigError: a name is no DNS name or IP address.
+            Unavailable: no signer, or the ledger cannot be written.
+        """
+        self._signer_changed.clear()
+        private_key, key = csr.fresh_key(KeyType.EC_P256)
+        now = self._clock.now()
+        signer = self._authority.current().issuer.signer_id
+        issued = self._authority.serving(key.public_key, self._names, now, self._lifetime)
+        await self._ledger.intend(self._intent(issued, key, signer, now))
+        self._ledger.finish(Outcome(serial=issued.serial, result=Result.ISSUED, finished_at=self._clock.now()))
+        metrics.expires("serving", issued.not_after)
+        self._renew_in = max(RETRY, (issued.not_after - now) / 2)
+        log.info("serving.renewed", serial=issued.serial, not_after=issued.not_after.isoformat())
+        return ServingMaterial(
+            chain="".join((*issued.chain, issued.roots)), key=private_key, client_roots=issued.roots
+        )
+
+    def signer_changed(self) -> None:
+        """Renew now: another signer is in force."""
+        self._signer_changed.set()
+
+    async def run(self, serving: Serving) -> None:
+        """Renew for ever."""
+        pause = self._renew_in
+        while True:
+            await self._wait(pause)
+            try:
+                serving.replace(await self.make())
+            except MeshcaError as error:
+                log.error("serving.renewal_failed", reason=error.reason, detail=error.detail)
+                pause = RETRY
+            else:
+                pause = self._renew_in
+
+    async def _wait(self, pause: timedelta) -> None:
+        """Return when the pause is over or the signer has changed."""
+        waits = [
+            asyncio.ensure_future(self._clock.sleep(pause.total_seconds())),
+            asyncio.ensure_future(self._signer_changed.wait()),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.gather(*waits, return_exceptions=True)
+
+    def _intent(self, issued: Issued, key: ProvenKey, signer: str, now: datetime) -> Intent:
+        return Intent(
+            request_id=self._request_id,
+            serial=issued.serial,
+            spiffe_id=self._authority.current().issuer.trust_domain.id,  # the authority itself (rule ID11)
+            proven_by=PROVEN_BY,
+            issuer=PROVEN_BY,
+            namespace="",
+            service_account="",
+            proven_at=now,
+            key_type=key.key_type,
+            key_sha256=key.key_sha256,
+            signer=signer,
+            rule=RULE,
+            intended_at=now,
+            not_before=issued.not_before,
+            not_after=issued.not_after,
+        )

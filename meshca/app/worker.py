@@ -1,0 +1,146 @@
+"""One worker process: both TLS ports, the pipeline behind them, and the control channel to the parent.
+
+Holds the signing key in memory only and never outlives its parent: when the control channel closes, it ends.
+Started by the parent as `python -m meshca.app.worker FD`; not meant to be run by hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+
+import uvloop
+
+from meshca.app.briefing import Briefing, read_briefing
+from meshca.app.control import (
+    Channel,
+    Drain,
+    Failed,
+    Message,
+    Probe,
+    Probed,
+    Ready,
+    UseAdmission,
+    UseAuthority,
+    UsePolicies,
+)
+from meshca.app.doors import Doors
+from meshca.app.pipeline import Pipeline, open_pipeline
+from meshca.app.serving_certificate import ServingCertificate
+from meshca.clock import Clock, SystemClock
+from meshca.errors import ConfigError, MeshcaError
+from meshca.log import configure, log
+from meshca.wire.tls import Serving
+
+ORPHAN_SECONDS = 1.0  # for calls in flight when the parent has died
+
+
+class Worker:
+    """A worker that serves."""
+
+    def __init__(
+        self, *, pipeline: Pipeline, doors: Doors, certificate: ServingCertificate, channel: Channel, clock: Clock
+    ) -> None:
+        self._pipeline = pipeline
+        self._doors = doors
+        self._certificate = certificate
+        self._channel = channel
+        self._clock = clock
+
+    async def follow(self) -> None:
+        """Do what the parent says until it says drain, or is gone."""
+        async for message in self._channel.messages():
+            if isinstance(message, Drain):
+                await self._doors.close(message.seconds)
+                return
+            await self._obey(message)
+        log.warning("worker.orphaned")
+        await self._doors.close(ORPHAN_SECONDS)
+
+    async def _obey(self, message: Message) -> None:
+        try:
+            match message:
+                case UseAuthority():
+                    self._pipeline.use_authority(message)
+                    self._certificate.signer_changed()
+                case UseAdmission():
+                    self._pipeline.use_admission(message)
+                case UsePolicies():
+                    self._pipeline.use_policies(message)
+                case Probe(id=number):
+                    await self._channel.send(await self._probed(number))
+                case _:
+                    log.error("worker.unexpected_message", kind=type(message).__name__)
+        except MeshcaError as error:  # the parent has tried the same before; keep what is in force
+            log.error("worker.news_refused", kind=type(message).__name__, detail=error.detail)
+
+    async def _probed(self, number: int) -> Probed:
+        try:
+            await self._pipeline.probe()
+        except MeshcaError as error:
+            return Probed(id=number, ok=False, detail=f"{error.reason}: {error.detail}")
+        return Probed(id=number, ok=True)
+
+
+@contextlib.asynccontextmanager
+async def opened(briefing: Briefing, channel: Channel, clock: Clock) -> AsyncIterator[Worker]:
+    """A worker whose ports answer."""
+    config = briefing.config
+    async with open_pipeline(briefing, clock) as pipeline:
+        certificate = ServingCertificate(
+            authority=pipeline.authority,
+            ledger=pipeline.store.ledger,
+            names=config.serving.names,
+            lifetime=config.serving.lifetime,
+            clock=clock,
+            request_id=briefing.name,
+        )
+        serving = Serving(await certificate.make())
+        doors = Doors(config, pipeline, serving)
+        await doors.open(briefing.token_address, briefing.mtls_address)
+        renewing = asyncio.create_task(certificate.run(serving))
+        try:
+            yield Worker(pipeline=pipeline, doors=doors, certificate=certificate, channel=channel, clock=clock)
+        finally:
+            renewing.cancel()
+
+
+async def work(fd: int) -> int:
+    """The whole life of a worker; returns its exit code."""
+    channel = await Channel.over(socket.socket(fileno=fd))
+    try:
+        briefing = await read_briefing(channel.messages())
+        if briefing is None:
+            return 0  # the parent has changed its mind
+        configure(
+            level=briefing.config.log.level,
+            format_=briefing.config.log.format,
+            batching=True,
+            worker=briefing.name,
+        )
+        async with opened(briefing, channel, SystemClock()) as worker:
+            await channel.send(Ready())
+            await worker.follow()
+    except ConfigError as error:
+        await channel.send(Failed(detail=error.detail))
+        return 2
+    except MeshcaError as error:
+        await channel.send(Failed(detail=f"{error.reason}: {error.detail}"))
+        return 1
+    finally:
+        await channel.close()
+    return 0
+
+
+def main() -> None:
+    """Run a worker on the control channel whose file descriptor is the only argument."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent drains us
+    sys.exit(uvloop.run(work(int(sys.argv[1]))))
+
+
+if __name__ == "__main__":
+    main()
