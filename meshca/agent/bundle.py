@@ -6,13 +6,13 @@ here. This module must never decide whether a bundle may replace another; `trust
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
 
 from meshca.agent.chain import UNREADABLE, fingerprint, is_signer, to_pem
+from meshca.discovery.resources import content_hash
 from meshca.errors import Unavailable
 
 LARGEST = 1024 * 1024  # bytes; some 700 roots
@@ -32,8 +32,8 @@ class Bundle:
 
     @property
     def version(self) -> str:
-        """A content hash: 32 hexadecimal characters of SHA-256 over the PEM text."""
-        return hashlib.sha256(self.pem.encode()).hexdigest()[:32]
+        """The content version under which Envoys get it."""
+        return content_hash(self.pem.encode())
 
     def expired(self, now: datetime) -> bool:
         """Whether every root has ended."""

@@ -10,13 +10,14 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import NoReturn
 
-from meshca.agent import resources
 from meshca.agent.bundle import Bundle
-from meshca.agent.resources import Policies
+from meshca.agent.pushed import Policies
 from meshca.agent.svid import Svid
 from meshca.clock import Clock
 from meshca.config.resource_names import DEFAULT, EXTENSION_TYPE_URL, ROOTCA, SECRET_TYPE_URL
+from meshca.discovery import resources
 from meshca.discovery.event import Resource
+from meshca.discovery.resources import KeyPair, TrustBundle
 from meshca.discovery.source import Shelf
 from meshca.errors import MeshcaError
 from meshca.log import log
@@ -109,18 +110,25 @@ class Holding(Shelf):
     def _publish(self) -> None:
         secrets = [*self._certificates(self._clock.now()), *self._roots()]
         self.replace(SECRET_TYPE_URL, secrets)
-        self.replace(EXTENSION_TYPE_URL, [resources.policy_filter(self._policies)] if self._policies else [])
+        self.replace(EXTENSION_TYPE_URL, [resources.policies(self._policies.body)] if self._policies else [])
 
     def _certificates(self, now: datetime) -> list[Resource]:
         self._offered = self._svid is not None and self._svid.valid(now)
         if self._svid is None or not self._offered:
             return []
-        return [resources.certificate(name, self._svid) for name in (DEFAULT, str(self._svid.identity))]
+        pair = KeyPair(
+            chain=self._svid.chain,
+            key=self._svid.private,
+            not_before=self._svid.not_before,
+            not_after=self._svid.not_after,
+        )
+        return [resources.certificate(name, pair) for name in (DEFAULT, str(self._svid.identity))]
 
     def _roots(self) -> list[Resource]:
         if self._bundle is None:
             return []
-        return [resources.roots(name, self._bundle) for name in self.root_names()]
+        bundle = TrustBundle(pem=self._bundle.pem)
+        return [resources.roots(name, bundle) for name in self.root_names()]
 
     def root_names(self) -> tuple[str, ...]:
         """The names under which the roots are offered."""

@@ -12,12 +12,12 @@ from typing import Final, Protocol
 
 from cryptography import x509
 
-from meshca.agent import resources
+from meshca.agent import pushed
 from meshca.agent.bundle import Bundle, parse_bundle
 from meshca.agent.chain import fingerprint, verify_path
 from meshca.agent.envoys import Envoys, InForce, Rejected, Verdict
 from meshca.agent.holding import Holding
-from meshca.agent.resources import Policies
+from meshca.agent.pushed import Policies
 from meshca.agent.state import State
 from meshca.agent.svid import Svid
 from meshca.agent.trust import Trust
@@ -88,7 +88,7 @@ class RootsIntake:
                 goes through a bundle with both; a sudden change would lock this agent out of the CA for good.
         """
         now = self._clock.now()
-        bundle = parse_bundle(resources.read_roots(unverified), now)
+        bundle = parse_bundle(pushed.read_roots(unverified), now)
         if self._trust.bundle is not None and not _share_a_root(bundle, self._trust.bundle):
             raise Unavailable("no_common_root", "the new roots share none with those held; push both first")
         self._trust.learn(bundle)
@@ -142,7 +142,7 @@ class PoliciesIntake:
             return
         try:
             identity = SpiffeId.parse(record.get("spiffe_id", ""))
-            policies = resources.read_policies(base64.b64decode(record.get("policies", ""), validate=True))
+            policies = pushed.read_policies(base64.b64decode(record.get("policies", ""), validate=True))
             if identity.service_account() != account:
                 return
         except (BadRequest, Unavailable, binascii.Error) as error:
@@ -158,7 +158,7 @@ class PoliciesIntake:
         Raises:
             Unavailable: `bad_policies`.
         """
-        self._offered, self._refused = resources.read_policies(unverified), None
+        self._offered, self._refused = pushed.read_policies(unverified), None
         self._holding.take_policies(self._offered)
 
     def verdict(self, envoys: Envoys) -> Verdict:

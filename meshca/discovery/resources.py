@@ -22,7 +22,7 @@ from meshca.secret import Secret
 class KeyPair:
     """A certificate with its key, checked: they match, and the certificate is valid now.
 
-    Made only by `svid.servable` (the CA).
+    Made only by `svid.servable` (the CA) and `agent.holding` (from an accepted answer).
 
     Attributes:
         chain: PEM, leaf first, then intermediates, without the root.
@@ -41,7 +41,7 @@ class KeyPair:
 class TrustBundle:
     """Root certificates, checked: each is a CA, not all have expired.
 
-    Made only by `svid.servable` (the CA).
+    Made only by `svid.servable` (the CA) and `agent.holding` (from an accepted answer).
 
     Attributes:
         pem: the certificates, one after the other.
