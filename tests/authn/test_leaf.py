@@ -109,6 +109,10 @@ REFUSED = {
         pem(DER.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x09")),
         "cert_malformed",
     ),
+    "a name of a kind that the library does not know": (
+        pem(DER.replace(b"\x86" + bytes([len(WEB)]) + WEB.encode(), b"\xa3" + bytes([len(WEB)]) + WEB.encode())),
+        "cert_malformed",
+    ),
     "a duplicate extension": (
         pem(DER.replace(b"\x06\x03\x55\x1d\x25", b"\x06\x03\x55\x1d\x11")),
         "cert_malformed",

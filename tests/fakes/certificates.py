@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import ipaddress
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -108,3 +109,20 @@ class FakeLineage:
         if serial not in self.ancestors:
             raise Unauthenticated("unknown_serial", "there is no record of issuing this serial")
         return self.ancestors[serial]
+
+
+def serving_certificate(address: str) -> bytes:
+    """A self-signed certificate for a TLS server at an IP address, valid by the machine's clock."""
+    now = datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
+    builder = x509.CertificateBuilder(
+        issuer_name=name,
+        subject_name=name,
+        public_key=signing_key().public_key(),
+        serial_number=x509.random_serial_number(),
+        not_valid_before=now - timedelta(hours=1),
+        not_valid_after=now + timedelta(hours=1),
+    )
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
+    signed = builder.add_extension(names, critical=False).sign(signing_key(), hashes.SHA256())
+    return signed.public_bytes(Encoding.PEM)
