@@ -136,13 +136,9 @@ def ours(key: PublicKey) -> ProvenKey:
 
 def generate(key_type: KeyType, *, rsa_bits: int = SMALLEST_RSA) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
     """A new private key from the operating system's randomness."""
-    match key_type:
-        case KeyType.EC_P256:
-            return ec.generate_private_key(ec.SECP256R1())
-        case KeyType.EC_P384:
-            return ec.generate_private_key(ec.SECP384R1())
-        case KeyType.RSA:
-            return rsa.generate_private_key(public_exponent=RSA_EXPONENT, key_size=rsa_bits)
+    if key_type is KeyType.RSA:
+        return rsa.generate_private_key(public_exponent=RSA_EXPONENT, key_size=rsa_bits)
+    return ec.generate_private_key(ec.SECP384R1() if key_type is KeyType.EC_P384 else ec.SECP256R1())
 
 
 def allowed(key: CertificatePublicKeyTypes) -> tuple[PublicKey, KeyType]:

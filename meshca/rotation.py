@@ -146,7 +146,7 @@ class Rotation:
         """Seconds to sleep at most."""
         if self.progress.failing:
             doubled = min(self.progress.failing - 1, 16)  # a float would overflow after some hours
-            longest = min(FIRST_PAUSE_SECONDS * 2**doubled, LONGEST_PAUSE_SECONDS)
+            longest = min(FIRST_PAUSE_SECONDS * 2.0**doubled, LONGEST_PAUSE_SECONDS)
             return longest * self._spread()
         if self._renew_at is None:
             return LONGEST_SLEEP_SECONDS
