@@ -70,18 +70,18 @@ def read_options(argv: Sequence[str], environ: Mapping[str, str]) -> Options:
         endpoint=reader.read("endpoint", Target.parse),
         endpoint_mtls=reader.optional("endpoint-mtls", Target.parse),
         server_name=reader.read("server-name", str),
-        call_timeout=reader.read("call-timeout", _waiting),
+        call_timeout=reader.read("call-timeout", waiting_seconds),
         pin=reader.pin(),
         token_file=reader.read("token-file", _path),
         account=reader.account(),
         trust_domain=reader.read("trust-domain", lambda text: TrustDomain(text) if text else None),
         node_id=reader.read("node-id", lambda text: text or socket.gethostname()),
-        key_type=reader.read("key-type", _one_of(tuple(KeyChoice))),
-        lifetime=reader.read("lifetime", lambda text: int(duration(text))),
+        key_type=reader.read("key-type", key_choice),
+        lifetime=reader.read("lifetime", lifetime_seconds),
         write_certs=reader.optional("write-certs", _path),
         socket=reader.read("socket", _path),
         allowed_uids=reader.read("allow-uid", _uids),
-        envoy_timeout=reader.read("envoy-timeout", _waiting),
+        envoy_timeout=reader.read("envoy-timeout", waiting_seconds),
         state_dir=reader.optional("state-dir", _path),
         readiness=reader.optional("readiness", Target.parse),
         log_level=reader.read("log-level", _one_of(_LEVELS)),
@@ -161,11 +161,34 @@ def duration(text: str) -> float:
     return seconds
 
 
-def _waiting(text: str) -> float:
+def lifetime_seconds(text: str) -> int:
+    """Whole seconds of a duration; 0 asks for the CA's default.
+
+    Raises:
+        ValueError: with what was expected.
+    """
+    return int(duration(text))
+
+
+def waiting_seconds(text: str) -> float:
+    """A duration that somebody can wait for.
+
+    Raises:
+        ValueError: with what was expected.
+    """
     seconds = duration(text)
     if not 0 < seconds <= 600:
         raise ValueError("expected a duration above 0s and of at most 10m")
     return seconds
+
+
+def key_choice(text: str) -> KeyChoice:
+    """The kind of key by its name.
+
+    Raises:
+        ValueError: with what was expected.
+    """
+    return _one_of(tuple(KeyChoice))(text)
 
 
 def _path(text: str) -> Path:

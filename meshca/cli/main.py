@@ -28,7 +28,14 @@ app = typer.Typer(
 
 # name -> module below meshca.cli that adds it: a group (a `typer.Typer` named `app`) or a `command`
 GROUPS: Mapping[str, str] = {"admission": "admission", "config": "config", "dev": "dev", "policy": "policy"}
-COMMANDS: Mapping[str, str] = {"demo": "demo", "envoy-config": "envoy_config", "serve": "serve", "version": "version"}
+COMMANDS: Mapping[str, str] = {
+    "agent": "agent",
+    "cert": "cert",
+    "demo": "demo",
+    "envoy-config": "envoy_config",
+    "serve": "serve",
+    "version": "version",
+}
 
 
 def build(wanted: str | None = None) -> typer.Typer:
