@@ -14,11 +14,14 @@ from grpc_reflection.v1alpha import reflection
 from meshca import metrics
 from meshca._proto.istio.v1.auth import ca_pb2, ca_pb2_grpc
 from meshca.app.pipeline import Pipeline
-from meshca.config.server import ServerConfig
 from meshca.errors import ConfigError
+from meshca.rpc.adoptions import Adoptions
+from meshca.rpc.discovery import Discovery
 from meshca.rpc.istio_ca import IstioCa
 from meshca.wire.interceptors import Guarded
 from meshca.wire.tls import Serving, server_options
+from meshca.wire.xds_services import AGGREGATED
+from meshca.wire.xds_streams import Streams
 
 _ISTIO_CA: Final = ca_pb2.DESCRIPTOR.services_by_name["IstioCertificateService"].full_name
 _HEALTH: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
@@ -28,20 +31,22 @@ class Doors:
     """A worker's gRPC server.
 
     Args:
-        config: for connection ages and what is offered.
         pipeline: what every service calls.
         serving: certificates of both ports.
     """
 
-    def __init__(self, config: ServerConfig, pipeline: Pipeline, serving: Serving) -> None:
+    def __init__(self, pipeline: Pipeline, serving: Serving) -> None:
+        config = pipeline.config
         self._serving = serving
+        self._streams = Streams(pipeline.clock, answer_timeout=config.ack_timeout.total_seconds())
         self._server = grpc.aio.server(options=server_options(config.serving.max_connection_age))
         self._guarded = Guarded(self._server, _count)
         self._health = health.aio.HealthServicer()
         registry = cast("grpc.aio.Server", self._guarded)  # what generated code calls of a server, it has
         ca_pb2_grpc.add_IstioCertificateServiceServicer_to_server(IstioCa(pipeline.issuing), registry)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, registry)
-        self._names = [_ISTIO_CA]
+        self._names = [_ISTIO_CA, AGGREGATED.name]
+        self._discovery(pipeline).add_to(self._guarded, self._streams)
         reflection.enable_server_reflection((*self._names, _HEALTH, reflection.SERVICE_NAME), registry)
 
     async def open(self, token_address: str, mtls_address: str) -> None:
@@ -59,6 +64,10 @@ class Doors:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
 
+    async def run(self) -> None:
+        """Watch the time for all streams, for ever."""
+        await self._streams.run()
+
     async def close(self, seconds: float) -> None:
         """Take no new call, end streams so that clients go elsewhere, let calls in flight finish.
 
@@ -68,6 +77,17 @@ class Doors:
         await self._health.enter_graceful_shutdown()
         self._guarded.end_streams()
         await self._server.stop(seconds)
+
+    @staticmethod
+    def _discovery(pipeline: Pipeline) -> Discovery:
+        trust_domain = pipeline.config.trust_domain
+        adoptions = Adoptions(pipeline.store.adoption, trust_domain, pipeline.clock, pipeline.instance)
+        return Discovery(
+            prove=pipeline.chain.prove,
+            delivery=pipeline.delivery,
+            adoptions=adoptions,
+            trust_domain=trust_domain,
+        )
 
 
 def _count(method: str, code: str, reason: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncIterator
+from datetime import datetime
 
 from meshca.admission.model import RuleSet
 from meshca.admission.parse import parse
@@ -16,35 +18,55 @@ from meshca.authority.material import SigningMaterial, WireMaterial
 from meshca.authority.serials import Serials
 from meshca.authority.signing import Authority
 from meshca.authority.slot import Slot
+from meshca.authz.parse import parse_files
 from meshca.clock import Clock
 from meshca.config.server import BucketConfig, ServerConfig
+from meshca.delivery import Delivery
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.issuance import Issuing
 from meshca.quota import Quota, Rate
 from meshca.secret import Secret
 from meshca.store.engine import Store, open_store
 from meshca.svid.profile import Profile
+from meshca.svid.servable import servable_roots
 
 
 class Pipeline:
     """A worker's pipeline; authority, rules and policies can be replaced while it runs."""
 
-    def __init__(
-        self, *, issuing: Issuing, authority: Authority, store: Store, trust_domain: TrustDomain, clock: Clock
+    def __init__(  # noqa: PLR0913 - the parts, by name
+        self,
+        *,
+        config: ServerConfig,
+        chain: Chain,
+        issuing: Issuing,
+        authority: Authority,
+        delivery: Delivery,
+        store: Store,
+        instance: str,
+        clock: Clock,
     ) -> None:
+        self.config = config
+        self.chain = chain
         self.issuing = issuing
         self.authority = authority
+        self.delivery = delivery
         self.store = store
-        self._trust_domain = trust_domain
-        self._clock = clock
+        self.instance = instance
+        self.clock = clock
 
     def use_authority(self, news: UseAuthority) -> None:
         """Sign with other material from now on, once it has proven itself here as well.
 
         Raises:
             ConfigError: it has not; what is in force stays.
+            InvariantBroken: its roots cannot be given to an Envoy; what is in force stays.
         """
-        self.authority.replace(_slot(news, self._trust_domain, self._clock))
+        now = self.clock.now()
+        slot = _slot(news, self.config.trust_domain, now)
+        bundle = servable_roots(slot.issuer.roots, now)
+        self.authority.replace(slot)
+        self.delivery.publish_roots(bundle)
 
     def use_admission(self, news: UseAdmission) -> None:
         """Decide by other rules from now on.
@@ -52,14 +74,15 @@ class Pipeline:
         Raises:
             ConfigError: they cannot be read; those in force stay.
         """
-        self.issuing.use_rules(_rules(news, self._trust_domain))
+        self.issuing.use_rules(_rules(news, self.config.trust_domain))
 
-    def use_policies(self, news: UsePolicies) -> None:
+    async def use_policies(self, news: UsePolicies) -> None:
         """Push other policies from now on.
 
         Raises:
             ConfigError: they cannot be read; those in force stay.
         """
+        await self.delivery.publish_policies(parse_files(news.files, self.config.policies.root_namespace))
 
     async def probe(self) -> None:
         """Sign and verify a certificate, write and read the store.
@@ -67,7 +90,7 @@ class Pipeline:
         Raises:
             Unavailable, InvariantBroken: what does not work.
         """
-        self.authority.probe(self._clock.now())
+        self.authority.probe(self.clock.now())
         await self.store.probe()
 
 
@@ -81,15 +104,14 @@ async def open_pipeline(briefing: Briefing, clock: Clock) -> AsyncIterator[Pipel
     config = briefing.config
     profile = profile_of(config)
     authority = Authority(Serials(briefing.prefix), profile)
-    authority.replace(_slot(briefing.authority, config.trust_domain, clock))
-    rules = _rules(briefing.admission, config.trust_domain)
     async with (
         open_store(config.ledger_url, clock, instance=briefing.name) as store,
         jwks.open_(config.authn.issuers, clock) as tokens,
     ):
+        chain = _chain(config, store, tokens, clock)
         issuing = Issuing(
-            chain=_chain(config, store, tokens, clock),
-            rules=rules,
+            chain=chain,
+            rules=_rules(briefing.admission, config.trust_domain),
             profile=profile,
             strict=config.csr.mode == "strict",
             authority=authority,
@@ -97,13 +119,24 @@ async def open_pipeline(briefing: Briefing, clock: Clock) -> AsyncIterator[Pipel
             quota=_quota(config),
             clock=clock,
         )
-        yield Pipeline(
+        pipeline = Pipeline(
+            config=config,
+            chain=chain,
             issuing=issuing,
             authority=authority,
+            delivery=Delivery(clock),
             store=store,
-            trust_domain=config.trust_domain,
+            instance=worker_instance(briefing.name, os.getpid()),
             clock=clock,
         )
+        pipeline.use_authority(briefing.authority)
+        await pipeline.use_policies(briefing.policies)
+        yield pipeline
+
+
+def worker_instance(name: str, pid: int) -> str:
+    """What the store knows one worker process by; a restarted worker is another instance."""
+    return f"{name}-{pid}"
 
 
 def profile_of(config: ServerConfig) -> Profile:
@@ -135,9 +168,9 @@ def _quota(config: ServerConfig) -> Quota:
     return Quota(per_identity=share(config.limits.per_identity), per_namespace=share(config.limits.per_namespace))
 
 
-def _slot(news: UseAuthority, trust_domain: TrustDomain, clock: Clock) -> Slot:
+def _slot(news: UseAuthority, trust_domain: TrustDomain, now: datetime) -> Slot:
     wire = WireMaterial(chain=news.chain, roots=news.roots, key=Secret(news.key))
-    return Slot.prove(SigningMaterial.from_wire(wire), trust_domain, clock.now())
+    return Slot.prove(SigningMaterial.from_wire(wire), trust_domain, now)
 
 
 def _rules(news: UseAdmission, trust_domain: TrustDomain) -> RuleSet:

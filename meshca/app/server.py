@@ -20,6 +20,7 @@ from meshca.app.control import UsePolicies
 from meshca.app.data_dir import locked
 from meshca.app.in_force import InForce
 from meshca.app.loading import Loaded
+from meshca.app.pipeline import worker_instance
 from meshca.app.ports import Address, address_of, reserve
 from meshca.app.process import WorkerProcess
 from meshca.app.stopping import Stopping
@@ -234,11 +235,6 @@ async def _running(name: str, run: Callable[[], Awaitable[None]], clock: Clock) 
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-
-
-def worker_instance(name: str, pid: int) -> str:
-    """What the store knows one worker process by; a restarted worker is another instance."""
-    return f"{name}-{pid}"
 
 
 class _Departures:

@@ -70,7 +70,7 @@ class Worker:
                 case UseAdmission():
                     self._pipeline.use_admission(message)
                 case UsePolicies():
-                    self._pipeline.use_policies(message)
+                    await self._pipeline.use_policies(message)
                 case Probe(id=number):
                     await self._channel.send(await self._probed(number))
                 case _:
@@ -100,13 +100,14 @@ async def opened(briefing: Briefing, channel: Channel, clock: Clock) -> AsyncIte
             request_id=briefing.name,
         )
         serving = Serving(await certificate.make())
-        doors = Doors(config, pipeline, serving)
+        doors = Doors(pipeline, serving)
         await doors.open(briefing.token_address, briefing.mtls_address)
-        renewing = asyncio.create_task(certificate.run(serving))
+        tasks = [asyncio.create_task(run) for run in (certificate.run(serving), doors.run())]
         try:
             yield Worker(pipeline=pipeline, doors=doors, certificate=certificate, channel=channel, clock=clock)
         finally:
-            renewing.cancel()
+            for task in tasks:
+                task.cancel()
 
 
 async def work(fd: int) -> int:
