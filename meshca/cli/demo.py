@@ -9,17 +9,17 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from meshca.app.demo.run import run
-from meshca.app.demo.telling import Teller
-from meshca.cli.demo_display import display_for
 from meshca.cli.output import Format, Output, emit, reporting_errors
 from meshca.clock import SystemClock
 from meshca.errors import MeshcaError
 from meshca.sidecar.binary import find_envoy
+
+if TYPE_CHECKING:
+    from meshca.app.demo.telling import Teller
 
 # When `make demo` began, in seconds since 1970, so that the time to the first request includes what make did.
 STARTED = "MESHCA_DEMO_STARTED"
@@ -34,6 +34,10 @@ NoEnvoy = Annotated[
 
 def command(keep: Keep = False, no_envoy: NoEnvoy = False, output: Output = Format.TEXT) -> None:
     """Show a CA, three workloads with real Envoys and one policy at work, here; leaves nothing behind."""
+    from meshca.app.demo.run import run
+    from meshca.app.demo.telling import Teller
+    from meshca.cli.demo_display import display_for
+
     began = _began()
     out = sys.stdout if output is Format.TEXT else sys.stderr
     binary = None if no_envoy else find_envoy()

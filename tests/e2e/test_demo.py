@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -64,9 +65,16 @@ class Shell:
                 yield f"{folder.name}: {words}"
 
 
+@pytest.fixture(name="short")
+def _short() -> Iterator[Path]:
+    """A folder with a name short enough for sockets, which pytest's own are not."""
+    with tempfile.TemporaryDirectory(prefix="mt-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(name="shell")
-def _shell(tmp_path: Path) -> Iterator[Shell]:
-    shell = Shell(tmp_path, uuid.uuid4().hex)
+def _shell(short: Path) -> Iterator[Shell]:
+    shell = Shell(short, uuid.uuid4().hex)
     yield shell
     assert shell.left() == []
 
@@ -153,9 +161,9 @@ def test_a_kept_demo_runs_until_ctrl_c(shell: Shell) -> None:
     assert (process.returncode, rest, errors) == (0, "OK\n", "")
 
 
-def test_a_failed_demo_names_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_demo_names_the_step(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With an Envoy that does not work, the step with the Envoys fails, and all that was started ends."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(short))
     display = FakeDisplay()
     clock = SystemClock()
     with pytest.raises(
@@ -169,4 +177,4 @@ def test_a_failed_demo_names_the_step(tmp_path: Path, monkeypatch: pytest.Monkey
     ]
     ((_, _, logs),) = display.failures
     assert logs.keys() >= {"CA", "payments agent"}
-    assert list(tmp_path.iterdir()) == []
+    assert list(short.iterdir()) == []

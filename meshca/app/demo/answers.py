@@ -22,7 +22,7 @@ async def allowed(mesh: Mesh, began: float) -> None:
     Raises:
         Unavailable: reason `demo_step`.
     """
-    with mesh.start.tell.step(f"web -> payments GET {CHARGES} is allowed", "web", "payments") as step:
+    with mesh.start.tell.step(f"web -> payments GET {CHARGES} is allowed", "CA", "web", "payments") as step:
         # Envoy denies from its first moment; the policy arrives within moments of its certificate.
         await until(lambda: calls.get(mesh.web_port, CHARGES), 200, mesh.start.clock)
         seconds = mesh.start.clock.monotonic() - began
@@ -81,5 +81,5 @@ async def until(call: Callable[[], Awaitable[Reply]], expected: int, clock: Cloc
     while reply.status != expected and clock.monotonic() - began < SOON:
         await clock.sleep(_POLL_SECONDS)
         reply = await call()
-    expect(f"the call, {SOON:.0f} s later,", expected, reply)
+    expect(f"the call, even after {SOON:.0f} s,", expected, reply)
     return clock.monotonic() - began

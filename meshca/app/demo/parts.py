@@ -52,18 +52,15 @@ class Ca:
     Attributes:
         endpoint: host:port for callers with a token.
         endpoint_mtls: host:port for callers with a certificate.
+        admin: the local administrator's socket.
         root: PEM of its root.
     """
 
     child: Child
     endpoint: str
     endpoint_mtls: str
+    admin: str
     root: Path
-
-    @property
-    def admin(self) -> Path:
-        """The local administrator's socket."""
-        return self.root.parent / "admin.sock"
 
     @property
     def fingerprint(self) -> str:
@@ -105,12 +102,11 @@ async def start_ca(start: Start) -> Ca:
     arguments = ["dev", "up", "--dir", str(places.ca), "--port", "0", "--mtls-port", "0"]
     ca = await _start(start, "CA", arguments, places.folder / "ca.log", settings)
     await ca.writes(places.ca / "ready", _START_SECONDS)
-    return Ca(
-        child=ca,
-        endpoint=(places.ca / "endpoint").read_text(encoding="ascii").strip(),
-        endpoint_mtls=(places.ca / "endpoint-mtls").read_text(encoding="ascii").strip(),
-        root=places.ca / "root.pem",
+    endpoint, endpoint_mtls, admin = (
+        (places.ca / name).read_text(encoding="utf-8").strip()
+        for name in ("endpoint", "endpoint-mtls", "endpoint-admin")
     )
+    return Ca(child=ca, endpoint=endpoint, endpoint_mtls=endpoint_mtls, admin=admin, root=places.ca / "root.pem")
 
 
 async def write_token(places: Places, account: ServiceAccount) -> Path:

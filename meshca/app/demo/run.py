@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,8 @@ from meshca.app.demo.telling import Teller
 from meshca.app.demo.topology import Places
 from meshca.errors import Unavailable
 
+_PREFIX = "meshca-demo-"
+_LONGEST_BASE = 48  # bytes; the agents' sockets are below, and a socket's path has at most 107 (unix(7))
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -38,7 +41,7 @@ async def run(
         Unavailable: `demo_step` naming the step that failed, or `interrupted`.
     """
     try:
-        with _cancelled_by_signals(), tempfile.TemporaryDirectory(prefix="meshca-demo-") as folder:
+        with _cancelled_by_signals(), tempfile.TemporaryDirectory(prefix=_PREFIX, dir=_base()) as folder:
             async with AsyncExitStack() as running:
                 start = Start(places=Places(Path(folder)), running=running, tell=tell, clock=tell.clock)
                 played = story.play(start, binary, began) if binary else python_story.play(start, began)
@@ -47,6 +50,11 @@ async def run(
                     await _until_cancelled(kept, to_try)
     except asyncio.CancelledError:
         raise Unavailable("interrupted", "the demo was interrupted; all that it started is gone") from None
+
+
+def _base() -> str:
+    base = tempfile.gettempdir()
+    return base if len(os.fsencode(base)) <= _LONGEST_BASE else "/tmp"  # noqa: S108 - the folder in it is private
 
 
 async def _until_cancelled(kept: Callable[[Sequence[str]], None], to_try: Sequence[str]) -> None:
