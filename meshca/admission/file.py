@@ -69,6 +69,9 @@ Uids = Annotated[
 Serials = Annotated[
     tuple[Annotated[str, AfterValidator(spelling.serial)], ...], Field(strict=False), AfterValidator(_filled)
 ]
+TokenIds = Annotated[
+    tuple[Annotated[str, AfterValidator(spelling.token_id)], ...], Field(strict=False), AfterValidator(_filled)
+]
 Patterns = Annotated[
     tuple[Annotated[str, AfterValidator(_identity_pattern)], ...], Field(strict=False), AfterValidator(_filled)
 ]
@@ -96,6 +99,7 @@ class MatchEntry(Model):
         pods: the name of the caller's pod.
         pod_uids: the UID of the caller's pod, whole.
         serials: the serial of the certificate shown, whole; its own renewals have other serials.
+        token_ids: the id of the token that began the chain of proofs, whole; renewals keep it.
     """
 
     issuers: Names = ()
@@ -107,6 +111,7 @@ class MatchEntry(Model):
     pods: Names = ()
     pod_uids: Uids = ()
     serials: Serials = ()
+    token_ids: TokenIds = ()
 
     @model_validator(mode="before")
     @classmethod

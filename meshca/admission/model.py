@@ -69,6 +69,7 @@ SEEN: Final[Mapping[str, Callable[[Caller, SpiffeId], str | None]]] = {
     "pods": lambda caller, _: caller.pod.name if caller.pod else None,
     "pod_uids": lambda caller, _: caller.pod.uid if caller.pod else None,
     "serials": lambda caller, _: caller.serial or None,
+    "token_ids": lambda caller, _: caller.token_id or None,
     "identities": lambda _, wanted: str(wanted),
 }
 

@@ -16,6 +16,7 @@ _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _KUBERNETES: Final = re.compile(r"\*|\*?[a-z0-9.-]{1,253}|[a-z0-9.-]{1,253}\*")
 _IDENTITY: Final = re.compile(r"\*|\*/[a-zA-Z0-9._/-]+|spiffe://[a-zA-Z0-9._/-]+/\*")
 _SERIAL: Final = re.compile(r"[1-9a-f][0-9a-f]{0,39}")  # at most 20 bytes, RFC 5280 section 4.1.2.2
+_TOKEN_ID: Final = re.compile(r"[0-9A-Za-z._:=-]{1,253}")  # Kubernetes' are UUIDs
 _UID: Final = re.compile(r"[0-9A-Za-z-]{1,128}")
 
 
@@ -45,6 +46,11 @@ def serial(text: str) -> str:
         _SERIAL,
         "a serial in lower-case hexadecimal without colons and leading zeros, as `meshca ledger` shows",
     )
+
+
+def token_id(text: str) -> str:
+    """A token's `jti`, whole."""
+    return _shaped(text, _TOKEN_ID, "a token's id as `meshca ledger` shows it")
 
 
 def identity_pattern(text: str, trust_domain: TrustDomain) -> str:

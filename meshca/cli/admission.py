@@ -61,6 +61,7 @@ def explain_(
     serial: Annotated[
         str, typer.Option(help="Serial of the certificate shown, with --proven-by client_cert.")
     ] = "",
+    token_id: Annotated[str, typer.Option(help="Id of the token that began the chain of proofs.")] = "",
     wanted: Annotated[str, typer.Option(help="The identity asked for; the caller's own if absent.")] = "",
     trust_domain: TrustDomainFlag = "cluster.local",
     output: Output = Format.TEXT,
@@ -75,7 +76,7 @@ def explain_(
             issuer=issuer,
             pod=_pod(pod, pod_uid, no_pod=no_pod),
             node=None,
-            token_id="",
+            token_id=token_id,
             proven_at=_ANY_TIME,
             until=_ANY_TIME,
             serial=serial,

@@ -61,14 +61,16 @@ def test_what_a_key_looks_at() -> None:
         "pods": POD.name,
         "pod_uids": POD.uid,
         "serials": "7a",
+        "token_ids": "a3b1",
         "identities": str(WEB),
     }
 
 
 def test_what_is_not_there_is_not_seen() -> None:
-    """A caller without pod and certificate has nothing that a pattern could match."""
-    unbound = caller(pod=None)
-    assert [key for key, look in SEEN.items() if look(unbound, WEB) is None] == ["pods", "pod_uids", "serials"]
+    """A caller without pod, certificate and token id has nothing that a pattern could match."""
+    bare = caller(pod=None, token_id="")
+    missing = [key for key, look in SEEN.items() if look(bare, WEB) is None]
+    assert missing == ["pods", "pod_uids", "serials", "token_ids"]
 
 
 def test_a_rule_without_terms_refuses() -> None:

@@ -31,6 +31,7 @@ rules:
       pods: [web-*]
       pod_uids: [6d2a3f0e]
       serials: [7a]
+      token_ids: [a3b1]
     grant:
       identity: [spiffe://cluster.local/ns/shop/sa/web]
       max_lifetime: 1h30m
@@ -77,6 +78,7 @@ def test_every_key_is_read() -> None:
             ("pods", (Pattern("web-*"),)),
             ("pod_uids", (Pattern("6d2a3f0e"),)),
             ("serials", (Pattern("7a"),)),
+            ("token_ids", (Pattern("a3b1"),)),
             ("identities", (Pattern("*/sa/web"),)),
         ),
         pod_bound=True,

@@ -23,7 +23,7 @@ def run(*arguments: str) -> tuple[int, str, str]:
 def test_a_good_file() -> None:
     """Exit 0 and one line."""
     file = str(EXAMPLES / "emergency-brake.yaml")
-    assert run("check", file) == (0, f"{file}: good, 5 rules, 4 of them refuse\n", "")
+    assert run("check", file) == (0, f"{file}: good, 6 rules, 5 of them refuse\n", "")
 
 
 def test_a_good_file_as_json() -> None:
