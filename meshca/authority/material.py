@@ -7,6 +7,7 @@ A private key must never reach an error text.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import dataclass, field
 
 from cryptography import x509
@@ -107,9 +108,11 @@ def read_certificates(pem: bytes, source: str) -> list[x509.Certificate]:
         ConfigError: there is none, or one is damaged.
     """
     try:
-        certificates = x509.load_pem_x509_certificates(pem)
-        for certificate in certificates:
-            _ = certificate.extensions, certificate.public_key(), certificate.subject, certificate.issuer
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the library warns of oddities that verifiers accept
+            certificates = x509.load_pem_x509_certificates(pem)
+            for certificate in certificates:
+                _ = certificate.extensions, certificate.public_key(), certificate.subject, certificate.issuer
     except _UNREADABLE:
         problem = "expected one or more certificates in PEM; check that the file is whole"
         raise ConfigError(source, [problem]) from None

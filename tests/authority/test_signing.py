@@ -1,0 +1,141 @@
+"""The authority: which slot signs, before, while and after it is replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from cryptography import x509
+
+from meshca.authority.serials import Serials
+from meshca.authority.signing import Authority
+from meshca.authority.slot import Slot
+from meshca.errors import ConfigError, InvariantBroken, Unavailable
+from meshca.svid.draft import Draft, Issued
+from meshca.svid.profile import Profile
+from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, ec_key, good_material, grant_of, make_ca, proven_key
+
+HOUR = timedelta(hours=1)
+ROOT = make_ca("root")
+
+
+def slot() -> Slot:
+    """A new signer below the one root."""
+    return Slot.prove(good_material(root=ROOT), TRUST_DOMAIN, NOW)
+
+
+def authority(*slots: Slot) -> Authority:
+    """An authority that these slots came to, one after the other."""
+    made = Authority(Serials(0x0102), Profile())
+    for each in slots:
+        made.replace(each)
+    return made
+
+
+def drafted(by: Authority) -> Draft:
+    """A draft for the web shop."""
+    return by.draft(grant_of(), proven_key(), HOUR, NOW)
+
+
+def issuer_of(issued: Issued) -> str:
+    """The name of who signed a leaf."""
+    return x509.load_pem_x509_certificate(issued.chain[0].encode()).issuer.rfc4514_string()
+
+
+def test_draft_and_sign() -> None:
+    """A draft becomes a certificate whose serial carries our prefix and whose validity is as asked."""
+    signs = authority(slot())
+    issued = signs.sign(drafted(signs), NOW)
+    assert (issued.serial[:3], len(issued.serial)) == ("102", 3 + 32)
+    assert (issued.not_before, issued.not_after) == (NOW - timedelta(minutes=2), NOW + HOUR)
+
+
+def test_serials_differ() -> None:
+    """Two drafts never share a serial."""
+    signs = authority(slot())
+    assert drafted(signs).serial != drafted(signs).serial
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(lambda signs: signs.current(), id="current"),
+        pytest.param(lambda signs: signs.roots(), id="roots"),
+        pytest.param(drafted, id="draft"),
+        pytest.param(lambda signs: signs.serving(ec_key().public_key(), ["localhost"], NOW), id="serving"),
+        pytest.param(lambda signs: signs.probe(NOW), id="probe"),
+    ],
+)
+def test_no_signer(call: Callable[[Authority], object]) -> None:
+    """Before the first slot everything is unavailable."""
+    with pytest.raises(Unavailable) as refused:
+        call(authority())
+    assert refused.value.reason == "no_signer"
+
+
+def test_replaced_between_draft_and_signature() -> None:
+    """A draft is signed by the slot that drafted it, although another one signs new ones."""
+    old, new = slot(), slot()
+    signs = authority(old)
+    waiting = drafted(signs)
+    signs.replace(new)
+    assert issuer_of(signs.sign(waiting, NOW)) == old.issuer.certificate.subject.rfc4514_string()
+    assert signs.current() is new
+
+
+def test_replaced_twice() -> None:
+    """A draft whose slot is gone cannot be signed and says so."""
+    signs = authority(slot())
+    waiting = drafted(signs)
+    signs.replace(slot())
+    signs.replace(slot())
+    with pytest.raises(Unavailable) as refused:
+        signs.sign(waiting, NOW)
+    assert refused.value.reason == "signer_replaced"
+
+
+def test_draft_of_another_authority() -> None:
+    """A draft that this authority did not make cannot be signed by it."""
+    with pytest.raises(Unavailable, match="signer_replaced"):
+        authority(slot()).sign(drafted(authority(slot())), NOW)
+
+
+def test_draft_kept_too_long() -> None:
+    """A draft whose certificate would have ended is not signed."""
+    signs = authority(slot())
+    waiting = drafted(signs)
+    with pytest.raises(Unavailable) as refused:
+        signs.sign(waiting, NOW + HOUR)
+    assert refused.value.reason == "signer_expired"
+
+
+def test_signed_once() -> None:
+    """A draft is signed once."""
+    signs = authority(slot())
+    waiting = drafted(signs)
+    signs.sign(waiting, NOW)
+    with pytest.raises(InvariantBroken, match="draft_spent"):
+        signs.sign(waiting, NOW)
+
+
+def test_roots() -> None:
+    """The roots are those of the current slot."""
+    assert authority(slot()).roots() == ROOT.pem
+
+
+def test_serving() -> None:
+    """The serving certificate is for a day unless told otherwise."""
+    issued = authority(slot()).serving(ec_key().public_key(), ["localhost", "127.0.0.1"], NOW)
+    assert (issued.not_after, len(issued.chain)) == (NOW + DAY, 2)
+
+
+def test_serving_names() -> None:
+    """A wrong name is refused."""
+    with pytest.raises(ConfigError):
+        authority(slot()).serving(ec_key().public_key(), ["not a name"], NOW)
+
+
+def test_probe() -> None:
+    """A sound slot passes the probe."""
+    authority(slot()).probe(NOW)
