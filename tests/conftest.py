@@ -12,12 +12,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.real.envoy import find_envoy
+from tests.real.mounts import find_mounts
 
 # No test is timed: a busy machine must not turn a law into a failure.
 settings.register_profile("meshca", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("meshca")
 
-PARTS: dict[str, Callable[[], object | None]] = {"envoy": find_envoy}
+PARTS: dict[str, Callable[[], object | None]] = {"envoy": find_envoy, "mounts": find_mounts}
 MISSING = pytest.StashKey[dict[str, int]]()
 
 

@@ -12,6 +12,11 @@ FORBIDDEN = {"utils", "helpers", "common", "base", "manager", "util", "misc", "x
 LONGEST = 300  # lines; house-style.md asks for 30-250
 # module -> the test that covers it
 WITHOUT_OWN_TEST: dict[str, str] = {
+    "meshca/authority/adoption.py": "tests/contract/test_adoption_store.py",  # values and the port
+    "meshca/ledger/port.py": "tests/contract/test_ledger_store.py",
+    "meshca/store/ledger.py": "tests/contract/test_ledger_store.py",
+    "meshca/store/schema.py": "tests/store/test_migrate.py",  # compared with what the migrations build
+    "meshca/store/statements.py": "tests/contract/test_ledger_store.py",
     "meshca/admission/file.py": "tests/admission/test_parse.py",  # its models are reached through parse
     "meshca/discovery/event.py": "tests/discovery/test_session.py",  # plain values
     "meshca/discovery/state.py": "tests/discovery/test_session.py",  # rows of the session's table

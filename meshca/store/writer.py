@@ -120,6 +120,7 @@ class Writer:
         await self._lane.close()
         if self._kept:
             log.warning("store.outcomes_lost", count=len(self._kept), detail="the store could not be written")
+            self._kept = []
         self._connection.close()
 
     # On the thread.

@@ -12,7 +12,7 @@ import pytest
 
 from meshca.authority.adoption import Adoption, AdoptionStore, Grade, Kind
 from meshca.identity.spiffe_id import SpiffeId
-from tests.fakes.adoption import FakeAdoption
+from tests.fakes.adoption_store import FakeAdoption
 from tests.fakes.clock import FakeClock
 from tests.fakes.records import NOW
 from tests.store.opening import opened

@@ -19,9 +19,10 @@ from meshca.errors import InvariantBroken
 from meshca.ledger.port import LedgerStore
 from meshca.ledger.query import Query
 from meshca.ledger.record import Intent, Issuance, Outcome, Result
+from tests.fakes.any_records import instants, intents, outcomes
 from tests.fakes.clock import FakeClock
 from tests.fakes.ledger import FakeLedger
-from tests.fakes.records import NOW, failed, instants, intent, intents, issued, outcomes
+from tests.fakes.records import NOW, failed, intent, issued
 from tests.store.opening import opened
 
 SETTLING = intent(namespace="settling", intended_at=NOW - timedelta(days=10_000), not_after=NOW)

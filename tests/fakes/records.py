@@ -1,4 +1,4 @@
-"""Ledger records for tests, and strategies that make any of them."""
+"""Ledger records for tests."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import itertools
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-
-from hypothesis import strategies as st
 
 from meshca.ledger.record import Intent, Outcome, Result
 
@@ -55,38 +53,3 @@ def issued(of: Intent, **changes: Any) -> Outcome:
 def failed(of: Intent, reason: str = "no_signer") -> Outcome:
     """The outcome of an intent that failed."""
     return issued(of, result=Result.FAILED, reason=reason)
-
-
-instants = st.timedeltas(timedelta(), timedelta(days=80_000)).map(
-    lambda age: datetime(1970, 1, 1, tzinfo=UTC) + age
-)
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-serials = st.integers(min_value=1, max_value=2**128 - 1).map(lambda number: f"{number:x}")
-intents = st.builds(
-    Intent,
-    request_id=texts,
-    serial=serials,
-    spiffe_id=texts,
-    proven_by=texts,
-    issuer=texts,
-    namespace=texts,
-    service_account=texts,
-    pod_name=texts,
-    pod_uid=texts,
-    node_name=texts,
-    node_uid=texts,
-    token_id=texts,
-    proven_at=instants,
-    parent_serial=texts,
-    labels=st.dictionaries(texts, texts, max_size=3),
-    key_type=texts,
-    key_sha256=texts,
-    csr_sha256=texts,
-    signer=texts,
-    rule=texts,
-    intended_at=instants,
-    not_before=instants,
-    not_after=instants,
-)
-results = st.sampled_from([Result.ISSUED, Result.FAILED])
-outcomes = st.builds(Outcome, serial=serials, result=results, reason=texts, finished_at=instants)

@@ -1,0 +1,97 @@
+"""Where the database is, and who may read it."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshca.errors import ConfigError
+from meshca.store.location import prepare, sqlite_file
+
+
+def mode(path: Path) -> int:
+    """The permission bits."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("sqlite:////var/lib/meshca/meshca.db", Path("/var/lib/meshca/meshca.db")),
+        ("sqlite:////tmp/with space.db", Path("/tmp/with space.db")),
+        ("sqlite:///relative.db", Path.cwd() / "relative.db"),
+    ],
+)
+def test_a_sqlite_url_names_a_file(url: str, expected: Path) -> None:
+    """As SQLAlchemy writes it."""
+    assert sqlite_file(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("", "expected sqlite:///"),
+        ("/var/lib/meshca.db", "expected sqlite:///"),
+        ("sqlite://", "a file that several processes share"),
+        ("sqlite:///", "a file that several processes share"),
+        ("sqlite:///:memory:", "a file that several processes share"),
+        ("sqlite:////x.db?mode=ro", "without options"),
+        ("sqlite+aiosqlite:////x.db", "sqlite is not supported"),
+        ("postgresql://user:hunter2@db/meshca", "PostgreSQL is not supported yet"),
+        ("postgresql+psycopg://user:hunter2@db/meshca", "PostgreSQL is not supported yet"),
+        ("postgres://user:hunter2@db/meshca", "PostgreSQL is not supported yet"),
+        ("mysql://user:hunter2@db/meshca", "mysql is not supported"),
+        ("postgresql://user:hunter2@db:port/meshca", "expected sqlite:///"),
+    ],
+)
+def test_other_urls_are_refused(url: str, words: str) -> None:
+    """With what to write instead, and never with the password."""
+    with pytest.raises(ConfigError) as caught:
+        sqlite_file(url)
+    assert words in caught.value.problems[0]
+    assert "hunter2" not in str(caught.value)
+
+
+@given(st.text())
+def test_any_text_is_a_file_or_refused(url: str) -> None:
+    """A law: nothing but ConfigError comes out."""
+    try:
+        assert sqlite_file(url).is_absolute()
+    except ConfigError:
+        return
+
+
+def test_folder_and_file_are_private(tmp_path: Path) -> None:
+    """0700 and 0600, whatever the umask."""
+    path = tmp_path / "data" / "meshca.db"
+    prepare(path)
+    assert (mode(path.parent), mode(path)) == (0o700, 0o600)
+
+
+def test_an_open_file_is_closed_to_others(tmp_path: Path) -> None:
+    """And keeps its content."""
+    path = tmp_path / "meshca.db"
+    path.write_text("content")
+    path.chmod(0o644)
+    prepare(path)
+    assert (mode(path), path.read_text()) == (0o600, "content")
+
+
+def test_an_existing_folder_is_left_as_it_is(tmp_path: Path) -> None:
+    """It may hold other things."""
+    tmp_path.chmod(0o755)
+    prepare(tmp_path / "meshca.db")
+    prepare(tmp_path / "meshca.db")
+    assert mode(tmp_path) == 0o755
+
+
+def test_a_place_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    """With what to do."""
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError) as caught:
+        prepare(tmp_path / "file" / "meshca.db")
+    assert "Not a directory" in caught.value.problems[0] or "File exists" in caught.value.problems[0]
