@@ -33,6 +33,7 @@ from meshca.clock import Clock
 from meshca.config.authn import MAX_LEEWAY, JwksConfig
 from meshca.errors import Unauthenticated
 from meshca.identity.caller import Caller, Credential
+from meshca.log import log
 
 FILE_INTERVAL: Final = timedelta(seconds=1)  # how often a file is read again
 REMEMBERED: Final = 2048  # tokens, about 2 KB each
@@ -148,7 +149,9 @@ async def open_(configs: Sequence[JwksConfig], clock: Clock) -> AsyncIterator[Jw
     It is ready at once: until an issuer's keys were fetched its tokens are answered with Unavailable.
     """
     issuers = [TrustedIssuer.of(config, _keyset(config, clock)) for config in configs]
-    refreshers = [asyncio.create_task(issuer.keys.run(), name=f"keys of {issuer.issuer}") for issuer in issuers]
+    refreshers = [asyncio.create_task(issuer.keys.run(), name=issuer.expected.issuer) for issuer in issuers]
+    for task in refreshers:
+        task.add_done_callback(_tell_if_it_died)
     try:
         yield JwksAuthenticator(issuers, clock)
     finally:
@@ -157,6 +160,12 @@ async def open_(configs: Sequence[JwksConfig], clock: Clock) -> AsyncIterator[Jw
         for issuer in issuers:
             issuer.keys.close()
         await asyncio.gather(*refreshers, return_exceptions=True)
+
+
+def _tell_if_it_died(refresher: asyncio.Task[None]) -> None:
+    """A fault of our own leaves the keys as they are; it must not do so in silence."""
+    if not refresher.cancelled() and (fault := refresher.exception()) is not None:
+        log.error("authn.refresh_died", issuer=refresher.get_name(), exc_info=fault)
 
 
 def _keyset(config: JwksConfig, clock: Clock) -> KeySet:

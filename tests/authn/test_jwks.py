@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import jwt
@@ -20,6 +21,7 @@ from meshca.errors import MeshcaError, Unauthenticated, Unavailable
 from meshca.identity.caller import Caller, Credential
 from tests.fakes.callers import NOW
 from tests.fakes.clock import FakeClock
+from tests.fakes.logs import captured_logs
 from tests.fakes.tokens import (
     ISSUER,
     FakeIssuer,
@@ -259,6 +261,19 @@ def config(folder: Path, **keys: object) -> JwksConfig:
     return JwksConfig(issuer=ISSUER, algorithms=("ES256",), keys=KeysConfig.model_validate(settings))
 
 
+class BrokenClock(FakeClock):
+    """A fault of our own."""
+
+    def __init__(self, now: datetime) -> None:
+        super().__init__(now)
+        self.asked = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        """Fail instead of waiting."""
+        self.asked.set()
+        raise LookupError
+
+
 class TestOpen:
     """An authenticator with its keys kept fresh."""
 
@@ -294,6 +309,14 @@ class TestOpen:
         with pytest.raises(LookupError):
             async with open_([config(tmp_path)], FakeClock(NOW)):
                 raise LookupError
+
+    async def test_a_refresher_does_not_die_in_silence(self, tmp_path: Path) -> None:
+        """A fault of our own is logged; the keys stay as they are."""
+        clock = BrokenClock(NOW)
+        with captured_logs() as logs:
+            async with open_([config(tmp_path)], clock):
+                await clock.asked.wait()
+        assert [event["issuer"] for event in logs if event["event"] == "authn.refresh_died"] == ["home"]
 
     async def test_an_address_is_asked_at_its_own_pace(self, tmp_path: Path) -> None:
         """Only files are looked at each second."""
