@@ -100,8 +100,12 @@ def _fetch(types: Collection[str], admit: Admit) -> grpc.RpcMethodHandler[Any, A
     async def behaviour(message: Any, context: Context) -> bytes:  # noqa: ANN401 - DiscoveryRequest
         terms = await admit(context)
         type_url, names = read_whole(message, types).type_url, tuple(dict.fromkeys(message.resource_names))
-        await terms.source.ready(type_url, names)
-        return write_whole(type_url, _found(terms.source.resources(type_url), names))
+        leave = terms.source.watch(lambda: None)  # a source may keep things only for those who watch
+        try:
+            await terms.source.ready(type_url, names)
+            return write_whole(type_url, _found(terms.source.resources(type_url), names))
+        finally:
+            leave()
 
     handler: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_handler(
         behaviour,

@@ -1,35 +1,31 @@
-"""The adoption port over a dictionary."""
+"""An adoption store that remembers in order."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from meshca.authority.adoption import Adoption
-from meshca.errors import Unavailable
+from meshca.authority.adoption import Adoption, Kind
 
 
-class FakeAdoption:
-    """Implements `meshca.authority.adoption.AdoptionStore`; `down` makes it unreachable."""
+class RecordedAdoptions:
+    """Implements `authority.adoption.AdoptionStore` for observers; keeps every word."""
 
     def __init__(self) -> None:
-        self.latest: dict[tuple[str, str, str], Adoption] = {}
-        self.down = False
+        self.records: list[Adoption] = []
+        self.ended: list[tuple[str, str]] = []
 
     def record(self, adoption: Adoption) -> None:
-        """Keep it unless a later one is known."""
-        key = (str(adoption.agent), adoption.node_id, adoption.kind.value)
-        if key not in self.latest or self.latest[key].seen_at <= adoption.seen_at:
-            self.latest[key] = adoption
+        """As the port says."""
+        self.records.append(adoption)
 
     def disconnected(self, worker: str, stream: str) -> None:
-        """Mark what the stream recorded."""
-        for key, adoption in self.latest.items():
-            if (adoption.worker, adoption.stream) == (worker, stream):
-                self.latest[key] = replace(adoption, connected=False)
+        """As the port says."""
+        self.ended.append((worker, stream))
 
     async def list(self) -> Sequence[Adoption]:
-        """All of them."""
-        if self.down:
-            raise Unavailable("store", "the fake is down")
-        return [self.latest[key] for key in sorted(self.latest)]
+        """As the port says."""
+        return self.records
+
+    def last(self, kind: Kind) -> Adoption:
+        """The latest of a kind."""
+        return next(record for record in reversed(self.records) if record.kind is kind)

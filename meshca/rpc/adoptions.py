@@ -1,0 +1,176 @@
+"""Writes down what subscribers do with what they are sent: adoption records, counters, log lines.
+
+An acknowledgement alone is not adoption: while any resource of a connection stands refused, nothing that the
+connection acknowledges is graded as in force. It must never influence what is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from meshca import metrics
+from meshca.authority.adoption import Adoption, AdoptionStore, Grade, Kind
+from meshca.clock import Clock
+from meshca.config.resource_names import AUTHZ, ROOTCA, SECRET_TYPE_URL
+from meshca.discovery.event import Adopted, Closed, Event, Overdue, Pending, Refused, Sent, Subscribed
+from meshca.identity.caller import Caller
+from meshca.identity.spiffe_id import TrustDomain
+from meshca.log import log
+from meshca.wire.xds_streams import Notice, Observer
+
+NO_ANSWER: Final = "no answer in time"
+ILL: Final = "acknowledged, but another resource of this client stands refused"
+_GRADES: Final = {"envoy": Grade.ENVOY, "agent": Grade.AGENT}
+_ANSWERS: Final = {Adopted: "ack", Refused: "nack", Overdue: "overdue"}
+_CERTIFICATE: Final = "certificate"  # metric label of what is no Kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """What an observer must know of the door that a stream came through.
+
+    Attributes:
+        kind: metric label: `agent` or `sds`.
+        unreported: who vouches for an acknowledgement whose node says nothing about that.
+    """
+
+    kind: str
+    unreported: Grade
+
+
+AGENTS: Final = Door(kind="agent", unreported=Grade.AGENT)
+ENVOYS: Final = Door(kind="sds", unreported=Grade.ENVOY)
+
+
+class Adoptions:
+    """The observer of all streams of a worker.
+
+    Args:
+        store: keeps the records.
+        trust_domain: its ID is another name of the roots.
+        clock: when something was last heard.
+        worker: this worker's instance.
+    """
+
+    def __init__(self, store: AdoptionStore, trust_domain: TrustDomain, clock: Clock, worker: str) -> None:
+        self._store = store
+        self._kinds = {ROOTCA: Kind.ROOTS, trust_domain.id: Kind.ROOTS, AUTHZ: Kind.POLICIES}
+        self._trust_domain = trust_domain
+        self._clock = clock
+        self._worker = worker
+        self._latest: dict[tuple[str, Kind], Adoption] = {}  # by stream
+        self._held_back: dict[tuple[str, Kind], Adoption] = {}  # acknowledged roots of ill clients
+        self._open: dict[str, str] = {}  # stream to peer
+        self._refused: dict[str, set[tuple[str, str]]] = {}  # by peer: stream and name of refused secrets
+
+    def observer(self, caller: Caller, door: Door) -> Observer:
+        """What a stream of this caller tells its news to."""
+        return lambda notice: self._observe(caller, door, notice)
+
+    def _observe(self, caller: Caller, door: Door, notice: Notice) -> None:
+        event = notice.event
+        if isinstance(event, Closed):
+            self._closed(door, notice)
+            return
+        if notice.stream not in self._open:
+            self._open[notice.stream] = notice.peer
+            metrics.streams.labels(door.kind).inc()
+        if isinstance(event, Pending):
+            log.info("xds.pending", names=sorted(event.names), **_who(caller, notice))
+        if isinstance(event, Adopted | Refused | Overdue):
+            self._answered(caller, notice, event)
+        for name, version in _versions(event).items():
+            if kind := self._kinds.get(name):
+                latest = self._latest.get((notice.stream, kind)) or self._first(caller, notice, kind)
+                self._record(self._news(latest, door, notice, version))
+
+    def _answered(self, caller: Caller, notice: Notice, event: Adopted | Refused | Overdue) -> None:
+        """Count, log what is not well, and remember which secrets stand refused."""
+        answer = _ANSWERS[type(event)]
+        for name in event.versions:
+            metrics.answers.labels(self._kinds.get(name, _CERTIFICATE), answer).inc()
+        if not isinstance(event, Adopted):
+            error = event.error if isinstance(event, Refused) else NO_ANSWER
+            log.warning(f"xds.{answer}", versions=dict(event.versions), error=error, **_who(caller, notice))
+        if notice.type_url == SECRET_TYPE_URL and not isinstance(event, Overdue):
+            self._note_health(notice, event)
+
+    def _note_health(self, notice: Notice, event: Adopted | Refused) -> None:
+        refused = self._refused.setdefault(notice.peer, set())
+        secrets = {(notice.stream, name) for name in event.versions}
+        if isinstance(event, Refused):
+            refused |= secrets
+            return
+        refused -= secrets
+        if refused:
+            return
+        for key in [key for key in self._held_back if self._open[key[0]] == notice.peer]:
+            self._record(self._held_back.pop(key))
+
+    def _news(self, latest: Adoption, door: Door, notice: Notice, version: str) -> Adoption:
+        event = notice.event
+        match event:
+            case Subscribed():
+                return replace(latest, adopted_version=latest.adopted_version or version)
+            case Sent():
+                return replace(latest, sent_version=version)
+            case Adopted():
+                return self._adopted(latest, door, notice, version)
+            case Refused():
+                return replace(latest, grade=Grade.REFUSED, error=event.error, pending_pids=())
+            case _:
+                return replace(latest, error=NO_ANSWER)
+
+    def _adopted(self, latest: Adoption, door: Door, notice: Notice, version: str) -> Adoption:
+        report = notice.node.report
+        grade = _GRADES.get(report.grade, door.unreported)
+        news = replace(latest, adopted_version=version, grade=grade, error="", pending_pids=report.pending_pids)
+        key = (latest.stream, latest.kind)
+        if latest.kind is Kind.ROOTS and self._refused[notice.peer]:
+            self._held_back[key] = news
+            return replace(latest, grade=Grade.REFUSED, error=ILL, pending_pids=())
+        self._held_back.pop(key, None)
+        return news
+
+    def _first(self, caller: Caller, notice: Notice, kind: Kind) -> Adoption:
+        return Adoption(
+            agent=caller.identity(self._trust_domain),
+            node_id=notice.node.id,
+            pod=caller.pod.name if caller.pod else "",
+            kind=kind,
+            seen_at=self._clock.now(),
+            worker=self._worker,
+            stream=notice.stream,
+        )
+
+    def _record(self, adoption: Adoption) -> None:
+        heard = replace(adoption, seen_at=self._clock.now())
+        self._latest[adoption.stream, adoption.kind] = heard
+        self._store.record(heard)
+
+    def _closed(self, door: Door, notice: Notice) -> None:
+        if self._open.pop(notice.stream, None) is None:
+            return  # another subscription of the stream has said so
+        metrics.streams.labels(door.kind).dec()
+        self._store.disconnected(self._worker, notice.stream)
+        for kind in Kind:
+            self._latest.pop((notice.stream, kind), None)
+            self._held_back.pop((notice.stream, kind), None)
+        if notice.peer not in self._open.values():
+            self._refused.pop(notice.peer, None)
+        elif notice.peer in self._refused:
+            gone = {entry for entry in self._refused[notice.peer] if entry[0] == notice.stream}
+            self._refused[notice.peer] -= gone
+
+
+def _versions(event: Event) -> Mapping[str, str]:
+    """Versions by name; a first subscription says what is held."""
+    if isinstance(event, Subscribed):
+        return dict.fromkeys(event.names, event.held)
+    return event.versions if isinstance(event, Sent | Adopted | Refused | Overdue) else {}
+
+
+def _who(caller: Caller, notice: Notice) -> dict[str, str]:
+    return {"caller": str(caller.account), "node": notice.node.id, "peer": notice.peer}

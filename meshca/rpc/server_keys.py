@@ -1,0 +1,127 @@
+"""What one connection of a token caller holds: a key and certificate made here, beside the mesh's roots.
+
+The key exists in memory only, while a stream of the connection is open; it must never be stored or logged.
+It is renewed at half life; while that fails the old pair stays, and the caller's end ends the streams.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Collection, Mapping
+
+from meshca.clock import Clock
+from meshca.config.resource_names import DEFAULT, SECRET_TYPE_URL
+from meshca.discovery import resources
+from meshca.discovery.event import Resource
+from meshca.discovery.resources import KeyPair
+from meshca.discovery.source import Shelf, Source, Wake
+from meshca.errors import MeshcaError
+from meshca.identity.spiffe_id import SpiffeId
+from meshca.log import log
+
+JITTER = 0.1  # of the time to half life, both ways, so that a fleet does not renew at once
+FLOOR, CEILING = 1.0, 60.0  # seconds between tries after a failed renewal, full jitter
+
+Make = Callable[[], Awaitable[KeyPair]]
+
+
+class Holding:
+    """A `Source`: the delivered resources, and the connection's own pair once somebody asked for it.
+
+    Args:
+        identity: another name of the pair, beside `default`.
+        delivered: roots and policies.
+        make: issues a pair.
+        clock: for half life and pauses.
+        broken: called with what a renewal failed with that no rule of ours foresees.
+    """
+
+    def __init__(
+        self,
+        identity: SpiffeId,
+        delivered: Source,
+        make: Make,
+        clock: Clock,
+        broken: Callable[[BaseException], None],
+    ) -> None:
+        self._names = (DEFAULT, str(identity))
+        self._delivered = delivered
+        self._make = make
+        self._clock = clock
+        self._broken = broken
+        self._own = Shelf()
+        self._making = asyncio.Lock()
+        self._renewing: asyncio.Task[None] | None = None
+        self._watchers = 0
+        self._rng = random.SystemRandom()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no stream holds this; its key is gone then."""
+        return self._watchers == 0
+
+    def resources(self, type_url: str) -> Mapping[str, Resource]:
+        """As `Source.resources`."""
+        own, delivered = self._own.resources(type_url), self._delivered.resources(type_url)
+        return {**delivered, **own} if own else delivered
+
+    def watch(self, wake: Wake) -> Wake:
+        """As `Source.watch`; when the last watcher leaves, renewal stops and the key is dropped."""
+        self._watchers += 1
+        leaves = (self._own.watch(wake), self._delivered.watch(wake))
+
+        def leave() -> None:
+            for each in leaves:
+                each()
+            self._watchers -= 1
+            if self.idle:
+                self._drop()
+
+        return leave
+
+    async def ready(self, type_url: str, names: Collection[str]) -> None:
+        """Make the pair when its name is asked for the first time; several streams cause one.
+
+        Raises:
+            MeshcaError: whatever the pipeline refuses with.
+        """
+        if type_url != SECRET_TYPE_URL or not set(self._names) & set(names):
+            return
+        async with self._making:
+            if self._renewing is None:
+                pair = await self._make()
+                self._put(pair)
+                self._renewing = asyncio.create_task(self._renew(pair))
+                self._renewing.add_done_callback(self._ended)
+
+    def _put(self, pair: KeyPair) -> None:
+        self._own.put(SECRET_TYPE_URL, [resources.certificate(name, pair) for name in self._names])
+
+    def _drop(self) -> None:
+        if self._renewing is not None:
+            self._renewing.cancel()
+            self._renewing = None
+        self._own = Shelf()
+
+    async def _renew(self, pair: KeyPair) -> None:
+        """Push a new pair at each half life; ends with the last stream."""
+        while True:
+            left = (pair.not_after - self._clock.now()).total_seconds()
+            await self._clock.sleep(max(FLOOR, left / 2 * self._rng.uniform(1 - JITTER, 1 + JITTER)))
+            pair = await self._renewed()
+            self._put(pair)
+
+    async def _renewed(self) -> KeyPair:
+        failures = 0
+        while True:
+            try:
+                return await self._make()
+            except MeshcaError as error:  # the old pair goes on being served
+                failures += 1
+                log.warning("sds.renewal_failed", identity=self._names[1], reason=error.reason, failures=failures)
+            await self._clock.sleep(self._rng.uniform(FLOOR, min(CEILING, FLOOR * 2.0 ** min(failures, 10))))
+
+    def _ended(self, renewing: asyncio.Task[None]) -> None:
+        if not renewing.cancelled() and (error := renewing.exception()) is not None:
+            self._broken(error)
