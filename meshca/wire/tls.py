@@ -20,7 +20,7 @@ from meshca.secret import Secret
 # A 10 MB CSR must reach the handler, which refuses it with a sentence; gRPC's own answer to a message over this
 # limit is RESOURCE_EXHAUSTED, which Istio's agents take for "try again".
 MAX_MESSAGE_BYTES = 12 * 1024 * 1024
-MAX_METADATA_BYTES = 32 * 1024  # a service-account token is 1-4 KB; a client's headers are held in memory
+MAX_METADATA_BYTES = 2 * 1024 * 1024  # so that a token of 1 MB is answered with Unauthenticated, as above
 MAX_STREAMS = 1000  # concurrent calls of one connection
 KEEPALIVE = timedelta(seconds=30)  # Istio's server: 30 s, answer within 10 s
 KEEPALIVE_TIMEOUT = timedelta(seconds=10)
