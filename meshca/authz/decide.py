@@ -6,6 +6,7 @@ allowed; else an ALLOW rule must match. The order in which policies were made ne
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from meshca.authz import path
@@ -14,7 +15,8 @@ from meshca.authz.pattern import Pattern
 from meshca.identity.spiffe_id import SCHEME, SpiffeId, TrustDomain
 
 NO_ALLOW_POLICY = "no-allow-policy"  # nothing restricts the workload: allowed, as Istio means it
-NO_RULE_MATCHES = "no-allow-rule-matches"  # ALLOW policies exist and none lets the request in
+# ALLOW policies exist and none lets the request in. Sorts behind every `ns[`: Envoy asks rules by name.
+NO_RULE_MATCHES = "without-matching-allow-rule"
 EVERYTHING = Rule()
 
 
@@ -41,21 +43,22 @@ class Plan:
 
 
 def plan(policies: PolicySet, workload: Workload) -> Plan:
-    """The steps for one workload: DENY before ALLOW, then what holds when nothing matched."""
+    """The steps for one workload: DENY before ALLOW, each by name, then what holds when nothing matched."""
     applying = [policy for policy in policies.policies if not why_not_applying(policies, policy, workload)]
-    allows = [policy for policy in applying if policy.action is Action.ALLOW]
-    denies = [policy for policy in applying if policy.action is Action.DENY]
-    steps: list[Step] = []
-    for policy in (*denies, *allows):
+    found: list[Step] = []
+    for step in sorted(_steps(applying), key=lambda step: (step.action is Action.ALLOW, step.name)):
+        if step.rule == EVERYTHING:
+            return Plan(steps=tuple(found), otherwise=_verdict(step))
+        found.append(step)
+    restricted = any(policy.action is Action.ALLOW for policy in applying)
+    otherwise = Verdict(allowed=not restricted, rule=NO_RULE_MATCHES if restricted else NO_ALLOW_POLICY)
+    return Plan(steps=tuple(found), otherwise=otherwise)
+
+
+def _steps(policies: Iterable[Policy]) -> Iterator[Step]:
+    for policy in policies:
         for index, rule in enumerate(policy.rules):
-            step = Step(name=policy.rule_name(index), action=policy.action, rule=rule)
-            if rule == EVERYTHING:
-                return Plan(steps=tuple(steps), otherwise=_verdict(step))
-            steps.append(step)
-    return Plan(
-        steps=tuple(steps),
-        otherwise=Verdict(allowed=not allows, rule=NO_RULE_MATCHES if allows else NO_ALLOW_POLICY),
-    )
+            yield Step(name=policy.rule_name(index), action=policy.action, rule=rule)
 
 
 def decide(policies: PolicySet, workload: Workload, request: Request) -> Verdict:

@@ -18,7 +18,6 @@ from meshca.authz.pattern import Match, Pattern, compare
 _UNRESERVED = frozenset(string.ascii_letters + string.digits + "-._~")  # RFC 3986 section 2.3
 _PLAIN = _UNRESERVED | {"/"}
 _HEX = frozenset(string.hexdigits)
-_QUERY = r"(?:\?.*)?"
 
 
 def matches(pattern: Pattern, path: str) -> bool:
@@ -49,23 +48,24 @@ def fault_in_request(path: str) -> str:
     return ""
 
 
-def plain(text: str) -> bool:
-    """Whether a text has one spelling only, so that it can be compared as it is."""
-    return _PLAIN.issuperset(text)
+def plain(pattern: Pattern) -> bool:
+    """Whether a pattern means one spelling only, so that the text can be compared as it is."""
+    inside_an_escape = pattern.match is Match.SUFFIX and pattern.text[0] in _HEX
+    return _PLAIN.issuperset(pattern.text) and not inside_an_escape
 
 
 def expression(pattern: Pattern) -> str:
-    """A regular expression (RE2, whole string) for Envoy's `:path` with its query: what `matches` means."""
+    """A regular expression (RE2, whole string) over Envoy's path without query: what `matches` means."""
     text = "".join(map(_spellings, pattern.text))
     match pattern.match:
         case Match.EXACT:
-            return f"{text}{_QUERY}"
+            return text
         case Match.PREFIX:
             return f"{text}.*"
         case Match.SUFFIX:
-            return f"{_before(pattern.text)}{text}{_QUERY}"
+            return f"{_before(pattern.text)}{text}"
         case _:  # presence
-            return "[^?].*"
+            return ".+"
 
 
 def _spellings(character: str) -> str:
@@ -87,10 +87,10 @@ def _before(suffix: str) -> str:
     `*ab` does not mean `/%ab`, nor `/x%0ab`: there `%ab` and `%0a` are one byte each.
     """
     if suffix[0] not in _HEX:
-        return "[^?]*"
-    ends = ["", "[^?]*[^?%0-9a-fA-F]", "(?:[^?]*[^?%])?[0-9a-fA-F]"]
+        return ".*"
+    ends = ["", ".*[^%0-9a-fA-F]", "(?:.*[^%])?[0-9a-fA-F]"]
     if len(suffix) == 1 or suffix[1] not in _HEX:
-        ends.append("[^?]*%")
+        ends.append(".*%")
     return f"(?:{'|'.join(ends)})"
 
 

@@ -1,7 +1,8 @@
 """An evaluator of the compiled filter, written against Envoy's documentation and not against our compiler.
 
-Reads the serialized TypedExtensionConfig and answers as Envoy would: first entry of the matcher list whose
-predicate holds, else `on_no_match` (xds.type.matcher.v3.Matcher, envoy.extensions.filters.http.rbac.v3.RBAC).
+Reads the serialized TypedExtensionConfig and answers as Envoy would (envoy.config.rbac.v3.RBAC): a policy
+matches when one permission and one principal do; policies are asked in the order of their names; ALLOW wants a
+match, DENY wants none.
 """
 
 from __future__ import annotations
@@ -14,56 +15,55 @@ from typing import Any
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.rbac.v3 import rbac_pb2
 from envoy.extensions.filters.http.rbac.v3.rbac_pb2 import RBAC
-from envoy.extensions.matching.common_inputs.ssl.v3.ssl_inputs_pb2 import UriSanInput
-from envoy.type.matcher.v3.http_inputs_pb2 import HttpRequestHeaderMatchInput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What Envoy sees of a request: the peer's URI names and the pseudo-headers."""
+    """What Envoy sees of a request: the peer's URI names (none without a certificate) and the headers."""
 
     uris: tuple[str, ...]
     headers: Mapping[str, str]
 
 
 def evaluate(extension: bytes, seen: Seen) -> tuple[bool, str]:
-    """Whether the filter lets the request pass, and the name of the action that said so."""
+    """Whether the filter lets the request pass, and the policy that matched (empty when none did)."""
     filter_ = RBAC()
-    config = TypedExtensionConfig.FromString(extension)
-    assert config.typed_config.Unpack(filter_)
-    for entry in filter_.matcher.matcher_list.matchers:
-        if _holds(entry.predicate, seen):
-            return _action(entry.on_match)
-    return _action(filter_.matcher.on_no_match)
+    assert TypedExtensionConfig.FromString(extension).typed_config.Unpack(filter_)
+    assert filter_.HasField("rules")
+    matched = next(
+        (name for name, policy in sorted(filter_.rules.policies.items()) if _policy(policy, seen)),
+        "",
+    )
+    return bool(matched) == (filter_.rules.action == rbac_pb2.RBAC.ALLOW), matched
 
 
-def _action(on_match: Any) -> tuple[bool, str]:
-    action = rbac_pb2.Action()
-    assert on_match.action.typed_config.Unpack(action)
-    return action.action == rbac_pb2.RBAC.ALLOW, action.name
+def _policy(policy: Any, seen: Seen) -> bool:
+    assert all(permission.any for permission in policy.permissions)
+    return bool(policy.permissions) and any(_principal(item, seen) for item in policy.principals)
 
 
-def _holds(predicate: Any, seen: Seen) -> bool:
-    match predicate.WhichOneof("match_type"):
-        case "and_matcher":
-            assert len(predicate.and_matcher.predicate) > 1
-            return all(_holds(item, seen) for item in predicate.and_matcher.predicate)
-        case "or_matcher":
-            assert len(predicate.or_matcher.predicate) > 1
-            return any(_holds(item, seen) for item in predicate.or_matcher.predicate)
-        case "single_predicate":
-            value = _input(predicate.single_predicate.input.typed_config, seen)
-            return value is not None and _string(predicate.single_predicate.value_match, value)
+def _principal(principal: Any, seen: Seen) -> bool:  # noqa: PLR0911 - one answer for each form
+    match principal.WhichOneof("identifier"):
+        case "any":
+            return bool(principal.any)
+        case "and_ids":
+            assert principal.and_ids.ids
+            return all(_principal(item, seen) for item in principal.and_ids.ids)
+        case "or_ids":
+            assert principal.or_ids.ids
+            return any(_principal(item, seen) for item in principal.or_ids.ids)
+        case "not_id":
+            return not _principal(principal.not_id, seen)
+        case "authenticated":
+            return any(_string(principal.authenticated.principal_name, uri) for uri in seen.uris)
+        case "header":
+            value = seen.headers.get(principal.header.name)
+            return value is not None and _string(principal.header.string_match, value)
+        case "url_path":
+            bare = re.split(r"[?#]", seen.headers[":path"], maxsplit=1)[0]
+            return _string(principal.url_path.path, bare)
         case other:
             raise AssertionError(other)
-
-
-def _input(data: Any, seen: Seen) -> str | None:
-    header = HttpRequestHeaderMatchInput()
-    if data.Unpack(header):
-        return seen.headers.get(header.header_name)
-    assert data.Is(UriSanInput.DESCRIPTOR)
-    return ",".join(seen.uris) if seen.uris else None
 
 
 def _string(matcher: Any, value: str) -> bool:
@@ -74,8 +74,6 @@ def _string(matcher: Any, value: str) -> bool:
             return value.startswith(matcher.prefix)
         case "suffix":
             return value.endswith(matcher.suffix)
-        case "contains":
-            return matcher.contains in value
         case "safe_regex":
             return re.fullmatch(matcher.safe_regex.regex, value) is not None
         case other:
