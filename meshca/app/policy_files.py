@@ -1,0 +1,58 @@
+"""Which files hold authorization policies, and what is in them: one answer for the server and for `meshca policy`.
+
+Reads, and leaves all meaning to `authz.parse`. A file that cannot be read is an error, never skipped: its
+policies may be the ones that deny.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from meshca.errors import ConfigError
+
+SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+_SOURCE = "authorization policies"
+
+
+def policy_files(folder: Path) -> list[Path]:
+    """The files of a folder that hold policies: .yaml, .yml and .json, hidden ones left out, by name.
+
+    Symbolic links are followed (a mounted ConfigMap is made of them); folders inside are not entered.
+
+    Raises:
+        ConfigError: the folder cannot be listed, or has a folder inside that someone may believe is read.
+    """
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        problem = f"{folder}: cannot be listed ({error.strerror}); name an existing folder"
+        raise ConfigError(_SOURCE, [problem]) from None
+    inside = [
+        f"{entry}: folders inside are not read; put its files beside the others"
+        for entry in entries
+        if entry.is_dir()
+    ]
+    if inside:
+        raise ConfigError(_SOURCE, inside)
+    return [entry for entry in entries if entry.suffix in SUFFIXES]
+
+
+def read_policy_files(paths: Iterable[Path]) -> dict[str, str]:
+    """The content of files, and of the policy files of folders, by name.
+
+    Raises:
+        ConfigError: with every file that cannot be read.
+    """
+    found: dict[str, str] = {}
+    problems: list[str] = []
+    for path in (file for given in paths for file in (policy_files(given) if given.is_dir() else [given])):
+        try:
+            found[str(path)] = path.read_text(encoding="utf-8")
+        except OSError as error:
+            problems.append(f"{path}: cannot be read ({error.strerror}); name an existing file")
+        except UnicodeDecodeError:
+            problems.append(f"{path}: is not UTF-8 text")
+    if problems:
+        raise ConfigError(_SOURCE, problems)
+    return found
