@@ -134,9 +134,10 @@ def test_without_envoy_the_peers_are_in_python(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["ctrl-c", "term", "hangup"]
+    ("number", "moment"),
+    [(signal.SIGINT, "three workloads"), (signal.SIGTERM, "a CA with"), (signal.SIGHUP, "three workloads")],
+    ids=["ctrl-c when agents run", "term when the CA runs", "hangup when agents run"],
 )
-@pytest.mark.parametrize("moment", ["a CA with", "three workloads"], ids=["with the CA", "with the agents"])
 def test_an_interrupted_demo_cleans_up(shell: Shell, number: signal.Signals, moment: str) -> None:
     """At any moment; the fixture sees that nothing is left."""
     with shell.start("--no-envoy") as process:

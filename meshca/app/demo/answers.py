@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable
 
 from meshca.app.demo import calls
 from meshca.app.demo.calls import Reply, expect
 from meshca.app.demo.forged import forged_client
+from meshca.app.demo.handshakes import NOT_OURS, NOT_TLS, tls_count
 from meshca.app.demo.mesh import Mesh, same
+from meshca.app.demo.telling import Step
 from meshca.app.demo.topology import CHARGES, INTRUDER, REFUNDS, WEB, spiffe_id
 from meshca.clock import Clock
 
@@ -53,17 +56,21 @@ async def refused(mesh: Mesh) -> None:
     Raises:
         Unavailable: reason `demo_step`.
     """
-    reached = len(mesh.application.callers)
     with mesh.start.tell.step("plaintext to the mTLS port is refused", "payments") as step:
-        reply = await calls.get_past_envoy(mesh.payments_port, CHARGES, tls=None)
-        expect("a plaintext request", 0, reply)
-        step.say(reply.text)
+        await _refused_for(mesh, step, NOT_TLS, None)
     with mesh.start.tell.step("a self-made certificate is refused", "payments") as step:
         impostor = forged_client(spiffe_id(WEB), mesh.ca.root, mesh.start.places.folder)
-        reply = await calls.get_past_envoy(mesh.payments_port, CHARGES, tls=impostor)
-        expect(f"a self-made certificate for {spiffe_id(WEB)}", 0, reply)
-        same("the number of calls that reached the application", reached, len(mesh.application.callers))
-        step.say(f"it says {spiffe_id(WEB)}, signed by another CA: {reply.text}")
+        step.say(f"it says {spiffe_id(WEB)}, but another CA signed it")
+        await _refused_for(mesh, step, NOT_OURS, impostor)
+
+
+async def _refused_for(mesh: Mesh, step: Step, reason: str, tls: ssl.SSLContext | None) -> None:
+    """Call past Envoy, and go on only when it was refused, and for this reason by Envoy's own count."""
+    reached, before = len(mesh.application.callers), await tls_count(mesh.payments.envoy, reason)
+    expect("the call", 0, await calls.get_past_envoy(mesh.payments_port, CHARGES, tls=tls))
+    same("the number of calls that reached the application", reached, len(mesh.application.callers))
+    same(f"Envoy's count of {reason}", before + 1, await tls_count(mesh.payments.envoy, reason))
+    step.say(f"connection closed; Envoy counts it as {reason}", refused_as=reason)
 
 
 async def until(call: Callable[[], Awaitable[Reply]], expected: int, clock: Clock) -> float:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from meshca.app.envoy_process import EnvoyProcess
 
-_FAILED = ("connection_error", "fail_verify_error", "fail_verify_no_cert", "fail_verify_san")
+NOT_TLS = "connection_error"  # what arrived was no TLS, or its handshake broke
+NOT_OURS = "fail_verify_error"  # the certificate does not lead to a root of the mesh
+_FAILED = (NOT_TLS, NOT_OURS, "fail_verify_no_cert", "fail_verify_san")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +41,19 @@ async def handshakes(envoy: EnvoyProcess) -> Handshakes:
         Unavailable: its administration page does not answer.
     """
     return Handshakes(
-        completed=await _total(envoy, r"\.ssl\.handshake$"),
-        resumed=await _total(envoy, r"\.ssl\.session_reused$"),
-        failed=await _total(envoy, rf"\.ssl\.({'|'.join(_FAILED)})$"),
+        completed=await tls_count(envoy, "handshake"),
+        resumed=await tls_count(envoy, "session_reused"),
+        failed=await tls_count(envoy, *_FAILED),
     )
+
+
+async def tls_count(envoy: EnvoyProcess, *names: str) -> int:
+    """The sum of some of Envoy's TLS statistics over its listeners and clusters.
+
+    Raises:
+        Unavailable: its administration page does not answer.
+    """
+    return await _total(envoy, rf"\.ssl\.({'|'.join(names)})$")
 
 
 async def retries(envoy: EnvoyProcess) -> int:
