@@ -18,9 +18,10 @@ from meshca.errors import ConfigError
 from meshca.rpc.adoptions import Adoptions
 from meshca.rpc.discovery import Discovery
 from meshca.rpc.istio_ca import IstioCa
+from meshca.rpc.sds import ServerKeys
 from meshca.wire.interceptors import Guarded
 from meshca.wire.tls import Serving, server_options
-from meshca.wire.xds_services import AGGREGATED
+from meshca.wire.xds_services import AGGREGATED, EXTENSIONS, SECRETS
 from meshca.wire.xds_streams import Streams
 
 _ISTIO_CA: Final = ca_pb2.DESCRIPTOR.services_by_name["IstioCertificateService"].full_name
@@ -45,8 +46,7 @@ class Doors:
         registry = cast("grpc.aio.Server", self._guarded)  # what generated code calls of a server, it has
         ca_pb2_grpc.add_IstioCertificateServiceServicer_to_server(IstioCa(pipeline.issuing), registry)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, registry)
-        self._names = [_ISTIO_CA, AGGREGATED.name]
-        self._discovery(pipeline).add_to(self._guarded, self._streams)
+        self._names = [_ISTIO_CA, *self._add_subscriptions(pipeline)]
         reflection.enable_server_reflection((*self._names, _HEALTH, reflection.SERVICE_NAME), registry)
 
     async def open(self, token_address: str, mtls_address: str) -> None:
@@ -78,16 +78,27 @@ class Doors:
         self._guarded.end_streams()
         await self._server.stop(seconds)
 
-    @staticmethod
-    def _discovery(pipeline: Pipeline) -> Discovery:
+    def _add_subscriptions(self, pipeline: Pipeline) -> list[str]:
+        """Serve agents, and, if so configured, Envoys without one; the names of the services."""
         trust_domain = pipeline.config.trust_domain
         adoptions = Adoptions(pipeline.store.adoption, trust_domain, pipeline.clock, pipeline.instance)
-        return Discovery(
+        discovery = Discovery(
+            prove=pipeline.chain.prove, delivery=pipeline.delivery, adoptions=adoptions, trust_domain=trust_domain
+        )
+        discovery.add_to(self._guarded, self._streams)
+        if not pipeline.config.sds.server_keys:
+            return [AGGREGATED.name]
+        server_keys = ServerKeys(
             prove=pipeline.chain.prove,
+            issue=pipeline.issuing.issue_with_server_key,
             delivery=pipeline.delivery,
             adoptions=adoptions,
+            streams=self._streams,
             trust_domain=trust_domain,
+            clock=pipeline.clock,
         )
+        server_keys.add_to(self._guarded)
+        return [AGGREGATED.name, SECRETS.name, EXTENSIONS.name]
 
 
 def _count(method: str, code: str, reason: str) -> None:

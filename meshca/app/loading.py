@@ -13,6 +13,7 @@ from typing import TypeVar
 from meshca import durable
 from meshca.admission import parse as admission
 from meshca.app.control import UseAdmission, UsePolicies
+from meshca.app.policy_files import policy_files, read_policy_files
 from meshca.authn.keys import read_keys
 from meshca.authority.serving import read_names
 from meshca.authz.parse import parse_files
@@ -89,20 +90,19 @@ def read_policies(config: ServerConfig) -> UsePolicies:
     folder = config.policies.dir
     if folder is None:
         return UsePolicies(files={})
-    if not folder.is_dir():
-        raise ConfigError(str(folder), ["is not a folder; make it, or leave policies.dir out"])
-    news = UsePolicies(files={path.name: _text(path) for path in policy_paths(config)})
+    news = UsePolicies(files=read_policy_files(policy_files(folder)))
     parse_files(news.files, config.policies.root_namespace)
     return news
 
 
 def policy_paths(config: ServerConfig) -> list[Path]:
-    """The policy files that are there now: `*.yaml` and `*.yml`, not hidden, in order."""
-    folder = config.policies.dir
-    if folder is None:
+    """The policy files that are there now; none while the folder cannot be read."""
+    if config.policies.dir is None:
         return []
-    found = [*folder.glob("*.yaml"), *folder.glob("*.yml")]
-    return sorted(path for path in found if not path.name.startswith("."))
+    try:
+        return policy_files(config.policies.dir)
+    except ConfigError:
+        return []
 
 
 def admission_paths(config: ServerConfig) -> list[Path]:
