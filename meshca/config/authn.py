@@ -23,8 +23,8 @@ class KeysConfig(Model):
         url: address of a JWK Set; https unless the host is loopback.
         discovery: true to ask the issuer's /.well-known/openid-configuration.
         ca_file: roots for https; the system's when absent.
-        refresh_interval: how long fetched keys are used before they are fetched again; also the shortest time
-            between two fetches for an unknown key id.
+        refresh_interval: how long fetched keys are used before they are fetched again.
+        min_refetch_interval: the shortest time between two fetches for an unknown key id.
         timeout: of one fetch, connection and body together.
         max_bytes: of one answer.
     """
