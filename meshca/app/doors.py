@@ -9,7 +9,7 @@ from typing import Final, cast
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from meshca import metrics
 from meshca._proto.istio.v1.auth import ca_pb2, ca_pb2_grpc
@@ -47,7 +47,9 @@ class Doors:
         ca_pb2_grpc.add_IstioCertificateServiceServicer_to_server(IstioCa(pipeline.issuing), registry)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, registry)
         self._names = [_ISTIO_CA, *self._add_subscriptions(pipeline)]
-        reflection.enable_server_reflection((*self._names, _HEALTH, reflection.SERVICE_NAME), registry)
+        # `enable_server_reflection` would add the synchronous servicer: the guard is no grpc.aio.Server.
+        reflected = reflection.aio.ReflectionServicer((*self._names, _HEALTH, reflection.SERVICE_NAME))
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, registry)
 
     async def open(self, token_address: str, mtls_address: str) -> None:
         """Listen on both ports.
