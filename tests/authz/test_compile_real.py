@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 import pytest_asyncio
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
@@ -23,7 +24,7 @@ from meshca.authz.model import Action, PolicySet, Request, Workload
 from meshca.identity.spiffe_id import SpiffeId
 from tests.authz.strategies import POLICY_SETS, REQUESTS, WORKLOADS
 from tests.authz.test_decide import WEB, operation, policy, source
-from tests.real.mesh_service import WORKLOAD, MeshService, mesh_service
+from tests.real.mesh_service import DNS_NAME, WORKLOAD, MeshService, mesh_service
 from tests.real.raw_http import RawClient
 
 pytestmark = [pytest.mark.real("envoy"), pytest.mark.asyncio(loop_scope="module")]
@@ -118,6 +119,41 @@ async def test_path_tricks(service: MeshService, spelling: str, status: int) -> 
     await service.enforce(NO_ADMIN)
     async with service.peer(WEB) as web:
         assert (await web.request("GET", spelling)).status == status
+
+
+@pytest.mark.parametrize(
+    ("spelling", "code"),
+    [
+        pytest.param(
+            "/public", grpc.StatusCode.UNKNOWN, id="another-path"
+        ),  # the application's 200, which is no gRPC
+        pytest.param("/admin", grpc.StatusCode.PERMISSION_DENIED, id="plain"),
+        pytest.param("//admin", grpc.StatusCode.PERMISSION_DENIED, id="double-slash"),
+        pytest.param("/x/../admin", grpc.StatusCode.PERMISSION_DENIED, id="dots"),
+        pytest.param("/x\\..\\admin", grpc.StatusCode.PERMISSION_DENIED, id="backslash"),
+        pytest.param("/%61dmin", grpc.StatusCode.PERMISSION_DENIED, id="escaped-letter"),
+        pytest.param("/admin?x=1", grpc.StatusCode.PERMISSION_DENIED, id="query"),
+        pytest.param("/%2fadmin", grpc.StatusCode.INTERNAL, id="escaped-slash"),
+        pytest.param("/admin#x", grpc.StatusCode.INTERNAL, id="fragment"),
+        pytest.param("admin", grpc.StatusCode.UNAVAILABLE, id="no-slash"),
+        pytest.param("", grpc.StatusCode.UNAVAILABLE, id="empty"),
+    ],
+)
+async def test_path_tricks_in_http2(service: MeshService, spelling: str, code: grpc.StatusCode) -> None:
+    """HTTP/2 carries paths that HTTP/1 cannot. There 403 shows as PERMISSION_DENIED, 400 as INTERNAL."""
+    await service.enforce(NO_ADMIN)
+    web = service.pki.leaf(WEB)
+    credentials = grpc.ssl_channel_credentials(service.pki.root(), web.key, web.certificate)
+    options = [("grpc.ssl_target_name_override", DNS_NAME)]
+    async with grpc.aio.secure_channel(f"127.0.0.1:{service.port}", credentials, options) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await _unary(channel, spelling)
+    assert caught.value.code() == code
+
+
+async def _unary(channel: Any, path: str) -> None:
+    """Call any path; our gRPC library's types know no method without a message."""
+    await channel.unary_unary(path)(b"")
 
 
 @pytest.mark.parametrize("spelling", ["/v1/x:delete", "/v1/x%3Adelete", "/v1/x%3adelete", "/v1/x%3adelete?a=b"])

@@ -31,6 +31,7 @@ from tests.real.pki import Pki, certificate_secret, roots_secret
 from tests.real.raw_http import RawClient
 
 ME = SpiffeId.parse("spiffe://cluster.local/ns/shop/sa/payments")
+DNS_NAME = "payments.test"  # in its certificate, for clients that know names only
 WORKLOAD = Workload(namespace="shop", trust_domain=TrustDomain("cluster.local"))
 _DEADLINE_SECONDS = 20.0
 
@@ -99,7 +100,7 @@ async def mesh_service(
         bootstrap = from_files(built, folder)
         change(bootstrap)
         pki = Pki()
-        push(folder, SECRET_TYPE_URL, DEFAULT, certificate_secret(pki.leaf(str(ME))))
+        push(folder, SECRET_TYPE_URL, DEFAULT, certificate_secret(pki.leaf(str(ME), dns=[DNS_NAME])))
         push(folder, SECRET_TYPE_URL, ROOTCA, roots_secret(pki.root()))
         async with running_envoy(bootstrap, folder) as envoy:
             await envoy.ready()
