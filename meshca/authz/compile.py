@@ -2,7 +2,7 @@
 
 One resource, so that DENY and ALLOW change together: an engine of action DENY whose policies are the DENY
 rules, and one more that matches what no ALLOW rule lets in. So Envoy's log names the rule behind every refusal
-(docs/adr/0010-one-deny-engine.md). The same policies give the same bytes, so the content's hash can be the
+(docs/adr/0008-one-deny-engine.md). The same policies give the same bytes, so the content's hash can be the
 version. Regular expressions are kept for what needs them: Envoy refuses those over 100 instructions unless its
 bootstrap raises the limit, as ours does.
 """

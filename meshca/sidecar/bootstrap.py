@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from meshca.sidecar import delivery, inbound, outbound
+from meshca.sidecar import inbound, outbound, subscriptions
 from meshca.sidecar.connections import address
 from meshca.sidecar.service import AdminSocket, ServiceBootstrap
 
@@ -40,7 +40,7 @@ def build(service: ServiceBootstrap) -> dict[str, Any]:
                 *(outbound.listener(item) for item in service.outbound),
             ],
             "clusters": [
-                *delivery.clusters(service),
+                *subscriptions.clusters(service),
                 *(inbound.cluster(item) for item in service.inbound),
                 *(outbound.cluster(service, item) for item in service.outbound),
             ],

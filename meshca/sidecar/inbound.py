@@ -10,8 +10,8 @@ from typing import Any
 
 from meshca.config.resource_names import AUTHZ
 from meshca.sidecar.connections import address, seconds
-from meshca.sidecar.delivery import config_source, tls_context
 from meshca.sidecar.service import AppProtocol, Inbound, ServiceBootstrap
+from meshca.sidecar.subscriptions import config_source, tls_context
 
 RBAC_TYPE_URL = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"

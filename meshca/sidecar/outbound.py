@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from meshca.sidecar.connections import address, is_address, seconds
-from meshca.sidecar.delivery import tls_context
 from meshca.sidecar.inbound import route, router
 from meshca.sidecar.service import Outbound, ServiceBootstrap
+from meshca.sidecar.subscriptions import tls_context
 
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _TLS = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from meshca.sidecar.delivery import clusters, config_source, secret, tls_context
 from meshca.sidecar.service import DirectFromCa
+from meshca.sidecar.subscriptions import clusters, config_source, secret, tls_context
 from tests.sidecar.services import service
 
 CA = DirectFromCa(
