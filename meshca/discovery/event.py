@@ -67,7 +67,7 @@ class Adopted:
     """The client acknowledged these content versions, by name.
 
     It comes again when the client repeats its acknowledgement. `recovered` is set when one of the names
-    had been refused before.
+    had been refused before, and this is other content: what the client refused meanwhile may now pass.
     """
 
     versions: Mapping[str, str]

@@ -233,7 +233,8 @@ class Session:
             state = self._names.get(value.name)
             if state is None:
                 continue
-            recovered = recovered or state.ill
+            # Content that is good at the second try was not at fault, so its recovery clears no other name.
+            recovered = recovered or (state.ill and state.retried != value.version)
             state.good, state.ill, state.alone, state.repair = value, False, False, False
             if state.refused == value.version:
                 state.refused = ""

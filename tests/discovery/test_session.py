@@ -410,7 +410,7 @@ class TestSecondChance:
         client.nack(bad)
         retry = client.push()
         assert retry.resources[0].body == b"default 2"
-        client.ack(retry)
+        assert client.ack(retry) == (Adopted(versions={"default": "2"}, recovered=False),)
         assert client.sent() is None
 
     def test_repair_goes_before_everything_else(self) -> None:
