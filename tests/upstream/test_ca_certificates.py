@@ -1,0 +1,66 @@
+"""CA certificates of our own making, read back with the library."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from meshca.authority.faults import find_faults
+from meshca.identity.spiffe_id import TrustDomain
+from meshca.svid.signature import SigningKey
+from meshca.upstream.ca_certificates import make_intermediate, make_root
+from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, ec_key, rsa_key
+
+KEY = ec_key()
+ROOT = make_root(KEY, TRUST_DOMAIN, NOW, NOW + 3650 * DAY)
+
+
+def intermediate() -> x509.Certificate:
+    """An intermediate of 30 days for a new key."""
+    return make_intermediate(ec_key().public_key(), TRUST_DOMAIN, ROOT, KEY, (NOW, NOW + 30 * DAY))
+
+
+@pytest.mark.parametrize("key", [ec_key(), ec_key(ec.SECP384R1()), rsa_key()], ids=["p256", "p384", "rsa"])
+def test_sound(key: SigningKey) -> None:
+    """Root and intermediate of every key type have no fault."""
+    root = make_root(key, TRUST_DOMAIN, NOW, NOW + 3650 * DAY)
+    made = make_intermediate(KEY.public_key(), TRUST_DOMAIN, root, key, (NOW, NOW + 30 * DAY))
+    assert find_faults([made], [root], KEY, TRUST_DOMAIN, NOW) == []
+
+
+@pytest.mark.parametrize("certificate", [ROOT, intermediate()], ids=["root", "intermediate"])
+def test_profile(certificate: x509.Certificate) -> None:
+    """A CA certificate names its trust domain (X1), is a CA (X4) and may sign certificates and lists (X5, X6)."""
+    extensions = certificate.extensions
+    san = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    usage = extensions.get_extension_for_class(x509.KeyUsage)
+    assert list(san) == [x509.UniformResourceIdentifier("spiffe://cluster.local")]
+    assert extensions.get_extension_for_class(x509.BasicConstraints).critical
+    assert (usage.critical, usage.value.key_cert_sign, usage.value.digital_signature) == (True, True, False)
+
+
+def test_no_ca_below_an_intermediate() -> None:
+    """An intermediate may sign leaves only."""
+    constraints = intermediate().extensions.get_extension_for_class(x509.BasicConstraints).value
+    assert constraints == x509.BasicConstraints(ca=True, path_length=0)
+
+
+def test_key_identifiers() -> None:
+    """The intermediate's authority key identifier is the root's subject key identifier."""
+    below = intermediate().extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    above = ROOT.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    assert below.key_identifier == above.digest
+
+
+def test_subjects_differ() -> None:
+    """No two CA certificates have one subject."""
+    subjects = {ROOT.subject, *(intermediate().subject for _ in range(20))}
+    assert len(subjects) == 21
+
+
+def test_long_trust_domain() -> None:
+    """A trust domain of 255 bytes does not break the limit of 64 for a common name."""
+    trust_domain = TrustDomain("a" * 255)
+    root = make_root(KEY, trust_domain, NOW, NOW + DAY)
+    assert find_faults([root], [root], KEY, trust_domain, NOW) == []
