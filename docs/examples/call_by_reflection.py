@@ -34,7 +34,7 @@ def main(endpoint: str, root: str, token: str, csr: str) -> None:
         answer = call(
             request, metadata=[("authorization", f"Bearer {Path(token).read_text().strip()}")], timeout=10
         )
-        print(json_format.MessageToJson(answer))
+        print(json_format.MessageToJson(answer, preserving_proto_field_name=True))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
 Every ```console block has a comment on the line before it, which says what continuous integration does:
 
-    <!-- run -->                              each command, in order, must succeed and print what the block shows
-    <!-- run in the background until FILE --> its one command is started and ended with the document
-    <!-- not run: REASON -->                  nothing; the reason says who runs it instead
+    <!-- run -->                               each command, in order, must succeed and print what the block shows
+    <!-- run in the background until PLACE --> its one command is started, and ended with the document; it serves
+                                               when PLACE is a file that exists or a host:port that answers
+    <!-- not run: REASON -->                   nothing; the reason says who runs it instead
 
 In a block, `$ ` begins a command, `> ` continues it; every other line is output that must be seen in this
 order, where `…` stands for anything.
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 
 _BLOCK = re.compile(r"(?P<before>[^\n]*)\n```console\n(?P<body>.*?)\n```", re.DOTALL)
 _RUN = re.compile(r"<!-- run -->")
-_BACKGROUND = re.compile(r"<!-- run in the background until (?P<file>\S+) -->")
+_BACKGROUND = re.compile(r"<!-- run in the background until (?P<place>\S+) -->")
 _NOT_RUN = re.compile(r"<!-- not run: (?P<reason>.+) -->")
 
 
@@ -28,7 +29,7 @@ class Command:
     Attributes:
         text: for bash.
         output: lines that must be seen.
-        until: the file whose appearance says that a background command serves; empty for an ordinary one.
+        until: the file or host:port that says that a background command serves; empty for an ordinary one.
     """
 
     text: str
@@ -59,7 +60,7 @@ def commands(document: str) -> list[Command]:
         elif (match := _BACKGROUND.fullmatch(before)) is not None:
             if len(parsed) != 1:
                 raise ValueError(f"a block in the background has one command: {block['body']!r}")
-            found.append(Command(text=parsed[0].text, until=match["file"]))
+            found.append(Command(text=parsed[0].text, until=match["place"]))
         elif not _NOT_RUN.fullmatch(before):
             raise ValueError(f"say before this block whether it is run: {block['body']!r}")
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -91,7 +92,7 @@ def serving(command: Command, checkout: Path, environ: Mapping[str, str]) -> Ite
         )
     try:
         deadline = time.monotonic() + PATIENCE
-        while not (checkout / command.until).exists():
+        while not serves(command.until, checkout):
             assert process.poll() is None, f"{command.text}\nended: {log.read_text()}"
             assert time.monotonic() < deadline, f"{command.text}\nis not ready: {log.read_text()}"
             time.sleep(0.05)
@@ -103,6 +104,18 @@ def serving(command: Command, checkout: Path, environ: Mapping[str, str]) -> Ite
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def serves(place: str, checkout: Path) -> bool:
+    """Whether a file exists, or a port of this machine answers."""
+    host, colon, port = place.rpartition(":")
+    if not colon:
+        return (checkout / place).exists()
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def shell(command: Command) -> list[str]:

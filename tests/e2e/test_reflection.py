@@ -77,7 +77,7 @@ def test_the_readmes_example_gets_a_certificate(server: Server, tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     listed, _, answer = done.stdout.partition("{")
     assert CA in listed.splitlines()
-    leaf = x509.load_pem_x509_certificate(json.loads("{" + answer)["certChain"][0].encode())
+    leaf = x509.load_pem_x509_certificate(json.loads("{" + answer)["cert_chain"][0].encode())
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.UniformResourceIdentifier) == ["spiffe://cluster.local/ns/shop/sa/web"]
 
