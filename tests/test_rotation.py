@@ -1,0 +1,272 @@
+"""Rotation: proven before it is published, the last good kept, tried again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from meshca.authority.material import SigningMaterial
+from meshca.config.upstream import SelfSignedConfig
+from meshca.errors import ConfigError, MeshcaError, Unavailable
+from meshca.keystore.memory import MemoryKeyStore
+from meshca.rotation import LONGEST_PAUSE_SECONDS, Rotation
+from meshca.upstream.self_signed import open_
+from tests.fakes.clock import FakeClock
+from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, ec_key, good_material, make_ca, material_of
+from tests.fakes.upstream import FakeUpstream
+
+ROOT = make_ca("root")
+FIRST, SECOND = good_material(root=ROOT), good_material(root=ROOT)
+BAD = replace(SECOND, key=ec_key())
+OTHER_ROOT = good_material()
+MORE_ROOTS = replace(SECOND, roots=(ROOT.certificate, make_ca("other").certificate))
+DOWN = Unavailable("test", "down")
+
+
+class Published(list[SigningMaterial]):
+    """Remembers what was put in force; refuses while `error` is set."""
+
+    error: MeshcaError | None = None
+
+    async def __call__(self, material: SigningMaterial) -> None:
+        """Put in force."""
+        if self.error is not None:
+            raise self.error
+        self.append(material)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """A clock of the test."""
+    return FakeClock()
+
+
+@pytest.fixture
+def published() -> Published:
+    """What was published."""
+    return Published()
+
+
+def rotation_of(upstream: FakeUpstream, clock: FakeClock, published: Published) -> Rotation:
+    """A rotation whose pauses have their full length."""
+    return Rotation(upstream, clock, TRUST_DOMAIN, published, spread=lambda: 1.0)
+
+
+@contextlib.asynccontextmanager
+async def running(rotation: Rotation) -> AsyncIterator[None]:
+    """A rotation that has started and runs."""
+    await rotation.start()
+    task = asyncio.create_task(rotation.run())
+    try:
+        yield
+    finally:
+        assert not task.done()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+class TestStart:
+    """`start`: the first material."""
+
+    async def test_published(self, clock: FakeClock, published: Published) -> None:
+        """The first material is published and told."""
+        rotation = rotation_of(FakeUpstream(FIRST), clock, published)
+        await rotation.start()
+        assert (published, rotation.progress.published, rotation.progress.error) == ([FIRST], 1, None)
+
+    @pytest.mark.parametrize("error", [ConfigError("files", ["bad"]), DOWN], ids=["bad", "down"])
+    async def test_not_to_be_had(self, clock: FakeClock, published: Published, error: MeshcaError) -> None:
+        """What the upstream raises stops the start."""
+        upstream = FakeUpstream(FIRST)
+        upstream.change(error=error)
+        with pytest.raises(type(error)):
+            await rotation_of(upstream, clock, published).start()
+        assert published == []
+
+    async def test_unproven(self, clock: FakeClock, published: Published) -> None:
+        """Material that does not prove itself is never published."""
+        with pytest.raises(ConfigError, match="not its own"):
+            await rotation_of(FakeUpstream(BAD), clock, published).start()
+        assert published == []
+
+
+class TestChange:
+    """What happens when the upstream changes."""
+
+    async def test_new_signer(self, clock: FakeClock, published: Published) -> None:
+        """A new signer under the same roots is published at once."""
+        upstream = FakeUpstream(FIRST)
+        rotation = rotation_of(upstream, clock, published)
+        async with running(rotation):
+            upstream.change(SECOND)
+            await clock.advance(0)
+        assert (published, rotation.progress.published) == ([FIRST, SECOND], 2)
+
+    async def test_nothing_new(self, clock: FakeClock, published: Published) -> None:
+        """A change that changes nothing publishes nothing."""
+        upstream = FakeUpstream(FIRST)
+        async with running(rotation_of(upstream, clock, published)):
+            upstream.change(FIRST)
+            await clock.advance(0)
+        assert (published, upstream.asked) == ([FIRST], 2)
+
+    @pytest.mark.parametrize(
+        ("material", "problem"),
+        [
+            pytest.param(BAD, "not its own", id="unproven"),
+            pytest.param(OTHER_ROOT, "set of roots differs", id="another-root"),
+            pytest.param(MORE_ROOTS, "set of roots differs", id="one-root-more"),
+        ],
+    )
+    async def test_refused(
+        self, clock: FakeClock, published: Published, material: SigningMaterial, problem: str
+    ) -> None:
+        """Bad material and changed roots are refused and told; the last good goes on."""
+        upstream = FakeUpstream(FIRST)
+        rotation = rotation_of(upstream, clock, published)
+        async with running(rotation):
+            upstream.change(material)
+            await clock.advance(0)
+        assert published == [FIRST]
+        assert (rotation.progress.failures, rotation.progress.failing, rotation.progress.error_at) == (1, 1, NOW)
+        assert problem in str(rotation.progress.error)
+
+    async def test_mended(self, clock: FakeClock, published: Published) -> None:
+        """After a refusal the next good material is taken at once and the error is gone."""
+        upstream = FakeUpstream(FIRST)
+        rotation = rotation_of(upstream, clock, published)
+        async with running(rotation):
+            upstream.change(BAD)
+            await clock.advance(0)
+            upstream.change(SECOND)
+            await clock.advance(0)
+        assert published == [FIRST, SECOND]
+        assert (rotation.progress.failures, rotation.progress.failing, rotation.progress.error) == (1, 0, None)
+
+    async def test_put_back(self, clock: FakeClock, published: Published) -> None:
+        """After a refusal, the return of what is in force clears the error and publishes nothing."""
+        upstream = FakeUpstream(FIRST)
+        rotation = rotation_of(upstream, clock, published)
+        async with running(rotation):
+            upstream.change(BAD)
+            await clock.advance(0)
+            upstream.change(FIRST)
+            await clock.advance(0)
+        assert (published, rotation.progress.error) == ([FIRST], None)
+
+
+class TestRetry:
+    """What happens after a failure."""
+
+    async def test_pauses_double(self, clock: FakeClock, published: Published) -> None:
+        """Attempts are repeated after 1, 2, 4 ... seconds, at most a minute apart."""
+        upstream = FakeUpstream(FIRST)
+        rotation = rotation_of(upstream, clock, published)
+        async with running(rotation):
+            upstream.change(error=DOWN)
+            asked = []
+            for seconds in (0, 1, 2, 4, 8, 16, 32, LONGEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS):
+                await clock.advance(seconds)
+                asked.append(upstream.asked)
+        assert asked == list(range(2, 11))
+
+    async def test_jitter(self, clock: FakeClock, published: Published) -> None:
+        """A pause may be any part of its length."""
+        upstream = FakeUpstream(FIRST)
+        rotation = Rotation(upstream, clock, TRUST_DOMAIN, published, spread=lambda: 0.25)
+        async with running(rotation):
+            upstream.change(error=DOWN)
+            await clock.advance(0)
+            await clock.advance(0.25)
+            assert upstream.asked == 3
+
+    async def test_for_days(self, clock: FakeClock, published: Published) -> None:
+        """Thousands of failures in a row do not end the driver."""
+        upstream = FakeUpstream(FIRST)
+        rotation = Rotation(upstream, clock, TRUST_DOMAIN, published, spread=lambda: 0.0)
+        async with running(rotation):
+            rotation.progress = replace(rotation.progress, failing=5000)
+            assert rotation._pause() == 0.0
+            rotation.progress = replace(rotation.progress, failing=0)
+
+    async def test_not_published(self, clock: FakeClock, published: Published) -> None:
+        """Material that could not be put in force is offered again."""
+        upstream = FakeUpstream(FIRST)
+        rotation = rotation_of(upstream, clock, published)
+        async with running(rotation):
+            published.error = DOWN
+            upstream.change(SECOND)
+            await clock.advance(0)
+            assert str(rotation.progress.error) == str(DOWN)
+            published.error = None
+            await clock.advance(1)
+        assert rotation.progress.error is None
+        assert published == [FIRST, SECOND]
+
+
+class TestHalfLife:
+    """Renewal by time."""
+
+    async def test_renewed(self, clock: FakeClock, published: Published) -> None:
+        """At the time that the upstream named it is asked again."""
+        upstream = FakeUpstream(FIRST, NOW + 15 * DAY)
+        async with running(rotation_of(upstream, clock, published)):
+            upstream.material = SECOND
+            await clock.advance((15 * DAY).total_seconds() - 1)
+            assert upstream.asked == 1
+            upstream.renew_at = NOW + 30 * DAY
+            await clock.advance(1)
+        assert (published, upstream.asked) == ([FIRST, SECOND], 2)
+
+    async def test_clock_set_forward(self, clock: FakeClock, published: Published) -> None:
+        """A wall clock that jumped is noticed within the hour."""
+        upstream = FakeUpstream(FIRST, NOW + 15 * DAY)
+        async with running(rotation_of(upstream, clock, published)):
+            await clock.advance(1)
+            clock._now += timedelta(days=20)
+            upstream.renew_at = None
+            await clock.advance(3600)
+            assert upstream.asked == 2
+
+    async def test_never(self, clock: FakeClock, published: Published) -> None:
+        """Without a time the upstream is left alone."""
+        upstream = FakeUpstream(FIRST)
+        async with running(rotation_of(upstream, clock, published)):
+            await clock.advance(100 * 3600)
+            assert upstream.asked == 1
+
+    async def test_self_signed(self, clock: FakeClock, published: Published, tmp_path: Path) -> None:
+        """A self-signed CA is renewed every fortnight under the same root, for months."""
+        opened = open_(
+            SelfSignedConfig(), data_dir=tmp_path, keys=MemoryKeyStore(), trust_domain=TRUST_DOMAIN, clock=clock
+        )
+        async with opened as upstream, running(Rotation(upstream, clock, TRUST_DOMAIN, published)):
+            await clock.advance((90 * DAY).total_seconds())
+        assert (len(published), len({material.root_set for material in published})) == (7, 1)
+
+
+async def test_a_fault_of_the_upstream_is_not_hidden(clock: FakeClock, published: Published) -> None:
+    """What an upstream must not raise ends the driver, so that its owner sees it."""
+    upstream = FakeUpstream(FIRST)
+    rotation = rotation_of(upstream, clock, published)
+    await rotation.start()
+
+    async def broken() -> None:
+        raise ZeroDivisionError
+
+    upstream.changed = broken  # type: ignore[method-assign] # a broken upstream
+    with pytest.raises(ZeroDivisionError):
+        await rotation.run()
+
+
+def test_material_is_what_it_says() -> None:
+    """The material of these tests differs as the tests need it."""
+    assert len({FIRST.fingerprint, SECOND.fingerprint, OTHER_ROOT.fingerprint, MORE_ROOTS.fingerprint}) == 4
+    assert material_of(ROOT, roots=[ROOT]).root_set == FIRST.root_set == SECOND.root_set
