@@ -186,7 +186,7 @@ def _unknown(environ: Mapping[str, str]) -> list[str]:
     known = [flag.variable for flag in FLAGS]
     problems = []
     for name in sorted(name for name in environ if name.startswith(PREFIX) and name not in known):
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]}" if near else ""
+        near = difflib.get_close_matches(name.removeprefix(PREFIX), [item.removeprefix(PREFIX) for item in known])
+        hint = f"; did you mean {PREFIX}{near[0]}" if near else ""
         problems.append(f"{name}: no such setting{hint}; remove or rename it")
     return problems

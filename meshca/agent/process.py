@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from meshca.identity.service_account import ServiceAccount
 from meshca.identity.spiffe_id import SpiffeId
 from meshca.log import log
 
-Work = Coroutine[Any, Any, object]
+Work = Callable[[], Coroutine[Any, Any, object]]
 
 
 async def run(options: Options) -> None:
@@ -53,7 +54,7 @@ async def run(options: Options) -> None:
     agent = Agent(options, SystemClock())
     await agent.check_root_file()
     async with agent.open() as works, asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(work) for work in works]
+        running = [tasks.create_task(work()) for work in works]
         log.info("agent.started", endpoint=str(options.endpoint), socket=str(options.socket))
         await stop.wait()
         log.info("agent.stopping")
@@ -108,12 +109,12 @@ class Agent:
             ConfigError: a socket or folder cannot be used.
         """
         options = self._options
-        works: list[Work] = [self.holding.run(), self._renewal.run(), keep_small(self._clock)]
+        works: list[Work] = [self.holding.run, self._renewal.run, partial(keep_small, self._clock)]
         if self._relay is not None:
-            works.append(self._relay.run())
+            works.append(self._relay.run)
         if options.write_certs is not None:
             prepare_folder(options.write_certs, "--write-certs")
-            works.append(FileOutput(options.write_certs, self.holding, self._clock).run())
+            works.append(FileOutput(options.write_certs, self.holding, self._clock).run)
         _make_parent(options.socket)
         door = Door(path=options.socket, allowed_uids=options.allowed_uids, answer_timeout=options.envoy_timeout)
         async with contextlib.AsyncExitStack() as stack:
@@ -122,7 +123,7 @@ class Agent:
             socket = await stack.enter_async_context(
                 open_socket(door, self.holding, self._envoys, self._noticed, self._clock)
             )
-            yield [*works, socket.run()]
+            yield [*works, socket.run]
 
     def state(self) -> Mapping[str, object]:
         """What /readyz says."""

@@ -166,6 +166,7 @@ class FakeCa:
     csrs: list[str] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
     hung: asyncio.Event = field(default_factory=asyncio.Event)
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
     root: Pair = field(init=False)
     signer: Pair = field(init=False)
 
@@ -184,9 +185,17 @@ class FakeCa:
         self.asked.append("certificate")
         return await self.answer(csr, self.certificate_mood)
 
+    async def answered(self, times: int) -> None:
+        """Wait until it was asked so often."""
+        async with asyncio.timeout(10):
+            while len(self.asked) < times:
+                self._news.clear()
+                await self._news.wait()
+
     async def answer(self, csr: str, mood: Mood) -> tuple[str, ...]:
         """What comes back for a signing request, or the error."""
         self.csrs.append(csr)
+        self._news.set()
         if mood is Mood.HANG:
             self.hung.set()
             await asyncio.Event().wait()

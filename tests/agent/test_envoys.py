@@ -1,0 +1,268 @@
+"""Which Envoys have adopted what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshca.agent.envoys import LONGEST_ERROR, Envoys, InForce, Rejected, Undecided
+from meshca.config.resource_names import AUTHZ, DEFAULT, EXTENSION_TYPE_URL, ROOTCA, SECRET_TYPE_URL
+from meshca.discovery.event import Adopted, Closed, Event, Overdue, Pending, Refused, Sent, Stale, Subscribed
+from meshca.wire.node import Node
+from meshca.wire.xds_streams import Notice
+
+ROOT_NAMES = (ROOTCA, "spiffe://cluster.local")
+
+
+class Fleet:
+    """Envoys by a letter each; a stream for each of their names."""
+
+    def __init__(self) -> None:
+        self.envoys = Envoys()
+
+    def tell(self, envoy: str, name: str, event: Event) -> None:
+        """Something happened on an Envoy's stream for a name."""
+        type_url = EXTENSION_TYPE_URL if name == AUTHZ else SECRET_TYPE_URL
+        notice = Notice(peer=envoy, stream=f"{envoy}-{name}", node=Node(), type_url=type_url, event=event)
+        self.envoys.observe(notice, ord(envoy))
+
+    def asks(self, envoy: str, *names: str) -> None:
+        """Subscribe."""
+        for name in names:
+            self.tell(envoy, name, Subscribed(names=frozenset({name})))
+
+    def takes(self, envoy: str, name: str, version: str) -> None:
+        """Acknowledge."""
+        self.tell(envoy, name, Adopted(versions={name: version}))
+
+    def refuses(self, envoy: str, name: str, version: str, error: str = "no") -> None:
+        """Refuse."""
+        self.tell(envoy, name, Refused(versions={name: version}, error=error))
+
+    def leaves(self, envoy: str, *names: str) -> None:
+        """Disconnect."""
+        for name in names:
+            self.tell(envoy, name, Closed(names=frozenset({name})))
+
+    def roots(self, version: str = "v2") -> object:
+        """The verdict on the roots."""
+        return self.envoys.verdict(SECRET_TYPE_URL, ROOT_NAMES, version)
+
+
+def test_without_an_envoy_the_agent_speaks_for_itself() -> None:
+    """And says so."""
+    assert Fleet().roots() == InForce(grade="agent")
+
+
+def test_an_envoy_that_did_not_ask_does_not_count() -> None:
+    """It has no use for these roots."""
+    fleet = Fleet()
+    fleet.asks("a", DEFAULT)
+    assert fleet.roots() == InForce(grade="agent")
+
+
+def test_nothing_is_decided_before_every_envoy_answered() -> None:
+    """One of two is not all."""
+    fleet = Fleet()
+    fleet.asks("a", ROOTCA)
+    fleet.asks("b", ROOTCA)
+    fleet.takes("a", ROOTCA, "v2")
+    assert fleet.roots() == Undecided()
+    fleet.takes("b", ROOTCA, "v2")
+    assert fleet.roots() == InForce(grade="envoy")
+
+
+def test_the_version_before_does_not_count() -> None:
+    """Only what is offered now."""
+    fleet = Fleet()
+    fleet.asks("a", ROOTCA)
+    fleet.takes("a", ROOTCA, "v1")
+    assert fleet.roots("v2") == Undecided()
+
+
+def test_both_names_of_the_roots_count() -> None:
+    """An Envoy may ask by the trust domain."""
+    fleet = Fleet()
+    fleet.asks("a", ROOT_NAMES[1])
+    assert fleet.roots() == Undecided()
+
+
+def test_a_late_envoy_is_named_and_holds_nothing_up() -> None:
+    """By its process id; until it answers after all."""
+    fleet = Fleet()
+    fleet.asks("a", ROOTCA)
+    fleet.asks("b", ROOTCA)
+    fleet.takes("a", ROOTCA, "v2")
+    fleet.tell("b", ROOTCA, Overdue(versions={ROOTCA: "v2"}))
+    assert fleet.roots() == InForce(grade="envoy", pending_pids=(ord("b"),))
+    fleet.takes("b", ROOTCA, "v2")
+    assert fleet.roots() == InForce(grade="envoy")
+
+
+def test_late_envoys_are_named_in_order() -> None:
+    """So that equal reports are equal."""
+    fleet = Fleet()
+    for envoy in "cab":
+        fleet.asks(envoy, ROOTCA)
+        fleet.tell(envoy, ROOTCA, Overdue(versions={ROOTCA: "v2"}))
+    assert fleet.roots() == InForce(grade="envoy", pending_pids=(97, 98, 99))
+
+
+def test_being_late_with_an_old_version_is_forgotten() -> None:
+    """The next version has its own time."""
+    fleet = Fleet()
+    fleet.asks("a", ROOTCA)
+    fleet.tell("a", ROOTCA, Overdue(versions={ROOTCA: "v1"}))
+    assert fleet.roots("v2") == Undecided()
+
+
+def test_a_refusal_counts_for_all() -> None:
+    """With the Envoy's pid and words."""
+    fleet = Fleet()
+    fleet.asks("a", ROOTCA)
+    fleet.asks("b", ROOTCA)
+    fleet.takes("a", ROOTCA, "v2")
+    fleet.refuses("b", ROOTCA, "v2", "bad roots")
+    assert fleet.roots() == Rejected(error=f"pid {ord('b')} refuses ROOTCA: bad roots")
+
+
+def test_another_refused_secret_spoils_an_acknowledgement() -> None:
+    """An acknowledgement alone is not adoption."""
+    fleet = Fleet()
+    fleet.asks("a", ROOTCA, DEFAULT, AUTHZ)
+    fleet.takes("a", ROOTCA, "v2")
+    fleet.takes("a", AUTHZ, "p1")
+    fleet.refuses("a", DEFAULT, "c1")
+    assert isinstance(fleet.roots(), Rejected)
+    assert isinstance(fleet.envoys.verdict(EXTENSION_TYPE_URL, (AUTHZ,), "p1"), Rejected)
+    fleet.takes("a", DEFAULT, "c1")
+    assert fleet.roots() == InForce(grade="envoy")
+
+
+def test_refused_policies_do_not_spoil_the_roots() -> None:
+    """Policies are no secret."""
+    fleet = Fleet()
+    fleet.asks("a", ROOTCA, AUTHZ)
+    fleet.takes("a", ROOTCA, "v2")
+    fleet.refuses("a", AUTHZ, "p2")
+    assert fleet.roots() == InForce(grade="envoy")
+
+
+def test_a_refused_version_stays_refused_after_the_last_good_one_is_back() -> None:
+    """The session pushes the good one again; that mends the Envoy, not the version."""
+    fleet = Fleet()
+    fleet.asks("a", ROOTCA)
+    fleet.takes("a", ROOTCA, "v1")
+    fleet.refuses("a", ROOTCA, "v2")
+    fleet.takes("a", ROOTCA, "v1")
+    assert isinstance(fleet.roots("v2"), Rejected)
+    assert fleet.roots("v1") == InForce(grade="envoy")
+
+
+def test_a_refused_version_that_is_taken_later_is_in_force() -> None:
+    """The refusal was about something else."""
+    fleet = Fleet()
+    fleet.asks("a", ROOTCA)
+    fleet.refuses("a", ROOTCA, "v2")
+    fleet.takes("a", ROOTCA, "v2")
+    assert fleet.roots() == InForce(grade="envoy")
+
+
+def test_an_envoy_that_leaves_does_not_count_any_more() -> None:
+    """Neither its refusals nor its silence."""
+    fleet = Fleet()
+    fleet.asks("a", ROOTCA)
+    fleet.asks("b", ROOTCA, DEFAULT)
+    fleet.takes("a", ROOTCA, "v2")
+    fleet.refuses("b", ROOTCA, "v2")
+    fleet.leaves("b", ROOTCA, DEFAULT)
+    assert fleet.roots() == InForce(grade="envoy")
+    assert len(fleet.envoys) == 1
+
+
+def test_a_name_that_is_dropped_does_not_count_any_more() -> None:
+    """The Envoy unsubscribed."""
+    fleet = Fleet()
+    fleet.asks("a", ROOTCA)
+    fleet.tell("a", ROOTCA, Subscribed(names=frozenset()))
+    assert fleet.roots() == InForce(grade="agent")
+
+
+def test_a_refusal_of_several_names_waits_for_the_single_answers() -> None:
+    """It does not say which; each is pushed again by itself."""
+    fleet = Fleet()
+    fleet.tell("a", ROOTCA, Subscribed(names=frozenset({ROOTCA, DEFAULT})))
+    fleet.tell("a", ROOTCA, Refused(versions={ROOTCA: "v2", DEFAULT: "c1"}, error="one of them"))
+    assert fleet.roots() == Undecided()
+
+
+def test_what_an_envoy_says_is_cut_short() -> None:
+    """It goes to the CA."""
+    fleet = Fleet()
+    fleet.asks("a", ROOTCA)
+    fleet.refuses("a", ROOTCA, "v2", "x" * 10_000)
+    verdict = fleet.roots()
+    assert isinstance(verdict, Rejected)
+    assert len(verdict.error) == LONGEST_ERROR
+
+
+def test_events_of_unknown_streams_and_names_change_nothing() -> None:
+    """Late words of a stream that is gone."""
+    fleet = Fleet()
+    versions: Mapping[str, str] = {ROOTCA: "v2"}
+    fleet.takes("a", ROOTCA, "v2")
+    fleet.asks("b", DEFAULT)
+    events: list[Event] = [
+        Adopted(versions=versions),
+        Overdue(versions=versions),
+        Refused(versions=versions, error=""),
+    ]
+    for event in events:
+        fleet.tell("b", DEFAULT, event)
+    assert fleet.roots() == InForce(grade="agent")
+
+
+_EVENTS = st.sampled_from(
+    [
+        Subscribed(names=frozenset({ROOTCA})),
+        Subscribed(names=frozenset()),
+        Sent(versions={ROOTCA: "v2"}),
+        Adopted(versions={ROOTCA: "v1"}),
+        Adopted(versions={ROOTCA: "v2"}),
+        Refused(versions={ROOTCA: "v1"}, error="no"),
+        Refused(versions={ROOTCA: "v2"}, error="no"),
+        Overdue(versions={ROOTCA: "v2"}),
+        Pending(names=frozenset({ROOTCA})),
+        Stale(),
+        Closed(names=frozenset({ROOTCA})),
+    ]
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), _EVENTS), max_size=30))
+def test_in_force_means_that_each_subscriber_took_it_last_or_is_named(story: list[tuple[str, Event]]) -> None:
+    """Whatever happened before."""
+    fleet = Fleet()
+    subscribed: dict[str, bool] = {}
+    last: dict[str, Event] = {}
+    for envoy, event in story:
+        fleet.tell(envoy, ROOTCA, event)
+        if isinstance(event, Closed):
+            subscribed.pop(envoy, None)
+            last.pop(envoy, None)
+        elif isinstance(event, Subscribed):
+            subscribed[envoy] = bool(event.names)
+            if not event.names:
+                last.pop(envoy, None)
+        elif subscribed.get(envoy) and isinstance(event, Adopted | Refused):
+            last[envoy] = event
+    verdict = fleet.roots("v2")
+    asking = [envoy for envoy, asks in subscribed.items() if asks]
+    if isinstance(verdict, InForce):
+        assert verdict.grade == ("envoy" if asking else "agent")
+        took = [envoy for envoy in asking if last.get(envoy) == Adopted(versions={ROOTCA: "v2"})]
+        assert {ord(envoy) for envoy in asking if envoy not in took} == set(verdict.pending_pids)
+    if any(isinstance(last.get(envoy), Refused) for envoy in asking):
+        assert isinstance(verdict, Rejected)

@@ -1,0 +1,288 @@
+"""The whole agent in one process, against a fake CA over real TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
+from pathlib import Path
+
+import grpc
+import pytest
+from cryptography import x509
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
+
+from meshca.agent.chain import fingerprint
+from meshca.agent.options import Options, read_options
+from meshca.agent.output import CHAIN, KEY, ROOTS
+from meshca.agent.process import Agent
+from meshca.clock import SystemClock
+from meshca.config.resource_names import AUTHZ, DEFAULT, EXTENSION_TYPE_URL, ROOTCA, SECRET_TYPE_URL
+from meshca.discovery.event import Adopted
+from meshca.errors import ConfigError
+from meshca.wire.xds_streams import Notice
+from tests.fakes.agent_values import bundle_of, new_root, policy_body, unsigned_token
+from tests.fakes.ca import OWN, FakeCa, Mood, ServingCa, serving_ca
+from tests.fakes.control_plane import ControlPlane
+from tests.fakes.logs import captured_logs
+from tests.fakes.xds_client import ECDS, SDS, XdsStream, xds_stream
+
+
+class Machine:
+    """A CA, and the files of one workload."""
+
+    def __init__(self, folder: Path, serving: ServingCa, plane: ControlPlane) -> None:
+        self.folder = folder
+        self.serving = serving
+        self.ca = serving.ca
+        self.plane = plane
+        (folder / "root.pem").write_text(self.ca.root.pem)
+        (folder / "token").write_text(unsigned_token("shop", "web"))
+
+    def options(self, *more: str, pin: tuple[str, ...] = (), mtls: bool = True) -> Options:
+        """The agent's flags."""
+        flags = ["--endpoint", str(self.serving.token), *(pin or ("--root", str(self.folder / "root.pem")))]
+        flags += ["--endpoint-mtls", str(self.serving.mtls)] if mtls else []
+        flags += ["--token-file", str(self.folder / "token"), "--socket", str(self.folder / "run" / "s")]
+        flags += ["--state-dir", str(self.folder / "state"), "--readiness", "off", *more]
+        return read_options(flags, {})
+
+    @contextlib.asynccontextmanager
+    async def agent(self, options: Options) -> AsyncIterator[Agent]:
+        """An agent that runs."""
+        made = Agent(options, SystemClock())
+        await made.check_root_file()
+        async with made.open() as works:
+            running = [asyncio.create_task(work()) for work in works]
+            try:
+                yield made
+            finally:
+                for task in running:
+                    task.cancel()
+                await asyncio.gather(*running, return_exceptions=True)
+
+    @contextlib.asynccontextmanager
+    async def envoy(self, method: str, type_url: str) -> AsyncIterator[XdsStream]:
+        """A client on the agent's socket."""
+        async with (
+            grpc.aio.insecure_channel(f"unix:{self.folder / 'run' / 's'}") as channel,
+            xds_stream(channel, method, type_url=type_url) as stream,
+        ):
+            yield stream
+
+    async def secret(self, name: str) -> Secret:
+        """Wait for a secret."""
+        async with self.envoy(SDS + "StreamSecrets", SECRET_TYPE_URL) as stream:
+            await stream.ask(name)
+            return Secret.FromString((await stream.answer())["0"])
+
+    async def policies(self) -> bytes:
+        """Wait for the policy set."""
+        async with self.envoy(ECDS + "StreamExtensionConfigs", EXTENSION_TYPE_URL) as stream:
+            await stream.ask(AUTHZ)
+            return (await stream.answer())["0"]
+
+
+@pytest.fixture
+async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
+    """A CA that serves."""
+    plane = ControlPlane()
+    async with serving_ca(FakeCa(SystemClock()), plane.add_to) as serving:
+        yield Machine(tmp_path, serving, plane)
+
+
+def roots_of(secret: Secret) -> str:
+    """The bundle in a secret."""
+    text: str = secret.validation_context.trusted_ca.inline_bytes.decode()
+    return text
+
+
+async def test_an_envoy_gets_certificate_and_roots(machine: Machine) -> None:
+    """The first things that it asks for."""
+    async with machine.agent(machine.options()) as agent:
+        certificate = await machine.secret(DEFAULT)
+        leaf = x509.load_pem_x509_certificate(certificate.tls_certificate.certificate_chain.inline_bytes)
+        assert OWN in str(leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+        assert roots_of(await machine.secret(ROOTCA)) == machine.ca.root.pem
+        assert agent.state()["ready"] is True
+        assert agent.state()["spiffe_id"] == OWN
+
+
+@pytest.mark.parametrize("kind", ["fingerprint", "system"])
+async def test_every_pin_leads_to_a_certificate(
+    machine: Machine, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file is not the only one."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(machine.folder / "root.pem"))
+    pin = ("--system-roots",) if kind == "system" else ("--fingerprint", fingerprint(machine.ca.root.certificate))
+    async with machine.agent(machine.options(pin=pin)):
+        await machine.secret(DEFAULT)
+        assert roots_of(await machine.secret(ROOTCA)) == machine.ca.root.pem
+
+
+async def test_an_envoy_that_comes_first_waits(machine: Machine) -> None:
+    """While the CA refuses it gets the roots, and the certificate as soon as there is one."""
+    machine.ca.mood = Mood.REFUSE
+    async with machine.agent(machine.options()) as agent:
+        assert roots_of(await machine.secret(ROOTCA)) == machine.ca.root.pem
+        await machine.ca.answered(1)
+        assert agent.state()["ready"] is False
+        machine.ca.mood = Mood.ISSUE
+        await machine.secret(DEFAULT)
+        assert agent.state()["ready"] is True
+
+
+async def test_the_certificate_outlives_the_ca(machine: Machine) -> None:
+    """A newly connecting Envoy still gets it."""
+    async with machine.agent(machine.options()):
+        first = await machine.secret(DEFAULT)
+        await machine.serving.stop()
+        assert await machine.secret(DEFAULT) == first
+
+
+async def test_pushed_policies_reach_the_envoy_and_its_word_the_ca(machine: Machine) -> None:
+    """The whole way down and up."""
+    version = machine.plane.push_policies(policy_body("a"))
+    async with (
+        machine.agent(machine.options()),
+        machine.envoy(ECDS + "StreamExtensionConfigs", EXTENSION_TYPE_URL) as stream,
+    ):
+        await stream.ask(AUTHZ)
+        assert (await stream.answer())["0"] == policy_body("a")
+        await stream.ack()
+        notice = await machine.plane.heard(lambda notice: notice.node.report.grade == "envoy")
+        assert notice.event == Adopted(versions={AUTHZ: version})
+
+
+async def test_what_was_learnt_outlives_agent_and_ca(machine: Machine) -> None:
+    """A restarted agent serves roots and policies while the CA is down; there is no certificate without it."""
+    both = bundle_of(machine.ca.root, new_root("next", SystemClock().now()), now=SystemClock().now())
+    machine.plane.push_roots(both.pem)
+    machine.plane.push_policies(policy_body("a"))
+    async with machine.agent(machine.options()):
+        await machine.plane.heard(partial(adopted, name=ROOTCA))
+        await machine.plane.heard(partial(adopted, name=AUTHZ))
+    await machine.serving.stop()
+    async with machine.agent(machine.options()) as agent:
+        assert roots_of(await machine.secret(ROOTCA)) == both.pem
+        assert await machine.policies() == policy_body("a")
+        assert agent.state()["ready"] is False
+
+
+def adopted(notice: Notice, name: str) -> bool:
+    """Whether the agent acknowledges this resource."""
+    return isinstance(notice.event, Adopted) and name in notice.event.versions
+
+
+async def test_nothing_secret_is_kept_on_disk(machine: Machine) -> None:
+    """Neither key nor token."""
+    machine.plane.push_policies(policy_body("a"))
+    async with machine.agent(machine.options()):
+        await machine.secret(DEFAULT)
+        await machine.plane.heard(lambda notice: isinstance(notice.event, Adopted))
+    kept = stored(machine.folder / "state")
+    assert sorted(kept) == ["policies.json"]
+    assert not any("PRIVATE" in text or "c2ln" in text for text in kept.values())
+
+
+def stored(folder: Path) -> Mapping[str, str]:
+    """Files by name."""
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+async def test_certificates_are_written_where_asked(machine: Machine) -> None:
+    """And the new ones after a renewal of the roots."""
+    out = machine.folder / "certs"
+    async with machine.agent(machine.options("--write-certs", str(out))) as agent:
+        await machine.secret(DEFAULT)
+        async with asyncio.timeout(10):
+            while (shown := stored_set(out)) is None or agent.holding.svid is None:  # noqa: ASYNC110 - a file
+                await asyncio.sleep(0.01)
+    assert shown[KEY] == agent.holding.svid.private.reveal()
+    assert shown[CHAIN] == agent.holding.svid.chain
+    assert shown[ROOTS] == machine.ca.root.pem
+
+
+def stored_set(folder: Path) -> Mapping[str, str] | None:
+    """The written set, once it is there."""
+    return (
+        {name: (folder / name).read_text() for name in (KEY, CHAIN, ROOTS)} if (folder / ROOTS).exists() else None
+    )
+
+
+async def test_a_ca_that_takes_us_for_somebody_else_is_refused(machine: Machine) -> None:
+    """Our own token says who we are."""
+    machine.ca.mood = Mood.OTHER_IDENTITY
+    async with machine.agent(machine.options()) as agent:
+        await machine.ca.answered(1)
+        async with asyncio.timeout(10):
+            while "wrong_identity" not in str(agent.state()["reason"]):  # noqa: ASYNC110 - no event for it
+                await asyncio.sleep(0.01)
+
+
+async def test_without_the_second_port_there_is_no_relay(machine: Machine) -> None:
+    """As with Istio's CA; the log says what is missing."""
+    with captured_logs() as logs:
+        async with machine.agent(machine.options(mtls=False)):
+            await machine.secret(DEFAULT)
+            async with machine.envoy(SDS + "StreamSecrets", SECRET_TYPE_URL) as stream:
+                await stream.ask(ROOTCA)
+                await stream.answer()
+                await stream.ack()
+    assert "relay.off" in [entry["event"] for entry in logs]
+    assert "relay.connected" not in [entry["event"] for entry in logs]
+
+
+async def test_a_missing_token_is_waited_for(machine: Machine) -> None:
+    """The kubelet may be late."""
+    (machine.folder / "token").unlink()
+    with captured_logs() as logs:
+        async with machine.agent(machine.options()):
+            while not [entry for entry in logs if entry["event"] == "certificate.renewal_failed"]:  # noqa: ASYNC110 - logs
+                await asyncio.sleep(0.01)
+            (machine.folder / "token").write_text("opaque")
+            await machine.secret(DEFAULT)
+    assert "token.not_yet" in [entry["event"] for entry in logs]
+
+
+@pytest.mark.parametrize("content", [None, "", "garbage"])
+async def test_a_bad_root_file_ends_the_start(machine: Machine, content: str | None) -> None:
+    """The operator can mend it now."""
+    path = machine.folder / "root.pem"
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(ConfigError, match="--root"):
+        async with machine.agent(machine.options()):
+            pass
+
+
+async def test_a_socket_folder_that_cannot_be_made_ends_the_start(machine: Machine) -> None:
+    """With the flag to change."""
+    options = machine.options("--socket", str(machine.folder / "token" / "s"))
+    with pytest.raises(ConfigError, match="--socket"):
+        async with machine.agent(options):
+            pass
+
+
+async def test_readiness_is_served(machine: Machine) -> None:
+    """On its own port."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    async with machine.agent(machine.options("--readiness", f"127.0.0.1:{port}")):
+        await machine.secret(DEFAULT)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /readyz HTTP/1.1\r\n\r\n")
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+    assert b" 200 " in head
+    assert json.loads(body)["spiffe_id"] == OWN
+
+
+async def test_the_sockets_are_gone_at_the_end(machine: Machine) -> None:
+    """Nothing is left behind."""
+    async with machine.agent(machine.options()):
+        await machine.secret(ROOTCA)
+    assert os.listdir(machine.folder / "run") == []  # noqa: PTH208 - blocking either way, and over

@@ -1,0 +1,258 @@
+"""The agent's stream to the CA, over real mTLS, with Envoys that are told what to say."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from meshca.agent.backoff import Backoff, Pace
+from meshca.agent.envoys import Envoys
+from meshca.agent.holding import Holding
+from meshca.agent.intake import PoliciesIntake, RootsIntake
+from meshca.agent.pin import SystemRoots
+from meshca.agent.relay import Desk, Relay
+from meshca.agent.state import State
+from meshca.agent.trust import Trust
+from meshca.clock import SystemClock
+from meshca.config.resource_names import AUTHZ, EXTENSION_TYPE_URL, ROOTCA, SECRET_TYPE_URL
+from meshca.discovery.event import Adopted, Closed, Event, Overdue, Refused, Subscribed
+from meshca.errors import Unavailable
+from meshca.wire.node import Node
+from meshca.wire.xds_streams import Notice
+from tests.fakes.agent_values import bundle_of, new_root, policy_body, svid_of
+from tests.fakes.ca import FakeCa, ServingCa, serving_ca
+from tests.fakes.control_plane import ControlPlane
+from tests.fakes.logs import captured_logs
+
+PID = 4242
+
+
+class NotedClock(SystemClock):
+    """The machine's clock, which tells of each pause."""
+
+    def __init__(self, pauses: asyncio.Queue[float]) -> None:
+        self._pauses = pauses
+
+    async def sleep(self, seconds: float) -> None:
+        """Tell, and sleep."""
+        self._pauses.put_nowait(seconds)
+        await super().sleep(seconds)
+
+
+class Scene:
+    """An agent's relay between a CA and an Envoy."""
+
+    def __init__(self, folder: Path, serving: ServingCa, plane: ControlPlane) -> None:
+        self.pauses: asyncio.Queue[float] = asyncio.Queue()
+        clock = NotedClock(self.pauses)
+        self.serving = serving
+        self.ca = serving.ca
+        self.plane = plane
+        self.state = State(folder / "state")
+        self.holding = Holding(clock)
+        self.envoys = Envoys()
+        root = folder / "root.pem"
+        root.write_text(self.ca.root.pem)
+        self.trust = Trust(SystemRoots(), fetch=self._nothing, clock=clock, changed=self.holding.take_bundle)
+        self.trust.first(bundle_of(self.ca.root, now=clock.now()))
+        self.policies = PoliciesIntake(self.holding, self.state)
+        desk = Desk(target=serving.mtls, server_name="", node_id="web-0", trust=self.trust)
+        self.relay = Relay(
+            desk,
+            (RootsIntake(self.holding, self.trust, clock, lambda: None), self.policies),
+            self.holding,
+            self.envoys,
+            Pace(clock=clock, rng=random.Random(1), backoff=Backoff(floor=0.01, ceiling=0.05)),
+        )
+
+    @staticmethod
+    async def _nothing() -> tuple[()]:
+        return ()
+
+    def envoy(self, name: str, event: Event, *, envoy: str = "one") -> None:
+        """Something happened at an Envoy."""
+        type_url = EXTENSION_TYPE_URL if name == AUTHZ else SECRET_TYPE_URL
+        notice = Notice(peer=envoy, stream=f"{envoy}-{name}", node=Node(), type_url=type_url, event=event)
+        self.envoys.observe(notice, PID)
+        self.relay.review()
+
+    async def said(self, kind: type[Adopted | Refused | Subscribed], name: str, since: int = 0) -> Notice:
+        """What the CA heard of a resource."""
+
+        def wanted(notice: Notice) -> bool:
+            event = notice.event
+            names = event.names if isinstance(event, Subscribed | Closed) else getattr(event, "versions", ())
+            return isinstance(event, kind) and name in names
+
+        return await self.plane.heard(wanted, since=since)
+
+    async def offered(self, ready: Callable[[], bool]) -> None:
+        """Wait until the holding has this."""
+        changed = asyncio.Event()
+        unwatch = self.holding.watch(changed.set)
+        async with asyncio.timeout(10):
+            while not ready():
+                await changed.wait()
+                changed.clear()
+        unwatch()
+
+    def mark(self) -> int:
+        """Notices so far."""
+        return len(self.plane.notices)
+
+
+@pytest.fixture
+async def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+    """A relay that runs, with a certificate; system roots vouch for the channel."""
+    plane = ControlPlane()
+    async with serving_ca(FakeCa(SystemClock()), plane.add_to) as serving:
+        made = Scene(tmp_path, serving, plane)
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "root.pem"))
+        running = asyncio.create_task(made.relay.run())
+        made.holding.take_svid(svid_of(made.ca))
+        try:
+            yield made
+        finally:
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+
+
+async def test_the_agent_asks_for_roots_and_policies(scene: Scene) -> None:
+    """As the node that it was told to be."""
+    assert (await scene.said(Subscribed, ROOTCA)).node.id == "web-0"
+    assert (await scene.said(Subscribed, AUTHZ)).node.id == "web-0"
+
+
+async def test_without_an_envoy_the_agent_acknowledges_for_itself(scene: Scene) -> None:
+    """And the CA learns that."""
+    both = bundle_of(scene.ca.root, new_root("next", SystemClock().now()), now=SystemClock().now())
+    version = scene.plane.push_roots(both.pem)
+    notice = await scene.said(Adopted, ROOTCA)
+    assert notice.event == Adopted(versions={ROOTCA: version})
+    assert notice.node.report.grade == "agent"
+    assert scene.holding.bundle == both
+
+
+async def test_an_envoy_that_asked_is_waited_for(scene: Scene) -> None:
+    """The acknowledgement goes up only after its own."""
+    scene.envoy(AUTHZ, Subscribed(names=frozenset({AUTHZ})))
+    version = scene.plane.push_policies(policy_body("a"))
+    roots = scene.plane.push_roots(scene.ca.root.pem)
+    await scene.offered(lambda: scene.holding.policies is not None)
+    await scene.said(Adopted, ROOTCA)  # the stream is not held up by the policies
+    assert not any(isinstance(n.event, Adopted) and AUTHZ in n.event.versions for n in scene.plane.notices)
+    scene.envoy(AUTHZ, Adopted(versions={AUTHZ: version}))
+    notice = await scene.said(Adopted, AUTHZ)
+    assert notice.node.report.grade == "envoy"
+    assert notice.event == Adopted(versions={AUTHZ: version})
+    assert roots != version
+
+
+async def test_a_silent_envoy_is_reported_and_later_cleared(scene: Scene) -> None:
+    """By its pid; the same push is acknowledged again when it answers after all."""
+    scene.envoy(AUTHZ, Subscribed(names=frozenset({AUTHZ})))
+    version = scene.plane.push_policies(policy_body("a"))
+    await scene.offered(lambda: scene.holding.policies is not None)
+    scene.envoy(AUTHZ, Overdue(versions={AUTHZ: version}))
+    first = await scene.said(Adopted, AUTHZ)
+    assert first.node.report.pending_pids == (PID,)
+    since = scene.mark()
+    scene.envoy(AUTHZ, Adopted(versions={AUTHZ: version}))
+    second = await scene.said(Adopted, AUTHZ, since)
+    assert second.node.report.pending_pids == ()
+
+
+async def test_a_refusal_goes_up_and_the_old_policies_come_back(scene: Scene) -> None:
+    """With the Envoy's words; the store keeps the good set."""
+    scene.envoy(AUTHZ, Subscribed(names=frozenset({AUTHZ})))
+    good = scene.plane.push_policies(policy_body("good"))
+    await scene.offered(lambda: scene.holding.policies is not None)
+    scene.envoy(AUTHZ, Adopted(versions={AUTHZ: good}))
+    await scene.said(Adopted, AUTHZ)
+    bad = scene.plane.push_policies(policy_body("bad"))
+    await scene.offered(lambda: scene.holding.policies is not None and scene.holding.policies.version == bad)
+    scene.envoy(AUTHZ, Refused(versions={AUTHZ: bad}, error="Proto constraint validation failed"))
+    event = (await scene.said(Refused, AUTHZ)).event
+    assert isinstance(event, Refused)
+    assert "Proto constraint validation failed" in event.error
+    assert scene.holding.policies is not None
+    assert scene.holding.policies.version == good
+
+
+@pytest.mark.parametrize(
+    ("type_url", "name", "part"),
+    [(SECRET_TYPE_URL, ROOTCA, "bad_bundle"), (EXTENSION_TYPE_URL, AUTHZ, "bad_policies")],
+)
+async def test_garbage_is_refused_before_any_envoy_sees_it(
+    scene: Scene, type_url: str, name: str, part: str
+) -> None:
+    """And the next good push is taken."""
+    before = scene.holding.resources(type_url)
+    scene.plane.push_raw(type_url, b"\xff garbage")
+    event = (await scene.said(Refused, name)).event
+    assert isinstance(event, Refused)
+    assert part in event.error
+    assert scene.holding.resources(type_url) == before
+    if name == ROOTCA:
+        scene.plane.push_roots(scene.ca.root.pem)
+    else:
+        scene.plane.push_policies(policy_body("a"))
+    await scene.said(Adopted, name)
+
+
+async def test_a_lost_stream_comes_back_and_loses_nothing(scene: Scene) -> None:
+    """What was pushed stays offered; the CA is told again what is in force."""
+    version = scene.plane.push_policies(policy_body("a"))
+    await scene.said(Adopted, AUTHZ)
+    since = scene.mark()
+    with captured_logs() as logs:
+        scene.plane.end_streams(Unavailable("drain", "test"))
+        again = await scene.said(Subscribed, AUTHZ, since)
+        assert isinstance(again.event, Subscribed)
+        assert again.event.held == version
+        assert (await scene.said(Adopted, AUTHZ, since)).event == Adopted(versions={AUTHZ: version})
+    assert "relay.disconnected" in [entry["event"] for entry in logs]
+    assert scene.holding.policies is not None
+
+
+async def test_a_ca_that_is_down_is_asked_again(scene: Scene) -> None:
+    """With pauses; the Envoys notice nothing."""
+    scene.plane.push_policies(policy_body("a"))
+    await scene.said(Adopted, AUTHZ)
+    with captured_logs() as logs:
+        await scene.serving.stop()
+        async with asyncio.timeout(10):
+            for _ in range(3):
+                await scene.pauses.get()
+        assert scene.holding.policies is not None
+        since = scene.mark()
+        await scene.serving.start()
+        await scene.said(Adopted, AUTHZ, since)
+    assert [entry["failures"] for entry in logs if entry["event"] == "relay.disconnected"][:3] == [1, 2, 3]
+
+
+async def test_a_renewed_certificate_opens_a_new_stream(scene: Scene) -> None:
+    """At once, since the old one ends with the old certificate."""
+    scene.plane.push_policies(policy_body("a"))
+    await scene.said(Adopted, AUTHZ)
+    since = scene.mark()
+    with captured_logs() as logs:
+        scene.holding.take_svid(svid_of(scene.ca))
+        await scene.said(Adopted, AUTHZ, since)
+    assert "relay.disconnected" not in [entry["event"] for entry in logs]
+
+
+async def test_an_envoy_that_comes_later_raises_the_grade(scene: Scene) -> None:
+    """The agent had spoken for itself before."""
+    version = scene.plane.push_policies(policy_body("a"))
+    assert (await scene.said(Adopted, AUTHZ)).node.report.grade == "agent"
+    since = scene.mark()
+    scene.envoy(AUTHZ, Subscribed(names=frozenset({AUTHZ})))
+    scene.envoy(AUTHZ, Adopted(versions={AUTHZ: version}))
+    assert (await scene.said(Adopted, AUTHZ, since)).node.report.grade == "envoy"
