@@ -48,12 +48,19 @@ class Status(_message.Message):
     ADMISSION_ERROR_FIELD_NUMBER: _builtins.int
     CONFIG_ERROR_FIELD_NUMBER: _builtins.int
     AUTHORITY_ERROR_FIELD_NUMBER: _builtins.int
+    STORE_ERROR_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     trust_domain: _builtins.str
     roots_version: _builtins.str
     admission_error: _builtins.str
+    """Why the admission rules on disk are not those in force; empty when they are."""
     config_error: _builtins.str
+    """Why the configuration on disk is not the one in force; empty when it is."""
     authority_error: _builtins.str
+    """Why the newest signing certificate could not be had; empty when it could."""
+    store_error: _builtins.str
+    """Why the store cannot be used; empty when it can. The agents are then missing."""
     @_builtins.property
     def certificates(self) -> _containers.RepeatedCompositeFieldContainer[Global___CertificateStatus]: ...
     @_builtins.property
@@ -62,6 +69,8 @@ class Status(_message.Message):
     def agents(self) -> _containers.RepeatedCompositeFieldContainer[Global___AgentStatus]: ...
     @_builtins.property
     def policies(self) -> Global___PolicyStatus: ...
+    @_builtins.property
+    def started_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -75,10 +84,12 @@ class Status(_message.Message):
         admission_error: _builtins.str = ...,
         config_error: _builtins.str = ...,
         authority_error: _builtins.str = ...,
+        store_error: _builtins.str = ...,
+        started_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["policies", b"policies"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policies", b"policies", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission_error", b"admission_error", "agents", b"agents", "authority_error", b"authority_error", "certificates", b"certificates", "config_error", b"config_error", "policies", b"policies", "roots_version", b"roots_version", "trust_domain", b"trust_domain", "version", b"version", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission_error", b"admission_error", "agents", b"agents", "authority_error", b"authority_error", "certificates", b"certificates", "config_error", b"config_error", "policies", b"policies", "roots_version", b"roots_version", "started_at", b"started_at", "store_error", b"store_error", "trust_domain", b"trust_domain", "version", b"version", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -125,12 +136,12 @@ Global___CertificateStatus: _TypeAlias = CertificateStatus  # noqa: Y015
 class WorkerStatus(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    INDEX_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     PID_FIELD_NUMBER: _builtins.int
     READY_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     RESTARTS_FIELD_NUMBER: _builtins.int
-    index: _builtins.int
+    name: _builtins.str
     pid: _builtins.int
     ready: _builtins.bool
     detail: _builtins.str
@@ -138,7 +149,7 @@ class WorkerStatus(_message.Message):
     def __init__(
         self,
         *,
-        index: _builtins.int = ...,
+        name: _builtins.str = ...,
         pid: _builtins.int = ...,
         ready: _builtins.bool = ...,
         detail: _builtins.str = ...,
@@ -146,7 +157,7 @@ class WorkerStatus(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "index", b"index", "pid", b"pid", "ready", b"ready", "restarts", b"restarts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "name", b"name", "pid", b"pid", "ready", b"ready", "restarts", b"restarts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -257,6 +268,8 @@ Global___PolicyStatus: _TypeAlias = PolicyStatus  # noqa: Y015
 
 @_typing.final
 class ListIssuancesRequest(_message.Message):
+    """Filters that must all hold; an empty one asks for anything."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SPIFFE_ID_FIELD_NUMBER: _builtins.int
@@ -271,15 +284,22 @@ class ListIssuancesRequest(_message.Message):
     spiffe_id: _builtins.str
     namespace: _builtins.str
     pod: _builtins.str
+    """A pod's name or uid."""
     node: _builtins.str
+    """A node's name or uid."""
     issuer: _builtins.str
     result: _builtins.str
+    """"issued", "failed" or "unknown"."""
     limit: _builtins.int
     """At most this many records; 0 means 100, the ceiling is 10000."""
     @_builtins.property
-    def since(self) -> _timestamp_pb2.Timestamp: ...
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Recorded at this instant or later."""
+
     @_builtins.property
-    def until(self) -> _timestamp_pb2.Timestamp: ...
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """Recorded before this instant."""
+
     def __init__(
         self,
         *,
@@ -325,6 +345,26 @@ Global___GetIssuanceRequest: _TypeAlias = GetIssuanceRequest  # noqa: Y015
 class Issuance(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SERIAL_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     SPIFFE_ID_FIELD_NUMBER: _builtins.int
@@ -350,6 +390,7 @@ class Issuance(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     PARENT_SERIAL_FIELD_NUMBER: _builtins.int
     PROVEN_AT_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     serial: _builtins.str
     request_id: _builtins.str
     spiffe_id: _builtins.str
@@ -381,6 +422,8 @@ class Issuance(_message.Message):
     def finished_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def proven_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
         self,
         *,
@@ -409,10 +452,11 @@ class Issuance(_message.Message):
         reason: _builtins.str = ...,
         parent_serial: _builtins.str = ...,
         proven_at: _timestamp_pb2.Timestamp | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["finished_at", b"finished_at", "intended_at", b"intended_at", "not_after", b"not_after", "not_before", b"not_before", "proven_at", b"proven_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["csr_sha256", b"csr_sha256", "finished_at", b"finished_at", "intended_at", b"intended_at", "issuer", b"issuer", "key_sha256", b"key_sha256", "key_type", b"key_type", "namespace", b"namespace", "node_name", b"node_name", "node_uid", b"node_uid", "not_after", b"not_after", "not_before", b"not_before", "parent_serial", b"parent_serial", "pod_name", b"pod_name", "pod_uid", b"pod_uid", "proven_at", b"proven_at", "proven_by", b"proven_by", "reason", b"reason", "request_id", b"request_id", "result", b"result", "rule", b"rule", "serial", b"serial", "service_account", b"service_account", "signer", b"signer", "spiffe_id", b"spiffe_id", "token_id", b"token_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["csr_sha256", b"csr_sha256", "finished_at", b"finished_at", "intended_at", b"intended_at", "issuer", b"issuer", "key_sha256", b"key_sha256", "key_type", b"key_type", "labels", b"labels", "namespace", b"namespace", "node_name", b"node_name", "node_uid", b"node_uid", "not_after", b"not_after", "not_before", b"not_before", "parent_serial", b"parent_serial", "pod_name", b"pod_name", "pod_uid", b"pod_uid", "proven_at", b"proven_at", "proven_by", b"proven_by", "reason", b"reason", "request_id", b"request_id", "result", b"result", "rule", b"rule", "serial", b"serial", "service_account", b"service_account", "signer", b"signer", "spiffe_id", b"spiffe_id", "token_id", b"token_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,144 @@
+"""What the command line asks a running server through its administrator's socket.
+
+Every way in which that can fail is told in words that say what to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
+
+import grpc
+
+from meshca._proto.meshca.v1 import admin_pb2
+from meshca._proto.meshca.v1.admin_pb2_grpc import AdminStub
+from meshca.errors import BadRequest, MeshcaError, NotFound, Unavailable
+from meshca.ledger.query import Query
+from meshca.ledger.record import Issuance
+from meshca.rpc.admin_messages import issuance_of, query_message, status_of
+from meshca.rpc.status_report import StatusReport
+from meshca.wire.status import REASON, REQUEST_ID
+
+DEADLINE_SECONDS: Final = 30.0  # a query may read a large ledger
+_CONNECT_SECONDS: Final = 5.0
+_REASON: Final = "admin_socket"
+
+T = TypeVar("T")
+
+
+class AdminClient:
+    """`meshca.v1.Admin` as values; made by `connect`."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub: Any = AdminStub(channel)  # the generated stub knows synchronous channels only
+
+    async def status(self) -> StatusReport:
+        """How the server is.
+
+        Raises:
+            Unavailable: the server cannot answer, or not to this user.
+        """
+        request = admin_pb2.GetStatusRequest()
+        return status_of(await _answer(self._stub.GetStatus(request, timeout=DEADLINE_SECONDS)))
+
+    async def issuances(self, query: Query) -> list[Issuance]:
+        """Ledger records, newest first.
+
+        Raises:
+            BadRequest: a filter is wrong.
+            Unavailable: the server cannot answer, or not to this user.
+        """
+        with _explained():
+            call = self._stub.ListIssuances(query_message(query), timeout=DEADLINE_SECONDS)
+            return [issuance_of(message) async for message in call]
+
+    async def issuance(self, serial: str) -> Issuance:
+        """The record of a serial number.
+
+        Raises:
+            NotFound: there is none.
+            Unavailable: the server cannot answer, or not to this user.
+        """
+        request = admin_pb2.GetIssuanceRequest(serial=serial)
+        return issuance_of(await _answer(self._stub.GetIssuance(request, timeout=DEADLINE_SECONDS)))
+
+
+@contextlib.asynccontextmanager
+async def connect(path: Path) -> AsyncIterator[AdminClient]:
+    """A client of the server that listens on a socket.
+
+    Raises:
+        Unavailable: reason `admin_socket`, nobody listens there or this user may not connect.
+    """
+    _knock(path)
+    # The default authority of a unix socket is its path, which HTTP/2 servers may refuse.
+    options = (("grpc.default_authority", "localhost"), ("grpc.enable_retries", 0))
+    async with grpc.aio.insecure_channel(f"unix:{quote(str(path))}", options=options) as channel:
+        yield AdminClient(channel)
+
+
+def _knock(path: Path) -> None:
+    """Connect once without gRPC, which would only say "unavailable"."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knocking:
+            knocking.settimeout(_CONNECT_SECONDS)
+            knocking.connect(str(path))
+    except FileNotFoundError:
+        problem = (
+            f"there is no socket at {path}; start `meshca serve`, or name the socket of the running one "
+            "with --socket, MESHCA_ADMIN_SOCKET or its --config"
+        )
+        raise Unavailable(_REASON, problem) from None
+    except ConnectionRefusedError:
+        problem = f"nobody listens at {path} any more; start `meshca serve` again"
+        raise Unavailable(_REASON, problem) from None
+    except PermissionError:
+        problem = f"this user ({os.geteuid()}) may not open {path}; run this as the server's user"
+        raise Unavailable(_REASON, problem) from None
+    except OSError as error:
+        raise Unavailable(_REASON, f"cannot connect to {path} ({error.strerror or error})") from None
+
+
+async def _answer(call: Awaitable[T]) -> T:
+    with _explained():
+        return await call
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Turn a gRPC status into an error of ours."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise _error_of(error) from None
+
+
+def _error_of(error: grpc.aio.AioRpcError) -> MeshcaError:
+    told = dict(error.trailing_metadata() or ())
+    said = error.details() or error.code().name
+    reason = told.get(REASON)
+    if reason is None and error.code() is grpc.StatusCode.UNAVAILABLE:
+        problem = (
+            f"the server closed the connection; it is ending, or this user ({os.geteuid()}) may not use "
+            "its socket: run this as the server's user, or list the user in admin.uids"
+        )
+        return Unavailable(_REASON, problem)
+    match error.code():
+        case grpc.StatusCode.NOT_FOUND:
+            return NotFound(_text(reason), "the ledger has no such record")
+        case grpc.StatusCode.INVALID_ARGUMENT:
+            return BadRequest(_text(reason), said)
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return Unavailable("deadline", f"the server did not answer within {DEADLINE_SECONDS:.0f} s")
+        case _:
+            request = _text(told.get(REQUEST_ID))
+            return Unavailable(_text(reason), f"the server answered: {said}; its log says more under {request}")
+
+
+def _text(value: str | bytes | None) -> str:
+    return value if isinstance(value, str) else "unknown"

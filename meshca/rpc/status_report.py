@@ -1,0 +1,163 @@
+"""What a server says of itself to its administrator: values, without messages and without judgement.
+
+`app` fills them in, `rpc.admin` sends them, the command line prints them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+
+from meshca.authority.adoption import Adoption
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateReport:
+    """A certificate of the server's own.
+
+    Attributes:
+        kind: root, intermediate or serving.
+        subject: as RFC 4514 writes it.
+        serial: lower-case hexadecimal.
+        sha256: of the DER, lower-case hexadecimal.
+        not_before, not_after: its validity.
+    """
+
+    kind: str
+    subject: str
+    serial: str
+    sha256: str
+    not_before: datetime
+    not_after: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerReport:
+    """How one worker is.
+
+    Attributes:
+        name: of its place.
+        pid: its process.
+        ready: whether it signed, verified, wrote and read just now.
+        detail: why not, empty when ready.
+        restarts: how often the place's worker has crashed.
+    """
+
+    name: str
+    pid: int
+    ready: bool
+    detail: str
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyReport:
+    """The policies in force.
+
+    Attributes:
+        version: of the whole set.
+        count: how many there are.
+        error: why the files on disk are not in force, empty when they are.
+    """
+
+    version: str
+    count: int
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceReport:
+    """Which version of one kind an agent has adopted; the fields are those of `Adoption`."""
+
+    kind: str
+    sent_version: str
+    adopted_version: str
+    grade: str
+    pending_pids: tuple[int, ...]
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentReport:
+    """An agent and what it has adopted.
+
+    Attributes:
+        spiffe_id: its proven identity.
+        node: its own name in xDS.
+        pod: that its certificate is bound to, empty when unbound.
+        last_seen: when it last said something.
+        connected: whether one of its streams is open.
+        resources: what it has adopted, by kind.
+    """
+
+    spiffe_id: str
+    node: str
+    pod: str
+    last_seen: datetime
+    connected: bool
+    resources: tuple[ResourceReport, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusReport:
+    """A server.
+
+    Attributes:
+        version: of meshca.
+        trust_domain: that it signs for.
+        started_at: when the parent started.
+        certificates: its own, roots first.
+        roots_version: of the bundle that agents should hold.
+        workers: by place.
+        policies: in force.
+        agents: that it ever heard of and has not forgotten.
+        admission_error, config_error, authority_error, store_error: why the newest of each is not in force or
+            cannot be used; empty when it is and can.
+    """
+
+    version: str
+    trust_domain: str
+    started_at: datetime
+    certificates: tuple[CertificateReport, ...]
+    roots_version: str
+    workers: tuple[WorkerReport, ...]
+    policies: PolicyReport
+    agents: tuple[AgentReport, ...]
+    admission_error: str = ""
+    config_error: str = ""
+    authority_error: str = ""
+    store_error: str = ""
+
+
+def agents_of(adoptions: Iterable[Adoption]) -> tuple[AgentReport, ...]:
+    """Adoption records, one by kind, as reports, one by agent and node; ordered by both."""
+    ordered = sorted(adoptions, key=lambda one: (*_agent(one), one.kind))
+    return tuple(_report(list(records)) for _, records in groupby(ordered, key=_agent))
+
+
+def _agent(adoption: Adoption) -> tuple[str, str]:
+    return str(adoption.agent), adoption.node_id
+
+
+def _report(records: list[Adoption]) -> AgentReport:
+    latest = max(records, key=lambda one: one.seen_at)
+    return AgentReport(
+        spiffe_id=str(latest.agent),
+        node=latest.node_id,
+        pod=latest.pod,
+        last_seen=latest.seen_at,
+        connected=any(one.connected for one in records),
+        resources=tuple(
+            ResourceReport(
+                kind=one.kind.value,
+                sent_version=one.sent_version,
+                adopted_version=one.adopted_version,
+                grade=one.grade.value,
+                pending_pids=one.pending_pids,
+                error=one.error,
+            )
+            for one in records
+        ),
+    )
