@@ -8,7 +8,8 @@ being written, and dropping its policies would open what they close.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from meshca.authz.fields import MAX_ITEMS, Place, Problems, Shape, items, mapping, text
 from meshca.authz.model import ROOT_NAMESPACE, Action, Policy, PolicySet, Rule
@@ -21,6 +22,7 @@ SOURCE = "authorization policies"
 API_VERSION = "security.istio.io/v1"
 KIND = "AuthorizationPolicy"
 MAX_TOTAL_BYTES = 8 * 1024 * 1024  # of all files; what fits into a few ConfigMaps
+MAX_VALUES = 20_000  # that can hold for one workload: its filter must fit into one gRPC message of 4 MiB
 MAX_PROBLEMS = 100  # listed; the rest is counted
 
 _OBJECT = Shape(known=frozenset({"apiVersion", "kind", "metadata", "spec"}), later=frozenset({"status"}))
@@ -57,9 +59,11 @@ def parse_files(files: Mapping[str, str], root_namespace: str = ROOT_NAMESPACE) 
         for document, place in _documents(file, content, problems):
             if _is_policy(document, place, problems):
                 _keep(_policy(document, place, problems), place, found, problems)
+    policies = tuple(policy for policy, _ in found.values())
+    problems.found += _too_many(policies, root_namespace)
     if problems.found:
         raise ConfigError(SOURCE, _listed(problems.found))
-    return PolicySet(policies=tuple(policy for policy, _ in found.values()), root_namespace=root_namespace)
+    return PolicySet(policies=policies, root_namespace=root_namespace)
 
 
 def _documents(file: str, content: str, problems: Problems) -> list[tuple[object, Place]]:
@@ -177,6 +181,24 @@ def _selector(value: object, place: Place, problems: Problems) -> dict[str, str]
         if not _LABEL_KEY.fullmatch(key) or not _LABEL_VALUE.fullmatch(selector[key]):
             problems.add(where.at(repr(key[:64])), "no workload can have this label; stars do not work here")
     return selector
+
+
+def _too_many(policies: Iterable[Policy], root_namespace: str) -> list[str]:
+    """A line for each namespace whose workloads would get more values than one filter can carry."""
+    values: Counter[str] = Counter()
+    for policy in policies:
+        values[policy.namespace] += sum(_values(item) for item in policy.rules)
+    everywhere = values.pop(root_namespace, 0)
+    return [
+        f"namespace {namespace}: {count + everywhere} values hold there, at most {MAX_VALUES}; use fewer"
+        for namespace, count in sorted((values or {root_namespace: 0}).items())
+        if count + everywhere > MAX_VALUES
+    ]
+
+
+def _values(found: Rule) -> int:
+    sources = sum(len(source.principals) + len(source.namespaces) for source in found.sources)
+    return sources + sum(len(operation.methods) + len(operation.paths) for operation in found.operations)
 
 
 def _listed(found: list[str]) -> list[str]:

@@ -12,40 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshca.authz.model import Action, Policy, Rule
-from meshca.authz.parse import MAX_PROBLEMS, MAX_TOTAL_BYTES, parse_files
+from meshca.authz.parse import MAX_PROBLEMS, MAX_TOTAL_BYTES, MAX_VALUES, parse_files
 from meshca.errors import ConfigError
+from tests.authz.documents import document, parse_one, problems_of, problems_with
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "policies" / "authz").glob("*.yaml"))
-
-
-def document(**changes: Any) -> dict[str, Any]:
-    """A sound policy object with some keys changed; None removes one."""
-    whole = {
-        "apiVersion": "security.istio.io/v1",
-        "kind": "AuthorizationPolicy",
-        "metadata": {"name": "p", "namespace": "shop"},
-        "spec": {},
-        **changes,
-    }
-    return {key: value for key, value in whole.items() if value is not None}
-
-
-def parse_one(**changes: Any) -> Policy:
-    """The one policy of a file that holds one."""
-    (policy,) = parse_files({"f.yaml": json.dumps(document(**changes))}).policies
-    return policy
-
-
-def problems_of(files: dict[str, str]) -> tuple[str, ...]:
-    """The problems that a set of files is refused with."""
-    with pytest.raises(ConfigError) as caught:
-        parse_files(files)
-    return caught.value.problems
-
-
-def problems_with(**changes: Any) -> tuple[str, ...]:
-    """The problems of one file with one object."""
-    return problems_of({"f.yaml": json.dumps(document(**changes))})
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
@@ -113,128 +84,6 @@ def test_root_namespace() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "problem"),
-    [
-        pytest.param(
-            {"apiVersion": None}, "apiVersion: is missing; expected security.istio.io/v1", id="no-version"
-        ),
-        pytest.param(
-            {"apiVersion": "security.istio.io/v1beta1"},
-            "apiVersion: not supported yet; expected security.istio.io/v1",
-            id="v1beta1",
-        ),
-        pytest.param({"kind": None}, "kind: is missing; expected AuthorizationPolicy", id="no-kind"),
-        pytest.param(
-            {"kind": "RequestAuthentication"},
-            "kind: not supported yet; expected AuthorizationPolicy",
-            id="other-kind",
-        ),
-        pytest.param({"status": {}}, "status: not supported yet", id="status"),
-        pytest.param(
-            {"extra": 1}, "extra: unknown field; known are apiVersion, kind, metadata, spec", id="unknown"
-        ),
-        pytest.param(
-            {"spec": None}, "spec: is missing; write spec: {} for a policy that allows nothing", id="no-spec"
-        ),
-        pytest.param({"spec": []}, "spec: expected a mapping with action, rules, selector", id="spec-list"),
-        pytest.param(
-            {"spec": {"action": "AUDIT"}}, "spec.action: not supported yet; expected ALLOW or DENY", id="audit"
-        ),
-        pytest.param(
-            {"spec": {"action": "CUSTOM"}}, "spec.action: not supported yet; expected ALLOW or DENY", id="custom"
-        ),
-        pytest.param(
-            {"spec": {"action": "deny"}}, "spec.action: expected ALLOW or DENY, in capitals", id="lower-case"
-        ),
-        pytest.param(
-            {"spec": {"action": "DENY"}},
-            "spec.rules: a DENY policy needs rules; without any it never denies",
-            id="deny-without-rules",
-        ),
-        pytest.param({"spec": {"provider": {"name": "x"}}}, "spec.provider: not supported yet", id="provider"),
-        pytest.param({"spec": {"targetRef": {}}}, "spec.targetRef: not supported yet", id="target-ref"),
-        pytest.param({"spec": {"targetRefs": []}}, "spec.targetRefs: not supported yet", id="target-refs"),
-        pytest.param(
-            {"spec": {"rules": [{}] * 513}}, "spec.rules: at most 512 items; split the policy", id="many-rules"
-        ),
-        pytest.param(
-            {"spec": {"selector": {"matchExpressions": []}}},
-            "spec.selector.matchExpressions: unknown field; known are matchLabels",
-            id="match-expressions",
-        ),
-        pytest.param(
-            {"spec": {"selector": {"matchLabels": []}}},
-            "spec.selector.matchLabels: expected a mapping of labels",
-            id="labels-list",
-        ),
-        pytest.param(
-            {"spec": {"selector": {"matchLabels": {"app": "*"}}}},
-            "spec.selector.matchLabels.'app': no workload can have this label; stars do not work here",
-            id="star-label",
-        ),
-        pytest.param(
-            {"spec": {"selector": {"matchLabels": {"app": 1}}}},
-            "spec.selector.matchLabels.'app': expected a string; put the value in quotes",
-            id="number-label",
-        ),
-        pytest.param(
-            {"spec": {"selector": {"matchLabels": {f"l{n}": "x" for n in range(513)}}}},
-            "spec.selector.matchLabels: at most 512 labels",
-            id="many-labels",
-        ),
-        pytest.param(
-            {"metadata": {"name": "P", "namespace": "shop"}},
-            "metadata: name must be a DNS-1123 subdomain and namespace a DNS-1123 label",
-            id="name",
-        ),
-        pytest.param(
-            {"metadata": {"name": "p", "namespace": "a.b"}},
-            "metadata: name must be a DNS-1123 subdomain and namespace a DNS-1123 label",
-            id="namespace",
-        ),
-        pytest.param(
-            {"metadata": {"name": "p"}},
-            "metadata.namespace: expected a string; put the value in quotes",
-            id="no-namespace",
-        ),
-        pytest.param(
-            {"metadata": {"name": "p", "namespace": "n", "uid": "x"}},
-            "metadata.uid: unknown field; known are annotations, labels, name, namespace",
-            id="server-fields",
-        ),
-        pytest.param(
-            {"metadata": {"name": "p", "namespace": "n", "annotations": {"istio.io/dry-run": "true"}}},
-            "metadata.annotations: keys of istio.io change what a policy does and are not supported yet",
-            id="dry-run",
-        ),
-        pytest.param(
-            {"metadata": {"name": "p", "namespace": "n", "labels": {"istio.io/rev": "x"}}},
-            "metadata.labels: keys of istio.io change what a policy does and are not supported yet",
-            id="revision",
-        ),
-        pytest.param(
-            {"metadata": {"name": "p", "namespace": "n", "labels": []}},
-            "metadata.labels: expected a mapping of strings",
-            id="labels-not-mapping",
-        ),
-        pytest.param(
-            {"metadata": {"name": "p", "namespace": "n", "annotations": {"a": 1}}},
-            "metadata.annotations.'a': expected a string; put the value in quotes",
-            id="annotation-number",
-        ),
-        pytest.param(
-            {"spec": {"rules": [{"to": [{"operation": {"hosts": ["a"]}}]}]}},
-            "spec.rules[0].to[0].operation.hosts: not supported yet",
-            id="inside-a-rule",
-        ),
-    ],
-)
-def test_refuses_objects(changes: dict[str, Any], problem: str) -> None:
-    """Each fault is named with file and field."""
-    assert problems_with(**changes) == (f"f.yaml: {problem}",)
-
-
-@pytest.mark.parametrize(
     ("text", "problem"),
     [
         pytest.param("", "f.yaml: holds no policy; write one, or delete the file", id="empty"),
@@ -257,6 +106,26 @@ def test_refuses_too_much() -> None:
     assert problems_of({str(n): "x" * (MAX_TOTAL_BYTES // 8) for n in range(9)}) == (
         f"all files together must be at most {MAX_TOTAL_BYTES} bytes",
     )
+
+
+@pytest.mark.parametrize(
+    ("namespaces", "problem"),
+    [
+        pytest.param(("shop", "shop"), "namespace shop: 20480 values hold there", id="own"),
+        pytest.param(("istio-system", "shop"), "namespace shop: 20480 values hold there", id="own-and-root"),
+        pytest.param(("istio-system",) * 2, "namespace istio-system: 20480 values hold there", id="root-alone"),
+    ],
+)
+def test_refuses_more_than_a_filter_can_carry(namespaces: tuple[str, ...], problem: str) -> None:
+    """What holds for one workload is bounded, so that its filter fits into a message."""
+    rules = [{"to": [{"operation": {"methods": ["GET"] * 512}}]}] * 20
+    files = {
+        str(index): json.dumps(
+            document(metadata={"name": f"p{index}", "namespace": namespace}, spec={"rules": rules})
+        )
+        for index, namespace in enumerate(namespaces)
+    }
+    assert problems_of(files) == (f"{problem}, at most {MAX_VALUES}; use fewer",)
 
 
 def test_refuses_the_same_policy_twice() -> None:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from meshca.agent.flags import FLAGS
 from meshca.errors import ConfigError
 from meshca.identity.spiffe_id import SpiffeId
 from meshca.sidecar.service import (
+    DEFAULT_AGENT_SOCKET,
     AdminPort,
     AdminSocket,
     AgentSocket,
@@ -87,6 +89,12 @@ def test_any_free_port_may_be_given_often() -> None:
     """Port 0 stands for any free one, so two of them are two ports."""
     anywhere = (Inbound(port=0, app_port=1), Inbound(port=0, app_port=2))
     assert ServiceBootstrap(identity=ME, source=AGENT, inbound=anywhere).inbound == anywhere
+
+
+def test_agent_and_envoy_agree_on_the_socket() -> None:
+    """Without a flag, `meshca envoy-config` points to where `meshca agent` serves."""
+    (flag,) = (flag for flag in FLAGS if flag.name == "socket")
+    assert flag.default == str(DEFAULT_AGENT_SOCKET)
 
 
 def test_trust_domain_is_the_identitys() -> None:
