@@ -27,13 +27,20 @@ app = typer.Typer(
 )
 
 # name -> module below meshca.cli that adds it: a group (a `typer.Typer` named `app`) or a `command`
-GROUPS: Mapping[str, str] = {"admission": "admission", "config": "config", "dev": "dev", "policy": "policy"}
+GROUPS: Mapping[str, str] = {
+    "admission": "admission",
+    "config": "config",
+    "dev": "dev",
+    "ledger": "ledger",
+    "policy": "policy",
+}
 COMMANDS: Mapping[str, str] = {
     "agent": "agent",
     "cert": "cert",
     "demo": "demo",
     "envoy-config": "envoy_config",
     "serve": "serve",
+    "status": "status",
     "version": "version",
 }
 

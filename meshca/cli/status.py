@@ -1,0 +1,151 @@
+"""`meshca status`: what the running server signs with, whether it works, and what each agent has adopted."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from meshca.cli.admin_socket import ConfigFile, Socket, ask
+from meshca.cli.columns import WIDTH, exact, fit, iso, printable, workload
+from meshca.cli.output import Format, Output, emit, reporting_errors, table
+
+if TYPE_CHECKING:
+    from meshca.rpc.status_report import AgentReport, ResourceReport, StatusReport
+
+ROOTS, POLICIES = "roots", "policies"
+
+
+def command(socket: Socket = None, config: ConfigFile = None, output: Output = Format.TEXT) -> None:
+    """Show the running server: certificates, workers, policies, and what every agent has adopted."""
+    with reporting_errors():
+        report = ask(socket, config, lambda client: client.status())
+    emit(document(report), text(report), output)
+
+
+def document(report: StatusReport) -> dict[str, Any]:
+    """The report as scripts get it; times in UTC."""
+    plain: dict[str, Any] = _plain(dataclasses.asdict(report))
+    return plain
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - any part of a report
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return exact(value) if isinstance(value, datetime) else value
+
+
+def text(report: StatusReport) -> str:
+    """The report for people, 100 columns wide at most."""
+    policies = report.policies
+    heading = (
+        f"meshca {report.version}, trust domain {report.trust_domain}, up since {iso(report.started_at)}\n"
+        f"roots {short(report.roots_version)}, {policies.count} policies {short(policies.version)}"
+    )
+    parts = [heading, _certificates(report), _workers(report), _agents(report)]
+    if problems := list(_problems(report)):
+        parts.append("PROBLEMS\n" + "\n".join(map(_item, problems)))
+    return "\n\n".join(parts)
+
+
+def short(version: str) -> str:
+    """The first digits of a content hash."""
+    return printable(version[:12]) or "(none)"
+
+
+def _certificates(report: StatusReport) -> str:
+    rows = [
+        {
+            "certificate": one.kind,
+            "ends": iso(one.not_after),
+            "sha256": one.sha256[:16],
+            "subject": fit(one.subject, 46),
+        }
+        for one in report.certificates
+    ]
+    return table(rows, ("certificate", "ends", "sha256", "subject"))
+
+
+def _workers(report: StatusReport) -> str:
+    rows = [
+        {
+            "worker": fit(one.name, 16),
+            "pid": one.pid,
+            "state": "ready" if one.ready else "not ready",
+            "restarts": one.restarts,
+        }
+        for one in report.workers
+    ]
+    return table(rows, ("worker", "pid", "state", "restarts"))
+
+
+def _agents(report: StatusReport) -> str:
+    if not report.agents:
+        return "no agent has connected yet"
+    rows = [
+        {
+            "agent": fit(workload(one.spiffe_id), 30),
+            "node": fit(one.node, 24),
+            "seen": "connected" if one.connected else iso(one.last_seen),
+            "roots": _state(one, ROOTS, report.roots_version),
+            "policies": _state(one, POLICIES, None),
+        }
+        for one in report.agents
+    ]
+    return table(rows, ("agent", "node", "seen", "roots", "policies"))
+
+
+def _state(agent: AgentReport, kind: str, current: str | None) -> str:
+    """On whose word the current version is adopted, or why it is not."""
+    found = _resource(agent, kind)
+    if found is None:
+        return "-"
+    if found.grade == "refused":
+        return "refused"
+    if found.adopted_version != (current or found.sent_version):
+        return "behind"
+    return f"by {found.grade}" if found.grade else "waiting"
+
+
+def _resource(agent: AgentReport, kind: str) -> ResourceReport | None:
+    return next((one for one in agent.resources if one.kind == kind), None)
+
+
+def _problems(report: StatusReport) -> Iterator[str]:
+    for error, what in (
+        (report.config_error, "the configuration on disk is not in force"),
+        (report.admission_error, "the admission rules on disk are not in force"),
+        (report.policies.error, "the policies on disk are not in force"),
+        (report.authority_error, "no new signing certificate could be had"),
+        (report.store_error, "the store cannot be used"),
+    ):
+        if error:
+            yield f"{what}: {error}"
+    for worker in report.workers:
+        if not worker.ready:
+            yield f"worker {worker.name}: {worker.detail or 'not ready'}"
+    for agent in report.agents:
+        yield from _of_agent(agent)
+
+
+def _of_agent(agent: AgentReport) -> Iterator[str]:
+    who = f"{fit(workload(agent.spiffe_id), 80)} on {fit(agent.node, 80)}"
+    for one in agent.resources:
+        if one.error:
+            yield f"{who}: {one.kind} {short(one.sent_version)}: {fit(one.error, 400)}"
+        if one.pending_pids:
+            pids = ", ".join(map(str, one.pending_pids))
+            yield f"{who}: {one.kind} {short(one.sent_version)}: no answer yet from Envoy with pid {pids}"
+
+
+def _item(problem: str) -> str:
+    return textwrap.fill(
+        printable(problem),
+        WIDTH,
+        initial_indent="- ",
+        subsequent_indent="  ",
+    )
