@@ -64,8 +64,11 @@ async def check_upstream(server: ServerConfig, clock: Clock) -> None:
     Raises:
         ConfigError: with every problem found.
     """
-    made = (server.data_dir / "ca").exists() or (server.data_dir / KEYS).exists()
-    if isinstance(server.upstream, SelfSignedConfig) and not made:
+    if isinstance(server.upstream, SelfSignedConfig):
+        if (server.data_dir / "ca").exists() or (server.data_dir / KEYS).exists():
+            keys = FileKeyStore(server.data_dir / KEYS)
+            td = server.trust_domain
+            self_signed.check(server.upstream, data_dir=server.data_dir, keys=keys, trust_domain=td, clock=clock)
         return
     async with open_upstream(server, clock):
         pass

@@ -7,6 +7,8 @@ is missing or damaged later is damage. A root must never be made anew while anyt
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -65,6 +67,22 @@ class CaFolder:
         root, intermediate = found
         return root, intermediate
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from changing CA or keys meanwhile; released also when we are killed.
+
+        Raises:
+            Unavailable: reason `ca_folder`.
+        """
+        with _writing(self._data_dir):
+            descriptor = os.open(self._data_dir, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with _writing(self._data_dir):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
     def stage(self) -> Path:
         """Begin a first start: keys that are found together with this mark have never signed for anyone.
 
@@ -77,21 +95,17 @@ class CaFolder:
         return staged
 
     def publish(self, staged: Path, root: x509.Certificate, intermediate: x509.Certificate) -> None:
-        """End a first start: the folder appears whole, unless another process was faster and its folder stays.
+        """End a first start: the folder appears whole.
 
         Raises:
-            Unavailable: reason `ca_folder`.
+            Unavailable: reason `ca_folder`; also when there is a folder already.
         """
         with _writing(self._data_dir):
-            try:
-                durable.replace(staged / _ROOT, to_pem(root).encode())
-                durable.replace(staged / _INTERMEDIATE, to_pem(intermediate).encode())
-                staged.rename(self.path)
-            except OSError:
-                if not self.exists():
-                    raise
+            durable.replace(staged / _ROOT, to_pem(root).encode())
+            durable.replace(staged / _INTERMEDIATE, to_pem(intermediate).encode())
+            staged.rename(self.path)
             for left_over in self._data_dir.glob(f"{_STAGED}*"):
-                shutil.rmtree(left_over, ignore_errors=True)
+                shutil.rmtree(left_over)
             durable.sync_folder(self._data_dir)
 
     def replace_intermediate(self, intermediate: x509.Certificate) -> None:

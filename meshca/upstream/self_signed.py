@@ -46,6 +46,18 @@ async def open_(
     yield upstream
 
 
+def check(
+    config: SelfSignedConfig, *, data_dir: Path, keys: KeyStore, trust_domain: TrustDomain, clock: Clock
+) -> None:
+    """Find what would stop `open_`, without making, renewing or removing anything.
+
+    Raises:
+        ConfigError: as `open_`.
+        Unavailable: reason `ca_folder`.
+    """
+    SelfSigned(config, CaFolder(data_dir), keys, trust_domain, clock).check()
+
+
 class SelfSigned:
     """Implements `authority.upstream.Upstream`; use `open_`."""
 
@@ -68,11 +80,24 @@ class SelfSigned:
             ConfigError: it is damaged, incomplete or over.
             Unavailable: reason `ca_folder` or `key_store`.
         """
-        if not self._folder.exists():
-            self._begin()
-        self._root, self._intermediate = self._folder.load()
-        self._check()
-        self._forget_old_keys()
+        with self._folder.locked():
+            self._check_keys_have_certificates()
+            if not self._folder.exists():
+                self._begin()
+            self._load()
+            self._forget_old_keys()
+
+    def check(self) -> None:
+        """As `start`, but nothing is made or removed.
+
+        Raises:
+            ConfigError: the state is damaged, incomplete or over.
+            Unavailable: reason `ca_folder`.
+        """
+        with self._folder.locked():
+            self._check_keys_have_certificates()
+            if self._folder.exists():
+                self._load()
 
     async def obtain(self) -> Offer:
         """The intermediate on disk while it is in the first half of its life, a new one after.
@@ -90,13 +115,15 @@ class SelfSigned:
         """Never: nobody else changes the data directory."""
         await asyncio.Event().wait()
 
-    def _begin(self) -> None:
-        if self._keys.key_ids() and not self._folder.interrupted():
+    def _check_keys_have_certificates(self) -> None:
+        if self._keys.key_ids() and not self._folder.exists() and not self._folder.interrupted():
             problem = (
                 f"there are CA keys, but their certificates in {self._folder.path} are gone; restore them from a"
                 " backup, or, if nobody trusts the old root any more, remove the keys to begin with a new one"
             )
             raise ConfigError("self-signed CA", [problem])
+
+    def _begin(self) -> None:
         staged = self._folder.stage()
         key = self._keys.create(self._config.key_type)
         now = self._clock.now()
@@ -104,11 +131,17 @@ class SelfSigned:
         self._folder.publish(staged, root, self._new_intermediate(root, key))
 
     def _renew(self) -> None:
-        made = self._new_intermediate(self._root, self._key_of(self._root))
-        Slot.prove(self._material(made), self._trust_domain, self._clock.now())
-        self._folder.replace_intermediate(made)
-        self._intermediate = made
-        self._forget_old_keys()
+        """Make a new intermediate, unless another process over the same folder has done so."""
+        with self._folder.locked():
+            in_use = self._intermediate
+            self._load()
+            if self._intermediate != in_use:
+                return
+            made = self._new_intermediate(self._root, self._key_of(self._root))
+            Slot.prove(self._material(made), self._trust_domain, self._clock.now())
+            self._folder.replace_intermediate(made)
+            self._intermediate = made
+            self._forget_old_keys()
 
     def _new_intermediate(self, root: x509.Certificate, root_key: SigningKey) -> x509.Certificate:
         now = self._clock.now()
@@ -121,20 +154,22 @@ class SelfSigned:
         begin, end = self._intermediate.not_valid_before_utc, self._intermediate.not_valid_after_utc
         return None if end >= self._root.not_valid_after_utc else begin + (end - begin) / 2
 
-    def _check(self) -> None:
-        """What is wrong with the state on disk and would not be mended by a new intermediate."""
+    def _load(self) -> None:
+        """Read the state on disk; what a new intermediate would mend is no fault."""
+        root, intermediate = self._folder.load()
         now, problems = self._clock.now(), []
-        for certificate in (self._root, self._intermediate):
+        for certificate in (root, intermediate):
             try:
                 self._key_of(certificate)
             except ConfigError as error:
                 problems += [f"{error.source}: {problem}" for problem in error.problems]
-        if now >= self._root.not_valid_after_utc:
+        if now >= root.not_valid_after_utc:
             problems.append("the root has expired; move the data directory away to begin with a new one")
-        elif now < self._intermediate.not_valid_after_utc:
-            problems += find_faults([self._intermediate], [self._root], None, self._trust_domain, now)
+        elif now < intermediate.not_valid_after_utc:
+            problems += find_faults([intermediate], [root], None, self._trust_domain, now)
         if problems:
             raise ConfigError(f"self-signed CA in {self._folder.path}", problems)
+        self._root, self._intermediate = root, intermediate
 
     def _material(self, intermediate: x509.Certificate) -> SigningMaterial:
         return SigningMaterial(

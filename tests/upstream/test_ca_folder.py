@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,24 +50,35 @@ def test_interrupted(tmp_path: Path) -> None:
     assert not folder.interrupted()
 
 
-def test_two_first_starts(tmp_path: Path) -> None:
-    """Of two processes that start at once one wins, and both go on with its CA."""
-    first, second = CaFolder(tmp_path), CaFolder(tmp_path)
-    staged = second.stage()
-    first.publish(first.stage(), ROOT.certificate, ONE.certificate)
-    other = make_ca("other root")
-    second.publish(staged, other.certificate, TWO.certificate)
-    assert second.load() == first.load() == (ROOT.certificate, ONE.certificate)
+def test_never_over_another(folder: CaFolder) -> None:
+    """A folder that is there is not replaced by a new CA."""
+    with pytest.raises(Unavailable) as refused:
+        folder.publish(folder.stage(), ROOT.certificate, TWO.certificate)
+    assert (refused.value.reason, folder.load()) == ("ca_folder", (ROOT.certificate, ONE.certificate))
 
 
-def test_two_first_starts_to_the_end(tmp_path: Path) -> None:
-    """The one that comes later does not replace the folder, even when both wrote all their files."""
-    first, second = CaFolder(tmp_path), CaFolder(tmp_path)
-    staged = second.stage()
-    first.publish(first.stage(), ROOT.certificate, ONE.certificate)
-    staged.mkdir(exist_ok=True)
-    second.publish(staged, ROOT.certificate, TWO.certificate)
-    assert first.load()[1] == ONE.certificate
+def test_lock(folder: CaFolder) -> None:
+    """While one holds the lock, another waits for it."""
+    done: list[str] = []
+
+    def other() -> None:
+        with CaFolder(folder.path.parent).locked():
+            done.append("other")
+
+    with folder.locked():
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join(0.05)
+        done.append("first")
+    thread.join()
+    assert done == ["first", "other"]
+
+
+def test_lock_without_folder(folder: CaFolder, tmp_path: Path) -> None:
+    """A data directory that has gone cannot be locked."""
+    tmp_path.rename(tmp_path.with_name("gone"))
+    with pytest.raises(Unavailable), folder.locked():
+        pytest.fail("locked")
 
 
 def test_replace_intermediate(folder: CaFolder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ from meshca.errors import ConfigError, Unavailable
 from meshca.identity.key_type import KeyType
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.keystore.file import FileKeyStore
-from meshca.upstream import ca_folder
+from meshca.upstream import ca_folder, self_signed
 from meshca.upstream.self_signed import SelfSigned, open_
 from tests.fakes.clock import FakeClock
 from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN
@@ -96,6 +97,50 @@ class TestFirstStart:
         monkeypatch.undo()
         await start(tmp_path)
         assert len(FileKeyStore(tmp_path / "keys").key_ids()) == 2
+
+    async def test_many_at_once(self, tmp_path: Path) -> None:
+        """Processes that start at once over one folder end with one root and one intermediate."""
+        starts = [asyncio.to_thread(asyncio.run, offered(tmp_path)) for _ in range(8)]
+        offers = await asyncio.gather(*starts)
+        assert len({offer.material.fingerprint for offer in offers}) == 1
+        assert len(FileKeyStore(tmp_path / "keys").key_ids()) == 2
+
+
+class TestCheck:
+    """`check`: what would stop a start, without doing anything."""
+
+    def check(self, folder: Path, clock: FakeClock | None = None) -> list[str]:
+        """Check, and tell what is below the folder then."""
+        keys = FileKeyStore(folder / "keys")
+        self_signed.check(
+            CONFIG, data_dir=folder, keys=keys, trust_domain=TRUST_DOMAIN, clock=clock or FakeClock()
+        )
+        return names(folder)
+
+    def test_nothing_there(self, tmp_path: Path) -> None:
+        """Before the first start there is nothing to refuse and nothing is made."""
+        assert self.check(tmp_path) == ["keys"]
+
+    async def test_sound(self, tmp_path: Path) -> None:
+        """Sound state passes and stays as it is, even when the intermediate is due or a key is left over."""
+        await start(tmp_path)
+        FileKeyStore(tmp_path / "keys").create(KeyType.EC_P256)
+        before = names(tmp_path)
+        assert self.check(tmp_path, FakeClock(NOW + 20 * DAY)) == before
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            pytest.param(lambda d: (d / "ca/root.pem").unlink(), id="root-missing"),
+            pytest.param(lambda d: (d / "ca").rename(d / "lost"), id="certificates-gone"),
+        ],
+    )
+    async def test_damage(self, tmp_path: Path, damage: Callable[[Path], object]) -> None:
+        """Damaged state is refused."""
+        await start(tmp_path)
+        damage(tmp_path)
+        with pytest.raises(ConfigError):
+            self.check(tmp_path)
 
 
 def _killed(*_: object) -> None:
@@ -205,6 +250,15 @@ class TestRenewal:
         assert after.certificate.subject != before.certificate.subject
         assert after.certificate.public_key() != before.certificate.public_key()
         assert (await offered(tmp_path, clock)).material.fingerprint == after.fingerprint
+
+    async def test_two_processes(self, tmp_path: Path) -> None:
+        """Of two processes over one folder the first renews and the second takes what it made."""
+        clock = FakeClock()
+        one, two = await start(tmp_path, clock), await start(tmp_path, clock)
+        clock.move((15 * DAY).total_seconds())
+        first, second = await one.obtain(), await two.obtain()
+        assert first.material.fingerprint == second.material.fingerprint
+        assert second.material.key.private_numbers() == first.material.key.private_numbers()
 
     async def test_old_key_goes(self, tmp_path: Path) -> None:
         """The key of the intermediate before is not kept."""
