@@ -26,6 +26,12 @@ WITHOUT_OWN_TEST: dict[str, str] = {
     "meshca/authority/keys.py": "tests/contract/test_keystore.py",  # a port
     "meshca/authority/upstream.py": "tests/contract/test_upstream.py",
     "meshca/keystore/memory.py": "tests/contract/test_keystore.py",
+    "meshca/app/demo/changes.py": "tests/e2e/test_demo.py",
+    "meshca/app/demo/mesh.py": "tests/e2e/test_demo.py",
+    "meshca/app/demo/parts.py": "tests/e2e/test_demo.py",  # each starts a real process
+    "meshca/app/demo/python_story.py": "tests/e2e/test_demo.py",
+    "meshca/app/demo/story.py": "tests/e2e/test_demo.py",
+    "meshca/cli/demo.py": "tests/e2e/test_demo.py",
     "meshca/config/authn.py": "tests/config/test_loader.py",
     "meshca/config/server.py": "tests/config/test_loader.py",
     "meshca/config/upstream.py": "tests/config/test_loader.py",

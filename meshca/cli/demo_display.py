@@ -6,8 +6,9 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TextIO
 
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.console import Console, Group
+from rich.live import Live as RichLive
+from rich.spinner import Spinner
 from rich.text import Text
 
 from meshca.app.demo.telling import Display, Step
@@ -47,12 +48,15 @@ class Live:
 
     @contextlib.contextmanager
     def running(self, title: str) -> Iterator[Callable[[str], None]]:
-        """Show the step as running."""
-        now = TextColumn("{task.fields[now]}", style="dim")
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), now)
-        with Progress(*columns, console=self._console, transient=True) as progress:
-            task = progress.add_task(title, total=None, now="")
-            yield lambda text: progress.update(task, now=text)
+        """Show the step as running, and below it what goes on."""
+        now = Text("", style="dim", no_wrap=True, overflow="ellipsis")
+        shown = Group(Spinner("dots", Text(title, style="bold")), now)
+
+        def note(text: str) -> None:
+            now.plain = f"    {text}"
+
+        with RichLive(shown, console=self._console, transient=True):
+            yield note
 
     def done(self, step: Step) -> None:
         """Show the step as done."""
