@@ -20,7 +20,7 @@ from meshca.clock import Clock
 from meshca.discovery.event import Adopted, Closed, Event, Push, Sent
 from meshca.discovery.session import Session
 from meshca.discovery.source import Source
-from meshca.errors import BadRequest, MeshcaError, Unavailable
+from meshca.errors import BadRequest, MeshcaError, Unauthenticated, Unavailable
 from meshca.wire.node import Node
 from meshca.wire.xds_messages import Variant
 
@@ -95,10 +95,14 @@ class Streams:
 
         Raises:
             BadRequest: the client broke a rule of the protocol.
+            Unauthenticated: reason `proof_ended`, when it had ended before the stream began. A clock's leeway
+                is for single calls: a stream would end at once, and its client would come back at once.
             Unavailable: reason `proof_ended` or that of `end_all`; the client should come back.
         """
         if self._closing is not None:
             raise self._closing
+        if terms.until is not None and self.clock.now() >= terms.until:
+            raise Unauthenticated("proof_ended", "what proves the caller has ended; a stream needs a fresh proof")
         stream = _Stream(self, context, variant, types, terms)
         siblings = self._by_peer.setdefault(stream.peer, set())
         siblings.add(stream)

@@ -232,6 +232,15 @@ async def test_stream_ends_when_the_token_does(ca: Ca, channel: grpc.aio.Channel
     assert all(holding.idle for holding in ca.service._holdings.values())
 
 
+async def test_ended_token_causes_no_issuance(ca: Ca, channel: grpc.aio.Channel) -> None:
+    """An Envoy whose token is not rotated comes back again and again; it must not get a key each time."""
+    ca.caller = replace(ca.caller, until=ca.clock.now())
+    async with xds_stream(channel, METHOD, metadata=TOKEN) as stream:
+        await stream.ask(DEFAULT)
+        assert (await stream.status())[0] is grpc.StatusCode.UNAUTHENTICATED
+    assert ca.requests == []
+
+
 async def test_pair_that_does_not_match_is_not_pushed(ca: Ca, channel: grpc.aio.Channel) -> None:
     """Envoy would refuse it; the stream ends as a fault of ours."""
     ca.mismatched = True

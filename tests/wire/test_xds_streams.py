@@ -313,6 +313,17 @@ async def test_stream_ends_when_the_proof_does(server: Server, channel: grpc.aio
     assert len(server.streams) == 0
 
 
+async def test_proof_that_has_ended_begins_no_stream(server: Server, channel: grpc.aio.Channel) -> None:
+    """Within the leeway of clocks a token is good for a call, not for a stream: it would come back at once."""
+    server.lifetime = timedelta(0)
+    server.put(res("default", "1"))
+    async with xds_stream(channel, SDS + "StreamSecrets") as stream:
+        await stream.ask("default")
+        code, _, trailers = await stream.status()
+    assert (code, trailers["meshca-reason"]) == (grpc.StatusCode.UNAUTHENTICATED, "proof_ended")
+    assert server.notices == []
+
+
 async def test_drain_ends_all_streams_and_admits_no_more(server: Server, channel: grpc.aio.Channel) -> None:
     """Those that exist and those that come later."""
     async with xds_stream(channel, SDS + "StreamSecrets") as stream:
