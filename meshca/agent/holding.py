@@ -52,6 +52,11 @@ class Holding(Shelf):
         """The policy set that Envoys get."""
         return self._policies
 
+    @property
+    def failure(self) -> str:
+        """Why there is no newer certificate; empty after a success."""
+        return self._failure
+
     def take_svid(self, svid: Svid) -> None:
         """Offer a new certificate in place of the old one."""
         self._svid = svid

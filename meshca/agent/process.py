@@ -32,7 +32,7 @@ from meshca.agent.state import State
 from meshca.agent.svid import Expected
 from meshca.agent.token_file import claimed_account, read_token
 from meshca.agent.trust import Trust
-from meshca.clock import Clock, SystemClock
+from meshca.clock import SystemClock
 from meshca.errors import ConfigError, Unavailable
 from meshca.identity.service_account import ServiceAccount
 from meshca.identity.spiffe_id import SpiffeId
@@ -51,7 +51,7 @@ async def run(options: Options) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    agent = Agent(options, SystemClock())
+    agent = Agent(options, Pace(clock=SystemClock()))
     await agent.check_root_file()
     async with agent.open() as works, asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(work()) for work in works]
@@ -65,14 +65,18 @@ async def run(options: Options) -> None:
 class Agent:
     """The agent's parts.
 
+    Args:
+        options: what the agent is told.
+        pace: the clock of everything, and pauses between tries.
+
     Raises:
         ConfigError: a folder cannot be used.
     """
 
-    def __init__(self, options: Options, clock: Clock) -> None:
+    def __init__(self, options: Options, pace: Pace) -> None:
         self._options = options
-        self._clock = clock
-        self._pace = Pace(clock=clock)
+        clock = self._clock = pace.clock
+        self._pace = pace
         self._account = options.account or _claimed(options.token_file)
         self.holding = Holding(clock)
         self._envoys = Envoys()
@@ -124,6 +128,10 @@ class Agent:
                 open_socket(door, self.holding, self._envoys, self._noticed, self._clock)
             )
             yield [*works, socket.run]
+
+    def renew_now(self) -> None:
+        """Renew within seconds instead of at half life."""
+        self._renewal.hurry()
 
     def state(self) -> Mapping[str, object]:
         """What /readyz says."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import socket
@@ -11,88 +10,29 @@ from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from pathlib import Path
 
-import grpc
 import pytest
 from cryptography import x509
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
 from meshca.agent.chain import fingerprint
-from meshca.agent.options import Options, read_options
 from meshca.agent.output import CHAIN, KEY, ROOTS
-from meshca.agent.process import Agent
 from meshca.clock import SystemClock
 from meshca.config.resource_names import AUTHZ, DEFAULT, EXTENSION_TYPE_URL, ROOTCA, SECRET_TYPE_URL
 from meshca.discovery.event import Adopted
 from meshca.errors import ConfigError
 from meshca.wire.xds_streams import Notice
-from tests.fakes.agent_values import bundle_of, new_root, policy_body, unsigned_token
-from tests.fakes.ca import OWN, FakeCa, Mood, ServingCa, serving_ca
-from tests.fakes.control_plane import ControlPlane
+from tests.fakes.agent_machine import Machine, running_machine
+from tests.fakes.agent_values import bundle_of, new_root, policy_body
+from tests.fakes.ca import OWN, Mood
 from tests.fakes.logs import captured_logs
-from tests.fakes.xds_client import ECDS, SDS, XdsStream, xds_stream
-
-
-class Machine:
-    """A CA, and the files of one workload."""
-
-    def __init__(self, folder: Path, serving: ServingCa, plane: ControlPlane) -> None:
-        self.folder = folder
-        self.serving = serving
-        self.ca = serving.ca
-        self.plane = plane
-        (folder / "root.pem").write_text(self.ca.root.pem)
-        (folder / "token").write_text(unsigned_token("shop", "web"))
-
-    def options(self, *more: str, pin: tuple[str, ...] = (), mtls: bool = True) -> Options:
-        """The agent's flags."""
-        flags = ["--endpoint", str(self.serving.token), *(pin or ("--root", str(self.folder / "root.pem")))]
-        flags += ["--endpoint-mtls", str(self.serving.mtls)] if mtls else []
-        flags += ["--token-file", str(self.folder / "token"), "--socket", str(self.folder / "run" / "s")]
-        flags += ["--state-dir", str(self.folder / "state"), "--readiness", "off", *more]
-        return read_options(flags, {})
-
-    @contextlib.asynccontextmanager
-    async def agent(self, options: Options) -> AsyncIterator[Agent]:
-        """An agent that runs."""
-        made = Agent(options, SystemClock())
-        await made.check_root_file()
-        async with made.open() as works:
-            running = [asyncio.create_task(work()) for work in works]
-            try:
-                yield made
-            finally:
-                for task in running:
-                    task.cancel()
-                await asyncio.gather(*running, return_exceptions=True)
-
-    @contextlib.asynccontextmanager
-    async def envoy(self, method: str, type_url: str) -> AsyncIterator[XdsStream]:
-        """A client on the agent's socket."""
-        async with (
-            grpc.aio.insecure_channel(f"unix:{self.folder / 'run' / 's'}") as channel,
-            xds_stream(channel, method, type_url=type_url) as stream,
-        ):
-            yield stream
-
-    async def secret(self, name: str) -> Secret:
-        """Wait for a secret."""
-        async with self.envoy(SDS + "StreamSecrets", SECRET_TYPE_URL) as stream:
-            await stream.ask(name)
-            return Secret.FromString((await stream.answer())["0"])
-
-    async def policies(self) -> bytes:
-        """Wait for the policy set."""
-        async with self.envoy(ECDS + "StreamExtensionConfigs", EXTENSION_TYPE_URL) as stream:
-            await stream.ask(AUTHZ)
-            return (await stream.answer())["0"]
+from tests.fakes.xds_client import ECDS, SDS
 
 
 @pytest.fixture
 async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
     """A CA that serves."""
-    plane = ControlPlane()
-    async with serving_ca(FakeCa(SystemClock()), plane.add_to) as serving:
-        yield Machine(tmp_path, serving, plane)
+    async with running_machine(tmp_path) as made:
+        yield made
 
 
 def roots_of(secret: Secret) -> str:
