@@ -4,7 +4,7 @@ It decides what is sent next and what a client's answer means. It must never do 
 protobuf type: time comes in as a monotonic number, messages as plain values. At most one push is awaited
 at a time; a NACK never loops; silence never blocks the next update for longer than the answer timeout.
 
-Decided here, where the xDS protocol leaves it open (docs/adr says why):
+Decided here, where the xDS protocol leaves it open (docs/adr/0009 says why):
 - These types have no wildcard: an empty list, also in a first delta request, subscribes to nothing, and `*`
   is a name like any other.
 - A name that we do not have stays pending; one that vanishes later is not taken back from the client.
