@@ -176,7 +176,7 @@ def _selector(value: object, place: Place, problems: Problems) -> dict[str, str]
         problems.add(where, f"at most {MAX_ITEMS} labels")
         return {}
     selector: dict[str, str] = {}
-    for key, label in labels.items():
+    for key, label in sorted(labels.items()):
         selector[key] = text(label, where.at(repr(key[:64])), problems)
         if not _LABEL_KEY.fullmatch(key) or not _LABEL_VALUE.fullmatch(selector[key]):
             problems.add(where.at(repr(key[:64])), "no workload can have this label; stars do not work here")
