@@ -114,6 +114,24 @@ async def test_subscriber_gets_what_exists_and_what_changes(
         assert list((await stream.answer()).values()) == [b"default 2"]
 
 
+@pytest.mark.parametrize(
+    "names", [["default", "ROOTCA"], ["ROOTCA", "default"]], ids=["leaf first", "roots first"]
+)
+@VARIANTS
+async def test_names_come_on_one_stream_or_several(
+    server: Server, channel: grpc.aio.Channel, method: str, names: list[str]
+) -> None:
+    """In any order (istio.md F31)."""
+    server.put(res("default", "1"), res("ROOTCA", "1"))
+    async with xds_stream(channel, method) as stream:
+        await stream.ask(*names)
+        assert set((await stream.answer()).values()) == {b"default 1", b"ROOTCA 1"}
+    async with xds_stream(channel, method) as one, xds_stream(channel, method) as other:
+        for stream, name in zip((one, other), names, strict=True):
+            await stream.ask(name)
+            assert list((await stream.answer()).values()) == [f"{name} 1".encode()]
+
+
 async def test_versions_are_those_of_the_content(server: Server, channel: grpc.aio.Channel) -> None:
     """State of the world in version_info, delta per resource."""
     server.put(res("default", "1"))
