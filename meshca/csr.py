@@ -63,6 +63,7 @@ class ProvenKey:
         public_key: of an allowed type; nothing else of the CSR may enter a certificate.
         spki_der: its SubjectPublicKeyInfo as we encode it, not as it was sent.
         key_type: which of the allowed types it is.
+        key_id: its subject key identifier (RFC 5280 section 4.2.1.2, method 1): 20 bytes.
         uris: the URI SANs asked for, in order; visible ASCII, otherwise unverified.
         other_names: whether any other name was asked for: a non-empty subject or another kind of SAN.
         csr_sha256: lower-case hexadecimal SHA-256 of the DER CSR, empty for a key of our own making.
@@ -72,6 +73,7 @@ class ProvenKey:
     public_key: PublicKey = field(repr=False)
     spki_der: bytes = field(repr=False)
     key_type: KeyType
+    key_id: bytes = field(repr=False)
     uris: tuple[str, ...]
     other_names: bool
     csr_sha256: str
@@ -230,6 +232,7 @@ def _proven(
         public_key=key,
         spki_der=spki_der,
         key_type=key_type,
+        key_id=x509.SubjectKeyIdentifier.from_public_key(key).digest,
         uris=uris,
         other_names=other_names,
         csr_sha256=csr_sha256,

@@ -120,6 +120,11 @@ class TestProve:
             hashlib.sha256(spki).hexdigest(),
         )
 
+    def test_key_id(self) -> None:
+        """The key identifier is the one that RFC 5280 names."""
+        expected = x509.SubjectKeyIdentifier.from_public_key(KEY.public_key()).digest
+        assert csr.prove(make_csr(KEY)).key_id == expected
+
     def test_names_are_kept_apart(self) -> None:
         """URIs are listed in order; every other kind of name only raises a flag."""
         proven = csr.prove(make_csr(KEY, [URI("spiffe://a/b"), x509.DNSName("a.example"), URI("spiffe://a/c")]))

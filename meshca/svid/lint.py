@@ -75,7 +75,7 @@ def leaf(
             _USAGE_RSA if isinstance(key, rsa.RSAPublicKey) else _USAGE_EC
         ),
         "X7: exactly the purposes of the profile": _expect(purposes, critical=False),
-        "its own key identifier": _expect(x509.SubjectKeyIdentifier.from_public_key(key), critical=False),
+        "its own key identifier": _expect(x509.SubjectKeyIdentifier(wanted.key.key_id), critical=False),
         "its issuer's key identifier": _expect(_authority(wanted), critical=False),
     }
     rules = [

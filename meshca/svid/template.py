@@ -8,7 +8,6 @@ no code with this module.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -56,9 +55,6 @@ class Template:
 
     def fill(self, wanted: Wanted, identity: SpiffeId) -> bytes:
         """The to-be-signed certificate, DER."""
-        spki = wanted.key.spki_der
-        key_bits = der.content(der.children(spki)[1])[1:]  # after the count of unused bits
-        key_id = hashlib.sha1(key_bits, usedforsecurity=False).digest()  # RFC 5280 section 4.2.1.2, method 1
         san = der.tlv(der.SEQUENCE, der.tlv(_URI, str(identity).encode()))
         return der.tlv(
             der.SEQUENCE,
@@ -68,7 +64,7 @@ class Template:
             self.issuer_name,
             der.tlv(der.SEQUENCE, der.time(wanted.not_before), der.time(wanted.not_after)),
             self.subject,
-            spki,
+            wanted.key.spki_der,
             der.tlv(
                 _EXTENSIONS,
                 der.tlv(
@@ -77,7 +73,7 @@ class Template:
                     der.tlv(
                         der.SEQUENCE,
                         self.key_id_head,
-                        der.tlv(der.OCTET_STRING, der.tlv(der.OCTET_STRING, key_id)),
+                        der.tlv(der.OCTET_STRING, der.tlv(der.OCTET_STRING, wanted.key.key_id)),
                     ),
                     der.tlv(der.SEQUENCE, self.san_head, der.tlv(der.OCTET_STRING, san)),
                 ),
