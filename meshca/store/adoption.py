@@ -18,7 +18,7 @@ from meshca.clock import Clock
 from meshca.errors import Unavailable
 from meshca.store.reader import Reader
 from meshca.store.rows import adoption_of, adoption_row, micros
-from meshca.store.statements import (
+from meshca.store.sql import (
     ADOPT,
     ADOPTIONS,
     DISCONNECT_EVERYONE,

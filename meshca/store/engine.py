@@ -27,7 +27,7 @@ from meshca.store.lineage import LedgerLineage
 from meshca.store.location import prepare, sqlite_file
 from meshca.store.reader import Reader
 from meshca.store.rows import micros
-from meshca.store.statements import FORGET_PROBES, PROBE_READ, PROBE_WRITE
+from meshca.store.sql import FORGET_PROBES, PROBE_READ, PROBE_WRITE
 from meshca.store.writer import Writer
 
 _PROBE_AGE: Final = timedelta(days=1)  # after which the row of a process is forgotten at start

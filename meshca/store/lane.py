@@ -84,7 +84,7 @@ class Lane(Generic[J]):
         self._stopping = False
         self._idle = asyncio.Event()
         self._idle.set()
-        self._timer: asyncio.TimerHandle | None = None
+        self._aside: asyncio.TimerHandle | None = None  # the next step aside, while a batch is under way
         # Plain locks as signals: one C call each, where Condition and Semaphore are Python.
         self._work = threading.Lock()
         self._finished = threading.Lock()
@@ -140,13 +140,13 @@ class Lane(Generic[J]):
         if self._thread.ident is None:
             self._thread.start()
         self._work.release()
-        self._timer = self._loop.call_later(PAUSE, self._step_aside)
+        self._aside = self._loop.call_later(PAUSE, self._step_aside)
 
     def _step_aside(self) -> None:
         if self._finished.acquire(timeout=WINDOW):
             self._finished.release()  # `_complete` is already on its way and takes it
         else:
-            self._timer = self._loop.call_later(PAUSE, self._step_aside)
+            self._aside = self._loop.call_later(PAUSE, self._step_aside)
 
     def _run(self) -> None:
         while True:
@@ -155,7 +155,10 @@ class Lane(Generic[J]):
                 return
             self._perform_all(self._batch)
             self._finished.release()
-            self._loop.call_soon_threadsafe(self._complete)
+            try:
+                self._loop.call_soon_threadsafe(self._complete)
+            except RuntimeError:  # the loop was closed without closing this lane: nobody waits any more
+                return
 
     def _perform_all(self, batch: list[J]) -> None:
         try:
@@ -167,8 +170,8 @@ class Lane(Generic[J]):
 
     def _complete(self) -> None:
         self._finished.acquire()
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._aside is not None:
+            self._aside.cancel()
         batch, self._batch = self._batch, []
         if self._waiting:
             self._hand_over()

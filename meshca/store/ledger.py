@@ -12,7 +12,7 @@ from meshca.ledger.query import Query
 from meshca.ledger.record import Intent, Issuance, Outcome
 from meshca.store.reader import Reader
 from meshca.store.rows import Row, intent_row, issuance_of, micros, outcome_row
-from meshca.store.statements import FIND, FORGET_INTENT, FORGET_OUTCOME, ended, listing
+from meshca.store.sql import FIND, FORGET_INTENT, FORGET_OUTCOME
 from meshca.store.writer import Writer
 
 PRUNE_BATCH: Final = 500  # records in one transaction: about 10 ms, so that no issuance waits long for it
@@ -49,6 +49,8 @@ class SqlLedger:
 
     async def query(self, query: Query) -> list[Issuance]:
         """As the port says."""
+        from meshca.store.statements import listing
+
         statement, parameters = listing(query)
         return await self._lister.read(
             lambda connection: [issuance_of(row) for row in connection.execute(statement, parameters)]
@@ -68,6 +70,8 @@ class SqlLedger:
                 return removed
 
     async def _ended(self, before: int, now: int, place: tuple[int, str]) -> list[Row]:
+        from meshca.store.statements import ended
+
         statement, parameters = ended(before, now, place, PRUNE_BATCH)
         return await self._lister.read(lambda connection: connection.execute(statement, parameters).fetchall())
 

@@ -3,42 +3,39 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
-
 from meshca.errors import ConfigError
 
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+]{0,40}")
+_EXAMPLE: Final = "sqlite:////absolute/path.db"
 FILE_MODE: Final = 0o600
 FOLDER_MODE: Final = 0o700
 _OTHERS: Final = 0o077
 
 
 def sqlite_file(url: str) -> Path:
-    """The file that a database URL names.
+    """The file that a database URL names, as SQLAlchemy writes it: three slashes before a relative path.
 
     Raises:
         ConfigError: it is no URL, names another database than SQLite, or names no file. The URL itself is never
             repeated: it may hold a password.
     """
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        raise ConfigError("ledger.url", ["expected sqlite:////absolute/path.db"]) from None
-    kind = parsed.get_backend_name()
-    if kind.startswith("postgres"):
-        problem = "PostgreSQL is not supported yet; use sqlite:////absolute/path.db or leave it out"
+    scheme, separator, rest = url.partition("://")
+    kind = scheme.partition("+")[0]
+    if not separator or not _SCHEME.fullmatch(scheme):
+        raise ConfigError("ledger.url", [f"expected {_EXAMPLE}"])
+    if kind in {"postgres", "postgresql"}:
+        raise ConfigError("ledger.url", [f"PostgreSQL is not supported yet; use {_EXAMPLE} or leave it out"])
+    if scheme != "sqlite":
+        raise ConfigError("ledger.url", [f"{kind} is not supported; use {_EXAMPLE} or leave it out"])
+    host, slash, file = rest.partition("/")
+    if host or not slash or file in {"", ":memory:"} or "?" in file or "\0" in file:
+        problem = f"expected a file that several processes share, without options: {_EXAMPLE}"
         raise ConfigError("ledger.url", [problem])
-    if parsed.drivername != "sqlite":
-        raise ConfigError(
-            "ledger.url", [f"{kind} is not supported; use sqlite:////absolute/path.db or leave it out"]
-        )
-    if not parsed.database or parsed.database == ":memory:" or parsed.query:
-        problem = "expected a file that several processes share, without options: sqlite:////absolute/path.db"
-        raise ConfigError("ledger.url", [problem])
-    return Path(parsed.database).absolute()
+    return Path(file).absolute()
 
 
 def prepare(path: Path) -> None:

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from meshca.errors import ConfigError
 from meshca.store.connection import connect
-from meshca.store.schema import HEAD
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _KNOWN: Final = ("0001",)  # every revision, oldest first; a test compares
+HEAD: Final = _KNOWN[-1]
 
 
 def check_schema(connection: sqlite3.Connection, source: str) -> None:

@@ -6,11 +6,7 @@ share: text, whole numbers; instants are whole microseconds since 1970 in UTC.
 
 from __future__ import annotations
 
-from typing import Final
-
 from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table, Text
-
-HEAD: Final = "0001"  # the newest revision below migrations/versions; a test compares
 
 metadata = MetaData()
 

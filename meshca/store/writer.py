@@ -21,7 +21,7 @@ from meshca.store.connection import Reopening, Use, begin
 from meshca.store.faults import advice, needs_reopening, unavailable
 from meshca.store.lane import Job, Lane
 from meshca.store.rows import Row
-from meshca.store.statements import FINISH, INTEND
+from meshca.store.sql import FINISH, INTEND
 
 MAX_WAITING: Final = 8192  # intents and tasks; some seconds' worth of writing on a slow disk
 RETRY_SECONDS: Final = 1.0  # after which kept outcomes are tried again when nothing else is written

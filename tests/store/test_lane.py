@@ -194,3 +194,19 @@ async def test_a_busy_loop_steps_aside_for_the_thread(monkeypatch: pytest.Monkey
         await asyncio.sleep(0)
     assert steps >= 3
     await lane.close()
+
+
+def test_a_loop_that_ends_without_closing_ends_the_thread() -> None:
+    """Quietly: nobody waits any more."""
+    gate = Gate()
+    lanes: list[Lane[Job]] = []
+
+    async def leave() -> None:
+        lanes.append(Lane("left", gate.perform, limit=10))
+        lanes[0].put(Job(None))
+        await asyncio.to_thread(gate.started.wait)
+
+    asyncio.run(leave())
+    gate.open.set()
+    lanes[0]._thread.join()
+    assert gate.batches == [1]

@@ -45,7 +45,9 @@ def test_a_sqlite_url_names_a_file(url: str, expected: Path) -> None:
         ("postgresql+psycopg://user:hunter2@db/meshca", "PostgreSQL is not supported yet"),
         ("postgres://user:hunter2@db/meshca", "PostgreSQL is not supported yet"),
         ("mysql://user:hunter2@db/meshca", "mysql is not supported"),
-        ("postgresql://user:hunter2@db:port/meshca", "expected sqlite:///"),
+        ("sqlite://host/x.db", "without options"),
+        ("sqlite:////x\0.db", "a file that several processes share"),
+        ("hunter2@db://x", "expected sqlite:///"),
     ],
 )
 def test_other_urls_are_refused(url: str, words: str) -> None:

@@ -16,10 +16,10 @@ from meshca.errors import ConfigError
 from meshca.store import migrate as subject
 from meshca.store.connection import connect
 from meshca.store.location import prepare
-from meshca.store.migrate import check_schema, migrate
+from meshca.store.migrate import HEAD, check_schema, migrate
 from meshca.store.rows import intent_row, outcome_row
-from meshca.store.schema import HEAD, metadata
-from meshca.store.statements import FINISH, INTEND
+from meshca.store.schema import metadata
+from meshca.store.sql import FINISH, INTEND
 from tests.fakes.records import intent, issued
 from tests.store.opening import migrated
 

@@ -1,0 +1,101 @@
+"""The statements that workers run, as text: SQLAlchemy would cost every worker 28 MB and half a second at start.
+
+A test compares each with what SQLAlchemy makes of the schema. Rare ones that are put together from filters are
+in `statements`. Parameters go by position, in the order of `rows`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_INTENT_COLUMNS: Final = (
+    "serial",
+    "request_id",
+    "spiffe_id",
+    "proven_by",
+    "issuer",
+    "namespace",
+    "service_account",
+    "pod_name",
+    "pod_uid",
+    "node_name",
+    "node_uid",
+    "token_id",
+    "proven_at",
+    "parent_serial",
+    "labels",
+    "key_type",
+    "key_sha256",
+    "csr_sha256",
+    "signer",
+    "rule",
+    "intended_at",
+    "not_before",
+    "not_after",
+)
+_OUTCOME_COLUMNS: Final = ("result", "reason", "finished_at")
+_ADOPTION_KEY: Final = ("agent", "node_id", "kind")
+_ADOPTION_NEWS: Final = (
+    "pod",
+    "sent_version",
+    "adopted_version",
+    "grade",
+    "pending_pids",
+    "error",
+    "seen_at",
+    "connected",
+    "worker",
+    "stream",
+)
+
+
+def _list(names: tuple[str, ...], table: str = "") -> str:
+    return ", ".join(f"{table}.{name}" if table else name for name in names)
+
+
+def _insert(table: str, columns: tuple[str, ...]) -> str:
+    return f"INSERT INTO {table} ({_list(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 - our names
+
+
+def _replace(columns: tuple[str, ...]) -> str:
+    return ", ".join(f"{name} = excluded.{name}" for name in columns)
+
+
+INTEND: Final = _insert("issuance_intent", _INTENT_COLUMNS)
+# Nothing for a serial without an intent. The first outcome counts: a group that is written again must not fail on
+# what is there already.
+FINISH: Final = (
+    f"INSERT INTO issuance_outcome (serial, {_list(_OUTCOME_COLUMNS)}) "  # noqa: S608 - our names
+    "SELECT issuance_intent.serial, ?, ?, ? FROM issuance_intent WHERE issuance_intent.serial = ? "
+    "ON CONFLICT DO NOTHING"
+)
+FIND: Final = (
+    f"SELECT {_list(_INTENT_COLUMNS, 'issuance_intent')}, "  # noqa: S608 - our names
+    f"{_list(_OUTCOME_COLUMNS, 'issuance_outcome')} "
+    "FROM issuance_intent LEFT OUTER JOIN issuance_outcome ON issuance_outcome.serial = issuance_intent.serial "
+    "WHERE issuance_intent.serial = ?"
+)
+FORGET_OUTCOME: Final = "DELETE FROM issuance_outcome WHERE issuance_outcome.serial = ?"
+FORGET_INTENT: Final = "DELETE FROM issuance_intent WHERE issuance_intent.serial = ?"
+
+# Two workers may write the same agent late and out of order; the one that heard it last is right.
+ADOPT: Final = (
+    f"{_insert('adoption', _ADOPTION_KEY + _ADOPTION_NEWS)} "
+    f"ON CONFLICT ({_list(_ADOPTION_KEY)}) DO UPDATE SET {_replace(_ADOPTION_NEWS)} "
+    "WHERE excluded.seen_at >= adoption.seen_at"
+)
+ADOPTIONS: Final = (
+    f"SELECT {_list(_ADOPTION_KEY + _ADOPTION_NEWS, 'adoption')} FROM adoption "  # noqa: S608 - our names
+    f"ORDER BY {_list(_ADOPTION_KEY, 'adoption')}"
+)
+DISCONNECT_STREAM: Final = "UPDATE adoption SET connected=0 WHERE adoption.worker = ? AND adoption.stream = ?"
+DISCONNECT_WORKER: Final = "UPDATE adoption SET connected=0 WHERE adoption.worker = ?"
+DISCONNECT_EVERYONE: Final = "UPDATE adoption SET connected=0"
+FORGET_ADOPTIONS: Final = "DELETE FROM adoption WHERE adoption.connected = 0 AND adoption.seen_at < ?"
+
+PROBE_WRITE: Final = (
+    f"{_insert('probe', ('instance', 'sequence', 'written_at'))} "
+    f"ON CONFLICT (instance) DO UPDATE SET {_replace(('sequence', 'written_at'))}"
+)
+PROBE_READ: Final = "SELECT probe.sequence FROM probe WHERE probe.instance = ?"
+FORGET_PROBES: Final = "DELETE FROM probe WHERE probe.written_at < ?"
