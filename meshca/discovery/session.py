@@ -169,7 +169,6 @@ class Session:
             version=version,
             resources=tuple(due[name] for name in batch),
             deadline=now + self.answer_timeout,
-            repair=self._names[batch[0]].repair,
         )
         for name in batch:
             self._names[name].sent = due[name].version
@@ -266,8 +265,8 @@ class Session:
             return
         state.ill = True
         current = self._resources.get(value.name)
-        if flight.repair or (current is not None and current.version != value.version):
-            return
+        if current is not None and current.version != value.version:
+            return  # a repair, or something newer is due anyway
         if flight.excused and state.retried != value.version:
             state.retry(value.version)
             return

@@ -55,7 +55,6 @@ class Flight:
     version: str
     resources: tuple[Resource, ...]
     deadline: float
-    repair: bool
     answer: Answer = Answer.AWAITED
     excused: bool = False  # another name of this client recovered meanwhile
 

@@ -347,6 +347,7 @@ class TestRefusal:
         push = client.push()
         client.ack(push)
         assert client.nack(push) == (Refused(versions={"default": "1"}, error="bad"),)
+        client.session.forgive()
         assert client.sent() is None
 
     def test_refused_batch_is_taken_apart(self) -> None:
@@ -356,6 +357,7 @@ class TestRefusal:
         client.nack(client.push())
         first = client.push()
         assert [r.body for r in first.resources] == [b"default 2"]
+        assert first.version.startswith("2~"), "what was in a refused push is new to the client only so"
         client.ack(first)
         second = client.push()
         assert [r.body for r in second.resources] == [b"ROOTCA 2"]
@@ -400,6 +402,27 @@ class TestSecondChance:
         client.ack(client.push())
         client.session.forgive()
         assert client.sent() is None
+
+    def test_retry_after_the_repair_has_a_new_version(self) -> None:
+        """Though the client is well by then."""
+        client = settled(default="1")
+        client.session.offer(shelf(default="2"))
+        client.nack(client.push())
+        client.ack(client.push())
+        client.session.forgive()
+        assert client.push().version.startswith("2~")
+
+    def test_recovery_during_the_retry_gives_no_third_chance(self) -> None:
+        """Each refused content is tried twice at most."""
+        client = settled(default="1")
+        client.session.offer(shelf(default="2"))
+        client.nack(client.push())
+        client.ack(client.push())
+        client.session.forgive()
+        retry = client.push()
+        client.session.forgive()
+        client.nack(retry)
+        assert client.push().resources[0].body == b"default 1"
 
     def test_recovery_during_the_flight_counts(self) -> None:
         """The NACK may arrive after the news of the recovery."""
