@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from meshca.cli.admin_socket import ConfigFile, Socket, ask
-from meshca.cli.columns import exact, fit, iso, printable
+from meshca.cli.columns import WIDTH, exact, fit, iso, printable, workload
 from meshca.cli.instants import parse_instant
 from meshca.cli.output import Format, Output, emit, reporting_errors, table
 from meshca.errors import BadRequest, ConfigError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="The ledger: who was issued which certificate.", no_args_is_help=True)
 
 _COLUMNS = ("time", "result", "serial", "workload")
-_WORKLOAD_WIDTH = 35  # what times, results and serials of 32 digits leave of 100 columns
+_FIXED_WIDTH = 33  # of times, results and the gaps
 
 
 def _filter(what: str) -> typer.models.OptionInfo:
@@ -59,7 +59,8 @@ def list_(
             limit=limit,
         )
         found = ask(socket, config, lambda client: client.issuances(query))
-    text = table([_row(issuance) for issuance in found], _COLUMNS)
+    width = WIDTH - _FIXED_WIDTH - max((len(issuance.intent.serial) for issuance in found), default=0)
+    text = table([_row(issuance, width) for issuance in found], _COLUMNS)
     if len(found) == limit:
         text += f"\n\nthe newest {limit}; there may be more: see --limit, --until"
     emit([document(issuance) for issuance in found], text, output)
@@ -118,13 +119,13 @@ def document(issuance: Issuance) -> dict[str, Any]:
     }
 
 
-def _row(issuance: Issuance) -> dict[str, object]:
+def _row(issuance: Issuance, width: int) -> dict[str, object]:
     intent = issuance.intent
     return {
         "time": iso(intent.intended_at),
         "result": issuance.result.value,
         "serial": intent.serial,
-        "workload": fit(f"{intent.namespace}/{intent.service_account}", _WORKLOAD_WIDTH),
+        "workload": fit(workload(intent.spiffe_id), width),
     }
 
 

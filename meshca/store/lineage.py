@@ -9,7 +9,7 @@ from collections import OrderedDict
 from typing import Final
 
 from meshca.authn.client_cert import Ancestor
-from meshca.errors import BadRequest, InvariantBroken, Unauthenticated
+from meshca.errors import BadRequest, Unauthenticated
 from meshca.identity.caller import BoundObject
 from meshca.identity.spiffe_id import SpiffeId
 from meshca.ledger.port import LedgerStore
@@ -55,7 +55,8 @@ def _ancestor(intent: Intent) -> Ancestor:
     try:
         identity = SpiffeId.parse(intent.spiffe_id)
     except BadRequest:
-        raise InvariantBroken("ledger_record", f"the record of {intent.serial} holds no SPIFFE ID") from None
+        # Such as our own serving certificates.
+        raise Unauthenticated("unknown_serial", f"serial {intent.serial} was not issued to a workload") from None
     return Ancestor(
         identity=identity,
         issuer=intent.issuer,

@@ -20,9 +20,8 @@ from tests.fakes.ledger import FakeLedger
 from tests.fakes.records import NOW, failed, intent, issued
 
 WIDE = intent(
-    serial="f" * 32,
-    namespace="n" * 63,
-    service_account="a" * 253,
+    serial="f" * 40,
+    spiffe_id=f"spiffe://cluster.local/ns/{'n' * 63}/sa/{'a' * 253}",
     rule="\x1b[2J",
     labels={},
     intended_at=NOW + timedelta(microseconds=5),
@@ -56,7 +55,7 @@ def test_records_are_lines_of_at_most_a_hundred_columns(server: FakeAdminClient)
     assert (code, max(map(len, lines))) == (0, 100)
     assert [line.split()[:3] for line in lines] == [
         ["TIME", "RESULT", "SERIAL"],
-        ["2026-01-01T00:00:00Z", "unknown", "f" * 32],
+        ["2026-01-01T00:00:00Z", "unknown", "f" * 40],
         ["2026-01-01T00:00:00Z", "issued", "ab12"],
         ["2026-01-01T00:00:00Z", "failed", "c1"],
     ]
@@ -79,7 +78,7 @@ def test_records_as_json(server: FakeAdminClient) -> None:
     """Everything, for scripts."""
     code, out, _ = run("list", "-o", "json")
     documents = json.loads(out)
-    assert (code, [one["serial"] for one in documents]) == (0, ["f" * 32, "ab12", "c1"])
+    assert (code, [one["serial"] for one in documents]) == (0, ["f" * 40, "ab12", "c1"])
     assert documents[0]["finished_at"] is None
     assert (documents[1]["result"], documents[1]["labels"]) == ("issued", {"app": "web", "version": "v1"})
     assert (documents[2]["result"], documents[2]["reason"]) == ("failed", "no_signer")
@@ -135,7 +134,7 @@ def test_a_bad_flag_is_named(server: FakeAdminClient, arguments: tuple[str, ...]
 
 def test_one_record_shows_everything(server: FakeAdminClient) -> None:
     """A line for each field, `-` where there is nothing, control characters spelled out."""
-    code, out, _ = run("show", "f" * 32)
+    code, out, _ = run("show", "f" * 40)
     shown = {line[:16].strip(): line[16:].strip() for line in out.splitlines()}
     assert code == 0
     assert shown.keys() >= {"serial", "spiffe id", "token id", "csr sha256", "signer", "not after"}

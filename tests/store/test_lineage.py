@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from meshca.authn.client_cert import Ancestor
-from meshca.errors import InvariantBroken, Unauthenticated, Unavailable
+from meshca.errors import Unauthenticated, Unavailable
 from meshca.identity.caller import BoundObject
 from meshca.identity.spiffe_id import SpiffeId
 from meshca.store.lineage import LedgerLineage
@@ -98,10 +98,10 @@ async def test_what_was_not_asked_for_longest_is_forgotten_first(ledger: FakeLed
         await lineage.of(made[1].serial)
 
 
-async def test_a_record_without_identity_is_our_own_fault(ledger: FakeLedger) -> None:
-    """It is not the caller's."""
-    one = intent(spiffe_id="not an identity")
+async def test_a_certificate_of_no_workload_proves_nobody(ledger: FakeLedger) -> None:
+    """Such as the server's own."""
+    one = intent(spiffe_id="spiffe://cluster.local")
     await ledger.intend(one)
-    with pytest.raises(InvariantBroken) as caught:
+    with pytest.raises(Unauthenticated) as caught:
         await LedgerLineage(ledger).of(one.serial)
-    assert caught.value.reason == "ledger_record"
+    assert caught.value.reason == "unknown_serial"
