@@ -32,6 +32,7 @@ WITHOUT_OWN_TEST: dict[str, str] = {
     "meshca/app/demo/python_story.py": "tests/e2e/test_demo.py",
     "meshca/app/demo/story.py": "tests/e2e/test_demo.py",
     "meshca/cli/demo.py": "tests/e2e/test_demo.py",
+    "meshca/agent/once.py": "tests/cli/test_cert.py",
     "meshca/config/authn.py": "tests/config/test_loader.py",
     "meshca/config/server.py": "tests/config/test_loader.py",
     "meshca/config/upstream.py": "tests/config/test_loader.py",

@@ -32,6 +32,7 @@ from meshca.wire.node import Report, write_report
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
 INTERNAL = 13  # google.rpc.Code of a NACK, as Envoy sends it
+CORE_FAULT = "Internal error from Core"
 LONGEST_VERSION = 100  # characters of a version in the log
 
 
@@ -163,7 +164,7 @@ class Relay:
             try:
                 await _first_of(self._read(call), self._write(call, outbox), self._replaced(svid, changed))
             except grpc.aio.AioRpcError as error:
-                raise from_rpc(error, str(self._desk.target)) from None
+                raise _ended(error, str(self._desk.target)) from None
             finally:
                 self._outbox = None
                 call.cancel()
@@ -186,8 +187,8 @@ class Relay:
             line, say = await outbox.get()
             try:
                 await call.write(self._request(line.intake, say))
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                await asyncio.Event().wait()  # the stream has ended; the reader knows why
+            except asyncio.InvalidStateError:  # the stream has ended; the reader knows why
+                await asyncio.Event().wait()
 
     async def _replaced(self, svid: Svid, changed: asyncio.Event) -> None:
         while self._holding.svid is svid:
@@ -209,6 +210,17 @@ class Relay:
             report = Report(grade=say.verdict.grade, pending_pids=say.verdict.pending_pids)
             request.node.metadata.CopyFrom(write_report(report))
         return request
+
+
+def _ended(error: grpc.aio.AioRpcError, target: str) -> MeshcaError:
+    """Why a stream has ended.
+
+    A write that meets the end puts its own fault in the place of the status (grpc.aio's
+    `_StreamRequestMixin._write`), so what the CA said is lost.
+    """
+    if error.code() is grpc.StatusCode.INTERNAL and error.details() == CORE_FAULT:
+        return Unavailable("ca_closed", f"the CA at {target} has ended the stream")
+    return from_rpc(error, target)
 
 
 async def _first_of(*works: Coroutine[Any, Any, None]) -> None:

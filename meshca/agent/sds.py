@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import grpc.aio
 
@@ -84,12 +84,11 @@ class EnvoySocket:
         peer = self._gate.peer_of(context.peer())
         return Terms(source=self._holding, observer=partial(self._noticed, peer))
 
-    async def run(self) -> NoReturn:
-        """Accept, and watch the time of all streams."""
+    async def run(self) -> None:
+        """Accept, and watch the time of all streams; runs until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._gate.run())
             tasks.create_task(self._streams.run())
-        raise AssertionError("both run for ever")
 
     def _noticed(self, peer: Peer, notice: Notice) -> None:
         level, event = _LEVELS[type(notice.event)]

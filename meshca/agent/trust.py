@@ -13,7 +13,7 @@ from cryptography import x509
 
 from meshca.agent.bundle import Bundle, bundle_of, parse_bundle
 from meshca.agent.chain import UNREADABLE, fingerprint, is_signer, verify_path
-from meshca.agent.pin import Fingerprint, Pin, RootFile, read_root_file, read_system_roots
+from meshca.agent.pin import Fingerprint, Pin, RootFile, SystemRoots, read_root_file, read_system_roots
 from meshca.agent.state import State
 from meshca.clock import Clock
 from meshca.errors import MeshcaError, Unavailable
@@ -67,17 +67,14 @@ class Trust:
         Raises:
             Unavailable: reasons `root_file`, `system_roots`, `bad_bundle`, `wrong_fingerprint`, `untrusted_chain`.
         """
-        if isinstance(self._pin, RootFile):
-            self._read_root_file(self._pin)
-        elif isinstance(self._pin, Fingerprint):
-            if self.bundle is None:
-                self._pinned = await self._find(self._pin)
-        else:
+        if isinstance(self._pin, SystemRoots):
             return read_system_roots()
+        if isinstance(self._pin, RootFile):
+            bundle = self._read_root_file(self._pin)
+        else:
+            bundle = self.bundle or await self._find(self._pin)
         self._tell()
-        if self.bundle is None:
-            raise Unavailable("bad_bundle", "no root is held")
-        return self.bundle.pem.encode()
+        return bundle.pem.encode()
 
     def learn(self, bundle: Bundle) -> None:
         """Take the bundle that the CA pushed over its authenticated xDS stream; the only way trust changes."""
@@ -88,7 +85,7 @@ class Trust:
 
     def first(self, roots: Bundle) -> None:
         """Take the roots of an answer, when system roots vouched for the channel and no bundle is held yet."""
-        if self.bundle is None and not isinstance(self._pin, RootFile | Fingerprint):
+        if self.bundle is None and isinstance(self._pin, SystemRoots):
             self._pinned = roots
             self._tell()
 
@@ -97,8 +94,8 @@ class Trust:
             self._told = self.bundle
             self._changed(self.bundle)
 
-    def _read_root_file(self, pin: RootFile) -> None:
-        """Follow the file; while it is unreadable the last good content stays.
+    def _read_root_file(self, pin: RootFile) -> Bundle:
+        """Follow the file, unless something was learnt under this content; an unreadable one changes nothing.
 
         Raises:
             Unavailable: it was never good.
@@ -109,11 +106,12 @@ class Trust:
             if self.bundle is None:
                 raise
             log.warning("trust.root_file_refused", path=str(pin.path), reason=error.reason, detail=error.detail)
-            return
+            return self.bundle
         name = f"file:{bundle.version}"
         if self._learnt is not None and name != self._learnt_under:
             log.warning("trust.pin_changed", path=str(pin.path))
         self._pinned, self._pinned_as = bundle, name
+        return self.bundle or bundle
 
     async def _find(self, pin: Fingerprint) -> Bundle:
         """The root with the pinned fingerprint, from what the CA presents.
@@ -131,7 +129,8 @@ class Trust:
                 "the CA's root.pem, and suspect the network if it is right",
             )
         verify_path(presented[0], presented[1:], [root], self._clock.now())
-        return bundle_of([root], self._clock.now())
+        self._pinned = bundle_of([root], self._clock.now())
+        return self._pinned
 
     def _load(self) -> tuple[Bundle | None, str]:
         record = self._state.load(RECORD) if self._state is not None else None

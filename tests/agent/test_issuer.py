@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -10,7 +12,7 @@ from cryptography import x509
 from meshca.agent.bundle import parse_bundle
 from meshca.agent.issuer import Issuer, due
 from meshca.agent.keys import KeyChoice
-from meshca.agent.pin import SystemRoots
+from meshca.agent.pin import RootFile, SystemRoots
 from meshca.agent.svid import Expected, Svid
 from meshca.agent.trust import Trust
 from meshca.errors import BadRequest, Exhausted, MeshcaError, Unauthenticated, Unavailable
@@ -144,6 +146,17 @@ async def test_an_answer_without_roots_is_refused_where_none_are_held() -> None:
     with pytest.raises(MeshcaError):
         await world.issuer.issue(None, ANYBODY)
     assert world.trust.bundle is None
+
+
+async def test_without_any_root_nothing_is_accepted(tmp_path: Path) -> None:
+    """A root file that was never read gives none, and the answer's own do not count."""
+    world = World()
+    world.issuer = replace(
+        world.issuer, trust=Trust(RootFile(tmp_path / "none"), fetch=unreachable, clock=world.clock)
+    )
+    with pytest.raises(Unavailable) as caught:
+        await world.issuer.issue(None, ANYBODY)
+    assert caught.value.reason == "bad_bundle"
 
 
 async def test_the_request_names_the_expected_identity() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import threading
 from collections.abc import Mapping
@@ -9,8 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from meshca.agent.output import CHAIN, KEY, ROOTS, prepare_folder, write_plain, write_set
+from meshca.agent import output
+from meshca.agent.holding import Holding
+from meshca.agent.output import CHAIN, KEY, ROOTS, FileOutput, prepare_folder, write_plain, write_set
 from meshca.errors import ConfigError
+from tests.fakes.agent_values import NOW, bundle_of, svid_of
+from tests.fakes.ca import FakeCa
+from tests.fakes.clock import FakeClock
+from tests.fakes.logs import captured_logs
 
 NAMES = (KEY, CHAIN, ROOTS)
 
@@ -99,6 +107,36 @@ def test_a_failure_leaves_the_old_set(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.undo()
     write_set(tmp_path, files(3))
     assert read(tmp_path) == [b"3"] * 3
+
+
+async def test_a_set_that_could_not_be_written_is_written_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent goes on meanwhile, and says so."""
+    clock = FakeClock(NOW)
+    ca, holding = FakeCa(clock), Holding(clock)
+    monkeypatch.setattr(output, "write_set", _full)
+    with captured_logs() as logs:
+        writing = asyncio.create_task(FileOutput(tmp_path, holding, clock).run())
+        holding.take_bundle(bundle_of(ca.root))
+        await clock.advance(0)
+        holding.take_svid(svid_of(ca))
+        while not clock.sleepers:  # noqa: ASYNC110 - a thread writes
+            await asyncio.sleep(0.001)
+        monkeypatch.undo()
+        await clock.advance(31)
+        while not any(entry["event"] == "output.written" for entry in logs):  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.001)
+        writing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await writing
+    written = [entry["event"] for entry in logs if entry["event"].startswith("output.")]
+    assert written == ["output.not_written", "output.written"]
+    assert (tmp_path / ROOTS).read_text() == ca.root.pem
+
+
+def _full(*_: object) -> None:
+    raise OSError(28, "No space left on device")
 
 
 def test_plain_files_from_before_are_replaced_by_links(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from cryptography import x509
 
+from meshca.agent import presented
 from meshca.agent.presented import presented_chain
 from meshca.agent.target import Target
 from meshca.clock import SystemClock
@@ -34,3 +35,25 @@ async def test_no_tls_server_is_an_error() -> None:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(Unavailable, match="--endpoint"):
             await presented_chain(Target(host="127.0.0.1", port=port), "", 10)
+
+
+class _Newer:
+    """A connection of Python 3.13 and later."""
+
+    def get_unverified_chain(self) -> list[bytes]:
+        """DER, as that version gives it."""
+        return [b"der"]
+
+
+def test_newer_pythons_have_a_public_way() -> None:
+    """The private one is only for those that have none."""
+    assert presented._chain(_Newer()) == [b"der"]
+
+
+async def test_a_certificate_that_does_not_parse_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one of ours."""
+    monkeypatch.setattr(presented, "_chain", lambda _: [b"garbage"])
+    async with serving_ca(FakeCa(SystemClock())) as serving:
+        with pytest.raises(Unavailable) as caught:
+            await presented_chain(serving.token, "", 10)
+    assert caught.value.reason == "bad_answer"

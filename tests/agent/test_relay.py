@@ -7,8 +7,11 @@ import contextlib
 import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
+from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 
 from meshca.agent.backoff import Backoff, Pace
 from meshca.agent.envoys import Envoys
@@ -23,6 +26,7 @@ from meshca.config.resource_names import AUTHZ, EXTENSION_TYPE_URL, ROOTCA, SECR
 from meshca.discovery.event import Adopted, Closed, Event, Overdue, Refused, Subscribed
 from meshca.errors import Unavailable
 from meshca.wire.node import Node
+from meshca.wire.xds_services import AGGREGATED
 from meshca.wire.xds_streams import Notice
 from tests.fakes.agent_values import bundle_of, new_root, policy_body, svid_of
 from tests.fakes.ca import FakeCa, ServingCa, serving_ca
@@ -256,3 +260,36 @@ async def test_an_envoy_that_comes_later_raises_the_grade(scene: Scene) -> None:
     scene.envoy(AUTHZ, Subscribed(names=frozenset({AUTHZ})))
     scene.envoy(AUTHZ, Adopted(versions={AUTHZ: version}))
     assert (await scene.said(Adopted, AUTHZ, since)).node.report.grade == "envoy"
+
+
+def strange(server: Any) -> None:
+    """A control plane that pushes a type that nobody asked for, and then ends the stream well."""
+
+    async def behaviour(requests: object, context: Any) -> None:
+        await context.write(DiscoveryResponse(type_url="type.googleapis.com/other", nonce="n", version_info="v"))
+
+    handler = grpc.stream_stream_rpc_method_handler(
+        behaviour,
+        request_deserializer=DiscoveryRequest.FromString,
+        response_serializer=DiscoveryResponse.SerializeToString,
+    )
+    server.add_registered_method_handlers(AGGREGATED.name, {AGGREGATED.stream: handler})
+
+
+async def test_strange_pushes_and_good_endings_are_taken_calmly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stream is opened again, after a pause."""
+    async with serving_ca(FakeCa(SystemClock()), strange) as serving:
+        scene = Scene(tmp_path, serving, ControlPlane())
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "root.pem"))
+        with captured_logs() as logs:
+            running = asyncio.create_task(scene.relay.run())
+            scene.holding.take_svid(svid_of(scene.ca))
+            async with asyncio.timeout(10):
+                await scene.pauses.get()
+                await scene.pauses.get()
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+    assert {entry["reason"] for entry in logs if entry["event"] == "relay.disconnected"} == {"ca_closed"}

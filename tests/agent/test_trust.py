@@ -14,7 +14,7 @@ from meshca.agent.pin import Fingerprint, Pin, RootFile, SystemRoots
 from meshca.agent.state import State
 from meshca.agent.trust import Trust
 from meshca.errors import Unavailable
-from tests.fakes.ca import FakeCa, authority
+from tests.fakes.ca import FakeCa, authority, certificate, new_key
 from tests.fakes.clock import FakeClock
 from tests.fakes.logs import captured_logs
 
@@ -227,3 +227,29 @@ def test_a_learnt_bundle_that_has_expired_is_as_none(wire: Wire, state: State) -
     with captured_logs() as logs:
         assert trust(PIN, wire, state).bundle is None
     assert logs[0]["event"] == "trust.learnt_refused"
+
+
+async def test_a_pinned_certificate_that_does_not_parse_is_no_root(wire: Wire) -> None:
+    """Its extensions are garbage."""
+    key = new_key()
+    extension = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.19"), b"garbage")
+    broken = certificate(
+        "x", key.public_key(), None, key, begin=NOW, end=NOW + timedelta(days=1), extensions=[(extension, True)]
+    )
+    wire.presented = (broken,)
+    with pytest.raises(Unavailable) as caught:
+        await trust(Fingerprint(fingerprint(broken)), wire).channel_roots()
+    assert caught.value.reason == "wrong_fingerprint"
+
+
+async def test_each_new_bundle_is_told_once(file: RootFile, wire: Wire, state: State) -> None:
+    """What was learnt before is told at the start."""
+    told: list[Bundle] = []
+    held = Trust(file, fetch=wire, clock=FakeClock(NOW), state=state, changed=told.append)
+    await held.channel_roots()
+    await held.channel_roots()
+    held.learn(B)
+    held.learn(B)
+    assert told == [A, B]
+    Trust(file, fetch=wire, clock=FakeClock(NOW), state=state, changed=told.append)
+    assert told == [A, B, B]
