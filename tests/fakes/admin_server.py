@@ -1,24 +1,17 @@
-"""The administrator's service on a Unix socket, behind the gate that checks peers."""
+"""The administrator's service on a Unix socket, with a short path and a server that is well."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from pathlib import Path
-from typing import cast
 
-import grpc
-
-from meshca._proto.meshca.v1.admin_pb2_grpc import add_AdminServicer_to_server
+from meshca.app.admin_server import admin_serving
 from meshca.clock import SystemClock
 from meshca.ledger.port import LedgerStore
-from meshca.rpc.admin import Admin
 from meshca.rpc.status_report import StatusReport
-from meshca.wire.interceptors import Guarded
-from meshca.wire.peercred import open_gate
 from tests.fakes.reports import report
 
 
@@ -37,17 +30,5 @@ async def admin_server(
     """Serve inside the block; gives the socket's path, which is short enough for a socket."""
     with tempfile.TemporaryDirectory(prefix="admin-") as folder:
         path = Path(folder) / "admin.sock"
-        async with open_gate(path, allowed_uids=uids, clock=SystemClock()) as gate:
-            server = grpc.aio.server()
-            registry = cast("grpc.aio.Server", Guarded(server))  # what generated code calls of a server, it has
-            add_AdminServicer_to_server(Admin(status, ledger), registry)
-            server.add_insecure_port(gate.inner_address)
-            await server.start()
-            accepting = asyncio.create_task(gate.run())
-            try:
-                yield path
-            finally:
-                accepting.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await accepting
-                await server.stop(0)
+        async with admin_serving(path, uids=uids, status=status, ledger=ledger, clock=SystemClock()):
+            yield path
