@@ -61,6 +61,8 @@ class Lane(Generic[J]):
         name: of the thread.
         perform: does a batch, on the thread; must not raise.
         limit: how many jobs may wait.
+        gather: seconds that jobs which came during a batch wait for others before they are the next one. A lone
+            caller never waits: nothing comes during its batches.
         batch_done: called on the loop after each batch.
     """
 
@@ -70,10 +72,12 @@ class Lane(Generic[J]):
         perform: Callable[[list[J]], None],
         *,
         limit: int,
+        gather: float = 0.0,
         batch_done: Callable[[], None] = lambda: None,
     ) -> None:
         self._perform = perform
         self._limit = limit
+        self._gather = gather
         self._batch_done = batch_done
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -174,7 +178,7 @@ class Lane(Generic[J]):
             self._aside.cancel()
         batch, self._batch = self._batch, []
         if self._waiting:
-            self._hand_over()
+            self._planned = self._loop.call_later(self._gather, self._hand_over)
         else:
             self._idle.set()
         for job in batch:

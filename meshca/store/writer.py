@@ -24,6 +24,9 @@ from meshca.store.rows import Row
 from meshca.store.sql import FINISH, INTEND
 
 MAX_WAITING: Final = 8192  # intents and tasks; some seconds' worth of writing on a slow disk
+# Requests that come one by one through gRPC would otherwise have a commit each: 2,800 for 3,500 certificates
+# without it, 450 with it, and 20 % less CPU time for each certificate.
+GATHER: Final = 0.004  # seconds; about two commits on a fast disk
 RETRY_SECONDS: Final = 1.0  # after which kept outcomes are tried again when nothing else is written
 
 T = TypeVar("T")
@@ -61,7 +64,9 @@ class Writer:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._connection = Reopening(path, Use.WRITE)
-        self._lane: Lane[Write] = Lane("store-writer", self._perform, limit=MAX_WAITING, batch_done=self._after)
+        self._lane: Lane[Write] = Lane(
+            "store-writer", self._perform, limit=MAX_WAITING, gather=GATHER, batch_done=self._after
+        )
         self._open: set[str] = set()  # serials whose outcome is still to come
         self._kept: list[Row] = []  # outcomes of failed groups; the thread's, read by the loop between batches
         self._failing = False

@@ -79,6 +79,22 @@ async def test_what_gathers_during_a_batch_is_the_next() -> None:
     await lane.close()
 
 
+async def test_what_came_during_a_batch_waits_for_company() -> None:
+    """With many callers, those that come soon after share the next batch instead of having one each."""
+    gate = Gate()
+    lane: Lane[Job] = Lane("gate", gate.perform, limit=100, gather=0.05)
+    first = asyncio.ensure_future(put(lane))
+    await asyncio.to_thread(gate.started.wait)
+    second = asyncio.ensure_future(put(lane))
+    await asyncio.sleep(0)
+    gate.open.set()
+    await first
+    third = asyncio.ensure_future(put(lane))
+    await asyncio.gather(second, third)
+    assert gate.batches == [1, 2]
+    await lane.close()
+
+
 async def test_a_batch_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A transaction must not grow without end."""
     monkeypatch.setattr(subject, "MAX_BATCH", 8)
