@@ -75,8 +75,7 @@ class Delivery:
         A later call goes past an earlier one that is still busy.
         """
         self._policies = policies
-        version = hashlib.sha256(repr(policies).encode()).hexdigest()[:32]
-        self.versions = Versions(roots=self.versions.roots, policies=version)
+        self.versions = Versions(roots=self.versions.roots, policies=policies_version(policies))
         for shelf in tuple(self._shelves.values()):
             if self._policies is not policies:
                 return
@@ -92,6 +91,11 @@ class Delivery:
         if self._policies is not None:
             body = self._compile(self._policies, shelf.workload)
             shelf.put(EXTENSION_TYPE_URL, [resources.policies(body)])
+
+
+def policies_version(policies: PolicySet) -> str:
+    """A content hash of a whole set; each workload's own filter has a version of its own."""
+    return hashlib.sha256(repr(policies).encode()).hexdigest()[:32]
 
 
 class _WorkloadShelf(Shelf):

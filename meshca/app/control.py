@@ -89,11 +89,12 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probed:
-    """Worker to parent: how the probe went; detail is our own words."""
+    """Worker to parent: how the probe went; detail is our own words, serving the PEM of its TLS certificate."""
 
     id: int
     ok: bool
     detail: str = ""
+    serving: str = ""
 
 
 Message = Configure | UseAuthority | UseAdmission | UsePolicies | Probe | Drain | Ready | Failed | Probed

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Final
 
 from meshca import metrics
 from meshca.app import loading, metrics_dir
+from meshca.app.admin_server import admin_serving
 from meshca.app.control import UsePolicies
 from meshca.app.data_dir import locked
 from meshca.app.in_force import InForce
@@ -23,8 +25,9 @@ from meshca.app.loading import Loaded
 from meshca.app.pipeline import worker_instance
 from meshca.app.ports import Address, address_of, reserve
 from meshca.app.process import WorkerProcess
+from meshca.app.status import Status
 from meshca.app.stopping import Stopping
-from meshca.app.supervisor import Supervisor, Worker
+from meshca.app.supervisor import Supervisor, Worker, WorkerState
 from meshca.app.upstreams import open_upstream
 from meshca.app.watch import Watch
 from meshca.authority.material import SigningMaterial
@@ -116,8 +119,13 @@ class Server:
         states = await self.supervisor.states()
         return Readiness(
             ready=all(state.ready for state in states),
-            detail={"workers": [asdict(state) for state in states]},
+            detail={"workers": [_shown(state) for state in states]},
         )
+
+
+def _shown(state: WorkerState) -> dict[str, object]:
+    """A worker as /readyz shows it."""
+    return {name: value for name, value in asdict(state).items() if name != "serving"}
 
 
 async def serve(
@@ -197,6 +205,17 @@ async def _open(
         metrics_type=metrics.CONTENT_TYPE,
     )
     await stack.enter_async_context(serving(pages, held["listen.http"]))
+    status = Status(
+        in_force=in_force,
+        supervisor=supervisor,
+        rotation=rotation,
+        adoptions=store.adoption,
+        started_at=clock.now(),
+    )
+    uids = config.admin.uids or (os.geteuid(),)
+    await stack.enter_async_context(
+        admin_serving(config.admin_socket, uids=uids, status=status.report, ledger=store.ledger, clock=clock)
+    )
     for name, run in (
         ("watch", watch.run),
         ("rotation", rotation.run),

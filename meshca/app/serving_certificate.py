@@ -39,6 +39,9 @@ class ServingCertificate:
         lifetime: of each certificate.
         clock: for its validity and for waiting.
         request_id: what the ledger shows in place of a client's request.
+
+    Attributes:
+        leaf: PEM of the newest certificate; empty before the first.
     """
 
     def __init__(  # noqa: PLR0913 - parts, by name
@@ -59,6 +62,7 @@ class ServingCertificate:
         self._request_id = request_id
         self._signer_changed = asyncio.Event()
         self._renew_in = timedelta(0)
+        self.leaf = ""
 
     async def make(self) -> ServingMaterial:
         """A fresh key and certificate, recorded before it can be shown to anyone.
@@ -74,6 +78,7 @@ class ServingCertificate:
         issued = self._authority.serving(key.public_key, self._names, now, self._lifetime)
         await self._ledger.intend(self._intent(issued, key, signer, now))
         self._ledger.finish(Outcome(serial=issued.serial, result=Result.ISSUED, finished_at=self._clock.now()))
+        self.leaf = issued.chain[0]
         metrics.expires("serving", issued.not_after)
         self._renew_in = max(RETRY, (issued.not_after - now) / 2)
         log.info("serving.renewed", serial=issued.serial, not_after=issued.not_after.isoformat())

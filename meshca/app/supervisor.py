@@ -58,13 +58,14 @@ class Worker(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerState:
-    """How one worker is, for readiness and status."""
+    """How one worker is, for readiness and status; serving is the PEM of its TLS certificate, if it said so."""
 
     name: str
     pid: int
     ready: bool
     detail: str
     restarts: int
+    serving: str = ""
 
 
 class _Place:
@@ -231,11 +232,18 @@ class Supervisor:
     async def _state(self, place: _Place) -> WorkerState:
         worker = place.worker
         if not worker.ready.is_set() or worker.ended.is_set():
-            ready, detail = False, worker.failure or ("ended" if worker.ended.is_set() else "starting")
+            detail = worker.failure or ("ended" if worker.ended.is_set() else "starting")
+            probed = Probed(id=0, ok=False, detail=detail)
         else:
             probed = await worker.probe(PROBE_SECONDS)
-            ready, detail = probed.ok, probed.detail
-        return WorkerState(name=worker.name, pid=worker.pid, ready=ready, detail=detail, restarts=place.restarts)
+        return WorkerState(
+            name=worker.name,
+            pid=worker.pid,
+            ready=probed.ok,
+            detail=probed.detail,
+            restarts=place.restarts,
+            serving=probed.serving,
+        )
 
 
 def _delay(crashes: int) -> float:

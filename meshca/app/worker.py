@@ -82,8 +82,9 @@ class Worker:
         try:
             await self._pipeline.probe()
         except MeshcaError as error:
-            return Probed(id=number, ok=False, detail=f"{error.reason}: {error.detail}")
-        return Probed(id=number, ok=True)
+            detail = f"{error.reason}: {error.detail}"
+            return Probed(id=number, ok=False, detail=detail, serving=self._certificate.leaf)
+        return Probed(id=number, ok=True, serving=self._certificate.leaf)
 
 
 @contextlib.asynccontextmanager

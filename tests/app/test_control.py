@@ -42,7 +42,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Drain, seconds=st.floats(0, 1000)),
     st.builds(Ready),
     st.builds(Failed, detail=texts),
-    st.builds(Probed, id=st.integers(0, 2**31), ok=st.booleans(), detail=texts),
+    st.builds(Probed, id=st.integers(0, 2**31), ok=st.booleans(), detail=texts, serving=texts),
 )
 
 

@@ -1,0 +1,113 @@
+"""What the server tells its administrator of itself, gathered from the parts that know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from importlib.metadata import version
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from meshca.app.in_force import InForce
+from meshca.app.supervisor import Supervisor, WorkerState
+from meshca.authority.adoption import Adoption, AdoptionStore
+from meshca.authority.slot import Slot
+from meshca.authz.parse import parse_files
+from meshca.delivery import policies_version
+from meshca.discovery.resources import content_hash
+from meshca.errors import Unavailable
+from meshca.rotation import Rotation
+from meshca.rpc.status_report import CertificateReport, PolicyReport, StatusReport, WorkerReport, agents_of
+
+
+class Status:
+    """Answers `meshca status`.
+
+    Args:
+        in_force: configuration, rules, policies, and why newer ones are not.
+        supervisor: knows the workers.
+        rotation: knows the signer.
+        adoptions: what agents hold.
+        started_at: when the server started.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_force: InForce,
+        supervisor: Supervisor,
+        rotation: Rotation,
+        adoptions: AdoptionStore,
+        started_at: datetime,
+    ) -> None:
+        self._in_force = in_force
+        self._supervisor = supervisor
+        self._rotation = rotation
+        self._adoptions = adoptions
+        self._started_at = started_at
+
+    async def report(self) -> StatusReport:
+        """How the server is now; every worker is asked."""
+        workers = await self._supervisor.states()
+        adoptions, store_error = await self._held()
+        progress, errors = self._rotation.progress, self._in_force.errors
+        authority = self._in_force.authority
+        return StatusReport(
+            version=version("meshca"),
+            trust_domain=str(self._in_force.loaded.config.trust_domain),
+            started_at=self._started_at,
+            certificates=tuple(_certificates(progress.slot, workers)),
+            roots_version=content_hash(authority.roots.encode()) if authority else "",
+            workers=tuple(map(_worker, workers)),
+            policies=self._policies(),
+            agents=agents_of(adoptions),
+            admission_error=errors.get("admission", ""),
+            config_error=errors.get("config", ""),
+            authority_error=progress.error.detail if progress.error else "",
+            store_error=store_error,
+        )
+
+    async def _held(self) -> tuple[Sequence[Adoption], str]:
+        try:
+            return await self._adoptions.list(), ""
+        except Unavailable as error:
+            return (), error.detail
+
+    def _policies(self) -> PolicyReport:
+        loaded = self._in_force.loaded
+        policies = parse_files(loaded.policies.files, loaded.config.policies.root_namespace)
+        return PolicyReport(
+            version=policies_version(policies),
+            count=len(policies.policies),
+            error=self._in_force.errors.get("policies", ""),
+        )
+
+
+def _worker(state: WorkerState) -> WorkerReport:
+    return WorkerReport(
+        name=state.name, pid=state.pid, ready=state.ready, detail=state.detail, restarts=state.restarts
+    )
+
+
+def _certificates(slot: Slot | None, workers: Sequence[WorkerState]) -> Iterator[CertificateReport]:
+    """Root first, then what signs below it, then each worker's own."""
+    if slot is not None:
+        root, *above = reversed(slot.path)
+        yield _certificate("root", root)
+        for intermediate in above:
+            yield _certificate("intermediate", intermediate)
+    for state in workers:
+        if state.serving:
+            yield _certificate("serving", x509.load_pem_x509_certificate(state.serving.encode()))
+
+
+def _certificate(kind: str, certificate: x509.Certificate) -> CertificateReport:
+    return CertificateReport(
+        kind=kind,
+        subject=certificate.subject.rfc4514_string(),
+        serial=f"{certificate.serial_number:x}",
+        sha256=certificate.fingerprint(hashes.SHA256()).hex(),
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
+    )
