@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -148,18 +147,30 @@ def test_an_interrupted_demo_cleans_up(shell: Shell, number: signal.Signals, mom
     assert errors == "error: the demo was interrupted; all that it started is gone (interrupted)\n"
 
 
+def tried(command: str) -> str:
+    """What a command that the demo proposes says."""
+    environ = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["/bin/bash", "-c", command], env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
 @pytest.mark.real("envoy")
 def test_a_kept_demo_runs_until_ctrl_c(shell: Shell) -> None:
     """What it says can be tried works, and Ctrl-C is its ordinary end."""
     with shell.start("--keep") as process:
-        output = until(process, "Ctrl-C ends")
-        url = re.search(r"http://127.0.0.1:\d+/charges", output)
-        assert url is not None
-        with urllib.request.urlopen(url[0], timeout=30) as answer:  # noqa: S310 - loopback
-            assert answer.read() == b"hello spiffe://cluster.local/ns/shop/sa/web\n"
+        lines = re.findall(r"^  (\S.*)$", until(process, "Ctrl-C ends"), re.MULTILINE)
+        to_try = [line for line in lines if "EDITOR" not in line]
+        said = {line: tried(line) for line in to_try}
         process.send_signal(signal.SIGINT)
         rest, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, rest, errors) == (0, "OK\n", "")
+    assert len(to_try) == len(lines) - 1
+    for line, answer in said.items():
+        expected = re.search(r"# .*: (\d+)$", line)
+        assert expected is None or f"HTTP/1.1 {expected[1]}" in answer, answer
 
 
 def test_a_failed_demo_names_the_step(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ async def allowed(mesh: Mesh, began: float) -> None:
         seconds = mesh.start.clock.monotonic() - began
         same("the caller that the application sees", str(spiffe_id(WEB)), mesh.application.callers[-1])
         step.say(f"200; the application sees {spiffe_id(WEB)}", status=200)
-        step.say(f"first verified mTLS request {seconds:.1f} s after the start", first_request_s=round(seconds, 3))
+        step.say(f"first verified mTLS request {seconds:.1f} s after the command", first_request_s=round(seconds, 3))
 
 
 async def forbidden(mesh: Mesh) -> None:

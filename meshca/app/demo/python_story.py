@@ -88,7 +88,7 @@ async def _checked(peers: Peers, began: float) -> None:
         expect("web's call", 200, await python_peer.call(peers.web, port, CHARGES, payments))
         seconds = peers.start.clock.monotonic() - began
         step.say("200", status=200)
-        step.say(f"first verified mTLS request {seconds:.1f} s after the start", first_request_s=round(seconds, 3))
+        step.say(f"first verified mTLS request {seconds:.1f} s after the command", first_request_s=round(seconds, 3))
     with peers.start.tell.step(f"intruder -> payments GET {CHARGES} is forbidden") as step:
         expect("the intruder's call", 403, await python_peer.call(peers.intruder, port, CHARGES, payments))
         step.say(f"403: proven to be {spiffe_id(INTRUDER)}", status=403)
