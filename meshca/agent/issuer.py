@@ -72,12 +72,14 @@ class Issuer:
 
     def _accept(self, answer: Sequence[str], fresh: FreshKey, expected: Expected) -> Svid:
         now = self.clock.now()
+        if self.trust.takes_first:
+            roots = parse_bundle(answered_roots(answer), now)
+            svid = accept(answer, fresh, roots, expected, now)
+            self.trust.first(roots)  # only now: one bad answer must not pin bad roots
+            return svid
         if self.trust.bundle is None:
-            self.trust.first(parse_bundle(answered_roots(answer), now))
-        trusted = self.trust.bundle
-        if trusted is None:
             raise Unavailable("bad_bundle", "no root is held to check the certificate with")
-        return accept(answer, fresh, trusted, expected, now)
+        return accept(answer, fresh, self.trust.bundle, expected, now)
 
 
 def due(svid: Svid, fraction: float) -> datetime:

@@ -7,11 +7,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from collections.abc import Sequence
 
+from meshca.agent.lean import import_asyncio_alone
 from meshca.errors import ConfigError
 
 
@@ -19,6 +19,9 @@ def main(argv: Sequence[str]) -> int:
     """Run the agent with these arguments; the environment gives what they leave out."""
     # gRPC's core writes lines of its own to standard error, which is our log; it reads this when loaded.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    import_asyncio_alone()
+    import asyncio
+
     from meshca.agent.options import read_options
 
     try:

@@ -6,7 +6,6 @@ There is no fourth way: a CA that none of these vouches for is never talked to.
 from __future__ import annotations
 
 import re
-import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +82,8 @@ def read_system_roots() -> bytes:
     Raises:
         Unavailable: reason `system_roots`.
     """
+    import ssl  # only here: `lean` says why
+
     chosen = ssl.get_default_verify_paths().cafile  # honours SSL_CERT_FILE; None when the file does not exist
     for path in (Path(name) for name in (chosen, *_SYSTEM_FILES) if name):
         if path.is_file():

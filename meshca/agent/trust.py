@@ -83,9 +83,14 @@ class Trust:
         if self._state is not None:
             self._state.save(RECORD, {"pin": self._pinned_as, "roots": bundle.pem})
 
+    @property
+    def takes_first(self) -> bool:
+        """Whether the first answer's roots are the first bundle: system roots vouch for the channel only."""
+        return self.bundle is None and isinstance(self._pin, SystemRoots)
+
     def first(self, roots: Bundle) -> None:
-        """Take the roots of an answer, when system roots vouched for the channel and no bundle is held yet."""
-        if self.bundle is None and isinstance(self._pin, SystemRoots):
+        """Take the roots of an answer that was accepted with them; nothing happens where others are held."""
+        if self.takes_first:
             self._pinned = roots
             self._tell()
 

@@ -148,6 +148,22 @@ async def test_an_answer_without_roots_is_refused_where_none_are_held() -> None:
     assert world.trust.bundle is None
 
 
+@pytest.mark.parametrize("mood", [Mood.WRONG_KEY, Mood.EXPIRED, Mood.OTHER_IDENTITY])
+async def test_a_bad_first_answer_pins_no_roots(mood: Mood) -> None:
+    """Its roots go with it; the next good answer's are taken."""
+    world = World()
+    world.ca.mood = mood
+    with pytest.raises(Unavailable):
+        await world.issuer.issue(None, Expected(identity=SpiffeId.parse(OWN)))
+    assert world.trust.takes_first
+    world.ca.mood = Mood.FOREIGN_ROOT
+    svid = await world.issuer.issue(None, ANYBODY)
+    assert world.trust.bundle not in {None, parse_bundle(world.ca.root.pem, NOW)}
+    world.ca.certificate_mood = world.ca.mood = Mood.ISSUE
+    with pytest.raises(Unavailable, match="untrusted_chain"):
+        await world.issuer.issue(svid, ANYBODY)
+
+
 async def test_without_any_root_nothing_is_accepted(tmp_path: Path) -> None:
     """A root file that was never read gives none, and the answer's own do not count."""
     world = World()

@@ -99,6 +99,8 @@ async def test_the_idle_agent_is_small(tmp_path: Path) -> None:
         (tmp_path / "root.pem").write_text(serving.ca.root.pem)
         (tmp_path / "token").write_text(unsigned_token("shop", "web"))
         code = (
+            "from meshca.agent.lean import import_asyncio_alone\n"
+            "import_asyncio_alone()\n"
             "import asyncio, os, re, sys\n"
             "from meshca.agent.options import read_options\n"
             "from meshca.agent.process import Agent\n"
