@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from meshca.store.faults import BUSY_SECONDS
+from meshca.store.faults import BUSY_SECONDS, is_busy
 
 _BUSY_PAUSE: Final = 0.0007  # seconds; a commit takes about as long
 
@@ -86,7 +86,7 @@ def begin(connection: sqlite3.Connection) -> None:
         try:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+            if not is_busy(error) or time.monotonic() > give_up:
                 raise
             time.sleep(_BUSY_PAUSE)
         else:

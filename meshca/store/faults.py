@@ -51,6 +51,11 @@ def unavailable(error: sqlite3.Error) -> Unavailable:
     return Unavailable("store", advice(error))
 
 
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether another process holds a lock, its recovery of the log after a crash included."""
+    return _code(error) & _PRIMARY == sqlite3.SQLITE_BUSY
+
+
 def needs_reopening(error: sqlite3.Error) -> bool:
     """Whether a connection that failed so may go on failing when the cause is gone."""
     return _code(error) & _PRIMARY in _REOPEN

@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from meshca.store.faults import advice, needs_reopening, unavailable
+from meshca.store.faults import advice, is_busy, needs_reopening, unavailable
 
 
 def fault(code: int, name: str) -> sqlite3.OperationalError:
@@ -65,3 +65,9 @@ def test_users_of_the_store_see_unavailable() -> None:
 def test_only_some_faults_outlive_their_cause_in_a_connection(code: int, expected: bool) -> None:  # noqa: FBT001 - a row's answer
     """A lock and a full disk pass; other connections are made anew."""
     assert needs_reopening(fault(code, "X")) is expected
+
+
+@pytest.mark.parametrize(("code", "expected"), [(5, True), (261, True), (6, False), (13, False)])
+def test_every_kind_of_busy_is_worth_waiting(code: int, expected: bool) -> None:  # noqa: FBT001 - a row's answer
+    """Such as another process that recovers the log of a crashed one (SQLITE_BUSY_RECOVERY, 261)."""
+    assert is_busy(fault(code, "X")) is expected
