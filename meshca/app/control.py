@@ -124,6 +124,11 @@ def decode(line: bytes) -> Message:
     return kind(**{known.name: tree[known.name] for known in fields(kind)})
 
 
+def worker_instance(name: str, pid: int) -> str:
+    """What the store knows one worker process by; a restarted worker is another instance."""
+    return f"{name}-{pid}"
+
+
 class Channel:
     """One end of a control channel."""
 

@@ -12,17 +12,17 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import yaml
 
 from meshca import durable
-from meshca.app import loading
 from meshca.app.dev_issuer import DevIssuer
-from meshca.app.loading import Loaded
-from meshca.app.server import Started
 from meshca.clock import SystemClock
 from meshca.wire.unix_socket import MAX_PATH
+
+if TYPE_CHECKING:
+    from meshca.app.server import Started
 
 CONFIG: Final = "meshca.yaml"
 READY: Final = "ready"
@@ -78,13 +78,10 @@ class DevFolder:
             "authn": {"issuers": [issuer.config().model_dump(mode="json", exclude_none=True)]},
         }
 
-    def load(self) -> Loaded:
-        """The configuration as the server loads it.
-
-        Raises:
-            ConfigError: the environment overrides it with something that is wrong.
-        """
-        return loading.load(self.path / CONFIG, os.environ)
+    @property
+    def config(self) -> Path:
+        """The configuration file."""
+        return self.path / CONFIG
 
     def announce(self, started: Started) -> None:
         """Write where the server is, and last of all that it is ready."""

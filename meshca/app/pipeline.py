@@ -10,7 +10,7 @@ from datetime import datetime
 from meshca.admission.model import RuleSet
 from meshca.admission.parse import parse
 from meshca.app.briefing import Briefing
-from meshca.app.control import UseAdmission, UseAuthority, UsePolicies
+from meshca.app.control import UseAdmission, UseAuthority, UsePolicies, worker_instance
 from meshca.authn import jwks
 from meshca.authn.chain import Authenticator, Chain
 from meshca.authn.client_cert import ClientCertAuthenticator
@@ -132,11 +132,6 @@ async def open_pipeline(briefing: Briefing, clock: Clock) -> AsyncIterator[Pipel
         pipeline.use_authority(briefing.authority)
         await pipeline.use_policies(briefing.policies)
         yield pipeline
-
-
-def worker_instance(name: str, pid: int) -> str:
-    """What the store knows one worker process by; a restarted worker is another instance."""
-    return f"{name}-{pid}"
 
 
 def profile_of(config: ServerConfig) -> Profile:

@@ -1,17 +1,20 @@
-"""One worker process as its parent sees it: started, spoken to, asked for a probe, ended.
+"""One worker process as its parent sees it: launched, spoken to, asked for a probe, ended.
 
 A worker is always a fresh interpreter, never a fork: gRPC's threads and OpenSSL's randomness do not survive one.
+It can be launched before the parent has an event loop, so that both import their libraries at the same time.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
+import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from meshca.app.control import Channel, Drain, Failed, Message, Probe, Probed, Ready
@@ -19,6 +22,45 @@ from meshca.app.control import Channel, Drain, Failed, Message, Probe, Probed, R
 # -P: the current folder's files are no modules of ours
 COMMAND: Final = (sys.executable, "-P", "-m", "meshca.app.worker")
 EXIT_SECONDS: Final = 2.0  # for a drained worker to close its store and end
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A process that waits for its briefing on a control channel that nobody reads yet."""
+
+    process: subprocess.Popen[bytes]
+    channel: socket.socket
+
+    def discard(self) -> None:
+        """End it; nobody will brief it."""
+        self.channel.close()
+        self.process.kill()
+        self.process.wait()
+
+
+def launch(environment: Mapping[str, str], command: Sequence[str] = COMMAND) -> Launched:
+    """Start an interpreter that waits for its briefing.
+
+    Args:
+        environment: all of its environment variables.
+        command: what to run; the number of the channel's file descriptor is added.
+
+    Raises:
+        OSError: no process or descriptor can be had now.
+    """
+    ours, theirs = socket.socketpair()
+    with theirs:
+        try:
+            process = subprocess.Popen(  # noqa: S603 - our own module
+                [*command, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env=environment,
+            )
+        except OSError:
+            ours.close()
+            raise
+    return Launched(process, ours)
 
 
 class WorkerProcess:
@@ -32,7 +74,7 @@ class WorkerProcess:
         failure: why it could not start, in its own words; empty if it did not say.
     """
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, channel: Channel) -> None:
+    def __init__(self, name: str, process: subprocess.Popen[bytes], channel: Channel) -> None:
         self.name = name
         self.pid = process.pid
         self.ready = asyncio.Event()
@@ -45,26 +87,9 @@ class WorkerProcess:
         self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._wait())]
 
     @classmethod
-    async def start(
-        cls, name: str, environment: Mapping[str, str], command: Sequence[str] = COMMAND
-    ) -> WorkerProcess:
-        """Start an interpreter that waits for its briefing on the control channel.
-
-        Args:
-            name: of its place.
-            environment: all of its environment variables.
-            command: what to run; the number of the channel's file descriptor is added.
-        """
-        ours, theirs = socket.socketpair()
-        with theirs:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                str(theirs.fileno()),
-                pass_fds=[theirs.fileno()],
-                stdin=asyncio.subprocess.DEVNULL,
-                env=environment,
-            )
-        return cls(name, process, await Channel.over(ours))
+    async def adopt(cls, name: str, launched: Launched) -> WorkerProcess:
+        """Speak to a launched process from now on."""
+        return cls(name, launched.process, await Channel.over(launched.channel))
 
     @property
     def exit_status(self) -> str:
@@ -100,12 +125,12 @@ class WorkerProcess:
 
     async def kill(self) -> None:
         """End it at once and see it gone."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        self._process.kill()  # does nothing to a process that was waited for
         await self.ended.wait()
 
     async def _wait(self) -> None:
-        await self._process.wait()
+        await _exit_of(self._process.pid)
+        self._process.wait()
         await self._tasks[0]  # its last words are still in the channel
         await self._channel.close()
         for answer in self._probes.values():
@@ -124,3 +149,16 @@ class WorkerProcess:
                     self._probes[number].set_result(message)
                 case _:
                     pass  # a late answer to a probe
+
+
+async def _exit_of(pid: int) -> None:
+    """Return once a child has exited; it is still to be waited for, so its number cannot be another's."""
+    exited = asyncio.Event()
+    descriptor = os.pidfd_open(pid)  # Linux 5.3
+    loop = asyncio.get_running_loop()
+    loop.add_reader(descriptor, exited.set)
+    try:
+        await exited.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)

@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import Final
 
 from meshca import metrics
-from meshca.app import loading, metrics_dir
+from meshca.app import loading
 from meshca.app.admin_server import admin_serving
-from meshca.app.control import UsePolicies
+from meshca.app.control import UsePolicies, worker_instance
 from meshca.app.data_dir import locked
 from meshca.app.in_force import InForce
 from meshca.app.loading import Loaded
-from meshca.app.pipeline import worker_instance
 from meshca.app.ports import Address, address_of, reserve
-from meshca.app.process import WorkerProcess
+from meshca.app.spawning import Spawning
 from meshca.app.status import Status
 from meshca.app.stopping import Stopping
 from meshca.app.supervisor import Supervisor, Worker, WorkerState
@@ -128,16 +127,13 @@ def _shown(state: WorkerState) -> dict[str, object]:
     return {name: value for name, value in asdict(state).items() if name != "serving"}
 
 
-async def serve(
-    load: Load, announced: Callable[[Started], None], metrics_folder: Path, clock: Clock | None = None
-) -> None:
+async def serve(load: Load, announced: Callable[[Started], None], spawning: Spawning) -> None:
     """Serve until told to stop by a signal.
 
     Args:
         load: reads the configuration; called again at SIGHUP.
         announced: called once every worker serves.
-        metrics_folder: which `metrics_dir` has made.
-        clock: the system's when None.
+        spawning: launches workers, and has launched the first.
 
     Raises:
         ConfigError: the configuration or what it names cannot be used.
@@ -147,7 +143,7 @@ async def serve(
     hangup = asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(stopping.listening(hangup.set))
-        opening = _open(stack, load, metrics_folder, clock or SystemClock())
+        opening = _open(stack, load, spawning, SystemClock())
         opened = await stopping.unless_asked(opening)
         if opened is None:
             return
@@ -160,7 +156,7 @@ async def serve(
 
 
 async def _open(
-    stack: contextlib.AsyncExitStack, load: Load, metrics_folder: Path, clock: Clock
+    stack: contextlib.AsyncExitStack, load: Load, spawning: Spawning, clock: Clock
 ) -> tuple[Server, Started]:
     """Everything open and every worker serving; the stack closes it."""
     loaded = load()
@@ -178,17 +174,14 @@ async def _open(
     await store.adoption.disconnect_everyone()
     upstream = await stack.enter_async_context(open_upstream(config, clock))
 
-    async def spawn(name: str) -> WorkerProcess:
-        return await WorkerProcess.start(name, metrics_dir.environment(metrics_folder, name))
-
     async def publish(material: SigningMaterial) -> None:
         await supervisor.tell_all(in_force.use_material(material))
 
     supervisor = Supervisor(
         count=config.worker_count,
-        spawn=spawn,
+        spawn=spawning.spawn,
         briefing=in_force.briefing,
-        gone=_Departures(store, metrics_folder),
+        gone=_Departures(store, spawning.metrics_folder),
         clock=clock,
     )
     rotation = Rotation(upstream, clock, config.trust_domain, publish)
@@ -201,7 +194,7 @@ async def _open(
     watch.add("policies", lambda: loading.policy_paths(in_force.loaded.config), server.reload_policies)
     pages = application(
         readiness=server.readiness,
-        metrics=lambda: metrics.render(metrics_folder),
+        metrics=lambda: metrics.render(spawning.metrics_folder),
         metrics_type=metrics.CONTENT_TYPE,
     )
     await stack.enter_async_context(serving(pages, held["listen.http"]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import sys
@@ -37,6 +38,7 @@ from meshca.log import configure, log
 from meshca.wire.tls import Serving
 
 ORPHAN_SECONDS = 1.0  # for calls in flight when the parent has died
+COLLECT_AFTER = (20_000, 20, 20)  # new objects, young and middle collections; CPython's own: 700, 10, 10
 
 
 class Worker:
@@ -125,6 +127,7 @@ async def work(fd: int) -> int:
             worker=briefing.name,
         )
         async with opened(briefing, channel, SystemClock()) as worker:
+            _spare_the_collector()
             await channel.send(Ready())
             await worker.follow()
     except ConfigError as error:
@@ -136,6 +139,16 @@ async def work(fd: int) -> int:
     finally:
         await channel.close()
     return 0
+
+
+def _spare_the_collector() -> None:
+    """Keep the cycle collector away from what lives as long as the process: modules, templates, pools.
+
+    A full collection over them took 40 ms, and all collections together 8 % of an issuance.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
 
 
 def main() -> None:

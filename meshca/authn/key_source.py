@@ -12,15 +12,17 @@ import ipaddress
 import ssl
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import aiohttp
 import orjson
 from yarl import URL
 
 from meshca.authn.keyset import KeySource
 from meshca.config.authn import JwksConfig
 from meshca.errors import Unavailable
+
+if TYPE_CHECKING:
+    import aiohttp
 
 ACCEPT: Final = "application/jwk-set+json, application/json"
 DISCOVERY_PATH: Final = "/.well-known/openid-configuration"  # OpenID Connect Discovery 1.0 section 4
@@ -113,7 +115,7 @@ class Download:
     """GET with limits."""
 
     def __init__(self, *, timeout: timedelta, max_bytes: int, ca_file: Path | None = None) -> None:
-        self._timeout = aiohttp.ClientTimeout(total=timeout.total_seconds())
+        self._seconds = timeout.total_seconds()
         self._max_bytes = max_bytes
         self._ca_file = ca_file
 
@@ -123,13 +125,16 @@ class Download:
         Raises:
             Unavailable: reason `issuer_keys`, with our own words about what went wrong.
         """
+        import aiohttp  # a third of a worker's start, and most issuers' keys are files
+
         if url.scheme != "https" and not (url.scheme == "http" and _is_loopback(url)):
             raise _failed(f"{url.host}: only https is used, and http to loopback")
         # Made at each fetch: a mounted bundle of roots changes, and fetches are rare.
         context = await asyncio.to_thread(self._context)
+        timeout = aiohttp.ClientTimeout(total=self._seconds)
         try:
             async with (
-                aiohttp.ClientSession(timeout=self._timeout, auto_decompress=False, trust_env=False) as session,
+                aiohttp.ClientSession(timeout=timeout, auto_decompress=False, trust_env=False) as session,
                 session.get(
                     url,
                     ssl=context,
@@ -139,7 +144,7 @@ class Download:
             ):
                 return await self._body(url, answer)
         except TimeoutError:
-            raise _failed(f"{url.host} did not answer within {self._timeout.total} s") from None
+            raise _failed(f"{url.host} did not answer within {self._seconds} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # ValueError: aiohttp's InvalidURL and names that IDNA can not encode are among its subclasses.
             raise _failed(f"{url.host} can not be asked: {type(error).__name__}") from None

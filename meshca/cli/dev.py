@@ -46,7 +46,7 @@ def up(
 
         ports = {"token": port, "mtls": mtls_port, "http": http_port}
         made = stack.enter_context(DevFolder.prepared(folder, ports))
-        run(made.load, made.announce, metrics_folder)
+        run(made.config, made.announce, metrics_folder)
 
 
 @app.command()

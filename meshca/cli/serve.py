@@ -12,7 +12,6 @@ import typer
 from meshca.cli.output import reporting_errors
 
 if TYPE_CHECKING:
-    from meshca.app.loading import Loaded
     from meshca.app.server import Started
 
 ConfigFile = Annotated[
@@ -31,31 +30,31 @@ def command(config: ConfigFile = None) -> None:
     from meshca.app.metrics_dir import metrics_directory
 
     with reporting_errors(), metrics_directory() as metrics_folder:
-        run(lambda: _load(config), lambda _: None, metrics_folder)
+        run(config, lambda _: None, metrics_folder)
 
 
-def run(load: Callable[[], Loaded], announced: Callable[[Started], None], metrics_folder: Path) -> None:
+def run(path: Path | None, announced: Callable[[Started], None], metrics_folder: Path) -> None:
     """Run a server to its end; returns when a signal has ended it.
 
     Args:
-        load: reads the configuration.
+        path: of the configuration.
         announced: called once it serves.
         metrics_folder: made before anything imported `meshca.metrics`.
 
     Raises:
         MeshcaError: it cannot start.
     """
-    import uvloop
+    from meshca.app.spawning import Spawning
+    from meshca.config.loader import load_config
 
-    from meshca.app.server import serve
-    from meshca.log import configure
+    config = load_config(path, os.environ)
+    spawning = Spawning(metrics_folder)
+    with spawning.early(config.worker_count):
+        import uvloop
 
-    log = load().config.log
-    configure(level=log.level, format_=log.format)
-    uvloop.run(serve(load, announced, metrics_folder))
+        from meshca.app import loading
+        from meshca.app.server import serve
+        from meshca.log import configure
 
-
-def _load(config: Path | None) -> Loaded:
-    from meshca.app import loading
-
-    return loading.load(config, os.environ)
+        configure(level=config.log.level, format_=config.log.format)
+        uvloop.run(serve(lambda: loading.load(path, os.environ), announced, spawning))

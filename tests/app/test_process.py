@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from meshca.app import process as process_module
-from meshca.app.process import WorkerProcess
+from meshca.app.process import WorkerProcess, launch
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE = ROOT / "tests" / "fakes" / "worker_process.py"
@@ -25,7 +25,8 @@ async def start() -> AsyncIterator[Start]:
 
     async def start_one(mode: str) -> WorkerProcess:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "WORKER": mode}
-        started.append(await WorkerProcess.start("w0", environment, (sys.executable, str(FAKE), mode)))
+        launched = launch(environment, (sys.executable, str(FAKE), mode))
+        started.append(await WorkerProcess.adopt("w0", launched))
         return started[-1]
 
     yield start_one
@@ -98,3 +99,16 @@ async def test_orphan_ends(start: Start) -> None:
     await worker._channel.close()
     await worker.ended.wait()
     assert worker.exit_status == "exit code 4"
+
+
+def test_discarded_before_its_briefing() -> None:
+    """A process that was launched for nothing is ended."""
+    launched = launch(dict(os.environ), (sys.executable, "-c", "import time; time.sleep(60)"))
+    launched.discard()
+    assert launched.process.returncode == -9
+
+
+def test_launch_that_fails_leaves_nothing() -> None:
+    """When the process cannot be had, its channel is closed."""
+    with pytest.raises(OSError, match="No such file"):
+        launch({}, ("/nowhere",))
