@@ -60,20 +60,29 @@ class _Line:
         self.intake = intake
         self.upstream = Upstream()
         self._invalid = ""
+        self._taking = False
 
     def take(self, response: Any) -> None:  # noqa: ANN401 - DiscoveryResponse, untyped
         """Take a push; one without a resource changes nothing."""
-        self._invalid = ""
+        self._invalid, self._taking = "", True
         try:
             for resource in response.resources:
                 self.intake.take(resource.value)
         except MeshcaError as error:
             self._invalid = str(error)
             log.error("push.refused", name=self.intake.name, reason=error.reason, detail=error.detail)
+        finally:
+            self._taking = False
         self.upstream.pushed(response.version_info, response.nonce, invalid=self._invalid)
 
     def review(self, envoys: Envoys) -> Say | None:
-        """What the CA must be told now, if anything."""
+        """What the CA must be told now, if anything.
+
+        Offering a push makes the Envoys' streams speak before the push is noted: nothing is said meanwhile, or it
+        would be about the push before.
+        """
+        if self._taking:
+            return None
         verdict = self.intake.verdict(envoys)
         say = self.upstream.review(verdict)
         if say is not None and not self._invalid:

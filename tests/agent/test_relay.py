@@ -12,15 +12,17 @@ from typing import Any
 import grpc
 import pytest
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
+from google.protobuf.any_pb2 import Any as AnyMessage
 
 from meshca.agent.backoff import Backoff, Pace
-from meshca.agent.envoys import Envoys
+from meshca.agent.envoys import Envoys, InForce, Rejected, Verdict
 from meshca.agent.holding import Holding
 from meshca.agent.intake import PoliciesIntake, RootsIntake
 from meshca.agent.pin import SystemRoots
-from meshca.agent.relay import Desk, Relay
+from meshca.agent.relay import Desk, Relay, _Line
 from meshca.agent.state import State
 from meshca.agent.trust import Trust
+from meshca.agent.upstream import Say
 from meshca.clock import SystemClock
 from meshca.config.resource_names import AUTHZ, EXTENSION_TYPE_URL, ROOTCA, SECRET_TYPE_URL
 from meshca.discovery.event import Adopted, Closed, Event, Overdue, Refused, Subscribed
@@ -293,3 +295,39 @@ async def test_strange_pushes_and_good_endings_are_taken_calmly(
             with contextlib.suppress(asyncio.CancelledError):
                 await running
     assert {entry["reason"] for entry in logs if entry["event"] == "relay.disconnected"} == {"ca_closed"}
+
+
+class _Chatty:
+    """An intake whose offering makes an Envoy speak at once."""
+
+    type_url, name = EXTENSION_TYPE_URL, AUTHZ
+
+    def __init__(self) -> None:
+        self.line = _Line(self)
+        self.said: list[Say | None] = []
+        self.verdicts: list[Verdict] = [Rejected(error="no"), InForce(grade="agent"), InForce(grade="agent")]
+
+    def take(self, unverified: bytes) -> None:
+        """Offer."""
+        if unverified == b"second":
+            self.said.append(self.line.review(Envoys()))
+
+    def verdict(self, envoys: Envoys) -> Verdict:
+        """The next one."""
+        return self.verdicts.pop(0)
+
+    def decided(self, verdict: Verdict) -> None:
+        """Nothing."""
+
+
+def test_nothing_is_said_while_a_push_is_being_offered() -> None:
+    """It would answer the push before with the verdict on this one."""
+    intake = _Chatty()
+    for number, body in (("1", b"first"), ("2", b"second")):
+        resource = AnyMessage(type_url=EXTENSION_TYPE_URL, value=body)
+        intake.line.take(DiscoveryResponse(version_info=f"v{number}", nonce=f"n{number}", resources=[resource]))
+        intake.said.append(intake.line.review(Envoys()))
+    first, meanwhile, second = intake.said
+    assert first == Say(version="", nonce="n1", error="no")
+    assert meanwhile is None
+    assert second == Say(version="v2", nonce="n2", verdict=InForce(grade="agent"))
