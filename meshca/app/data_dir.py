@@ -23,16 +23,31 @@ def locked(data_dir: Path) -> Iterator[None]:
         ConfigError: it cannot be made, others may use it, or another server uses it.
     """
     durable.make_private_folder(data_dir)
+    with alone_in(data_dir, "choose another data_dir"):
+        yield
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path, otherwise: str) -> Iterator[None]:
+    """Hold the lock of a folder that exists.
+
+    Args:
+        folder: gets a file `lock`.
+        otherwise: what to do instead of stopping the other one, for the message.
+
+    Raises:
+        ConfigError: the folder cannot be written, or another process holds its lock.
+    """
     try:
-        descriptor = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise ConfigError(str(data_dir), [f"cannot be written ({error.strerror}); give it to this user"]) from None
+        raise ConfigError(str(folder), [f"cannot be written ({error.strerror}); give it to this user"]) from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            problem = "is used by another meshca that runs; stop that or choose another data_dir"
-            raise ConfigError(str(data_dir), [problem]) from None
+            problem = f"is used by another meshca that runs; stop that or {otherwise}"
+            raise ConfigError(str(folder), [problem]) from None
         yield
     finally:
         os.close(descriptor)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import yaml
 
 from meshca import durable
+from meshca.app.data_dir import alone_in
 from meshca.app.dev_issuer import DevIssuer
 from meshca.clock import SystemClock
 from meshca.wire.unix_socket import MAX_PATH
@@ -57,7 +58,7 @@ class DevFolder:
         """
         path = path.absolute()
         durable.make_folder(path)
-        with _admin_socket(path) as admin_socket:
+        with alone_in(path, "choose another folder"), _admin_socket(path) as admin_socket:
             folder = cls(path=path, admin_socket=admin_socket)
             folder.forget()  # what a killed server left
             issuer = DevIssuer.create(path, SystemClock())
