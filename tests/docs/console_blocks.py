@@ -8,7 +8,7 @@ Every ```console block has a comment on the line before it, which says what cont
     <!-- not run: REASON -->                   nothing; the reason says who runs it instead
 
 In a block, `$ ` begins a command, `> ` continues it; every other line is output that must be seen in this
-order, where `…` stands for anything.
+order, where `…` stands for anything and the width of a column does not matter.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class Command:
 
     def missing(self, printed: str) -> str:
         """The first line of `output` that was not seen in order; empty when all were."""
-        rest = iter(printed.splitlines())
+        rest = map(_squeezed, printed.splitlines())
         for line in self.output:
-            pattern = re.compile(".*".join(re.escape(part) for part in line.split("…")))
-            if not any(pattern.fullmatch(seen.rstrip()) for seen in rest):
+            pattern = re.compile(".*".join(re.escape(part) for part in _squeezed(line).split("…")))
+            if not any(pattern.fullmatch(seen) for seen in rest):
                 return line
         return ""
 
@@ -64,6 +64,10 @@ def commands(document: str) -> list[Command]:
         elif not _NOT_RUN.fullmatch(before):
             raise ValueError(f"say before this block whether it is run: {block['body']!r}")
     return found
+
+
+def _squeezed(line: str) -> str:
+    return re.sub(" +", " ", line.rstrip())
 
 
 def _parse(body: str) -> list[Command]:

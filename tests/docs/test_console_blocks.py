@@ -67,8 +67,9 @@ def test_a_background_block_has_one_command() -> None:
         (("a",), "ab", "a"),
         (("b", "a"), "a\nb", "a"),
         (("…/x (1)",), "/tmp/x (1)", ""),
+        (("A  B", "1 … ok"), "A     B  \n1   x      ok", ""),
     ],
-    ids=["none", "among others", "ellipsis", "whole lines", "in order", "no regular expression"],
+    ids=["none", "among others", "ellipsis", "whole lines", "in order", "no regular expression", "columns"],
 )
 def test_output_must_be_seen_in_order(output: tuple[str, ...], printed: str, missing: str) -> None:
     """Lines in between are allowed; the ellipsis stands for anything."""
