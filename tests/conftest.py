@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.workermanage import WorkerController
 
 from tests.real.envoy import find_envoy
 from tests.real.mounts import find_mounts
@@ -28,27 +30,44 @@ def required() -> set[str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse names in MESHCA_REQUIRE that no suite knows."""
+    """Refuse names in MESHCA_REQUIRE that no suite knows, or that this machine does not have."""
     config.stash[MISSING] = {}
     if unknown := required() - PARTS.keys():
         message = f"MESHCA_REQUIRE names {', '.join(sorted(unknown))}; known are {', '.join(sorted(PARTS))}"
         raise pytest.UsageError(message)
+    if wanted := missing() & required():
+        message = f"MESHCA_REQUIRE names {', '.join(sorted(wanted))}, which this machine does not have"
+        raise pytest.UsageError(message)
+
+
+@functools.cache
+def missing() -> frozenset[str]:
+    """The parts that this machine does not have."""
+    return frozenset(name for name, find in PARTS.items() if find() is None)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect tests whose part is missing, and count them."""
-    missing = {name for name, find in PARTS.items() if find() is None}
-    if wanted := missing & required():
-        message = f"MESHCA_REQUIRE names {', '.join(sorted(wanted))}, which this machine does not have"
-        raise pytest.UsageError(message)
     kept = []
     for item in items:
-        lacking = {str(mark.args[0]) for mark in item.iter_markers("real")} & missing
+        lacking = {str(mark.args[0]) for mark in item.iter_markers("real")} & missing()
         for part in lacking:
             config.stash[MISSING][part] = config.stash[MISSING].get(part, 0) + 1
         if not lacking:
             kept.append(item)
     items[:] = kept
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist tells its controller what it left out."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["missing"] = session.config.stash[MISSING]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: WorkerController) -> None:
+    """Every worker collects the same tests, so each tells the same."""
+    node.config.stash[MISSING].update(getattr(node, "workeroutput", {}).get("missing", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
