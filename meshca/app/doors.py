@@ -5,6 +5,8 @@ Everything is registered through the guard, so no handler's exception can leave 
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Collection
 from typing import Final, cast
 
 import grpc.aio
@@ -26,6 +28,12 @@ from meshca.wire.xds_streams import Streams
 
 _ISTIO_CA: Final = ca_pb2.DESCRIPTOR.services_by_name["IstioCertificateService"].full_name
 _HEALTH: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+# service -> the module that knows its descriptor
+_DESCRIBED: Final = {
+    AGGREGATED.name: "envoy.service.discovery.v3.ads_pb2",
+    SECRETS.name: "envoy.service.secret.v3.sds_pb2",
+    EXTENSIONS.name: "envoy.service.extension.v3.config_discovery_pb2",
+}
 
 
 class Doors:
@@ -101,6 +109,13 @@ class Doors:
         )
         server_keys.add_to(self._guarded)
         return [AGGREGATED.name, SECRETS.name, EXTENSIONS.name]
+
+
+def _describe(names: Collection[str]) -> None:
+    """Load the descriptors of Envoy's services, which our handlers do without, for reflection to show."""
+    for service, module in _DESCRIBED.items():
+        if service in names:
+            importlib.import_module(module)
 
 
 def _count(method: str, code: str, reason: str) -> None:
