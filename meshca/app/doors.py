@@ -55,6 +55,7 @@ class Doors:
         ca_pb2_grpc.add_IstioCertificateServiceServicer_to_server(IstioCa(pipeline.issuing), registry)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, registry)
         self._names = [_ISTIO_CA, *self._add_subscriptions(pipeline)]
+        _describe(self._names)
         # `enable_server_reflection` would add the synchronous servicer: the guard is no grpc.aio.Server.
         reflected = reflection.aio.ReflectionServicer((*self._names, _HEALTH, reflection.SERVICE_NAME))
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, registry)
