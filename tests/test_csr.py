@@ -120,10 +120,11 @@ class TestProve:
             hashlib.sha256(spki).hexdigest(),
         )
 
-    def test_key_id(self) -> None:
-        """The key identifier is the one that RFC 5280 names."""
-        expected = x509.SubjectKeyIdentifier.from_public_key(KEY.public_key()).digest
-        assert csr.prove(make_csr(KEY)).key_id == expected
+    @pytest.mark.parametrize("key", [KEY, ec_key(ec.SECP384R1()), rsa_key()], ids=["p256", "p384", "rsa"])
+    def test_key_id(self, key: signature.SigningKey) -> None:
+        """The key identifier is the one that RFC 5280 names and the library makes."""
+        expected = x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest
+        assert csr.prove(make_csr(key)).key_id == expected
 
     def test_names_are_kept_apart(self) -> None:
         """URIs are listed in order; every other kind of name only raises a flag."""

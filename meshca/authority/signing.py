@@ -70,7 +70,7 @@ class Authority:
 
         Raises:
             Unavailable: reason `signer_replaced` or `signer_expired`; draft anew.
-            InvariantBroken: reason `draft_spent`, `tbs_changed` or `lint`; nothing may be given out.
+            InvariantBroken: reason `draft_spent`, `signed_changed` or `lint`; nothing may be given out.
         """
         for slot in (self._slot, self._previous):
             if slot is not None and slot.issuer is draft.issuer:

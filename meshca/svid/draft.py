@@ -1,4 +1,4 @@
-"""A certificate on its way to its signature: drafted, linted, signed once, compared, linted again.
+"""A certificate on its way to its signature: drafted, linted, signed once, read back, compared.
 
 Architecture decision 2. Nothing that the lint has not passed can reach a signing key, because the key is
 given only to `Draft.sign`, and only the two makers of drafts run the lint. Between draft and signature the
@@ -55,7 +55,7 @@ class Draft:
         tbs: the to-be-signed certificate, DER.
     """
 
-    __slots__ = ("_algorithm", "_lint", "_spent", "issuer", "not_after", "not_before", "serial", "tbs")
+    __slots__ = ("_algorithm", "_linted", "_spent", "issuer", "not_after", "not_before", "serial", "tbs")
 
     def __init__(self, wanted: Wanted, unsigned: bytes, passes: Lint) -> None:
         """Lint a whole certificate that a throw-away key signed, and keep its to-be-signed part.
@@ -63,33 +63,28 @@ class Draft:
         Raises:
             InvariantBroken: reason `lint`.
         """
-        passes(unsigned)
+        self._linted = passes(unsigned)
         self.tbs, self._algorithm, _ = der.children(unsigned)
         self.issuer = wanted.issuer
         self.serial = f"{wanted.serial:x}"
         self.not_before = wanted.not_before
         self.not_after = wanted.not_after
-        self._lint = passes
         self._spent = False
 
     def sign(self, key: Callable[[bytes], bytes]) -> Issued:
-        """Spend the draft: sign it, compare the signed bytes with the linted ones, lint again.
+        """Spend the draft: sign it, read the certificate back, compare it with the linted one.
 
         Args:
             key: gives the issuer's signature over the bytes it is called with.
 
         Raises:
-            InvariantBroken: reason `draft_spent`, `tbs_changed` or `lint`; nothing may be given out.
+            InvariantBroken: reason `draft_spent`, `signed_changed` or `lint`; nothing may be given out.
         """
         if self._spent:
             raise InvariantBroken("draft_spent", f"the draft of serial {self.serial} was signed before")
         self._spent = True
         value = der.tlv(der.BIT_STRING, b"\0", key(self.tbs))
-        leaf = self._lint(der.tlv(der.SEQUENCE, self.tbs, self._algorithm, value))
-        if leaf.tbs_certificate_bytes != self.tbs:
-            raise InvariantBroken(
-                "tbs_changed", f"what was signed for serial {self.serial} is not what was linted"
-            )
+        leaf = lint.signed(der.tlv(der.SEQUENCE, self.tbs, self._algorithm, value), self._linted)
         return Issued(
             chain=(leaf.public_bytes(Encoding.PEM).decode(), *self.issuer.chain),
             roots=self.issuer.roots,

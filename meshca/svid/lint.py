@@ -8,6 +8,7 @@ proves that its key and certificate belong together).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 
 from cryptography import x509
@@ -18,20 +19,17 @@ from meshca.errors import InvariantBroken
 from meshca.identity.spiffe_id import SpiffeId
 from meshca.svid.wanted import Wanted
 
+CRITICAL, NOT_CRITICAL = True, False
+Expected = tuple[tuple[str, x509.ExtensionType, bool], ...]
 SERIAL_BITS = range(128, 160)  # at least 127 random ones; RFC 5280 section 4.1.2.2: positive, 20 octets
 
 
-def _expect(value: x509.ExtensionType, *, critical: bool) -> x509.Extension[x509.ExtensionType]:
-    return x509.Extension(value.oid, critical, value)
-
-
-def _usage(*, key_encipherment: bool) -> x509.Extension[x509.ExtensionType]:
-    rest = (False, False, False, False, False, False)
-    return _expect(x509.KeyUsage(True, False, key_encipherment, *rest), critical=True)
+def _usage(*, key_encipherment: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(True, False, key_encipherment, False, False, False, False, False, False)
 
 
 _BOTH_PURPOSES = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-_NOT_A_CA = _expect(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+_NOT_A_CA = x509.BasicConstraints(ca=False, path_length=None)
 _USAGE_RSA = _usage(key_encipherment=True)
 _USAGE_EC = _usage(key_encipherment=False)
 
@@ -62,22 +60,22 @@ def leaf(
     Raises:
         InvariantBroken: reason `lint`, naming every broken rule.
     """
+    certificate = _read(certificate_der)
     try:
-        certificate = x509.load_der_x509_certificate(certificate_der)
         found = {extension.oid: extension for extension in certificate.extensions}
-    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension):
-        raise InvariantBroken("lint", "what was made is not a certificate, or repeats an extension") from None
+    except (ValueError, x509.DuplicateExtension):
+        raise InvariantBroken("lint", "an extension of what was made is malformed or occurs twice") from None
     key = certificate.public_key()
-    expected = {
-        "X1 X2 X3: exactly the names granted, critical": _expect(names, critical=True),
-        "X4: not a CA, critical": _NOT_A_CA,
-        "X5 X6: digital signature (RSA: and key encipherment), critical": (
-            _USAGE_RSA if isinstance(key, rsa.RSAPublicKey) else _USAGE_EC
-        ),
-        "X7: exactly the purposes of the profile": _expect(purposes, critical=False),
-        "its own key identifier": _expect(x509.SubjectKeyIdentifier(wanted.key.key_id), critical=False),
-        "its issuer's key identifier": _expect(_authority(wanted), critical=False),
-    }
+    usage = _USAGE_RSA if isinstance(key, rsa.RSAPublicKey) else _USAGE_EC
+    key_id = x509.SubjectKeyIdentifier(wanted.key.key_id)
+    expected: Expected = (
+        ("X1 X2 X3: exactly the names granted, critical", names, CRITICAL),
+        ("X4: not a CA, critical", _NOT_A_CA, CRITICAL),
+        ("X5 X6: digital signature (RSA: and key encipherment), critical", usage, CRITICAL),
+        ("X7: exactly the purposes of the profile", purposes, NOT_CRITICAL),
+        ("its own key identifier", key_id, NOT_CRITICAL),
+        ("its issuer's key identifier", _authority(wanted.issuer.key_id.digest), NOT_CRITICAL),
+    )
     rules = [
         ("the proven key", key == wanted.key.public_key),
         *_field_rules(certificate, wanted),
@@ -88,8 +86,39 @@ def leaf(
     return certificate
 
 
-def _authority(wanted: Wanted) -> x509.AuthorityKeyIdentifier:
-    return x509.AuthorityKeyIdentifier(wanted.issuer.key_id.digest, None, None)
+def signed(certificate_der: bytes, linted: x509.Certificate) -> x509.Certificate:
+    """Every rule over a signed certificate, by comparison with one that passed them under another signature.
+
+    The rules are about the to-be-signed bytes and the signature algorithm; where both are equal, what held for
+    the one holds for the other.
+
+    Returns:
+        The certificate as it was read back.
+
+    Raises:
+        InvariantBroken: reason `lint` when it cannot be read, `signed_changed` when it differs.
+    """
+    certificate = _read(certificate_der)
+    if (
+        certificate.tbs_certificate_bytes != linted.tbs_certificate_bytes
+        or certificate.signature_algorithm_oid != linted.signature_algorithm_oid
+    ):
+        raise InvariantBroken(
+            "signed_changed", f"what was signed for serial {linted.serial_number:x} is not what was linted"
+        )
+    return certificate
+
+
+def _read(certificate_der: bytes) -> x509.Certificate:
+    try:
+        return x509.load_der_x509_certificate(certificate_der)
+    except (ValueError, x509.InvalidVersion):
+        raise InvariantBroken("lint", "what was made is not a certificate") from None
+
+
+@functools.lru_cache(maxsize=8)
+def _authority(digest: bytes) -> x509.AuthorityKeyIdentifier:
+    return x509.AuthorityKeyIdentifier(digest, None, None)
 
 
 def _field_rules(certificate: x509.Certificate, wanted: Wanted) -> Iterator[tuple[str, bool]]:
@@ -107,10 +136,10 @@ def _field_rules(certificate: x509.Certificate, wanted: Wanted) -> Iterator[tupl
 
 
 def _extension_rules(
-    found: Mapping[x509.ObjectIdentifier, x509.Extension[x509.ExtensionType]],
-    expected: Mapping[str, x509.Extension[x509.ExtensionType]],
+    found: Mapping[x509.ObjectIdentifier, x509.Extension[x509.ExtensionType]], expected: Expected
 ) -> Iterator[tuple[str, bool]]:
     """One rule for each expected extension, and that there is no other."""
-    for rule, extension in expected.items():
-        yield rule, found.get(extension.oid) == extension
+    for rule, value, critical in expected:
+        extension = found.get(value.oid)
+        yield rule, extension is not None and extension.critical is critical and extension.value == value
     yield "no other extension", len(found) <= len(expected)

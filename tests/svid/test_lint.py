@@ -235,3 +235,37 @@ def test_every_broken_rule_is_named() -> None:
     bad = made((LEAF, False), subject_name=NAME)
     with pytest.raises(InvariantBroken, match=r"empty subject.*X4"):
         lint.svid(bad, WANTED, WEB)
+
+
+class TestSigned:
+    """`lint.signed`: the rules over a signed certificate, by equality with a linted one."""
+
+    def test_another_signature(self) -> None:
+        """The same to-be-signed bytes under another signature of the same algorithm pass."""
+        linted = lint.svid(made(), WANTED, WEB)
+        tbs, algorithm, _ = der.children(made())
+        again = der.tlv(der.SEQUENCE, tbs, algorithm, der.tlv(der.BIT_STRING, b"\0other"))
+        assert lint.signed(again, linted).signature == b"other"
+
+    def test_another_content(self) -> None:
+        """Another to-be-signed part is refused, even if it would pass the lint itself."""
+        linted = lint.svid(made(), WANTED, WEB)
+        later = made(not_valid_after=WANTED.not_after - DAY)
+        with pytest.raises(InvariantBroken) as refused:
+            lint.signed(later, linted)
+        assert refused.value.reason == "signed_changed"
+
+    def test_another_algorithm(self) -> None:
+        """Another signature algorithm around the same bytes is refused."""
+        linted = lint.svid(made(), WANTED, WEB)
+        tbs, _, signature = der.children(made())
+        sha384 = der.tlv(der.SEQUENCE, bytes.fromhex("06082a8648ce3d040303"))
+        with pytest.raises(InvariantBroken) as refused:
+            lint.signed(der.tlv(der.SEQUENCE, tbs, sha384, signature), linted)
+        assert refused.value.reason == "signed_changed"
+
+    def test_unreadable(self) -> None:
+        """What cannot be read back is refused."""
+        with pytest.raises(InvariantBroken) as refused:
+            lint.signed(b"garbage", lint.svid(made(), WANTED, WEB))
+        assert refused.value.reason == "lint"
