@@ -28,10 +28,10 @@ async def allowed(mesh: Mesh, began: float) -> None:
     with mesh.start.tell.step(f"web -> payments GET {CHARGES} is allowed", "CA", "web", "payments") as step:
         # Envoy denies from its first moment; the policy arrives within moments of its certificate.
         await until(lambda: calls.get(mesh.web_port, CHARGES), 200, mesh.start.clock)
-        seconds = mesh.start.clock.monotonic() - began
+        seconds = round(mesh.start.clock.monotonic() - began, 1)
         same("the caller that the application sees", str(spiffe_id(WEB)), mesh.application.callers[-1])
         step.say(f"200; the application sees {spiffe_id(WEB)}", status=200)
-        step.say(f"first verified mTLS request {seconds:.1f} s after the command", first_request_s=round(seconds, 3))
+        step.say(f"first verified mTLS request {seconds} s after the command", first_request_s=seconds)
 
 
 async def forbidden(mesh: Mesh) -> None:

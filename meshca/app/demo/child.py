@@ -19,6 +19,7 @@ from meshca.clock import Clock
 from meshca.errors import Unavailable
 
 STOP_SECONDS = 8.0  # the CA drains within its own, shorter, deadline; after this long a process is killed
+_KILLED_SECONDS = 1.0  # how long the kernel, and whoever waits for orphans, may take to clear up
 _COMMAND_SECONDS = 60.0
 _POLL_SECONDS = 0.05
 _TAIL_BYTES = 8000
@@ -57,19 +58,21 @@ class Child:
             await self.clock.sleep(_POLL_SECONDS)
 
     async def stop(self) -> None:
-        """End it, by force when it does not listen; returns when it is gone."""
-        self._send(signal.SIGTERM)
-        try:
-            await asyncio.wait_for(self.process.wait(), STOP_SECONDS)
-        except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)  # with the workers of its own
-            await self.process.wait()
-
-    def _send(self, number: signal.Signals) -> None:
+        """End it and what it has started, by force when they do not listen; returns when all are gone."""
         if self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                self.process.send_signal(number)
+                self.process.terminate()
+        await self._gone(STOP_SECONDS)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        await self.process.wait()
+        await self._gone(_KILLED_SECONDS)
+
+    async def _gone(self, within: float) -> None:
+        """Wait for the whole group: a server that is ended while it starts leaves workers for moments."""
+        deadline = self.clock.monotonic() + within
+        while _runs(self.process.pid) and self.clock.monotonic() < deadline:
+            await self.clock.sleep(_POLL_SECONDS)
 
 
 @contextlib.asynccontextmanager
@@ -126,6 +129,15 @@ async def output_of(name: str, arguments: Sequence[str]) -> str:
     if process.returncode != 0:
         raise Unavailable("demo_process", f"{name} failed: {errors.decode(errors='replace').strip()}")
     return output.decode()
+
+
+def _runs(leader: int) -> bool:
+    """Whether a process of the group is left."""
+    try:
+        os.killpg(leader, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:

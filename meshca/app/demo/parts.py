@@ -204,7 +204,9 @@ async def _start_envoy(
 
 
 async def _start(start: Start, name: str, arguments: list[str], log: Path, settings: dict[str, str]) -> Child:
-    context = child.running(name, arguments, log, settings, clock=start.clock)
+    # What a process makes for itself is in our folder too, and so is gone even if it is ended while it starts.
+    environ = {"TMPDIR": str(start.places.folder), **settings}
+    context = child.running(name, arguments, log, environ, clock=start.clock)
     process = await start.running.enter_async_context(context)
     start.tell.watch(name, process.tail)
     return process

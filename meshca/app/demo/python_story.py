@@ -86,9 +86,9 @@ async def _checked(peers: Peers, began: float) -> None:
     port, payments = peers.server.port, str(spiffe_id(PAYMENTS))
     with peers.start.tell.step(f"web -> payments GET {CHARGES} is allowed, both identities checked") as step:
         expect("web's call", 200, await python_peer.call(peers.web, port, CHARGES, payments))
-        seconds = peers.start.clock.monotonic() - began
+        seconds = round(peers.start.clock.monotonic() - began, 1)
         step.say("200", status=200)
-        step.say(f"first verified mTLS request {seconds:.1f} s after the command", first_request_s=round(seconds, 3))
+        step.say(f"first verified mTLS request {seconds} s after the command", first_request_s=seconds)
     with peers.start.tell.step(f"intruder -> payments GET {CHARGES} is forbidden") as step:
         expect("the intruder's call", 403, await python_peer.call(peers.intruder, port, CHARGES, payments))
         step.say(f"403: proven to be {spiffe_id(INTRUDER)}", status=403)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,12 +28,11 @@ def _python_instead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def gone(pid: int) -> bool:
-    """Whether no such process exists any more."""
+    """Whether no such process runs any more; one that only waits for its parent to look does not."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
         return True
-    return False
 
 
 async def test_a_process_runs_for_the_block_only(tmp_path: Path) -> None:
@@ -52,6 +50,18 @@ async def test_a_process_that_does_not_listen_is_killed(tmp_path: Path, monkeypa
     async with child.running("it", [DEAF], tmp_path / "log", {}, clock=SystemClock()) as running:
         await running.writes(tmp_path / "up", within=30)
     assert running.process.returncode == -9
+
+
+async def test_what_a_process_has_started_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when it dies at once and leaves a child that does not listen."""
+    monkeypatch.setattr(child, "STOP_SECONDS", 0.1)
+    starts = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {DEAF!r}]).pid, flush=True); "
+    code = starts + WAITS.replace("up", "parent")
+    async with child.running("it", [code], tmp_path / "log", {}, clock=SystemClock()) as running:
+        await running.writes(tmp_path / "up", within=30)
+        grandchild = int(running.tail())
+        assert not gone(grandchild)
+    assert gone(grandchild)
 
 
 async def test_a_process_is_ended_when_the_block_fails(tmp_path: Path) -> None:
