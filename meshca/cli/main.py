@@ -17,15 +17,6 @@ from meshca.cli.output import EXIT_FAILED
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-app = typer.Typer(
-    name="meshca",
-    help="Workload identity and certificate authority of a service mesh.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
 # name -> module below meshca.cli that adds it: a group (a `typer.Typer` named `app`) or a `command`
 GROUPS: Mapping[str, str] = {
     "admission": "admission",
@@ -52,6 +43,15 @@ def build(wanted: str | None = None) -> typer.Typer:
         wanted: the one whose module alone is imported, when it is in the tables: starting is then fast, and a
             command imports nothing that another one needs.
     """
+    app = typer.Typer(
+        name="meshca",
+        help="Workload identity and certificate authority of a service mesh.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_no_options)  # without one, a single command would lose its name
     alone = wanted in GROUPS or wanted in COMMANDS
     for name, module in GROUPS.items():
         if not alone or name == wanted:
@@ -59,7 +59,6 @@ def build(wanted: str | None = None) -> typer.Typer:
     for name, module in COMMANDS.items():
         if not alone or name == wanted:
             app.command(name)(importlib.import_module(f"meshca.cli.{module}").command)
-    app.callback()(_no_options)
     return app
 
 

@@ -1,0 +1,145 @@
+"""Facts about what the server tells its administrator of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+
+from meshca.app.control import UseAdmission, UsePolicies
+from meshca.app.in_force import InForce
+from meshca.app.loading import Loaded
+from meshca.app.ports import Address
+from meshca.app.status import Status
+from meshca.app.supervisor import Supervisor, WorkerState
+from meshca.authority.adoption import AdoptionStore
+from meshca.authority.slot import Slot
+from meshca.config.server import ServerConfig
+from meshca.errors import ConfigError, Unavailable
+from meshca.rotation import Progress, Rotation
+from meshca.rpc.status_report import StatusReport
+from tests.fakes.adoption import RecordedAdoptions
+from tests.fakes.logs import captured_logs
+from tests.fakes.pki import NOW, TRUST_DOMAIN, good_material, make_ca
+
+POLICY = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: all, namespace: shop}
+spec: {rules: [{}]}
+"""
+SERVING = make_ca("serving")
+
+
+class FakeSupervisor:
+    """Two workers, one of which is not well."""
+
+    async def states(self) -> Sequence[WorkerState]:
+        """As they are."""
+        well = WorkerState(name="w0", pid=1, ready=True, detail="", restarts=0, serving=SERVING.pem)
+        return [well, WorkerState(name="w1", pid=2, ready=False, detail="starting", restarts=3)]
+
+
+class FakeRotation:
+    """A rotation that has published, or failed."""
+
+    def __init__(self) -> None:
+        self.progress = Progress()
+
+
+class Down:
+    """An adoption store that cannot be read."""
+
+    async def list(self) -> Sequence[Any]:
+        """Fails."""
+        raise Unavailable("store", "the disk is gone")
+
+
+class Rig:
+    """A status over fakes."""
+
+    def __init__(self, adoptions: object | None = None) -> None:
+        loaded = Loaded(
+            config=ServerConfig(),
+            admission=UseAdmission(text="", source=""),
+            policies=UsePolicies(files={"a.yaml": POLICY}),
+        )
+        self.material = good_material()
+        self.in_force = InForce(
+            loaded, {"token": Address(host="::1", port=1), "mtls": Address(host="::1", port=2)}
+        )
+        self.rotation = FakeRotation()
+        self.status = Status(
+            in_force=self.in_force,
+            supervisor=cast("Supervisor", FakeSupervisor()),
+            rotation=cast("Rotation", self.rotation),
+            adoptions=cast("AdoptionStore", adoptions or RecordedAdoptions()),
+            started_at=NOW,
+        )
+
+    async def report(self) -> StatusReport:
+        """With material in force."""
+        self.in_force.use_material(self.material)
+        self.rotation.progress = Progress(slot=Slot.prove(self.material, TRUST_DOMAIN, NOW))
+        return await self.status.report()
+
+
+async def test_certificates() -> None:
+    """Root first, then what signs below it, then each worker's own; a worker that has none is left out."""
+    report = await Rig().report()
+    assert [certificate.kind for certificate in report.certificates] == ["root", "intermediate", "serving"]
+    serving = report.certificates[-1]
+    assert serving.serial == f"{SERVING.certificate.serial_number:x}"
+    assert len(serving.sha256) == 64
+
+
+async def test_workers_and_policies() -> None:
+    """Workers as they are, policies as they are in force."""
+    report = await Rig().report()
+    assert [(worker.name, worker.ready, worker.restarts) for worker in report.workers] == [
+        ("w0", True, 0),
+        ("w1", False, 3),
+    ]
+    assert (report.policies.count, report.policies.error) == (1, "")
+    assert report.trust_domain == "cluster.local"
+    assert report.started_at == NOW
+
+
+async def test_before_the_first_signer() -> None:
+    """Before anything signs there is no root to show."""
+    report = await Rig().status.report()
+    assert [certificate.kind for certificate in report.certificates] == ["serving"]
+    assert report.roots_version == ""
+
+
+@pytest.mark.parametrize("what", ["admission", "config", "policies"])
+async def test_refused_changes_are_shown(what: str) -> None:
+    """Why the newest of each is not in force is shown beside it."""
+    rig = Rig()
+    with captured_logs(), rig.in_force.changing(what):
+        _spoil()
+    report = await rig.report()
+    shown = {
+        "admission": report.admission_error,
+        "config": report.config_error,
+        "policies": report.policies.error,
+    }
+    assert {name: bool(error) for name, error in shown.items()} == {name: name == what for name in shown}
+
+
+def _spoil() -> None:
+    raise ConfigError("file", ["a problem"])
+
+
+async def test_failed_rotation_is_shown() -> None:
+    """Why the upstream's newest material is not in force is shown."""
+    rig = Rig()
+    rig.rotation.progress = Progress(error=ConfigError("roots", ["differ"]))
+    assert (await rig.status.report()).authority_error == "roots: differ"
+
+
+async def test_store_that_cannot_be_read() -> None:
+    """A store that is down is an error in the report, not of the report."""
+    report = await Rig(Down()).report()
+    assert (report.agents, report.store_error) == ((), "the disk is gone")
