@@ -1,0 +1,63 @@
+"""The example configuration is what it says it is: good, complete, and all defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from meshca.app.in_force import FIXED
+from meshca.config.authn import JwksConfig
+from meshca.config.loader import load_config
+from meshca.config.model import Model
+from meshca.config.server import ServerConfig
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "meshca.yaml"
+WITHOUT_DEFAULT = {"admission.file", "policies.dir", "ledger.url", "admin.uids"}  # shown in comments
+ONE_OF = {"file", "discovery", "ca_file", "labels_claim"}  # of an issuer; the example has url
+
+
+def test_is_a_good_configuration() -> None:
+    """The server's own loader takes it."""
+    load_config(EXAMPLE, {})
+
+
+def test_shows_the_defaults() -> None:
+    """Every value but the issuer and the socket's path is the default."""
+    shown = load_config(EXAMPLE, {})
+    assert shown.admin_socket == ServerConfig().admin_socket
+    defaults = {"authn": shown.authn, "listen": shown.listen}
+    assert shown == ServerConfig().model_copy(update=defaults)
+    assert shown.listen.model_copy(update={"admin": None}) == ServerConfig().listen
+    assert shown.authn.client_cert == ServerConfig().authn.client_cert
+
+
+@pytest.mark.parametrize("section", sorted(ServerConfig.model_fields))
+def test_has_every_key(section: str) -> None:
+    """Every key of every section is in the file, or in a comment beside its section."""
+    tree = yaml.safe_load(EXAMPLE.read_text())
+    value = getattr(ServerConfig(), section)
+    if not isinstance(value, Model):
+        assert section in tree
+        return
+    missing = set(type(value).model_fields) - set(tree[section])
+    assert {f"{section}.{name}" for name in missing} <= WITHOUT_DEFAULT
+    text = EXAMPLE.read_text()
+    assert all(f"{name}:" in text for name in missing)
+
+
+def test_has_every_key_of_an_issuer() -> None:
+    """The issuer shows every key that does not exclude another."""
+    issuer: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())["authn"]["issuers"][0]
+    keys = JwksConfig.model_validate(issuer).keys
+    assert set(JwksConfig.model_fields) - set(issuer) <= ONE_OF
+    assert set(type(keys).model_fields) - set(issuer["keys"]) <= ONE_OF
+
+
+@pytest.mark.parametrize("section", FIXED)
+def test_says_what_needs_a_restart(section: str) -> None:
+    """What cannot change while the server runs is marked so."""
+    (line,) = [line for line in EXAMPLE.read_text().splitlines() if line.startswith(f"{section}:")]
+    assert "(restart)" in line
