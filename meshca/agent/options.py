@@ -11,6 +11,7 @@ import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal, TypeVar, cast
 
@@ -18,14 +19,13 @@ from meshca.agent.flags import OFF, Given, gather
 from meshca.agent.keys import KeyChoice
 from meshca.agent.pin import Fingerprint, Pin, RootFile, SystemRoots
 from meshca.agent.target import Target
+from meshca.duration import parse_duration
 from meshca.errors import BadRequest, ConfigError
 from meshca.identity.service_account import ServiceAccount
 from meshca.identity.spiffe_id import TrustDomain
 
 T = TypeVar("T")
-_DURATION = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s)?(?:(\d{1,9})ms)?")
-_UNITS = (86400.0, 3600.0, 60.0, 1.0, 0.001)
-_TEN_YEARS = 10 * 365 * 86400.0
+_TEN_YEARS = timedelta(days=3650)
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "json", "text"]
 _LEVELS: tuple[Level, ...] = ("debug", "info", "warning", "error")
@@ -147,18 +147,15 @@ class _Reader:
 
 
 def duration(text: str) -> float:
-    """Seconds of `90s`, `10m`, `24h`, `7d`, `250ms` or a row of them such as `1h30m`.
+    """Seconds of a duration of at most ten years.
 
     Raises:
         ValueError: with what was expected.
     """
-    match = _DURATION.fullmatch(text) if text else None
-    if match is None:
-        raise ValueError("expected a duration with a unit, such as 24h, 10m, 90s or 250ms")
-    seconds = sum(int(part or 0) * unit for part, unit in zip(match.groups(), _UNITS, strict=True))
-    if seconds > _TEN_YEARS:
+    value = parse_duration(text)
+    if value > _TEN_YEARS:
         raise ValueError("expected a duration of at most ten years")
-    return seconds
+    return value.total_seconds()
 
 
 def lifetime_seconds(text: str) -> int:

@@ -17,7 +17,7 @@ from meshca.admission.decide import Explanation, explain
 from meshca.admission.model import Effect, Grant, RuleSet
 from meshca.admission.parse import parse, shipped
 from meshca.cli.output import EXIT_FAILED, Format, Output, emit, reporting_errors, table
-from meshca.config.model import format_duration
+from meshca.duration import format_duration
 from meshca.errors import BadRequest, ConfigError
 from meshca.identity.caller import BoundObject, Caller, ProvenBy
 from meshca.identity.service_account import ServiceAccount

@@ -84,7 +84,7 @@ def token(
 
 
 def _life(text: str) -> timedelta:
-    from meshca.config.model import parse_duration
+    from meshca.duration import parse_duration
 
     try:
         return -parse_duration(text[1:]) if text.startswith("-") else parse_duration(text)

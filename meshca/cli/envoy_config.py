@@ -17,7 +17,7 @@ import typer
 import yaml
 
 from meshca.cli.output import reporting_errors
-from meshca.config.model import format_duration, parse_duration
+from meshca.duration import format_duration, parse_duration
 from meshca.errors import BadRequest, ConfigError
 from meshca.identity.service_account import ServiceAccount
 from meshca.identity.spiffe_id import SpiffeId, TrustDomain

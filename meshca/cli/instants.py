@@ -26,7 +26,7 @@ def parse_instant(text: str, now: datetime, flag: str) -> datetime:
 
 
 def _ago(text: str, now: datetime, flag: str) -> datetime:
-    from meshca.config.model import parse_duration
+    from meshca.duration import parse_duration
 
     try:
         return now - parse_duration(text)

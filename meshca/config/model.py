@@ -1,6 +1,6 @@
 """What every configuration model is made of: strict, frozen, no unknown keys, and typed scalars.
 
-Durations carry a unit (`24h`), so that nobody has to know whether a number means seconds.
+A scalar says what it expects; pydantic's own words would name Python types. Nothing here reads a file.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, PlainValidator
 
+from meshca.duration import format_duration, parse_duration
 from meshca.errors import BadRequest
 from meshca.identity.spiffe_id import TrustDomain
 
-_DURATION = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m(?!s))?(?:(\d{1,6})s)?(?:(\d{1,6})ms)?")
 _LISTEN = re.compile(r"(?P<host>\[[0-9a-fA-F:]+\]|[0-9A-Za-z.-]+):(?P<port>\d{1,5})")
 _MAX_PORT = 65535
 
@@ -26,30 +26,10 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=False)
 
 
-def parse_duration(value: object) -> timedelta:
-    """Read `90s`, `10m`, `24h`, `7d`, `250ms` or a row of them such as `1h30m`.
-
-    Raises:
-        ValueError: when it is anything else, a bare number included.
-    """
+def _duration(value: object) -> timedelta:
     if isinstance(value, timedelta):
         return value
-    match = _DURATION.fullmatch(value) if isinstance(value, str) and value else None
-    if match is None:
-        raise ValueError("expected a duration with a unit, such as 24h, 10m, 90s or 250ms")
-    days, hours, minutes, seconds, milliseconds = (int(part or 0) for part in match.groups())
-    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds, milliseconds=milliseconds)
-
-
-def format_duration(value: timedelta) -> str:
-    """The shortest spelling that `parse_duration` reads back."""
-    milliseconds = round(value / timedelta(milliseconds=1))
-    parts = []
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
-        count, milliseconds = divmod(milliseconds, size)
-        if count:
-            parts.append(f"{count}{unit}")
-    return "".join(parts) or "0s"
+    return parse_duration(value if isinstance(value, str) else "")  # a bare number is refused as no text is
 
 
 def _positive(value: timedelta) -> timedelta:
@@ -86,7 +66,7 @@ def _path(value: object) -> Path:
     return Path(value)
 
 
-Duration = Annotated[timedelta, PlainValidator(parse_duration), PlainSerializer(format_duration)]
+Duration = Annotated[timedelta, PlainValidator(_duration), PlainSerializer(format_duration)]
 PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 TrustDomainName = Annotated[TrustDomain, PlainValidator(_trust_domain), PlainSerializer(str)]
 ListenAddress = Annotated[str, AfterValidator(_listen)]

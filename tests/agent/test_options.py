@@ -7,14 +7,11 @@ import socket
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from meshca.agent.keys import KeyChoice
-from meshca.agent.options import Options, duration, read_options
+from meshca.agent.options import Options, read_options
 from meshca.agent.pin import Fingerprint, RootFile, SystemRoots
 from meshca.agent.target import Target
-from meshca.config import model
 from meshca.errors import ConfigError
 from meshca.identity.service_account import ServiceAccount
 from meshca.identity.spiffe_id import TrustDomain
@@ -121,17 +118,3 @@ def test_all_problems_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         read_options(["--lifetime", "1"], {"MESHCA_AGENT_X": "", "MESHCA_AGENT_KEY_TYPE": "dsa"})
     assert len(caught.value.problems) == 5
-
-
-@given(st.text(alphabet="0123456789dhms", max_size=12) | st.text(max_size=12))
-def test_durations_read_as_in_the_servers_configuration(text: str) -> None:
-    """One spelling for both; the agent only refuses more than ten years."""
-    try:
-        expected = model.parse_duration(text).total_seconds()
-    except (ValueError, OverflowError):
-        with pytest.raises(ValueError, match="expected a duration"):
-            duration(text)
-        return
-    if expected > 10 * 365 * 86400:
-        return
-    assert duration(text) == pytest.approx(expected)

@@ -6,8 +6,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from meshca.config.model import (
@@ -16,8 +14,6 @@ from meshca.config.model import (
     Model,
     PositiveDuration,
     TrustDomainName,
-    format_duration,
-    parse_duration,
 )
 from meshca.identity.spiffe_id import TrustDomain
 
@@ -32,38 +28,13 @@ class Example(Model):
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("24h", timedelta(hours=24)),
-        ("1h30m", timedelta(hours=1, minutes=30)),
-        ("7d", timedelta(days=7)),
-        ("250ms", timedelta(milliseconds=250)),
-        ("1m1s1ms", timedelta(minutes=1, seconds=1, milliseconds=1)),
-    ],
-)
-def test_durations(text: str, expected: timedelta) -> None:
-    """A duration is digits with units, largest first."""
-    assert parse_duration(text) == expected
-
-
-@pytest.mark.parametrize("value", ["", "1", "h", "1h1d", "-1h", "1.5h", "1h\n", " 1h", 5, None, True, "9999999d"])
-def test_refuses_durations(value: object) -> None:
-    """Everything else is refused, bare numbers included."""
-    with pytest.raises(ValueError, match="expected a duration with a unit"):
-        parse_duration(value)
-
-
-@given(st.integers(0, 10**12))
-def test_durations_round_trip(milliseconds: int) -> None:
-    """What is formatted is read back."""
-    value = timedelta(milliseconds=milliseconds)
-    assert parse_duration(format_duration(value)) == value
-
-
-@pytest.mark.parametrize(
     ("field", "value", "problem"),
     [
         ("wait", "0s", "must be longer than 0s"),
+        ("wait", "1", "expected a duration with a unit"),
+        ("wait", 5, "expected a duration with a unit"),
+        ("wait", True, "expected a duration with a unit"),
+        ("wait", None, "expected a duration with a unit"),
         ("domain", "UPPER", "trust domain must be one or more of"),
         ("domain", 5, "expected the name of a trust domain"),
         ("listen", "15012", "expected host:port"),

@@ -20,7 +20,7 @@ from meshca.app.demo.telling import Teller
 from meshca.app.demo.topology import LIFETIME, TOKEN_LIFETIME, Places, spiffe_id
 from meshca.app.envoy_process import EnvoyProcess
 from meshca.clock import Clock
-from meshca.config.model import format_duration
+from meshca.duration import format_duration
 from meshca.identity.service_account import ServiceAccount
 from meshca.sidecar import bootstrap
 from meshca.sidecar.service import AdminSocket, AgentSocket, Inbound, Outbound, ServiceBootstrap
