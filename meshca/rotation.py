@@ -16,13 +16,13 @@ from datetime import datetime
 from meshca.authority.material import SigningMaterial
 from meshca.authority.slot import Slot
 from meshca.authority.upstream import Upstream
+from meshca.backoff import JITTER, Backoff
 from meshca.clock import Clock
 from meshca.errors import ConfigError, MeshcaError
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.log import log
 
-FIRST_PAUSE_SECONDS = 1.0  # doubled after each failure, with full jitter
-LONGEST_PAUSE_SECONDS = 60.0
+BACKOFF = Backoff(floor=1.0, ceiling=60.0)  # between attempts after one that failed
 # One sleep at most, so that a clock that was set right or a machine that slept does not delay a renewal.
 LONGEST_SLEEP_SECONDS = 3600.0
 
@@ -56,7 +56,7 @@ class Rotation:
         clock: for half lives and pauses.
         trust_domain: that is signed for.
         publish: puts proven material in force everywhere; raises a `MeshcaError` when it cannot.
-        spread: gives a number of [0, 1) for the jitter of pauses.
+        rng: the source of jitter.
     """
 
     def __init__(
@@ -65,13 +65,13 @@ class Rotation:
         clock: Clock,
         trust_domain: TrustDomain,
         publish: Callable[[SigningMaterial], Awaitable[None]],
-        spread: Callable[[], float] = random.random,
+        rng: random.Random = JITTER,
     ) -> None:
         self._upstream = upstream
         self._clock = clock
         self._trust_domain = trust_domain
         self._publish = publish
-        self._spread = spread
+        self._rng = rng
         self._fingerprint = ""
         self._renew_at: datetime | None = None
         self.progress = Progress()
@@ -145,9 +145,7 @@ class Rotation:
     def _pause(self) -> float:
         """Seconds to sleep at most."""
         if self.progress.failing:
-            doubled = min(self.progress.failing - 1, 16)  # a float would overflow after some hours
-            longest = min(FIRST_PAUSE_SECONDS * 2.0**doubled, LONGEST_PAUSE_SECONDS)
-            return longest * self._spread()
+            return BACKOFF.pause(self.progress.failing, self._rng)
         if self._renew_at is None:
             return LONGEST_SLEEP_SECONDS
         left = (self._renew_at - self._clock.now()).total_seconds()

@@ -15,9 +15,10 @@ from meshca.authority.material import SigningMaterial
 from meshca.config.upstream import SelfSignedConfig
 from meshca.errors import ConfigError, MeshcaError, Unavailable
 from meshca.keystore.memory import MemoryKeyStore
-from meshca.rotation import LONGEST_PAUSE_SECONDS, Rotation
+from meshca.rotation import BACKOFF, Rotation
 from meshca.upstream.self_signed import open_
 from tests.fakes.clock import FakeClock
+from tests.fakes.jitter import Jitter
 from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, ec_key, good_material, make_ca, material_of
 from tests.fakes.upstream import FakeUpstream
 
@@ -55,7 +56,7 @@ def published() -> Published:
 
 def rotation_of(upstream: FakeUpstream, clock: FakeClock, published: Published) -> Rotation:
     """A rotation whose pauses have their full length."""
-    return Rotation(upstream, clock, TRUST_DOMAIN, published, spread=lambda: 1.0)
+    return Rotation(upstream, clock, TRUST_DOMAIN, published, rng=Jitter(1.0))
 
 
 @contextlib.asynccontextmanager
@@ -166,34 +167,34 @@ class TestRetry:
     """What happens after a failure."""
 
     async def test_pauses_double(self, clock: FakeClock, published: Published) -> None:
-        """Attempts are repeated after 1, 2, 4 ... seconds, at most a minute apart."""
+        """Attempts are repeated after 2, 4, 8 ... seconds, at most a minute apart."""
         upstream = FakeUpstream(FIRST)
         rotation = rotation_of(upstream, clock, published)
         async with running(rotation):
             upstream.change(error=DOWN)
             asked = []
-            for seconds in (0, 1, 2, 4, 8, 16, 32, LONGEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS):
+            for seconds in (0, 2, 4, 8, 16, 32, BACKOFF.ceiling, BACKOFF.ceiling):
                 await clock.advance(seconds)
                 asked.append(upstream.asked)
-        assert asked == list(range(2, 11))
+        assert asked == list(range(2, 10))
 
     async def test_jitter(self, clock: FakeClock, published: Published) -> None:
-        """A pause may be any part of its length."""
+        """A pause may be any part of its length, but no less than the floor."""
         upstream = FakeUpstream(FIRST)
-        rotation = Rotation(upstream, clock, TRUST_DOMAIN, published, spread=lambda: 0.25)
+        rotation = Rotation(upstream, clock, TRUST_DOMAIN, published, rng=Jitter(0.25))
         async with running(rotation):
             upstream.change(error=DOWN)
             await clock.advance(0)
-            await clock.advance(0.25)
+            await clock.advance(BACKOFF.floor + 0.25)
             assert upstream.asked == 3
 
     async def test_for_days(self, clock: FakeClock, published: Published) -> None:
         """Thousands of failures in a row do not end the driver."""
         upstream = FakeUpstream(FIRST)
-        rotation = Rotation(upstream, clock, TRUST_DOMAIN, published, spread=lambda: 0.0)
+        rotation = Rotation(upstream, clock, TRUST_DOMAIN, published, rng=Jitter(0.0))
         async with running(rotation):
             rotation.progress = replace(rotation.progress, failing=5000)
-            assert rotation._pause() == 0.0
+            assert rotation._pause() == BACKOFF.floor
             rotation.progress = replace(rotation.progress, failing=0)
 
     async def test_not_published(self, clock: FakeClock, published: Published) -> None:
@@ -206,7 +207,7 @@ class TestRetry:
             await clock.advance(0)
             assert str(rotation.progress.error) == str(DOWN)
             published.error = None
-            await clock.advance(1)
+            await clock.advance(2 * BACKOFF.floor)
         assert rotation.progress.error is None
         assert published == [FIRST, SECOND]
 

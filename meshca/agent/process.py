@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from meshca.agent.backoff import Pace
 from meshca.agent.ca_client import CaAddress, CaClient
 from meshca.agent.envoys import Envoys
 from meshca.agent.holding import Holding
@@ -32,6 +31,7 @@ from meshca.agent.state import State
 from meshca.agent.svid import Expected
 from meshca.agent.token_file import claimed_account, read_token
 from meshca.agent.trust import Trust
+from meshca.backoff import Pace
 from meshca.clock import SystemClock
 from meshca.errors import ConfigError, Unavailable
 from meshca.identity.service_account import ServiceAccount

@@ -16,7 +16,6 @@ import grpc.aio
 from envoy.config.core.v3.base_pb2 import Node
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 
-from meshca.agent.backoff import Pace
 from meshca.agent.call_error import from_rpc
 from meshca.agent.channel import open_channel
 from meshca.agent.envoys import Envoys
@@ -26,6 +25,7 @@ from meshca.agent.svid import Svid
 from meshca.agent.target import Target
 from meshca.agent.trust import Trust
 from meshca.agent.upstream import Say, Upstream
+from meshca.backoff import Pace
 from meshca.errors import MeshcaError, Unavailable
 from meshca.log import log
 from meshca.wire.node import Report, write_report

@@ -10,9 +10,9 @@ import asyncio
 from dataclasses import replace
 from typing import NoReturn, Protocol
 
-from meshca.agent.backoff import Pace
 from meshca.agent.issuer import Issuer, due
 from meshca.agent.svid import Expected, Svid
+from meshca.backoff import Pace
 from meshca.errors import MeshcaError
 from meshca.log import log
 

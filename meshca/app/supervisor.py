@@ -14,12 +14,12 @@ from typing import Final, Protocol
 
 from meshca import metrics
 from meshca.app.control import Message, Probed
+from meshca.backoff import JITTER, Backoff
 from meshca.clock import Clock
 from meshca.errors import Unavailable
 from meshca.log import log
 
-FIRST_DELAY: Final = 0.1  # seconds before the first restart
-LONGEST_DELAY: Final = 30.0
+BACKOFF: Final = Backoff(floor=0.1, ceiling=30.0)  # before a crashed worker is restarted
 STEADY: Final = 60.0  # seconds of service after which earlier crashes are forgotten
 READY_SECONDS: Final = 60.0  # for a fresh worker to serve; imports take most of it on a loaded machine
 PROBE_SECONDS: Final = 2.0
@@ -85,9 +85,10 @@ class Supervisor:
         briefing: what a fresh worker is told, as of now.
         gone: called with each worker that has ended, once.
         clock: for delays.
+        rng: the source of their jitter.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, by name
         self,
         *,
         count: int,
@@ -95,12 +96,14 @@ class Supervisor:
         briefing: Callable[[str], Sequence[Message]],
         gone: Callable[[Worker], None],
         clock: Clock,
+        rng: random.Random = JITTER,
     ) -> None:
         self._count = count
         self._spawn = spawn
         self._briefing = briefing
         self._gone = gone
         self._clock = clock
+        self._rng = rng
         self._places: list[_Place] = []
         self._names: dict[str, Worker | None] = {}  # in use; None while its worker is being started
         self._keepers: list[asyncio.Task[None]] = []
@@ -209,8 +212,8 @@ class Supervisor:
                 detail=worker.failure,
             )
             while place.worker is worker:
-                await self._clock.sleep(_delay(crashes))
                 crashes += 1
+                await self._clock.sleep(BACKOFF.pause(crashes, self._rng))
                 await self._refill(place, worker)
 
     async def _refill(self, place: _Place, ended: Worker) -> None:
@@ -244,9 +247,3 @@ class Supervisor:
             restarts=place.restarts,
             serving=probed.serving,
         )
-
-
-def _delay(crashes: int) -> float:
-    """Seconds to wait: doubled with each crash in a row, with jitter of a half."""
-    longest = LONGEST_DELAY if crashes > 16 else min(LONGEST_DELAY, FIRST_DELAY * 2.0**crashes)
-    return longest * (0.5 + random.random() / 2)  # noqa: S311 - jitter, not a secret

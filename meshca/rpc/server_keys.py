@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
+from meshca.backoff import Backoff
 from meshca.clock import Clock
 from meshca.config.resource_names import DEFAULT, SECRET_TYPE_URL
 from meshca.discovery import resources
@@ -21,7 +22,7 @@ from meshca.identity.spiffe_id import SpiffeId
 from meshca.log import log
 
 JITTER = 0.1  # of the time to half life, both ways, so that a fleet does not renew at once
-FLOOR, CEILING = 1.0, 60.0  # seconds between tries after a failed renewal, full jitter
+BACKOFF = Backoff(floor=1.0, ceiling=60.0)  # between tries after a failed renewal
 
 Make = Callable[[], Awaitable[KeyPair]]
 
@@ -108,7 +109,7 @@ class Holding:
         """Push a new pair at each half life; ends with the last stream."""
         while True:
             left = (pair.not_after - self._clock.now()).total_seconds()
-            await self._clock.sleep(max(FLOOR, left / 2 * self._rng.uniform(1 - JITTER, 1 + JITTER)))
+            await self._clock.sleep(max(BACKOFF.floor, left / 2 * self._rng.uniform(1 - JITTER, 1 + JITTER)))
             pair = await self._renewed()
             self._put(pair)
 
@@ -120,7 +121,7 @@ class Holding:
             except MeshcaError as error:  # the old pair goes on being served
                 failures += 1
                 log.warning("sds.renewal_failed", identity=self._names[1], reason=error.reason, failures=failures)
-            await self._clock.sleep(self._rng.uniform(FLOOR, min(CEILING, FLOOR * 2.0 ** min(failures, 10))))
+            await self._clock.sleep(BACKOFF.pause(failures, self._rng))
 
     def _ended(self, renewing: asyncio.Task[None]) -> None:
         if not renewing.cancelled() and (error := renewing.exception()) is not None:

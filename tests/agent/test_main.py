@@ -104,7 +104,7 @@ async def test_the_idle_agent_is_small(tmp_path: Path) -> None:
             "import asyncio, os, re, sys\n"
             "from meshca.agent.options import read_options\n"
             "from meshca.agent.process import Agent\n"
-            "from meshca.agent.backoff import Pace\n"
+            "from meshca.backoff import Pace\n"
             "from meshca.agent.memory import give_back\n"
             "from meshca.clock import SystemClock\n"
             "async def main():\n"

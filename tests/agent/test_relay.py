@@ -14,7 +14,6 @@ import pytest
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 from google.protobuf.any_pb2 import Any as AnyMessage
 
-from meshca.agent.backoff import Backoff, Pace
 from meshca.agent.envoys import Envoys, InForce, Rejected, Verdict
 from meshca.agent.holding import Holding
 from meshca.agent.intake import PoliciesIntake, RootsIntake
@@ -23,6 +22,7 @@ from meshca.agent.relay import Desk, Relay, _Line
 from meshca.agent.state import State
 from meshca.agent.trust import Trust
 from meshca.agent.upstream import Say
+from meshca.backoff import Backoff, Pace
 from meshca.clock import SystemClock
 from meshca.config.resource_names import AUTHZ, EXTENSION_TYPE_URL, ROOTCA, SECRET_TYPE_URL
 from meshca.discovery.event import Adopted, Closed, Event, Overdue, Refused, Subscribed

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshca.agent.backoff import Pace
 from meshca.agent.renewal import Renewal
 from meshca.agent.svid import Expected, Svid
+from meshca.backoff import Pace
 from meshca.errors import MeshcaError
 from tests.agent.test_issuer import World
 from tests.fakes.ca import Mood

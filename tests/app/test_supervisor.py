@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from meshca.app.control import Drain, Message, Probe, Probed, UsePolicies
-from meshca.app.supervisor import FIRST_DELAY, LONGEST_DELAY, STEADY, Supervisor
+from meshca.app.supervisor import BACKOFF, STEADY, Supervisor
 from meshca.errors import Unavailable
 from tests.fakes.clock import FakeClock
+from tests.fakes.jitter import Jitter
 
 
 class FakeWorker:
@@ -56,12 +57,18 @@ class House:
 
     def __init__(self, count: int = 2) -> None:
         self.clock = FakeClock()
+        self.jitter = Jitter(0.0)
         self.workers: list[FakeWorker] = []
         self.gone: list[str] = []
         self.serves = True
         self.failing = False
         self.supervisor = Supervisor(
-            count=count, spawn=self.spawn, briefing=self.briefing, gone=lambda worker: self.gone.append(worker.name), clock=self.clock
+            count=count,
+            spawn=self.spawn,
+            briefing=self.briefing,
+            gone=lambda worker: self.gone.append(worker.name),
+            clock=self.clock,
+            rng=self.jitter,
         )
 
     async def spawn(self, name: str) -> FakeWorker:
@@ -109,14 +116,15 @@ async def test_crashed_worker_is_replaced(house: House) -> None:
     await settle()
     assert house.gone == ["w0"]
     assert len(house.workers) == 2
-    await house.clock.advance(FIRST_DELAY)
+    await house.clock.advance(BACKOFF.floor)
     assert house.names == ["w0", "w1", "w0"]
     assert [state.restarts for state in await house.supervisor.states()] == [1, 0]
 
 
 async def test_crash_loop_backs_off(house: House) -> None:
     """Each further crash doubles the delay, up to a bound."""
-    delays = []
+    house.jitter.part = 1.0
+    delays: list[float] = []
     for _ in range(12):
         house.workers[-1].end("exit code 1")
         await settle()
@@ -124,8 +132,8 @@ async def test_crash_loop_backs_off(house: House) -> None:
         while len(house.workers) == count:
             await house.clock.advance(0.05)
         delays.append(house.clock.monotonic() - before)
-    assert delays[0] <= FIRST_DELAY + 0.05
-    assert LONGEST_DELAY / 2 <= delays[-1] <= LONGEST_DELAY + 0.05
+    assert delays[:3] == pytest.approx([2 * BACKOFF.floor, 4 * BACKOFF.floor, 8 * BACKOFF.floor], abs=0.06)
+    assert delays[-1] == pytest.approx(BACKOFF.ceiling, abs=0.06)
 
 
 async def test_steady_service_forgives(house: House) -> None:
@@ -133,12 +141,13 @@ async def test_steady_service_forgives(house: House) -> None:
     for _ in range(6):
         house.workers[-1].end("exit code 1")
         await settle()
-        await house.clock.advance(LONGEST_DELAY)
+        await house.clock.advance(BACKOFF.ceiling)
     await house.clock.advance(STEADY + 1)
+    house.jitter.part = 1.0
     house.workers[-1].end("exit code 1")
     await settle()
     count = len(house.workers)
-    await house.clock.advance(FIRST_DELAY)
+    await house.clock.advance(2 * BACKOFF.floor)
     assert len(house.workers) == count + 1
 
 
@@ -149,7 +158,7 @@ async def test_spawning_that_fails_is_tried_again(house: House) -> None:
     await settle()
     await house.clock.advance(1)
     house.failing = False
-    await house.clock.advance(LONGEST_DELAY)
+    await house.clock.advance(BACKOFF.ceiling)
     assert house.names == ["w0", "w1", "w0"]
 
 
@@ -190,7 +199,7 @@ async def test_replacement_goes_one_by_one(house: House) -> None:
     assert [worker.ended.is_set() for worker in house.workers] == [True, True, False, False]
     assert house.workers[0].told[-1] == Drain(seconds=5)
     await settle()
-    await house.clock.advance(LONGEST_DELAY)
+    await house.clock.advance(BACKOFF.ceiling)
     assert len(house.workers) == 4
 
 
@@ -211,7 +220,7 @@ async def test_replaced_worker_is_kept_alive(house: House) -> None:
     await settle()
     house.workers[2].end("exit code 1")
     await settle()
-    await house.clock.advance(FIRST_DELAY)
+    await house.clock.advance(BACKOFF.floor)
     assert len(house.workers) == 5
 
 
@@ -229,6 +238,6 @@ async def test_states(house: House) -> None:
 async def test_stop_drains_all_and_restarts_none(house: House) -> None:
     """Stopping drains every worker and starts no other."""
     await house.supervisor.stop(3)
-    await house.clock.advance(LONGEST_DELAY)
+    await house.clock.advance(BACKOFF.ceiling)
     assert [worker.told[-1] for worker in house.workers] == [Drain(seconds=3)] * 2
     assert len(house.workers) == 2

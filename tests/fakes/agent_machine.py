@@ -10,9 +10,9 @@ from pathlib import Path
 import grpc
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
-from meshca.agent.backoff import Backoff, Pace
 from meshca.agent.options import Options, read_options
 from meshca.agent.process import Agent
+from meshca.backoff import Backoff, Pace
 from meshca.clock import SystemClock
 from meshca.config.resource_names import AUTHZ, EXTENSION_TYPE_URL, SECRET_TYPE_URL
 from tests.fakes.agent_values import unsigned_token

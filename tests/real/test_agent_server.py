@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from meshca.agent.backoff import Backoff, Pace
 from meshca.agent.chain import fingerprint
 from meshca.agent.options import Options, read_options
 from meshca.agent.process import Agent
+from meshca.backoff import Backoff, Pace
 from meshca.clock import SystemClock
 from tests.real.dev_server import Server, running_server
 

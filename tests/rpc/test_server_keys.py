@@ -14,7 +14,7 @@ from meshca.discovery.resources import KeyPair
 from meshca.discovery.source import Shelf
 from meshca.errors import Unavailable
 from meshca.identity.spiffe_id import SpiffeId
-from meshca.rpc.server_keys import CEILING, JITTER, Holding
+from meshca.rpc.server_keys import BACKOFF, JITTER, Holding
 from meshca.secret import Secret
 from tests.fakes.clock import FakeClock
 from tests.fakes.logs import captured_logs
@@ -132,10 +132,10 @@ async def test_failed_renewal_keeps_the_old_pair(bench: Bench) -> None:
     with captured_logs() as logs:
         await bench.clock.advance(LATEST_HALF + 600)
     tries = [entry for entry in logs if entry["event"] == "sds.renewal_failed"]
-    assert 600 / CEILING <= len(tries) <= 1 + 600 + LIFE.total_seconds() * JITTER
+    assert 600 / BACKOFF.ceiling <= len(tries) <= 1 + 600 + LIFE.total_seconds() * JITTER
     assert b"chain 1" in bench.chain()
     bench.failing = None
-    await bench.clock.advance(CEILING)
+    await bench.clock.advance(BACKOFF.ceiling)
     assert b"chain 2" in bench.chain()
 
 

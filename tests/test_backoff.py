@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshca.agent.backoff import LONGEST_HINT, Backoff
+from meshca.backoff import LONGEST_HINT, Backoff
 
 
 @given(

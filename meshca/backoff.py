@@ -1,17 +1,20 @@
 """When to try again after a failure: exponential, full jitter, with a floor.
 
-Must never answer less than the floor, whatever a clock or a CA says: a loop without a pause is how a
-fleet of agents takes down the CA it waits for.
+The one answer for agents, rotation, workers and pushed keys. Must never answer less than the floor, whatever a
+clock or a CA says: a loop without a pause is how a fleet of agents takes down the CA it waits for. Not here:
+the least interval between two fetches of an issuer's keys (`authn.keyset`), which is a limit for strangers.
 """
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Final
 
 from meshca.clock import Clock
 from meshca.errors import Exhausted, MeshcaError
 
+JITTER: Final[random.Random] = random.SystemRandom()
 LONGEST_HINT = 300.0  # seconds; a CA (or who poses as one) may slow an agent down, not stop it
 
 
@@ -54,7 +57,7 @@ class Pace:
     """
 
     clock: Clock
-    rng: random.Random = field(default_factory=random.SystemRandom)
+    rng: random.Random = JITTER
     backoff: Backoff = Backoff()
 
     def after(self, error: MeshcaError, failures: int) -> float:
