@@ -58,7 +58,7 @@ def replace(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)
-    except OSError:
+    except BaseException:  # interrupted or full: no half stays behind
         with contextlib.suppress(OSError):
             Path(name).unlink()
         raise

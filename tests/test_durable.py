@@ -68,6 +68,24 @@ class TestReplace:
         durable.replace(tmp_path / "key", b"new")
         assert ((tmp_path / "key").read_bytes(), mode_of(tmp_path / "key")) == (b"new", "600")
 
+    def test_readers_go_on(self, tmp_path: Path) -> None:
+        """An open reader goes on reading the old content."""
+        durable.replace(tmp_path / "key", b"old")
+        with (tmp_path / "key").open("rb") as reader:
+            durable.replace(tmp_path / "key", b"new")
+            assert reader.read() == b"old"
+
+    def test_interrupted(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whatever ends a write leaves no half behind."""
+
+        def interrupted(_: int) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(os, "fsync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            durable.replace(tmp_path / "key", b"new")
+        assert names(tmp_path) == []
+
     def test_full_disk(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """On a full disk the old file is still there and no half of the new one."""
         durable.replace(tmp_path / "key", b"old")

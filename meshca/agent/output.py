@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from meshca import durable
 from meshca.agent.bundle import Bundle
 from meshca.agent.holding import Holding
-from meshca.agent.state import replace_file
 from meshca.agent.svid import Svid
 from meshca.clock import Clock
 from meshca.errors import ConfigError
@@ -108,7 +108,7 @@ def write_set(folder: Path, files: Mapping[str, bytes]) -> None:
     shutil.rmtree(fresh, ignore_errors=True)  # left by a crash before its link was moved
     fresh.mkdir(mode=0o700)
     for name, content in files.items():
-        replace_file(fresh / name, content)
+        durable.replace(fresh / name, content)
     _point(folder / _DATA, fresh.name)
     for name in files:
         if not (folder / name).is_symlink():
@@ -125,7 +125,7 @@ def write_plain(folder: Path, files: Mapping[str, bytes]) -> None:
         OSError: some files may have been replaced.
     """
     for name, content in files.items():
-        replace_file(folder / name, content)
+        durable.replace(folder / name, content)
 
 
 def _point(link: Path, target: str) -> None:

@@ -7,11 +7,10 @@ counts as absent: the agent then starts as on its first day.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from meshca import durable
 from meshca.errors import ConfigError
 from meshca.log import log
 
@@ -54,24 +53,6 @@ class State:
         """Replace the record of this name; on a full or read-only disk the old one stays and we go on."""
         path = self._folder / f"{name}.json"
         try:
-            replace_file(path, json.dumps(dict(record)).encode())
+            durable.replace(path, json.dumps(dict(record)).encode())
         except OSError as error:
             log.error("state.not_saved", path=str(path), error=error.strerror)
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file of mode 0600 so that a reader, and a crash, sees the old or the new content.
-
-    Raises:
-        OSError: nothing was replaced.
-    """
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink()
-        raise

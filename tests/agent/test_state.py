@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from meshca.agent.state import State, replace_file
+from meshca.agent.state import State
 from meshca.errors import ConfigError
 from tests.fakes.logs import captured_logs
 
@@ -65,13 +65,3 @@ def test_a_full_disk_keeps_the_old_record(tmp_path: Path, monkeypatch: pytest.Mo
     assert kept.load("trust") == {"a": "old"}
     assert logs[0]["event"] == "state.not_saved"
     assert [path.name for path in tmp_path.iterdir()] == ["trust.json"]
-
-
-def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
-    """An open reader goes on reading the old content."""
-    path = tmp_path / "file"
-    replace_file(path, b"old")
-    with path.open("rb") as reader:
-        replace_file(path, b"new")
-        assert reader.read() == b"old"
-    assert path.read_bytes() == b"new"
