@@ -64,13 +64,13 @@ TOKENS: list[tuple[str, Callable[[FakeIssuer], str], str]] = [
     ("not yet valid", lambda i: i.token(nbf=NOW + 3600), "token_not_yet_valid"),
     ("other audience", lambda i: i.token(aud=["vault"]), "token_audience"),
     ("other issuer", lambda i: i.token(iss="https://other.example"), "token_issuer"),
-    ("other key", lambda i: FakeIssuer(i.clock, kid=i.kid, issuer=ISSUER).token(), "token_"),
+    ("other key", lambda i: FakeIssuer(i.clock, kid=i.kid, issuer=ISSUER).token(), "token_signature"),
     ("unknown key", lambda i: i.sign(i.claims(), kid="nobody"), "token_unknown_key"),
-    ("alg none", lambda i: assembled({"alg": "none", "kid": i.kid}, i.claims(), b""), "token_"),
+    ("alg none", lambda i: assembled({"alg": "none", "kid": i.kid}, i.claims(), b""), "token_algorithm"),
     ("HS256 with the public key", _hs256, "token_algorithm"),
-    ("no subject", lambda i: i.token(sub=None), "token_"),
-    ("no expiry", lambda i: i.token(exp=None), "token_"),
-    ("no audience", lambda i: i.token(aud=None), "token_"),
+    ("no subject", lambda i: i.token(sub=None), "token_claims"),
+    ("no expiry", lambda i: i.token(exp=None), "token_claims"),
+    ("no audience", lambda i: i.token(aud=None), "token_claims"),
     ("a user, not a service account", lambda i: i.token(sub="system:admin"), "token_subject"),
     ("five parts in the subject", lambda i: i.token(sub="system:serviceaccount:shop:web:x"), "token_subject"),
     ("upper case namespace", lambda i: i.token(sub="system:serviceaccount:Shop:web"), "token_subject"),
@@ -90,7 +90,7 @@ class TestUnauthenticated:
         """A token that proves nobody is Unauthenticated."""
         error = await refused(server.create(make(issuer)))
         assert error.code() is CODE.UNAUTHENTICATED
-        assert reason(error).startswith(slug)
+        assert reason(error) == slug
         assert (error.details() or "").startswith("the caller could not be authenticated (reason=")
 
     async def test_good_token_of_the_same_issuer(self, server: Server, issuer: FakeIssuer) -> None:
