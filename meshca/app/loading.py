@@ -110,6 +110,17 @@ def admission_paths(config: ServerConfig) -> list[Path]:
     return [config.admission.file] if config.admission.file else []
 
 
+def admission_read(loaded: Loaded) -> dict[Path, str]:
+    """The admission rule file, if one is configured, as it was read."""
+    file = loaded.config.admission.file
+    return {file: loaded.admission.text} if file else {}
+
+
+def policies_read(loaded: Loaded) -> dict[Path, str]:
+    """The policy files as they were read."""
+    return {Path(name): text for name, text in loaded.policies.files.items()}
+
+
 def _check_keys(config: ServerConfig) -> None:
     """Issuers' files must be there at start; those behind an address are fetched later."""
     problems: list[str] = []

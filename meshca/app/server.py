@@ -190,8 +190,18 @@ async def _open(
     stack.push_async_callback(supervisor.kill)
     await supervisor.start()
     watch = Watch(clock)
-    watch.add("admission", lambda: loading.admission_paths(in_force.loaded.config), server.reload_admission)
-    watch.add("policies", lambda: loading.policy_paths(in_force.loaded.config), server.reload_policies)
+    watch.add(
+        "admission",
+        lambda: loading.admission_paths(in_force.loaded.config),
+        server.reload_admission,
+        read=loading.admission_read(loaded),
+    )
+    watch.add(
+        "policies",
+        lambda: loading.policy_paths(in_force.loaded.config),
+        server.reload_policies,
+        read=loading.policies_read(loaded),
+    )
     pages = application(
         readiness=server.readiness,
         metrics=lambda: metrics.render(spawning.metrics_folder),

@@ -42,38 +42,47 @@ class Watch:
     def __init__(self, clock: Clock, interval: float = INTERVAL) -> None:
         self._clock = clock
         self._interval = interval
-        self._watched: dict[str, _Watched] = {}
+        self._watched: list[_Watched] = []
 
-    def add(self, what: str, paths: Callable[[], Iterable[Path]], changed: Callable[[], Awaitable[None]]) -> None:
-        """Watch a group from its present content on; a group of the same name is replaced.
+    def add(
+        self,
+        what: str,
+        paths: Callable[[], Iterable[Path]],
+        changed: Callable[[], Awaitable[None]],
+        *,
+        read: Mapping[Path, str],
+    ) -> None:
+        """Watch a group from the content on that is in use, however long ago that was read.
 
         Args:
             what: name of the group, for the log.
             paths: the files to look at now; asked again at every look.
-            changed: called after a change; it handles its own errors.
+            changed: called after a change, and again at the next look when it raised.
+            read: the files as they were read and put in force: what differs from it now is a change.
         """
-        now = fingerprints(paths())
-        self._watched[what] = _Watched(what=what, paths=paths, changed=changed, settled=now, last=now)
-
-    def remove(self, what: str) -> None:
-        """Stop watching a group, if it is watched."""
-        self._watched.pop(what, None)
+        prints = {path: _fingerprint(text.encode()) for path, text in read.items()}
+        self._watched.append(_Watched(what=what, paths=paths, changed=changed, settled=prints, last=prints))
 
     async def run(self) -> None:
-        """Look for ever."""
+        """Look for ever.
+
+        Raises:
+            Exception: whatever a callback raised, once every group has been looked at; run it again.
+        """
         while True:
             await self._clock.sleep(self._interval)
-            for watched in list(self._watched.values()):
-                await self._look(watched)
+            looks = await asyncio.gather(*map(self._look, self._watched), return_exceptions=True)
+            for failure in filter(None, looks):
+                raise failure
 
     async def _look(self, watched: _Watched) -> None:
         now = await asyncio.to_thread(lambda: fingerprints(watched.paths()))
         settled = now == watched.last
         watched.last = now
         if settled and now != watched.settled:
-            watched.settled = now
             log.info("files.changed", what=watched.what)
             await watched.changed()
+            watched.settled = now  # only now: a callback that failed is called again
 
 
 def fingerprints(paths: Iterable[Path]) -> Prints:
@@ -81,7 +90,11 @@ def fingerprints(paths: Iterable[Path]) -> Prints:
     prints: dict[Path, bytes] = {}
     for path in paths:
         try:
-            prints[path] = hashlib.sha256(path.read_bytes()).digest()
+            prints[path] = _fingerprint(path.read_bytes())
         except OSError:
             prints[path] = b""
     return prints
+
+
+def _fingerprint(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()

@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 import yaml
 
-from meshca.app.loading import SHIPPED, admission_paths, load, policy_paths, read_admission, read_policies
+from meshca.app.loading import (
+    SHIPPED,
+    admission_paths,
+    admission_read,
+    load,
+    policies_read,
+    policy_paths,
+    read_admission,
+    read_policies,
+)
 from meshca.config.server import AdmissionConfig, PoliciesConfig, ServerConfig
 from meshca.errors import ConfigError
 from tests.fakes.tokens import ec_key, public_jwk
@@ -142,6 +151,14 @@ def test_watched_paths(tmp_path: Path) -> None:
     rules = ServerConfig(admission=AdmissionConfig(file=tmp_path / "rules.yaml"))
     assert admission_paths(rules) == [tmp_path / "rules.yaml"]
     assert admission_paths(ServerConfig()) == []
+
+
+def test_what_was_read_is_what_is_watched(tmp_path: Path, config: dict[str, Any]) -> None:
+    """The files as they were read are named as the watched ones are; none when none is configured."""
+    found = load(write(tmp_path, config), {})
+    assert admission_read(found) == dict.fromkeys(admission_paths(found.config), RULES)
+    assert policies_read(found) == dict.fromkeys(policy_paths(found.config), POLICY)
+    assert (admission_read(load(None, {})), policies_read(load(None, {}))) == ({}, {})
 
 
 def test_read_again(tmp_path: Path) -> None:

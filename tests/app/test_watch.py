@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -20,15 +20,22 @@ class Watcher:
         self.clock = FakeClock()
         self.watch = Watch(self.clock)
         self.changes: list[str] = []
-        self.add("files")
+        self.failing = False
+        self.add("files", {path: path.read_text() for path in self.paths()})
 
-    def add(self, what: str) -> None:
+    def paths(self) -> list[Path]:
+        """Every file of the folder."""
+        return sorted(self.folder.glob("*.yaml"))
+
+    def add(self, what: str, read: Mapping[Path, str]) -> None:
         """Watch every file of the folder."""
 
         async def changed() -> None:
             self.changes.append(what)
+            if self.failing:
+                raise RuntimeError(what)
 
-        self.watch.add(what, lambda: sorted(self.folder.glob("*.yaml")), changed)
+        self.watch.add(what, self.paths, changed, read=read)
 
     async def looks(self, count: int) -> None:
         """Let so many looks happen; file reading is in real threads."""
@@ -116,16 +123,36 @@ async def test_swapped_symlink_counts(tmp_path: Path) -> None:
     assert watcher.changes == ["files"]
 
 
-async def test_replaced_and_removed_groups(watcher: Watcher) -> None:
-    """A group added again starts from its present content; a removed one is not watched."""
-    (watcher.folder / "a.yaml").write_text("two")
-    watcher.add("files")
+async def test_change_before_the_watch_began_counts(tmp_path: Path) -> None:
+    """A file that changed between being read and being watched is a change."""
+    (tmp_path / "a.yaml").write_text("one")
+    watcher = Watcher(tmp_path)
+    (tmp_path / "a.yaml").write_text("two")
+    watcher.add("late", {tmp_path / "a.yaml": "one"})
+    watcher.add("even later", {tmp_path / "a.yaml": "two"})
+    task = asyncio.create_task(watcher.watch.run())
+    await asyncio.sleep(0)
     await watcher.looks(3)
-    watcher.watch.remove("files")
-    watcher.watch.remove("files")
-    (watcher.folder / "a.yaml").write_text("three")
-    await watcher.looks(3)
-    assert watcher.changes == []
+    task.cancel()
+    assert "late" in watcher.changes
+    assert "even later" not in watcher.changes
+
+
+async def test_failing_callback_is_called_again(tmp_path: Path) -> None:
+    """A change whose callback raised is one at the next look too; other groups are looked at all the same."""
+    (tmp_path / "a.yaml").write_text("two")
+    watcher = Watcher(tmp_path)
+    watcher.add("first", {})
+    watcher.add("second", {})
+    watcher.failing = True
+    for expected in (["first", "second"], ["first", "second"] * 2):
+        task = asyncio.create_task(watcher.watch.run())
+        await asyncio.sleep(0)
+        while not task.done():
+            await watcher.clock.advance(INTERVAL)
+        with pytest.raises(RuntimeError, match="first"):
+            await task
+        assert watcher.changes == expected
 
 
 def test_unreadable_counts_as_absent(tmp_path: Path) -> None:

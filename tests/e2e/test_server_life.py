@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +22,16 @@ from meshca.admission.parse import shipped_text
 from meshca.app.dev_issuer import DevIssuer
 from meshca.clock import SystemClock
 from meshca.config.authn import KeysConfig
-from tests.real.dev_server import MESHCA, Certificate, Server, reason, refused, running_server, wait_for
+from tests.real.dev_server import (
+    MESHCA,
+    START_SECONDS,
+    Certificate,
+    Server,
+    reason,
+    refused,
+    running_server,
+    wait_for,
+)
 from tests.real.slow_keys import SlowKeys, slow_keys
 
 ONE = {"MESHCA__WORKERS": "1"}
@@ -239,6 +249,12 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
+def _when_made(folder: Path, path: Path, text: str) -> None:
+    """Write a file as soon as the server has made a folder, which it does right after reading its files."""
+    wait_for(folder.exists, START_SECONDS)
+    path.write_text(text)
+
+
 class TestFiles:
     """Files that the configuration names are taken live when they change."""
 
@@ -269,6 +285,15 @@ rules:
         _write(rules, self.RULES)
         error = await _first_refusal(server)
         assert (error.code(), reason(error)) == (grpc.StatusCode.PERMISSION_DENIED, "refused_by_rule")
+
+    async def test_change_while_it_starts_is_taken(self, tmp_path: Path, rules: Path) -> None:
+        """A rule file that changes after it was read and before the server serves comes into force."""
+        settings = {**ONE, "MESHCA__ADMISSION__FILE": str(rules)}
+        change = threading.Thread(target=_when_made, args=(tmp_path / "ca" / "data", rules, self.RULES))
+        change.start()
+        with running_server(tmp_path / "ca", settings=settings) as server:
+            change.join()
+            assert (await _first_refusal(server)).code() is grpc.StatusCode.PERMISSION_DENIED
 
     async def test_bad_rules_keep_the_good_ones(self, server: Server, rules: Path) -> None:
         """A rule file that does not parse changes nothing, and is counted."""
