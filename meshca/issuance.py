@@ -130,10 +130,10 @@ class Issuing:
             return decision.issues(self._authority.sign(draft, self._clock.now()))
 
     def _lifetime(self, grant: Grant, asked_seconds: int) -> timedelta:
-        lifetime, clamped = profile.lifetime(self._profile, asked_seconds)
-        if clamped or (asked_seconds and lifetime > grant.max_lifetime):
+        lifetime, clamped = profile.lifetime(self._profile, grant.max_lifetime, asked_seconds)
+        if clamped:
             metrics.lifetimes_clamped.inc()
-        return min(lifetime, grant.max_lifetime)
+        return lifetime
 
 
 def _supported(wish: Wish) -> Wish:

@@ -39,6 +39,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.logs import captured_logs
 from tests.fakes.pki import TRUST_DOMAIN, WEB, ec_key, good_slot, make_csr
+from tests.fakes.profiles import PROFILE
 
 CREDENTIAL = Credential()
 OTHER = x509.UniformResourceIdentifier("spiffe://cluster.local/ns/shop/sa/payments")
@@ -88,13 +89,13 @@ class Rig:
         self.clock = FakeClock()
         self.chain = Chain()
         self.ledger = FakeLedger(self.clock)
-        self.authority = Authority(Serials(5), Profile())
+        self.authority = Authority(Serials(5), PROFILE)
         self.authority.replace(good_slot())
         rate = Rate(per_second=1.0, burst=burst)
         self.issuing = Issuing(
             chain=self.chain,
             rules=shipped(TRUST_DOMAIN),
-            profile=profile or Profile(),
+            profile=profile or PROFILE,
             strict=strict,
             authority=self.authority,
             ledger=self.ledger,
@@ -302,7 +303,7 @@ async def test_longer_than_granted_is_clamped(rig: Rig) -> None:
 
 async def test_longer_refused_when_configured() -> None:
     """If so configured, a longer lifetime is refused instead."""
-    rig = Rig(profile=replace(Profile(), refuse_longer=True))
+    rig = Rig(profile=replace(PROFILE, refuse_longer=True))
     with pytest.raises(BadRequest, match="duration"):
         await rig.issue(lifetime_seconds=91 * 86400)
 

@@ -112,17 +112,19 @@ class Stamp:
 def draft(grant: Grant, key: ProvenKey, template: Template, lifetime: timedelta, stamp: Stamp) -> Draft:
     """Draft an X.509-SVID of the granted identity for a proven key.
 
-    NotAfter is now plus the shortest of what was asked and what was granted, and no later than the end of
-    any issuer above.
+    NotAfter is now plus the lifetime (decided by `profile.lifetime`), and no later than the end of any issuer
+    above.
 
     Raises:
         Denied: reason `key_type`, when the grant does not include the key's type.
         Unavailable: reason `signer_expired`.
-        InvariantBroken: reason `lint`.
+        InvariantBroken: reason `lifetime`, when it is longer than was granted, or `lint`.
     """
     if key.key_type not in grant.key_types:
         raise Denied("key_type", f"rule {grant.rule} does not grant keys of type {key.key_type}")
-    wanted = want(key, template.issuer, min(lifetime, grant.max_lifetime), stamp)
+    if lifetime > grant.max_lifetime:
+        raise InvariantBroken("lifetime", f"{lifetime} is longer than rule {grant.rule} grants")
+    wanted = want(key, template.issuer, lifetime, stamp)
     tbs = template.fill(wanted, grant.identity)
     return Draft(wanted, template.unsigned(tbs), lambda made: lint.svid(made, wanted, grant.identity))
 

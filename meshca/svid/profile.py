@@ -1,6 +1,7 @@
-"""How long an SVID may live: what was asked for against what the configuration allows.
+"""How long an SVID lives: what was asked for against what the configuration and the grant allow.
 
-Says nothing about the grant and the issuers above, which only shorten (see `svid.draft`).
+The one place that decides it and knows whether a wish was shortened. The end of the issuers above is a fact,
+not a decision: `draft.want` cuts NotAfter there.
 """
 
 from __future__ import annotations
@@ -12,45 +13,50 @@ from meshca.errors import BadRequest
 
 LONGEST_ASKED = timedelta(days=3650)  # ten years, as everywhere here: beyond it a request is a mistake
 _LONGEST_ASKED_SECONDS = int(LONGEST_ASKED.total_seconds())
+BACKDATE = timedelta(minutes=2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """The configured limits of an SVID's validity.
+    """The configured limits of an SVID's validity; their defaults are the configuration's.
 
     Attributes:
-        default_lifetime: when the request asks for none; never longer than the maximum (Istio: 24 h).
-        max_lifetime: the longest one (Istio: 90 days).
-        refuse_longer: refuse a longer wish instead of shortening it.
+        default_lifetime: when the request asks for none; never longer than the maximum.
+        max_lifetime: the longest one.
+        refuse_longer: refuse a wish that is longer than the maximum instead of shortening it.
         backdate: how far NotBefore lies in the past, for clocks that run behind (istio PR #32176).
     """
 
-    default_lifetime: timedelta = timedelta(hours=24)
-    max_lifetime: timedelta = timedelta(days=90)
-    refuse_longer: bool = False
-    backdate: timedelta = timedelta(minutes=2)
+    default_lifetime: timedelta
+    max_lifetime: timedelta
+    refuse_longer: bool
+    backdate: timedelta = BACKDATE
 
 
-def lifetime(profile: Profile, asked_seconds: int) -> tuple[timedelta, bool]:
+def lifetime(profile: Profile, granted: timedelta, asked_seconds: int) -> tuple[timedelta, bool]:
     """The lifetime that a request gets, and whether it is shorter than what was asked for.
 
-    0 means that nothing was asked for. Compared as an integer first, so that 2^63-1 cannot overflow.
+    Compared as an integer first, so that 2^63-1 cannot overflow.
+
+    Args:
+        profile: the configured limits.
+        granted: the longest that admission grants; a longer wish is always shortened to it.
+        asked_seconds: 0 when nothing was asked for.
 
     Raises:
         BadRequest: reason `duration`, for a negative one, one over ten years, or, if so configured, one
-            over the maximum.
+            over the configured maximum.
     """
+    longest = min(profile.max_lifetime, granted)
     if asked_seconds == 0:
-        return min(profile.default_lifetime, profile.max_lifetime), False
+        return min(profile.default_lifetime, longest), False
     if not 0 < asked_seconds <= _LONGEST_ASKED_SECONDS:
         raise BadRequest(
             "duration",
             f"the validity duration must be 0 (the default) or 1 to {_LONGEST_ASKED_SECONDS} seconds (ten years)",
         )
     asked = timedelta(seconds=asked_seconds)
-    if asked <= profile.max_lifetime:
-        return asked, False
-    if profile.refuse_longer:
-        longest = int(profile.max_lifetime.total_seconds())
-        raise BadRequest("duration", f"the validity duration must be at most {longest} seconds")
-    return profile.max_lifetime, True
+    if profile.refuse_longer and asked > profile.max_lifetime:
+        maximum = int(profile.max_lifetime.total_seconds())
+        raise BadRequest("duration", f"the validity duration must be at most {maximum} seconds")
+    return min(asked, longest), asked > longest

@@ -16,12 +16,12 @@ from meshca.authority.serials import Serials
 from meshca.authority.signing import Authority
 from meshca.errors import ConfigError, Unavailable
 from meshca.ledger.record import Result
-from meshca.svid.profile import Profile
 from meshca.wire.tls import Serving, ServingMaterial
 from tests.fakes.clock import FakeClock
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.logs import captured_logs
 from tests.fakes.pki import good_slot
+from tests.fakes.profiles import PROFILE
 
 LIFETIME = timedelta(hours=24)
 HALF = LIFETIME.total_seconds() / 2
@@ -44,7 +44,7 @@ class Rig:
     def __init__(self, *names: str) -> None:
         self.clock = FakeClock()
         self.ledger = FakeLedger(self.clock)
-        self.authority = Authority(Serials(5), Profile())
+        self.authority = Authority(Serials(5), PROFILE)
         self.authority.replace(good_slot())
         self.serving = FakeServing()
         self.certificate = ServingCertificate(
@@ -144,7 +144,7 @@ async def test_no_signer() -> None:
     """Without a signer there is no certificate."""
     rig = Rig()
     certificate = ServingCertificate(
-        authority=Authority(Serials(5), Profile()),
+        authority=Authority(Serials(5), PROFILE),
         ledger=rig.ledger,
         names=("ca.example",),
         lifetime=LIFETIME,

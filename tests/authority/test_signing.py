@@ -13,8 +13,8 @@ from meshca.authority.signing import Authority
 from meshca.authority.slot import Slot
 from meshca.errors import ConfigError, InvariantBroken, Unavailable
 from meshca.svid.draft import Draft, Issued
-from meshca.svid.profile import Profile
 from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, ec_key, good_material, grant_of, make_ca, proven_key
+from tests.fakes.profiles import PROFILE
 
 HOUR = timedelta(hours=1)
 ROOT = make_ca("root")
@@ -27,7 +27,7 @@ def slot() -> Slot:
 
 def authority(*slots: Slot) -> Authority:
     """An authority that these slots came to, one after the other."""
-    made = Authority(Serials(0x0102), Profile())
+    made = Authority(Serials(0x0102), PROFILE)
     for each in slots:
         made.replace(each)
     return made

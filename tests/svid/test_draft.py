@@ -42,16 +42,21 @@ class TestValidity:
     @pytest.mark.parametrize(
         ("asked", "granted", "expected"),
         [
-            pytest.param(HOUR, DAY, HOUR, id="asked"),
-            pytest.param(DAY, HOUR, HOUR, id="granted"),
+            pytest.param(HOUR, DAY, HOUR, id="lifetime"),
             pytest.param(60 * DAY, 60 * DAY, 30 * DAY, id="issuer"),
         ],
     )
     def test_shortest_wins(self, asked: timedelta, granted: timedelta, expected: timedelta) -> None:
-        """NotAfter is now plus the shortest of wish and grant, and never after an issuer's end."""
+        """NotAfter is now plus the lifetime, and never after an issuer's end."""
         key, template = proven_key(), SLOT.templates[KeyType.EC_P256]
         made = draft(grant_of(max_lifetime=granted), key, template, asked, STAMP)
         assert made.not_after == NOW + expected
+
+    def test_longer_than_granted(self) -> None:
+        """A lifetime that the grant does not cover is an error of ours, not shortened a second time."""
+        with pytest.raises(InvariantBroken) as broken:
+            draft(grant_of(max_lifetime=HOUR), KEY, SLOT.templates[KeyType.EC_P256], DAY, STAMP)
+        assert broken.value.reason == "lifetime"
 
     def test_backdated(self) -> None:
         """NotBefore lies exactly the configured time before now."""
@@ -71,14 +76,14 @@ class TestValidity:
             want(proven_key(), SLOT.issuer, HOUR, stamp)
         assert refused.value.reason == "signer_expired"
 
-    @given(st.integers(1, 10**9), st.integers(1, 10**9), st.integers(0, 29 * 86400))
-    def test_bounds(self, asked: int, granted: int, later: int) -> None:
-        """No draft ends after its wish, its grant or its issuer."""
+    @given(st.integers(1, 10**9), st.integers(0, 29 * 86400))
+    def test_bounds(self, seconds: int, later: int) -> None:
+        """No draft ends after its lifetime or its issuer."""
         now = NOW + timedelta(seconds=later)
-        wish, grant = timedelta(seconds=asked), grant_of(max_lifetime=timedelta(seconds=granted))
+        lifetime = timedelta(seconds=seconds)
         stamp = Stamp(serial=SERIAL, now=now, backdate=BACKDATE)
-        made = draft(grant, KEY, SLOT.templates[KeyType.EC_P256], wish, stamp)
-        assert now < made.not_after <= min(now + wish, now + grant.max_lifetime, SLOT.issuer.not_after)
+        made = draft(grant_of(max_lifetime=lifetime), KEY, SLOT.templates[KeyType.EC_P256], lifetime, stamp)
+        assert now < made.not_after <= min(now + lifetime, SLOT.issuer.not_after)
 
 
 KEY = proven_key()

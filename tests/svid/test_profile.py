@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,11 +11,12 @@ from hypothesis import strategies as st
 
 from meshca.errors import BadRequest
 from meshca.svid.profile import Profile, lifetime
+from tests.fakes.profiles import PROFILE
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 TEN_YEARS = 3650 * 86400  # seconds
-PROFILE = Profile()
-STRICT = Profile(refuse_longer=True)
+STRICT = replace(PROFILE, refuse_longer=True)
+LONG = 3650 * DAY  # a grant that does not shorten
 
 
 @pytest.mark.parametrize(
@@ -30,7 +32,7 @@ STRICT = Profile(refuse_longer=True)
 )
 def test_lifetime(asked: int, expected: timedelta, *, clamped: bool) -> None:
     """Nothing asked gives the default; more than the maximum is shortened to it, and said so."""
-    assert lifetime(PROFILE, asked) == (expected, clamped)
+    assert lifetime(PROFILE, LONG, asked) == (expected, clamped)
 
 
 @pytest.mark.parametrize("profile", [PROFILE, STRICT], ids=["clamping", "refusing"])
@@ -38,29 +40,43 @@ def test_lifetime(asked: int, expected: timedelta, *, clamped: bool) -> None:
 def test_always_refused(profile: Profile, asked: int) -> None:
     """A negative duration and one over ten years are refused whatever the configuration."""
     with pytest.raises(BadRequest) as refused:
-        lifetime(profile, asked)
+        lifetime(profile, LONG, asked)
     assert refused.value.reason == "duration"
 
 
 def test_longer_is_refused_if_so_configured() -> None:
     """More than the maximum is refused, naming the maximum in seconds."""
     with pytest.raises(BadRequest, match="at most 7776000 seconds"):
-        lifetime(STRICT, 90 * 86400 + 1)
+        lifetime(STRICT, LONG, 90 * 86400 + 1)
 
 
 def test_default_is_never_longer_than_the_maximum() -> None:
     """A maximum below the default wins."""
-    assert lifetime(Profile(max_lifetime=HOUR), 0) == (HOUR, False)
+    assert lifetime(replace(PROFILE, max_lifetime=HOUR), LONG, 0) == (HOUR, False)
 
 
-@given(st.integers(-(2**70), 2**70))
-def test_never_longer_than_asked_or_allowed(asked: int) -> None:
-    """Whatever is asked, the answer is a refusal or a positive time within the maximum and the wish."""
+@pytest.mark.parametrize(
+    ("asked", "expected", "clamped"),
+    [
+        pytest.param(0, HOUR, False, id="nothing-asked"),
+        pytest.param(3600, HOUR, False, id="the-grant"),
+        pytest.param(3601, HOUR, True, id="a-second-more"),
+    ],
+)
+@pytest.mark.parametrize("profile", [PROFILE, STRICT], ids=["clamping", "refusing"])
+def test_a_grant_shortens(profile: Profile, asked: int, expected: timedelta, *, clamped: bool) -> None:
+    """What admission grants shortens the lifetime and never refuses it."""
+    assert lifetime(profile, HOUR, asked) == (expected, clamped)
+
+
+@given(st.integers(-(2**70), 2**70), st.timedeltas(timedelta(seconds=1), LONG))
+def test_never_longer_than_asked_or_allowed(asked: int, granted: timedelta) -> None:
+    """Whatever is asked, the answer is a refusal or a positive time within maximum, grant and wish."""
     try:
-        got, clamped = lifetime(PROFILE, asked)
+        got, clamped = lifetime(PROFILE, granted, asked)
     except BadRequest:
         assert not 0 <= asked <= TEN_YEARS
         return
-    assert timedelta(0) < got <= PROFILE.max_lifetime
+    assert timedelta(0) < got <= min(PROFILE.max_lifetime, granted)
     assert clamped == (asked > got.total_seconds())
     assert asked == 0 or got.total_seconds() <= asked
