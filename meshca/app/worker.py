@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import signal
 import socket
@@ -16,6 +17,7 @@ from collections.abc import AsyncIterator
 
 import uvloop
 
+from meshca.app.background import running
 from meshca.app.briefing import Briefing, read_briefing
 from meshca.app.control import (
     Channel,
@@ -32,6 +34,7 @@ from meshca.app.control import (
 from meshca.app.doors import Doors
 from meshca.app.pipeline import Pipeline, open_pipeline
 from meshca.app.serving_certificate import ServingCertificate
+from meshca.app.stopping import Stopping
 from meshca.clock import Clock, SystemClock
 from meshca.errors import ConfigError, MeshcaError
 from meshca.log import configure, log
@@ -52,6 +55,7 @@ class Worker:
         self._certificate = certificate
         self._channel = channel
         self._clock = clock
+        self._probing: set[asyncio.Task[None]] = set()
 
     async def follow(self) -> None:
         """Do what the parent says until it says drain, or is gone."""
@@ -62,6 +66,10 @@ class Worker:
             await self._obey(message)
         log.warning("worker.orphaned")
         await self._doors.close(ORPHAN_SECONDS)
+
+    async def drain(self) -> None:
+        """End by ourselves, as if the parent had said so: somebody signalled the whole group."""
+        await self._doors.close(self._pipeline.config.serving.drain_timeout.total_seconds())
 
     async def _obey(self, message: Message) -> None:
         try:
@@ -74,11 +82,21 @@ class Worker:
                 case UsePolicies():
                     await self._pipeline.use_policies(message)
                 case Probe(id=number):
-                    await self._channel.send(await self._probed(number))
+                    self._probe(number)
                 case _:
                     log.error("worker.unexpected_message", kind=type(message).__name__)
         except MeshcaError as error:  # the parent has tried the same before; keep what is in force
             log.error("worker.news_refused", kind=type(message).__name__, detail=error.detail)
+
+    def _probe(self, number: int) -> None:
+        """Beside the messages: a store that hangs must not keep us from draining."""
+
+        async def answer() -> None:
+            await self._channel.send(await self._probed(number))
+
+        task = asyncio.create_task(answer())
+        self._probing.add(task)
+        task.add_done_callback(self._probing.discard)
 
     async def _probed(self, number: int) -> Probed:
         try:
@@ -105,16 +123,17 @@ async def opened(briefing: Briefing, channel: Channel, clock: Clock) -> AsyncIte
         serving = Serving(await certificate.make())
         doors = Doors(pipeline, serving)
         await doors.open(briefing.token_address, briefing.mtls_address)
-        tasks = [asyncio.create_task(run) for run in (certificate.run(serving), doors.run())]
-        try:
+        async with (
+            running("serving certificate", functools.partial(certificate.run, serving), clock),
+            running("streams", doors.run, clock),
+        ):
             yield Worker(pipeline=pipeline, doors=doors, certificate=certificate, channel=channel, clock=clock)
-        finally:
-            for task in tasks:
-                task.cancel()
 
 
 async def work(fd: int) -> int:
     """The whole life of a worker; returns its exit code."""
+    stopping = Stopping()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.asked.set)
     channel = await Channel.over(socket.socket(fileno=fd))
     try:
         briefing = await read_briefing(channel.messages())
@@ -129,7 +148,8 @@ async def work(fd: int) -> int:
         async with opened(briefing, channel, SystemClock()) as worker:
             _spare_the_collector()
             await channel.send(Ready())
-            await worker.follow()
+            if await stopping.unless_asked(_followed(worker)) is None:
+                await worker.drain()
     except ConfigError as error:
         await channel.send(Failed(detail=error.detail))
         return 2
@@ -139,6 +159,11 @@ async def work(fd: int) -> int:
     finally:
         await channel.close()
     return 0
+
+
+async def _followed(worker: Worker) -> bool:
+    await worker.follow()
+    return True
 
 
 def _spare_the_collector() -> None:
