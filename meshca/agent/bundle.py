@@ -14,6 +14,7 @@ from cryptography import x509
 from meshca.agent.chain import UNREADABLE, fingerprint, is_signer, to_pem
 from meshca.discovery.resources import content_hash
 from meshca.errors import Unavailable
+from meshca.validity import ended
 
 LARGEST = 1024 * 1024  # bytes; some 700 roots
 
@@ -37,7 +38,7 @@ class Bundle:
 
     def expired(self, now: datetime) -> bool:
         """Whether every root has ended."""
-        return all(root.not_valid_after_utc <= now for root in self.certificates)
+        return all(ended(root.not_valid_after_utc, now) for root in self.certificates)
 
 
 def parse_bundle(unverified: str | bytes, now: datetime) -> Bundle:

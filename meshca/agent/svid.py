@@ -22,6 +22,7 @@ from meshca.errors import BadRequest, Unavailable
 from meshca.identity.service_account import ServiceAccount
 from meshca.identity.spiffe_id import SpiffeId, TrustDomain
 from meshca.secret import Secret
+from meshca.validity import ended, valid_at
 
 E = TypeVar("E", x509.BasicConstraints, x509.ExtendedKeyUsage)
 
@@ -52,7 +53,7 @@ class Svid:
 
     def valid(self, now: datetime) -> bool:
         """Whether it may be shown to anybody at this instant."""
-        return self.not_before <= now < self.not_after
+        return valid_at(self.not_before, self.not_after, now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,7 @@ def accept(unverified: Sequence[str], key: FreshKey, trusted: Bundle, expected: 
         raise Unavailable("wrong_key", "the certificate is not for the key that we asked for")
     identity = _identity(leaf)
     _check_expected(identity, expected)
-    if leaf.not_valid_after_utc <= now:
+    if ended(leaf.not_valid_after_utc, now):
         raise Unavailable(
             "answer_expired", "the certificate has expired already; compare this clock with the CA's"
         )

@@ -17,6 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from meshca.errors import BadRequest, Unauthenticated
 from meshca.identity.spiffe_id import SpiffeId
+from meshca.validity import ended
 
 MAX_PEM_BYTES = 64 * 1024  # a leaf is about 1 KB; more is an attempt to keep the parser busy
 _BEGIN = b"-----BEGIN "
@@ -56,7 +57,7 @@ class Leaf:
         """
         if now < self.not_before:
             raise Unauthenticated("cert_not_yet_valid", f"valid from {self.not_before.isoformat()}")
-        if now > self.not_after:
+        if ended(self.not_after, now):
             raise Unauthenticated("cert_expired", f"ended at {self.not_after.isoformat()}")
 
 

@@ -21,6 +21,7 @@ from meshca.authority.chain import find_path, signed_by
 from meshca.errors import BadRequest
 from meshca.identity.spiffe_id import SCHEME, TrustDomain
 from meshca.svid.signature import SigningKey
+from meshca.validity import spent
 
 _ANY = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
 _BOTH = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
@@ -86,7 +87,7 @@ def _path_faults(
 
 
 def _time_faults(certificate: x509.Certificate, now: datetime) -> Iterator[str]:
-    if now >= certificate.not_valid_after_utc:
+    if spent(certificate.not_valid_after_utc, now):
         yield f"expired at {certificate.not_valid_after_utc.isoformat()}; renew it"
     if now < certificate.not_valid_before_utc:
         yield f"not valid before {certificate.not_valid_before_utc.isoformat()}; check the clocks or wait"

@@ -17,6 +17,7 @@ from meshca.csr import ProvenKey, PublicKey
 from meshca.errors import Unavailable
 from meshca.svid.draft import Draft, Issued, Stamp
 from meshca.svid.profile import Profile
+from meshca.validity import spent
 
 
 class Authority:
@@ -74,7 +75,7 @@ class Authority:
         """
         for slot in (self._slot, self._previous):
             if slot is not None and slot.issuer is draft.issuer:
-                if now >= draft.not_after:
+                if spent(draft.not_after, now):
                     raise Unavailable(
                         "signer_expired", "the draft was kept until its certificate would have ended"
                     )

@@ -21,6 +21,7 @@ from meshca.svid import der, lint
 from meshca.svid.issuer import Issuer
 from meshca.svid.template import Template
 from meshca.svid.wanted import Wanted
+from meshca.validity import spent
 
 Lint = Callable[[bytes], x509.Certificate]
 
@@ -137,7 +138,7 @@ def want(key: ProvenKey, issuer: Issuer, lifetime: timedelta, stamp: Stamp) -> W
     """
     start = stamp.now.replace(microsecond=0)
     not_after = min(start + lifetime, issuer.not_after)
-    if not_after <= start:
+    if spent(not_after, start):
         raise Unavailable("signer_expired", f"the signer {issuer.signer_id} or an issuer above it has expired")
     return Wanted(
         key=key, issuer=issuer, serial=stamp.serial, not_before=start - stamp.backdate, not_after=not_after

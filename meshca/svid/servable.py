@@ -15,6 +15,7 @@ from meshca.discovery.resources import KeyPair, TrustBundle
 from meshca.errors import InvariantBroken
 from meshca.secret import Secret
 from meshca.svid.draft import Issued
+from meshca.validity import ended, valid_at
 
 _UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension)
 
@@ -50,7 +51,7 @@ def servable_roots(pem: str, now: datetime) -> TrustBundle:
     certificates = _certificates(pem)
     if not all(_is_ca(certificate) for certificate in certificates):
         raise InvariantBroken("not_servable", "a root is not a CA certificate")
-    if all(certificate.not_valid_after_utc <= now for certificate in certificates):
+    if all(ended(certificate.not_valid_after_utc, now) for certificate in certificates):
         raise InvariantBroken("not_servable", "every root has expired")
     return TrustBundle(pem=pem)
 
@@ -63,7 +64,7 @@ def _certificates(pem: str) -> list[x509.Certificate]:
 
 
 def _valid(certificate: x509.Certificate, now: datetime) -> bool:
-    return certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc
+    return valid_at(certificate.not_valid_before_utc, certificate.not_valid_after_utc, now)
 
 
 def _is_ca(certificate: x509.Certificate) -> bool:

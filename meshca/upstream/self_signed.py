@@ -27,6 +27,7 @@ from meshca.identity.spiffe_id import TrustDomain
 from meshca.svid.signature import SigningKey
 from meshca.upstream.ca_certificates import make_intermediate, make_root
 from meshca.upstream.ca_folder import CaFolder
+from meshca.validity import spent
 
 BACKDATE = timedelta(minutes=2)  # as leaves have, for clocks that run behind
 
@@ -163,9 +164,9 @@ class SelfSigned:
                 self._key_of(certificate)
             except ConfigError as error:
                 problems += [f"{error.source}: {problem}" for problem in error.problems]
-        if now >= root.not_valid_after_utc:
+        if spent(root.not_valid_after_utc, now):
             problems.append("the root has expired; move the data directory away to begin with a new one")
-        elif now < intermediate.not_valid_after_utc:
+        elif not spent(intermediate.not_valid_after_utc, now):
             problems += find_faults([intermediate], [root], None, self._trust_domain, now)
         if problems:
             raise ConfigError(f"self-signed CA in {self._folder.path}", problems)

@@ -14,7 +14,7 @@ from tests.fakes.ca import OWN, authority, certificate, new_key, svid_extensions
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 BEGIN, END = NOW - timedelta(days=1), NOW + timedelta(days=1)
 A, B = authority("a", BEGIN, END), authority("b", BEGIN, END)
-OLD = authority("old", BEGIN, NOW)
+OLD = authority("old", BEGIN, NOW - timedelta(seconds=1))
 LEAF = certificate("", new_key().public_key(), A, A.key, begin=BEGIN, end=END, extensions=svid_extensions(OWN))
 
 

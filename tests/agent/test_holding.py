@@ -110,7 +110,7 @@ def test_watchers_are_woken_by_changes_only(scene: Scene) -> None:
 async def test_an_expired_certificate_is_never_offered(scene: Scene) -> None:
     """Asking for it takes it off the shelf first; the roots stay."""
     scene.fill()
-    scene.clock.move(24 * 3600)
+    scene.clock.move(24 * 3600 + 1)
     with captured_logs() as logs:
         await scene.holding.ready(SECRET_TYPE_URL, {"default"})
         await scene.holding.ready(SECRET_TYPE_URL, {"default"})
@@ -164,7 +164,7 @@ def test_readiness_ends_with_the_certificate(scene: Scene) -> None:
     scene.fill()
     scene.holding.renewal_failed(Unavailable("ca_unavailable", "down"))
     assert scene.holding.problem() == ""
-    scene.clock.move(24 * 3600)
+    scene.clock.move(24 * 3600 + 1)
     assert scene.holding.problem() == "the certificate is not valid now: ca_unavailable: down"
 
 

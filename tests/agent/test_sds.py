@@ -183,7 +183,7 @@ async def test_the_certificate_waits_until_there_is_one(tmp_path: Path) -> None:
 
 async def test_an_expired_certificate_is_not_served(scene: Scene, channel: grpc.aio.Channel) -> None:
     """Neither to a stream nor to a fetch."""
-    scene.clock.move(24 * 3600)
+    scene.clock.move(24 * 3600 + 1)
     with pytest.raises(grpc.aio.AioRpcError):
         await fetch(channel, SDS + "FetchSecrets", DEFAULT, type_url=SECRET_TYPE_URL)
     async with xds_stream(channel, SDS + "StreamSecrets", type_url=SECRET_TYPE_URL) as stream:

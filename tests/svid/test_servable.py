@@ -70,7 +70,7 @@ def test_key_of_another_certificate_is_not_served(root: Pair) -> None:
     ("begin", "end"),
     [
         pytest.param(NOW - DAY, NOW - HOUR, id="expired"),
-        pytest.param(NOW - DAY, NOW, id="expires now"),
+        pytest.param(NOW - DAY, NOW - timedelta(seconds=1), id="ended just now"),
         pytest.param(NOW + HOUR, NOW + DAY, id="not yet valid"),
     ],
 )
@@ -78,6 +78,12 @@ def test_pair_outside_its_time_is_not_served(root: Pair, begin: datetime, end: d
     """Envoy would acknowledge it."""
     made = leaf(root, begin, end)
     assert "not valid now" in refusal((made.pem,), made.key_pem)
+
+
+def test_pair_is_served_to_its_last_instant(root: Pair) -> None:
+    """NotAfter itself belongs to the validity."""
+    made = leaf(root, NOW - DAY, NOW)
+    assert servable_pair(issued(made.pem), Secret(made.key_pem), NOW).not_after == NOW
 
 
 def test_pair_below_an_expired_signer_is_not_served(root: Pair) -> None:
