@@ -44,11 +44,9 @@ class Store:
     """
 
     def __init__(self, path: Path, clock: Clock, instance: str) -> None:
-        self._path = path
         self._clock = clock
         self._instance = instance
         self._sequence = itertools.count(micros(clock.now()))
-        self._inode = path.stat().st_ino
         self._writer = Writer(path, clock)
         self._reader = Reader(path, "store-reader")
         self._lister = Reader(path, "store-lister")
@@ -72,7 +70,6 @@ class Store:
         Raises:
             Unavailable: reason `store`.
         """
-        self._check_place()
         sequence = next(self._sequence)
         row = (self._instance, sequence, micros(self._clock.now()))
         await self._writer.run(lambda connection: connection.execute(PROBE_WRITE, row).rowcount)
@@ -90,17 +87,6 @@ class Store:
         await self._writer.close()
         await self._reader.close()
         await self._lister.close()
-
-    def _check_place(self) -> None:
-        """SQLite goes on writing to a file that was moved or deleted; those records would be lost."""
-        try:
-            inode = self._path.stat().st_ino
-        except OSError as error:
-            raise Unavailable("store", f"the file cannot be found any more ({error.strerror}); restart") from None
-        if inode != self._inode:
-            raise Unavailable(
-                "store", "the file was replaced by another while the server runs; restart the server"
-            )
 
 
 @contextlib.asynccontextmanager

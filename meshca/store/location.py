@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from meshca.errors import ConfigError
+from meshca.errors import ConfigError, Unavailable
 
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+]{0,40}")
 _EXAMPLE: Final = "sqlite:////absolute/path.db"
@@ -36,6 +36,39 @@ def sqlite_file(url: str) -> Path:
         problem = f"expected a file that several processes share, without options: {_EXAMPLE}"
         raise ConfigError("ledger.url", [problem])
     return Path(file).absolute()
+
+
+class Place:
+    """Notices that an open file is no longer the one at its path.
+
+    SQLite goes on writing to a file that was moved or deleted; those records would be lost
+    (sqlite.org/howtocorrupt.html section 4.3).
+
+    Args:
+        path: of a file that exists.
+
+    Raises:
+        OSError: it does not.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._inode = path.stat().st_ino
+
+    def check(self) -> None:
+        """Look again; a file that was moved away and came back is the same.
+
+        Raises:
+            Unavailable: reason `store`.
+        """
+        try:
+            inode = self._path.stat().st_ino
+        except OSError as error:
+            problem = f"{self._path} cannot be found any more ({error.strerror}); bring it back, or restart"
+            raise Unavailable("store", problem) from None
+        if inode != self._inode:
+            problem = f"{self._path} was replaced by another file while the server runs; restart the server"
+            raise Unavailable("store", problem)
 
 
 def prepare(path: Path) -> None:

@@ -18,8 +18,9 @@ from meshca.clock import Clock
 from meshca.errors import InvariantBroken, MeshcaError, Unavailable
 from meshca.log import log
 from meshca.store.connection import Reopening, Use, begin
-from meshca.store.faults import advice, needs_reopening, unavailable
+from meshca.store.faults import needs_reopening, unavailable
 from meshca.store.lane import Job, Lane
+from meshca.store.location import Place
 from meshca.store.rows import Row
 from meshca.store.sql import FINISH, INTEND
 
@@ -63,6 +64,7 @@ class Writer:
         self.commits = 0
         self._clock = clock
         self._loop = asyncio.get_running_loop()
+        self._place = Place(path)
         self._connection = Reopening(path, Use.WRITE)
         self._lane: Lane[Write] = Lane(
             "store-writer", self._perform, limit=MAX_WAITING, gather=GATHER, batch_done=self._after
@@ -139,6 +141,9 @@ class Writer:
             self._connection.rollback()
             if needs_reopening(error):
                 self._connection.close()
+            self._failed(batch, unavailable(error))
+        except Unavailable as error:  # the file is gone: what was written is given up, the connection waits for it
+            self._connection.rollback()
             self._failed(batch, error)
         else:
             self._succeeded()
@@ -159,16 +164,17 @@ class Writer:
         for write in batch:
             if write.task is not None:
                 write.result = write.task(connection)
+        self._place.check()
         connection.execute("COMMIT")
         self._kept = []
         self.commits += 1
 
-    def _failed(self, batch: list[Write], error: sqlite3.Error) -> None:
+    def _failed(self, batch: list[Write], error: Unavailable) -> None:
         for write in batch:
-            write.error = unavailable(error)
+            write.error = Unavailable(error.reason, error.detail)  # each its own: they gather tracebacks
         if not self._failing:
             self._failing = True
-            log.error("store.write_failed", detail=advice(error), outcomes_kept=len(self._kept))
+            log.error("store.write_failed", detail=error.detail, outcomes_kept=len(self._kept))
 
     def _succeeded(self) -> None:
         if self._failing:

@@ -279,3 +279,28 @@ async def test_what_cannot_be_written_at_the_end_is_logged(
         "store.outcomes_lost",
         "store.outcome_lost",
     ]
+
+
+@pytest.mark.parametrize("replaced", [True, False], ids=["replaced", "moved"])
+async def test_a_file_that_is_gone_refuses_intents(subject_: Subject, replaced: bool) -> None:  # noqa: FBT001 - a row
+    """SQLite itself would go on writing to it, and the records would be lost; the operator is told at once."""
+    await subject_.recorded()
+    away = subject_.path.rename(subject_.path.with_name("away.db"))
+    if replaced:
+        migrated(subject_.path.parent)
+    with captured_logs() as lines:
+        refusal = await subject_.refusal(size=1)
+    assert (refusal.reason, "restart" in refusal.detail) == ("store", True)
+    assert [line["event"] for line in lines] == ["store.write_failed"]
+    away.rename(subject_.path)
+
+
+async def test_writing_goes_on_when_the_file_is_back(subject_: Subject) -> None:
+    """With the outcomes of before, and without the intents that were refused."""
+    row = await subject_.recorded()
+    away = subject_.path.rename(subject_.path.with_name("away.db"))
+    subject_.writer.finish(row)
+    await subject_.refusal(size=1)
+    away.rename(subject_.path)
+    await subject_.recorded()
+    assert (subject_.count(), subject_.outcomes) == (2, 1)
