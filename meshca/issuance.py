@@ -85,8 +85,8 @@ class Issuing:
 
         Raises:
             Unauthenticated: the caller could not be proven.
-            Exhausted: too many requests of this identity or its namespace.
             Denied: no admission rule grants this.
+            Exhausted: too many requests of this identity or its namespace.
             BadRequest: the request is wrong.
             Unavailable: no signer, or the store cannot be written; nothing was signed.
             InvariantBroken: what would have been signed breaks a rule; nothing was given out.
@@ -103,7 +103,7 @@ class Issuing:
         """A certificate for a key made here, which is given out once and kept nowhere.
 
         Raises:
-            Unauthenticated, Exhausted, Denied, Unavailable, InvariantBroken: as `issue`.
+            Unauthenticated, Denied, Exhausted, Unavailable, InvariantBroken: as `issue`.
         """
         with Decision(request_id, self._clock) as decision:
             caller = await self._proven(decision, credential)
@@ -118,8 +118,10 @@ class Issuing:
     def _granted(self, decision: Decision, caller: Caller) -> Grant:
         wanted = caller.identity(self._rules.trust_domain)
         renewal = caller.proven_by is ProvenBy.CLIENT_CERT
+        grant = decision.grants(decide(self._rules, caller, wanted))
+        # After admission: a denial costs us little, and must not use up what the namespace's own workloads need.
         self._quota.take(wanted, self._clock.monotonic(), renewal=renewal)
-        return decision.grants(decide(self._rules, caller, wanted))
+        return grant
 
     async def _certify(self, decision: Decision, key: ProvenKey, asked_seconds: int) -> Issued:
         grant = decision.grant

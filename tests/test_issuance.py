@@ -279,6 +279,26 @@ async def test_quota() -> None:
     assert caught.value.retry_after > 0
 
 
+async def test_denied_callers_use_up_no_quota() -> None:
+    """Who is refused takes nothing from the workloads of its namespace."""
+    rig = Rig(burst=1)
+    rig.issuing.use_rules(parse(NOBODY, "test", TRUST_DOMAIN))
+    for _ in range(3):
+        with pytest.raises(Denied):
+            await rig.issue()
+    rig.issuing.use_rules(shipped(TRUST_DOMAIN))
+    await rig.issue()
+
+
+async def test_wrong_requests_are_charged() -> None:
+    """Parsing is what an admitted caller could make us do for nothing."""
+    rig = Rig(burst=1)
+    with pytest.raises(BadRequest):
+        await rig.issue(csr="garbage")
+    with pytest.raises(Exhausted):
+        await rig.issue()
+
+
 @pytest.mark.parametrize(
     ("asked", "granted", "clamped"),
     [(0, timedelta(hours=24), 0), (60, timedelta(minutes=1), 0), (91 * 86400, timedelta(days=30), 1)],
