@@ -22,7 +22,6 @@ from meshca.authority.slot import Slot
 from tests.fakes.ca import Pair, certificate, svid_extensions
 from tests.fakes.pki import TRUST_DOMAIN, Ca, ec_key, make_ca, material_of, pem_of
 from tests.fakes.profiles import PROFILE
-from tests.fakes.profiles import PROFILE
 from tests.real.dev_server import Certificate, Key, Server, reason, refused, running_server
 
 ONE = {"MESHCA__WORKERS": "1"}
