@@ -45,17 +45,28 @@ class InForce:
         self.authority = UseAuthority(chain=wire.chain, roots=wire.roots, key=wire.key.reveal())
         return self.authority
 
-    def briefing(self, name: str) -> Sequence[Message]:
-        """What a fresh worker of this name must know."""
+    def briefing(self, name: str, loaded: Loaded | None = None) -> Sequence[Message]:
+        """What a fresh worker of this name must know.
+
+        Args:
+            name: of the worker.
+            loaded: what it shall try before that is in force, in place of what is.
+        """
+        loaded = loaded or self.loaded
         configure = Configure(
-            config=self.loaded.config.model_dump_json(),
+            config=loaded.config.model_dump_json(),
             token_address=str(self._addresses["token"]),
             mtls_address=str(self._addresses["mtls"]),
             name=name,
             prefix=self._replica << WORKER_BITS | int(name.removeprefix("w")),
         )
         assert self.authority is not None  # noqa: S101 - rotation has published before any worker is started
-        return (configure, self.authority, self.loaded.admission, self.loaded.policies)
+        return (configure, self.authority, loaded.admission, loaded.policies)
+
+    def take(self, loaded: Loaded) -> None:
+        """Everything was read anew and serves: it is in force, and no file's error is older than it."""
+        self.loaded = loaded
+        self.errors.clear()
 
     def check_replaceable(self, other: Loaded) -> None:
         """Refuse a configuration that needs a restart, by the names of what differs.

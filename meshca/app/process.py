@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from meshca.app.control import Channel, Drain, Failed, Message, Probe, Probed, Ready
+from meshca.log import log
 
 # -P: the current folder's files are no modules of ours
 COMMAND: Final = (sys.executable, "-P", "-m", "meshca.app.worker")
 EXIT_SECONDS: Final = 2.0  # for a drained worker to close its store and end
+TELL_SECONDS: Final = 2.0  # for a worker that serves to take what it is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class WorkerProcess:
         failure: why it could not start, in its own words; empty if it did not say.
     """
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], channel: Channel) -> None:
+    def __init__(self, name: str, process: subprocess.Popen[bytes], exit_fd: int, channel: Channel) -> None:
         self.name = name
         self.pid = process.pid
         self.ready = asyncio.Event()
@@ -84,12 +86,21 @@ class WorkerProcess:
         self._channel = channel
         self._ids = itertools.count(1)
         self._probes: dict[int, asyncio.Future[Probed]] = {}
-        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._wait())]
+        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._wait(exit_fd))]
 
     @classmethod
     async def adopt(cls, name: str, launched: Launched) -> WorkerProcess:
-        """Speak to a launched process from now on."""
-        return cls(name, launched.process, await Channel.over(launched.channel))
+        """Speak to a launched process from now on.
+
+        Raises:
+            OSError: no descriptor can be had now; the process is gone.
+        """
+        try:
+            exit_fd = os.pidfd_open(launched.process.pid)  # Linux 5.3
+        except OSError:
+            launched.discard()
+            raise
+        return cls(name, launched.process, exit_fd, await Channel.over(launched.channel))
 
     @property
     def exit_status(self) -> str:
@@ -100,15 +111,30 @@ class WorkerProcess:
         return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
 
     async def tell(self, *messages: Message) -> None:
-        """Send messages; to a worker that is gone they are lost, like the worker."""
-        await self._channel.send(*messages)
+        """Send messages; to a worker that is gone they are lost, like the worker.
+
+        One that serves must take them within `TELL_SECONDS`, or it is ended as hung; one that still starts takes
+        them when it can, and nobody waits for it.
+        """
+        self._channel.post(*messages)
+        if not self.ready.is_set():
+            return
+        try:
+            await asyncio.wait_for(self._channel.taken(), TELL_SECONDS)
+        except TimeoutError:
+            self.end_hung(f"did not take news within {TELL_SECONDS:g} s")
+
+    def end_hung(self, detail: str) -> None:
+        """End it at once because it does nothing any more, and wait for nobody: its keeper sees it go."""
+        log.error("worker.hung", worker=self.name, pid=self.pid, detail=detail)
+        self._process.kill()
 
     async def probe(self, seconds: float) -> Probed:
         """Ask it to prove that it works; an answer that does not come in time is a failed probe."""
         number = next(self._ids)
         answer = self._probes[number] = asyncio.get_running_loop().create_future()
         try:
-            await self.tell(Probe(id=number))
+            self._channel.post(Probe(id=number))
             return await asyncio.wait_for(answer, seconds)
         except TimeoutError:
             return Probed(id=number, ok=False, detail=f"no answer within {seconds:g} s")
@@ -117,7 +143,7 @@ class WorkerProcess:
 
     async def drain(self, seconds: float) -> None:
         """Let it finish what is in flight, then see it gone; past the deadline it is killed."""
-        await self.tell(Drain(seconds=seconds))
+        self._channel.post(Drain(seconds=seconds))
         try:
             await asyncio.wait_for(self.ended.wait(), seconds + EXIT_SECONDS)
         except TimeoutError:
@@ -128,8 +154,8 @@ class WorkerProcess:
         self._process.kill()  # does nothing to a process that was waited for
         await self.ended.wait()
 
-    async def _wait(self) -> None:
-        await _exit_of(self._process.pid)
+    async def _wait(self, exit_fd: int) -> None:
+        await _exited(exit_fd)
         self._process.wait()
         await self._tasks[0]  # its last words are still in the channel
         await self._channel.close()
@@ -151,10 +177,9 @@ class WorkerProcess:
                     pass  # a late answer to a probe
 
 
-async def _exit_of(pid: int) -> None:
+async def _exited(descriptor: int) -> None:
     """Return once a child has exited; it is still to be waited for, so its number cannot be another's."""
     exited = asyncio.Event()
-    descriptor = os.pidfd_open(pid)  # Linux 5.3
     loop = asyncio.get_running_loop()
     loop.add_reader(descriptor, exited.set)
     try:

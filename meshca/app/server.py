@@ -63,12 +63,9 @@ class Started:
 class Server:
     """A running parent."""
 
-    def __init__(
-        self, *, load: Load, in_force: InForce, supervisor: Supervisor, rotation: Rotation, clock: Clock
-    ) -> None:
+    def __init__(self, *, load: Load, in_force: InForce, supervisor: Supervisor, clock: Clock) -> None:
         self.in_force = in_force
         self.supervisor = supervisor
-        self.rotation = rotation
         self._load = load
         self._clock = clock
         self._changing = asyncio.Lock()
@@ -92,18 +89,15 @@ class Server:
                 await self.supervisor.tell_all(policies)
 
     async def reload_all(self) -> None:
-        """Load everything anew and replace the workers one by one, or keep all as it is."""
+        """Load everything anew and replace the workers, or keep all as it is."""
         async with self._changing:
-            before = self.in_force.loaded
             with self.in_force.changing("config"):
-                fresh = await asyncio.to_thread(self._load)
-                self.in_force.check_replaceable(fresh)
-                self.in_force.loaded = fresh
-                try:
-                    await self.supervisor.replace(fresh.config.serving.drain_timeout.total_seconds())
-                except MeshcaError:
-                    self.in_force.loaded = before
-                    raise
+                loaded = await asyncio.to_thread(self._load)
+                self.in_force.check_replaceable(loaded)
+                briefing = functools.partial(self.in_force.briefing, loaded=loaded)
+                fresh = await self.supervisor.prepare(briefing)
+                self.in_force.take(loaded)
+                await self.supervisor.replace(fresh, loaded.config.serving.drain_timeout.total_seconds())
 
     async def readiness(self) -> Readiness:
         """Whether every worker works now; asked at most once a second, however many ask."""
@@ -186,7 +180,7 @@ async def _open(
     )
     rotation = Rotation(upstream, clock, config.trust_domain, publish)
     await rotation.start()
-    server = Server(load=load, in_force=in_force, supervisor=supervisor, rotation=rotation, clock=clock)
+    server = Server(load=load, in_force=in_force, supervisor=supervisor, clock=clock)
     stack.push_async_callback(supervisor.kill)
     await supervisor.start()
     watch = Watch(clock)

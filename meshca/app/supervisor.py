@@ -1,4 +1,4 @@
-"""Keeps the workers' places filled: starts them, restarts the crashed ones, replaces them one by one.
+"""Keeps the workers' places filled: starts them, restarts the crashed ones, replaces all of them or none.
 
 Knows nothing of what workers do; what a fresh one is told comes from `briefing`. A crash is answered by a
 restart with exponential backoff, for ever: a server that gave up would need an operator at night.
@@ -23,6 +23,9 @@ BACKOFF: Final = Backoff(floor=0.1, ceiling=30.0)  # before a crashed worker is 
 STEADY: Final = 60.0  # seconds of service after which earlier crashes are forgotten
 READY_SECONDS: Final = 60.0  # for a fresh worker to serve; imports take most of it on a loaded machine
 PROBE_SECONDS: Final = 2.0
+
+
+Briefing = Callable[[str], Sequence[Message]]  # what a worker of this name is told, as of now
 
 
 class Worker(Protocol):
@@ -93,7 +96,7 @@ class Supervisor:
         *,
         count: int,
         spawn: Callable[[str], Awaitable[Worker]],
-        briefing: Callable[[str], Sequence[Message]],
+        briefing: Briefing,
         gone: Callable[[Worker], None],
         clock: Clock,
         rng: random.Random = JITTER,
@@ -112,36 +115,44 @@ class Supervisor:
         """Fill every place, and return once all workers serve.
 
         Raises:
-            Unavailable: reason `worker`, when one ends instead, with its own words.
+            Unavailable: reason `worker`, when one cannot be had, or ends instead, with its own words.
         """
-        workers = await asyncio.gather(*(self._launch() for _ in range(self._count)))
-        self._places = [_Place(worker) for worker in workers]
+        self._places = [_Place(worker) for worker in await self.prepare(self._briefing)]
         self._keepers = [asyncio.create_task(self._keep(place)) for place in self._places]
-        await asyncio.gather(*(self._serving(worker) for worker in workers))
         metrics.workers_ready.set(self._count)
 
     async def tell_all(self, message: Message) -> None:
-        """Send one message to every worker; later ones learn it from the briefing."""
-        await asyncio.gather(*(place.worker.tell(message) for place in self._places))
+        """Send one message to every worker that was briefed; others learn it from their briefing."""
+        await asyncio.gather(*(worker.tell(message) for worker in self._alive()))
 
-    async def replace(self, drain_seconds: float) -> None:
-        """Give every place a fresh worker, one after the other, each before the old one goes.
+    async def prepare(self, briefing: Briefing) -> Sequence[Worker]:
+        """A fresh worker for every place, all serving beside those that are there; give them to `replace`.
+
+        Args:
+            briefing: what they are told; it must say of itself what `tell_all` was given before.
 
         Raises:
-            Unavailable: reason `worker`, when a fresh one does not serve; its place keeps the old one, and
-                so do those after it.
+            Unavailable: reason `worker`, when one cannot be had or does not serve; all fresh ones are gone.
         """
-        for place in self._places:
-            fresh = await self._launch()
-            try:
-                await self._serving(fresh)
-            except Unavailable:
-                await fresh.kill()
-                self._forget(fresh)
-                raise
-            old, place.worker = place.worker, fresh
-            await old.drain(drain_seconds)
-            self._forget(old)
+        tasks = [asyncio.create_task(self._fresh(briefing)) for _ in range(self._count)]
+        try:
+            return await asyncio.gather(*tasks)
+        except (Unavailable, asyncio.CancelledError):
+            for task in tasks:
+                task.cancel()
+            for made in await asyncio.gather(*tasks, return_exceptions=True):
+                if not isinstance(made, BaseException):
+                    await self._end(made)
+            raise
+
+    async def replace(self, fresh: Sequence[Worker], drain_seconds: float) -> None:
+        """Give every place its prepared worker at once, then drain the old ones together."""
+        old = [place.worker for place in self._places]
+        for place, worker in zip(self._places, fresh, strict=True):
+            place.worker = worker
+        await asyncio.gather(*(worker.drain(drain_seconds) for worker in old))
+        for worker in old:
+            self._forget(worker)
 
     async def states(self) -> Sequence[WorkerState]:
         """Every worker, asked now to prove that it works."""
@@ -152,27 +163,56 @@ class Supervisor:
     async def stop(self, drain_seconds: float) -> None:
         """Drain all workers at the same time and see them gone."""
         self._stop_keeping()
-        await asyncio.gather(*(place.worker.drain(drain_seconds) for place in self._places))
+        await asyncio.gather(*(worker.drain(drain_seconds) for worker in self._alive()))
 
     async def kill(self) -> None:
         """End all workers at once."""
         self._stop_keeping()
-        await asyncio.gather(*(place.worker.kill() for place in self._places))
+        await asyncio.gather(*(worker.kill() for worker in self._alive()))
 
     def _stop_keeping(self) -> None:
         for keeper in self._keepers:
             keeper.cancel()
 
-    async def _launch(self) -> Worker:
+    def _alive(self) -> list[Worker]:
+        """Every worker that was briefed and has not ended, in a place or on its way to or from one."""
+        return [worker for worker in self._names.values() if worker is not None and not worker.ended.is_set()]
+
+    async def _fresh(self, briefing: Briefing) -> Worker:
+        """A worker that serves, or none at all."""
+        worker = await self._launch(briefing)
+        try:
+            await self._serving(worker)
+        except (Unavailable, asyncio.CancelledError):
+            await self._end(worker)
+            raise
+        return worker
+
+    async def _launch(self, briefing: Briefing) -> Worker:
+        """A worker that is briefed; between its spawning and its briefing nobody else can speak to it.
+
+        Raises:
+            Unavailable: reason `worker`: no process or descriptor can be had now.
+        """
         name = next(name for number in range(2 * self._count) if (name := f"w{number}") not in self._names)
         self._names[name] = None
         try:
             worker = self._names[name] = await self._spawn(name)
-        except OSError:
-            del self._names[name]
+        except OSError as error:
+            raise Unavailable("worker", f"a worker cannot be started now: {error.strerror}") from None
+        finally:
+            if self._names[name] is None:
+                del self._names[name]
+        try:
+            await worker.tell(*briefing(name))
+        except asyncio.CancelledError:
+            await self._end(worker)
             raise
-        await worker.tell(*self._briefing(name))
         return worker
+
+    async def _end(self, worker: Worker) -> None:
+        await worker.kill()
+        self._forget(worker)
 
     def _forget(self, worker: Worker) -> None:
         """The name of a worker that has ended is free for another, once."""
@@ -220,13 +260,12 @@ class Supervisor:
         if place.worker is not ended:  # replaced while we waited
             return
         try:
-            fresh = await self._launch()
-        except OSError as error:  # no process or descriptor to be had now
-            log.error("worker.not_started", detail=error.strerror)
+            fresh = await self._launch(self._briefing)
+        except Unavailable as error:
+            log.error("worker.not_started", detail=error.detail)
             return
         if place.worker is not ended:  # replaced while we started another
-            await fresh.kill()
-            self._forget(fresh)
+            await self._end(fresh)
             return
         place.worker = fresh
         place.restarts += 1

@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from meshca.app import process as process_module
+from meshca.app.control import UsePolicies
 from meshca.app.process import WorkerProcess, launch
+from tests.fakes.logs import captured_logs
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE = ROOT / "tests" / "fakes" / "worker_process.py"
+MUCH = UsePolicies(files={"a.yaml": "x" * 4_000_000})  # more than any socket holds
 Start = Callable[[str], Awaitable[WorkerProcess]]
 
 
@@ -92,6 +95,45 @@ async def test_past_the_deadline_it_is_killed(start: Start, monkeypatch: pytest.
     assert worker.exit_status == "killed by SIGKILL"
 
 
+async def test_hung_worker_is_ended(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that serves but does not take what it is told in time is ended, and the log says so."""
+    monkeypatch.setattr(process_module, "TELL_SECONDS", 0.05)
+    worker = await start("hung")
+    await worker.ready.wait()
+    with captured_logs() as logs:
+        await asyncio.wait_for(worker.tell(MUCH), 30)
+    await worker.ended.wait()
+    assert worker.exit_status == "killed by SIGKILL"
+    assert [(line["event"], line["pid"]) for line in logs] == [("worker.hung", worker.pid)]
+
+
+async def test_full_channel_delays_no_probe_and_no_drain(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a probe nor a drain waits beyond its own deadline for a worker that reads nothing."""
+    monkeypatch.setattr(process_module, "EXIT_SECONDS", 0.01)
+    worker = await start("hung")
+    await worker.ready.wait()
+    worker._channel.post(MUCH)
+    assert not (await asyncio.wait_for(worker.probe(0.05), 30)).ok
+    await asyncio.wait_for(worker.drain(0.01), 30)
+    assert worker.exit_status == "killed by SIGKILL"
+
+
+async def test_starting_worker_has_time_for_its_briefing(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large briefing of a worker that still imports its libraries is no sign that it hangs."""
+    monkeypatch.setattr(process_module, "TELL_SECONDS", 0.0)
+    worker = await start("deaf")
+    await worker.tell(MUCH)
+    assert not worker.ended.is_set()
+    assert worker.exit_status == "running"
+
+
+async def test_telling_a_gone_worker_is_quiet(start: Start) -> None:
+    """What a worker is told after its end is lost without a sound."""
+    worker = await start("serve")
+    await worker.kill()
+    await worker.tell(MUCH)
+
+
 async def test_orphan_ends(start: Start) -> None:
     """A worker whose parent is gone reads the end of the channel and ends."""
     worker = await start("serve")
@@ -112,3 +154,16 @@ def test_launch_that_fails_leaves_nothing() -> None:
     """When the process cannot be had, its channel is closed."""
     with pytest.raises(OSError, match="No such file"):
         launch({}, ("/nowhere",))
+
+
+async def test_no_descriptor_to_watch_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When its end could not be noticed, the process is ended at once."""
+
+    def none_left(_: int) -> int:
+        raise OSError(24, "too many open files")
+
+    monkeypatch.setattr(os, "pidfd_open", none_left)
+    launched = launch(dict(os.environ), (sys.executable, "-c", "import time; time.sleep(60)"))
+    with pytest.raises(OSError, match="too many"):
+        await WorkerProcess.adopt("w0", launched)
+    assert launched.process.returncode == -9

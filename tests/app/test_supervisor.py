@@ -3,96 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 import pytest
 
-from meshca.app.control import Drain, Message, Probe, Probed, UsePolicies
-from meshca.app.supervisor import BACKOFF, STEADY, Supervisor
+from meshca.app.control import Drain, Probe
+from meshca.app.supervisor import BACKOFF, STEADY
 from meshca.errors import Unavailable
-from tests.fakes.clock import FakeClock
-from tests.fakes.jitter import Jitter
-
-
-class FakeWorker:
-    """A worker without a process."""
-
-    def __init__(self, name: str, pid: int, *, serves: bool = True) -> None:
-        self.name = name
-        self.pid = pid
-        self.ready = asyncio.Event()
-        self.ended = asyncio.Event()
-        self.failure = ""
-        self.told: list[Message] = []
-        self.exit_status = "running"
-        if serves:
-            self.ready.set()
-
-    async def tell(self, *messages: Message) -> None:
-        """Remember."""
-        self.told += messages
-
-    async def probe(self, seconds: float) -> Probed:
-        """Always fine."""
-        return Probed(id=0, ok=True)
-
-    async def drain(self, seconds: float) -> None:
-        """End by itself."""
-        self.told.append(Drain(seconds=seconds))
-        self.end("exit code 0")
-
-    async def kill(self) -> None:
-        """End at once."""
-        self.end("killed by SIGKILL")
-
-    def end(self, status: str, failure: str = "") -> None:
-        """The process is gone."""
-        self.exit_status = status
-        self.failure = failure
-        self.ended.set()
-
-
-class House:
-    """A supervisor of fake workers."""
-
-    def __init__(self, count: int = 2) -> None:
-        self.clock = FakeClock()
-        self.jitter = Jitter(0.0)
-        self.workers: list[FakeWorker] = []
-        self.gone: list[str] = []
-        self.serves = True
-        self.failing = False
-        self.supervisor = Supervisor(
-            count=count,
-            spawn=self.spawn,
-            briefing=self.briefing,
-            gone=lambda worker: self.gone.append(worker.name),
-            clock=self.clock,
-            rng=self.jitter,
-        )
-
-    async def spawn(self, name: str) -> FakeWorker:
-        """Start a fake."""
-        await asyncio.sleep(0)
-        if self.failing:
-            raise OSError(11, "try again")
-        self.workers.append(FakeWorker(name, len(self.workers), serves=self.serves))
-        return self.workers[-1]
-
-    def briefing(self, name: str) -> Sequence[Message]:
-        """Something that names the worker."""
-        return [UsePolicies(files={"name": name})]
-
-    @property
-    def names(self) -> list[str]:
-        """Of every worker ever started, in order."""
-        return [worker.name for worker in self.workers]
-
-
-async def settle() -> None:
-    """Let every task run as far as it can."""
-    for _ in range(20):
-        await asyncio.sleep(0)
+from tests.fakes.house import House, settle
 
 
 @pytest.fixture
@@ -192,31 +110,92 @@ async def test_news_reach_every_worker(house: House) -> None:
     assert all(worker.told[-1] == Probe(id=7) for worker in house.workers)
 
 
-async def test_replacement_goes_one_by_one(house: House) -> None:
-    """Every worker is followed by a fresh one that serves before the old one is drained."""
-    await house.supervisor.replace(5)
-    assert house.names == ["w0", "w1", "w2", "w0"]
+async def test_news_reach_workers_that_are_starting(house: House) -> None:
+    """A worker that was briefed and does not serve yet is told as well, after its briefing."""
+    house.serves = False
+    replacing = asyncio.create_task(house.replace())
+    await settle()
+    await house.supervisor.tell_all(Probe(id=7))
+    assert [worker.told[-1] for worker in house.workers] == [Probe(id=7)] * 4
+    assert house.workers[2].told[:-1] == house.briefing("w2")
+    for worker in house.workers:
+        worker.ready.set()
+    await replacing
+
+
+async def test_news_reach_restarted_workers_that_are_starting(house: House) -> None:
+    """So is one that follows a crashed one; the crashed one is told nothing."""
+    house.workers[0].end("exit code 1")
+    house.serves = False
+    await settle()
+    await house.clock.advance(BACKOFF.floor)
+    await house.supervisor.tell_all(Probe(id=7))
+    assert house.workers[0].told == house.briefing("w0")
+    assert house.workers[2].told == [*house.briefing("w0"), Probe(id=7)]
+
+
+async def test_replacement_is_of_all(house: House) -> None:
+    """Every worker is followed by a fresh one; all of these serve before the old ones are drained."""
+    await house.replace()
+    assert house.names == ["w0", "w1", "w2", "w3"]
     assert [worker.ended.is_set() for worker in house.workers] == [True, True, False, False]
-    assert house.workers[0].told[-1] == Drain(seconds=5)
+    assert [worker.told[-1] for worker in house.workers[:2]] == [Drain(seconds=5)] * 2
     await settle()
     await house.clock.advance(BACKOFF.ceiling)
     assert len(house.workers) == 4
 
 
-async def test_failed_replacement_keeps_the_old(house: House) -> None:
-    """When the first fresh worker does not serve, nothing has changed."""
+@pytest.mark.parametrize("which", [2, 3], ids=["first", "second"])
+async def test_failed_replacement_keeps_the_old(house: House, which: int) -> None:
+    """When a fresh worker does not serve, nothing has changed: no old one is gone, no fresh one is left."""
     house.serves = False
-    replacing = asyncio.create_task(house.supervisor.replace(5))
+    replacing = asyncio.create_task(house.replace())
     await settle()
-    house.workers[-1].end("exit code 1", "bad keys")
+    house.workers[5 - which].ready.set()
+    await settle()
+    house.workers[which].end("exit code 1", "bad keys")
     with pytest.raises(Unavailable, match="bad keys"):
         await replacing
-    assert [worker.ended.is_set() for worker in house.workers] == [False, False, True]
+    assert [worker.ended.is_set() for worker in house.workers] == [False, False, True, True]
+    assert [state.name for state in await house.supervisor.states()] == ["w0", "w1"]
+    assert sorted(house.gone) == ["w2", "w3"]
+
+
+@pytest.mark.parametrize("fails_after", [2, 3], ids=["first", "second"])
+async def test_replacement_that_cannot_be_spawned(house: House, fails_after: int) -> None:
+    """When no process can be had for a fresh worker, that is said, and the old ones stay; later it works."""
+    house.fails_after = fails_after
+    with pytest.raises(Unavailable, match="cannot be started now: try again"):
+        await house.replace()
+    assert [worker.ended.is_set() for worker in house.workers] == [False, False, True][:fails_after]
+    house.fails_after = -1
+    await house.replace()
+    assert [worker.ended.is_set() for worker in house.workers[-2:]] == [False, False]
+
+
+async def test_start_that_cannot_be_spawned() -> None:
+    """A start for which no process can be had is refused in our own words."""
+    house = House()
+    house.failing = True
+    with pytest.raises(Unavailable, match="cannot be started now"):
+        await house.supervisor.start()
+
+
+async def test_stop_while_replacing(house: House) -> None:
+    """A replacement that is given up leaves no fresh worker; stopping drains the old ones."""
+    house.serves = False
+    replacing = asyncio.create_task(house.replace())
+    await settle()
+    replacing.cancel()
+    await settle()
+    await house.supervisor.stop(3)
+    assert all(worker.ended.is_set() for worker in house.workers)
+    assert [worker.exit_status for worker in house.workers] == ["exit code 0"] * 2 + ["killed by SIGKILL"] * 2
 
 
 async def test_replaced_worker_is_kept_alive(house: House) -> None:
     """A worker that replaced another is restarted when it crashes."""
-    await house.supervisor.replace(5)
+    await house.replace()
     await settle()
     house.workers[2].end("exit code 1")
     await settle()
