@@ -141,11 +141,20 @@ class Channel:
         """The end that a connected socket is; the channel owns it from now on."""
         return cls(*await asyncio.open_connection(sock=connected, limit=MAX_LINE))
 
-    async def send(self, *messages: Message) -> None:
-        """Send messages, nothing of anyone else between them; the reading side notices a peer that is gone."""
-        with contextlib.suppress(ConnectionError):
+    def post(self, *messages: Message) -> None:
+        """Give messages to the channel, nothing of anyone else between them, and wait for nobody."""
+        if not self._writer.is_closing():  # to a peer that is gone they are lost, like the peer
             self._writer.write(b"".join(map(encode, messages)))
+
+    async def taken(self) -> None:
+        """Return once the peer has read most of what was posted, or is gone; a peer that hangs never does."""
+        with contextlib.suppress(ConnectionError):
             await self._writer.drain()
+
+    async def send(self, *messages: Message) -> None:
+        """Post messages and see them taken; the reading side notices a peer that is gone."""
+        self.post(*messages)
+        await self.taken()
 
     async def messages(self) -> AsyncIterator[Message]:
         """What the other end says, until it is gone."""

@@ -1,12 +1,14 @@
 """A process that speaks the control channel as its arguments say, in place of a worker.
 
-`python tests/fakes/worker_process.py MODE… FD`; modes: serve, fail, crash, deaf (reads but never answers).
+`python tests/fakes/worker_process.py MODE… FD`; modes: serve, fail, crash, deaf (reads but never answers),
+hung (says that it serves, then is stopped like a process that hangs).
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 
@@ -22,8 +24,10 @@ async def main(mode: str, fd: int) -> int:
         await channel.send(Failed(detail="the store is not there"))
         await channel.close()
         return 1
-    if mode == "serve":
+    if mode in {"serve", "hung"}:
         await channel.send(Ready())
+    if mode == "hung":
+        os.kill(os.getpid(), signal.SIGSTOP)
     async for message in channel.messages():
         match message:
             case Probe(id=number) if mode == "serve":
