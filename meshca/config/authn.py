@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from meshca.config.model import Duration, FilePath, Model, PositiveDuration
 
@@ -14,19 +14,22 @@ MAX_LEEWAY = timedelta(seconds=60)  # hard ceiling: a longer leeway would revive
 # JWT-SVID.md rule J2's list less the sizes that no Kubernetes issuer uses; HS* and none can not be configured.
 Algorithm = Literal["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512"]
 
+# Settings of a download; a file is looked at each second.
+_DOWNLOAD_ONLY: Final = ("ca_file", "refresh_interval", "min_refetch_interval", "timeout")
+
 
 class KeysConfig(Model):
     """Where an issuer's keys (JWK Set) come from: exactly one of file, url and discovery.
 
     Attributes:
-        file: a JWK Set on disk, re-read when it changes.
+        file: a JWK Set on disk, re-read when it changes; of the settings below only max_bytes goes with it.
         url: address of a JWK Set; https unless the host is loopback.
         discovery: true to ask the issuer's /.well-known/openid-configuration.
         ca_file: roots for https; the system's when absent.
         refresh_interval: how long fetched keys are used before they are fetched again.
         min_refetch_interval: the shortest time between two fetches for an unknown key id.
         timeout: of one fetch, connection and body together.
-        max_bytes: of one answer.
+        max_bytes: of the file or of one answer.
     """
 
     file: FilePath | None = None
@@ -46,7 +49,16 @@ class KeysConfig(Model):
             ("https://", "http://127.0.0.1:", "http://localhost:")
         ):
             raise ValueError("url must begin with https:// (http:// only for 127.0.0.1 and localhost)")
+        idle = [name for name in _DOWNLOAD_ONLY if self.file is not None and name in self.model_fields_set]
+        if idle:
+            raise ValueError(f"{', '.join(idle)}: only for url and discovery; leave out beside file")
         return self
+
+    @model_serializer(mode="wrap")
+    def _what_counts(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What is shown and handed on leaves out what a file has no use for."""
+        tree: dict[str, Any] = written(self)
+        return {key: value for key, value in tree.items() if self.file is None or key not in _DOWNLOAD_ONLY}
 
 
 class JwksConfig(Model):
@@ -61,7 +73,6 @@ class JwksConfig(Model):
         labels_claim: name of a claim with workload labels that this issuer is trusted for; none by default.
     """
 
-    kind: Literal["jwks"] = "jwks"
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\z")] = "home"
     issuer: Annotated[str, Field(min_length=1, max_length=1024)]
     audiences: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = ("istio-ca",)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from meshca.config.authn import AuthnConfig
-from meshca.config.model import Duration, FilePath, ListenAddress, Model, PositiveDuration, TrustDomainName
+from meshca.config.model import FilePath, ListenAddress, Model, PositiveDuration, TrustDomainName
 from meshca.config.upstream import SelfSignedConfig, UpstreamConfig
 from meshca.identity.spiffe_id import TrustDomain
 
@@ -157,6 +157,7 @@ class ServerConfig(Model):
         trust_domain: the trust domain of every identity issued.
         data_dir: keys, certificates and the ledger; mode 0700.
         workers: number of worker processes; `auto` is one for each core.
+        ack_timeout: how long a subscriber may take to accept or refuse a push before it is reported as silent.
     """
 
     trust_domain: TrustDomainName = TrustDomain("cluster.local")
@@ -175,7 +176,7 @@ class ServerConfig(Model):
     sds: SdsConfig = SdsConfig()
     admin: AdminConfig = AdminConfig()
     log: LogConfig = LogConfig()
-    ack_timeout: Duration = timedelta(seconds=10)
+    ack_timeout: PositiveDuration = timedelta(seconds=10)
 
     @property
     def worker_count(self) -> int:

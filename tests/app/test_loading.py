@@ -50,7 +50,7 @@ def config(tmp_path: Path) -> dict[str, Any]:
         "data_dir": "data",
         "admission": {"file": "rules.yaml"},
         "policies": {"dir": "policies"},
-        "authn": {"issuers": [{"kind": "jwks", "issuer": "https://i.example", "keys": {"file": "jwks.json"}}]},
+        "authn": {"issuers": [{"issuer": "https://i.example", "keys": {"file": "jwks.json"}}]},
     }
 
 

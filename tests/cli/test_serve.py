@@ -38,7 +38,7 @@ workers: 1
 listen: {{token: "127.0.0.1:0", mtls: "127.0.0.1:0", http: "127.0.0.1:{free_port()}"}}
 authn:
   issuers:
-    - {{kind: jwks, issuer: "https://issuer.dev.meshca.invalid", keys: {{file: issuer/jwks.json}}}}
+    - {{issuer: "https://issuer.dev.meshca.invalid", keys: {{file: issuer/jwks.json}}}}
 """
     )
     return path

@@ -62,15 +62,25 @@ def test_auto_workers_are_the_cores() -> None:
     assert ServerConfig().worker_count >= 1
 
 
-def test_a_config_survives_json(tmp_path: Path) -> None:
+@pytest.mark.parametrize("keys", ["file: k", "url: 'https://a/', ca_file: c, timeout: 1s", "discovery: true"])
+def test_a_config_survives_json(tmp_path: Path, keys: str) -> None:
     """What is written as JSON is read back equal (the workers receive it so)."""
-    config = load_config(written(tmp_path, "data_dir: d\nworkers: 2\nupstream: {kind: files, dir: c}\n"), {})
+    issuer = f"authn: {{issuers: [{{issuer: 'https://i', keys: {{{keys}}}}}]}}\n"
+    config = load_config(
+        written(tmp_path, "data_dir: d\nworkers: 2\nupstream: {kind: files, dir: c}\n" + issuer), {}
+    )
     assert ServerConfig.model_validate_json(config.model_dump_json()) == config
 
 
 @pytest.mark.parametrize(
     ("tree", "problem"),
     [
+        pytest.param({"ack_timeout": "0s"}, "ack_timeout: must be longer than 0s", id="no-time-to-answer"),
+        pytest.param(
+            {"authn": {"issuers": [{"issuer": "i", "keys": {"file": "k", "timeout": "5s", "ca_file": "c"}}]}},
+            "authn.issuers.0.keys: ca_file, timeout: only for url and discovery; leave out beside file",
+            id="download-settings-beside-a-file",
+        ),
         pytest.param({"foo": 1}, "foo: unknown key; remove it or correct its spelling", id="unknown-key"),
         pytest.param(
             {"svid": {"max_lifetime": "1000d"}}, "svid: max_lifetime must be at most 90d", id="over-ceiling"
