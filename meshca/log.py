@@ -68,7 +68,8 @@ class Lines:
             self._dropped += 1
         else:
             self._waiting.append(line)
-            self._work.set()
+            if not self._work.is_set():
+                self._work.set()
 
     debug = info = warning = error = critical = exception = msg
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import secrets
+import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -44,6 +44,11 @@ class Call:
 
 
 _current: ContextVar[Call] = ContextVar("call")
+_ids = random.Random()  # noqa: S311 - an id, not a secret; os.urandom is a system call for each request
+
+
+def _request_id() -> str:
+    return f"{_ids.getrandbits(64):016x}"
 
 
 def current_call() -> Call:
@@ -150,7 +155,7 @@ class _Guard:
         method = self._method
 
         async def guarded(raw: bytes, context: Context) -> bytes:
-            call = Call(secrets.token_hex(8), method)
+            call = Call(_request_id(), method)
             _current.set(call)
             try:
                 answer: bytes = write(await behaviour(read(raw), context))
@@ -177,7 +182,7 @@ class _Guard:
                     await context.write(answer)
 
         async def guarded(request: Any, context: Context) -> None:  # noqa: ANN401 - as above
-            call = Call(secrets.token_hex(8), method)
+            call = Call(_request_id(), method)
             _current.set(call)
             try:
                 with self._streams.joined():

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -95,13 +98,20 @@ async def test_killed_sender_ends_the_stream() -> None:
     await worker.close()
 
 
-async def test_sending_to_a_gone_worker_is_quiet() -> None:
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_sending_to_a_gone_worker_is_quiet(run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
     """Sending to a worker that has died raises nothing; its reader notices."""
-    parent, worker = await pair()
-    await worker.close()
-    for _ in range(3):
-        await parent.send(UsePolicies(files={"a": "x" * 100_000}))
-    await parent.close()
+
+    async def send() -> None:
+        parent, worker = await pair()
+        await worker.close()
+        assert [message async for message in parent.messages()] == []
+        for _ in range(3):
+            await parent.send(UsePolicies(files={"a": "x" * 100_000}))
+        await parent.close()
+        await parent.send(Ready())
+
+    run(send())
 
 
 def test_unknown_kind_is_a_bug() -> None:
