@@ -1,7 +1,7 @@
 """Which connected Envoys have adopted what. Pure: notices in, a verdict out.
 
 An acknowledgement alone is not adoption: an Envoy counts only while none of its secrets stands refused, since
-Envoy acknowledges what it cannot use yet (real-parts.md, "An ACK is not adoption").
+Envoy acknowledges what it cannot use yet (ADR 6).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A signer that has proven itself: key, certificates and templates that fit together.
 
 The only way to a `Slot` is `Slot.prove`, which checks everything again wherever the material came from, and
-signs and verifies a trial leaf through the whole chain (architecture decision 3). The private key must never
+signs and verifies a trial leaf through the whole chain (ADR 10). The private key must never
 leave a slot.
 """
 

@@ -9,7 +9,7 @@ Decided here, where the xDS protocol leaves it open (docs/adr/0009 says why):
   is a name like any other.
 - A name that we do not have stays pending; one that vanishes later is not taken back from the client.
 - After a NACK the last good value goes out once more under a new version, because Envoy answers every later
-  secret with the old error until it gets a good one (envoy SdsApi; real-parts.md).
+  secret with the old error until it gets a good one (envoy SdsApi; ADR 9).
 """
 
 from __future__ import annotations

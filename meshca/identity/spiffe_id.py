@@ -1,4 +1,4 @@
-"""SPIFFE IDs, parsed strictly and once (SPIFFE-ID.md; rules ID1-ID11 of our reference).
+"""SPIFFE IDs, parsed strictly and once (SPIFFE-ID.md; rules ID1-ID11 of docs/spiffe-rules.md).
 
 One spelling per identity: upper case in the trust domain, percent-encoding, empty or dot segments and a
 trailing slash are refused, never normalised. CVE-2021-27099 was a normalised path.

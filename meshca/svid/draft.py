@@ -1,6 +1,6 @@
 """A certificate on its way to its signature: drafted, linted, signed once, read back, compared.
 
-Architecture decision 2. Nothing that the lint has not passed can reach a signing key, because the key is
+ADR 10. Nothing that the lint has not passed can reach a signing key, because the key is
 given only to `Draft.sign`, and only the two makers of drafts run the lint. Between draft and signature the
 caller records its intent.
 """

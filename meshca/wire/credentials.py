@@ -1,7 +1,7 @@
 """Reads what a caller shows of itself from a gRPC call. Nothing read here is believed.
 
-Istio's rules (istio.md 1.1): of `authorization` only values that begin with exactly `Bearer ` count, and the
-first of them wins; `clusterid` counts only if it was sent exactly once.
+Istio's rules (`ExtractBearerToken` in its pkg/security): of `authorization` only values that begin with exactly
+`Bearer ` count, and the first of them wins; `clusterid` counts only if it was sent exactly once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who is let in: order, empties, scope, matching (F45-F47), as tables and laws."""
+"""Who is let in: order, empties, scope, matching, as tables and laws."""
 
 from __future__ import annotations
 

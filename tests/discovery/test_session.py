@@ -72,7 +72,7 @@ def test_first_request_is_answered_with_what_it_names() -> None:
 
 
 def test_reconnecting_client_gets_everything() -> None:
-    """A first request with an old version and an old or empty nonce gets a full answer (istio.md F33)."""
+    """A first request with an old version and an old or empty nonce gets a full answer."""
     for nonce in ("", "old-7"):
         client = Client(default="1")
         client.session.ask(["default"], nonce=nonce, version="1")
@@ -96,7 +96,7 @@ def test_what_was_sent_is_known_by_content() -> None:
 
 
 def test_acknowledgement_is_followed_by_silence() -> None:
-    """ACK: adopted, nothing more to send (F32)."""
+    """ACK: adopted, nothing more to send."""
     client = Client(default="1")
     client.ask("default")
     events = client.ack(client.push())
@@ -133,14 +133,14 @@ def test_only_the_latest_of_several_updates_is_sent() -> None:
 
 
 def test_unchanged_names_are_not_sent_again() -> None:
-    """A changed `default` does not bring ROOTCA with it (F36)."""
+    """A changed `default` does not bring ROOTCA with it."""
     client = settled(default="1", ROOTCA="1")
     client.session.offer(shelf(default="2", ROOTCA="1"))
     assert client.sent() == {"default": "2"}
 
 
 def test_added_name_gets_only_that_resource() -> None:
-    """Added name: only that resource (F34)."""
+    """Added name: only that resource."""
     client = Client(default="1", ROOTCA="1")
     client.ask("default")
     events = client.ack(client.push(), "default", "ROOTCA")
@@ -149,7 +149,7 @@ def test_added_name_gets_only_that_resource() -> None:
 
 
 def test_removed_name_is_answered_with_silence() -> None:
-    """Removed name: nothing is sent, now or when it changes (F34)."""
+    """Removed name: nothing is sent, now or when it changes."""
     client = Client(default="1", ROOTCA="1")
     client.ask("default", "ROOTCA")
     client.ack(client.push(), "default")
@@ -158,7 +158,7 @@ def test_removed_name_is_answered_with_silence() -> None:
 
 
 def test_empty_list_unsubscribes_from_all() -> None:
-    """An empty list is no wildcard (F34)."""
+    """An empty list is no wildcard."""
     client = Client(default="1")
     client.ask("default")
     push = client.push()
@@ -175,7 +175,7 @@ def test_first_request_without_names_subscribes_to_nothing() -> None:
 
 
 def test_outdated_nonce_voids_the_request() -> None:
-    """A stale nonce changes neither the answer nor the names (F33)."""
+    """A stale nonce changes neither the answer nor the names."""
     client = Client(default="1", ROOTCA="1")
     client.ask("default")
     first = client.push()
@@ -243,7 +243,7 @@ class TestRefusal:
     """After a NACK."""
 
     def test_last_good_value_follows_once_under_a_new_version(self) -> None:
-        """Envoy needs a good value under a version it has not seen (real-parts.md)."""
+        """Envoy needs a good value under a version it has not seen (ADR 9)."""
         client = settled(default="1")
         client.session.offer(shelf(default="2"))
         bad = client.push()
@@ -271,7 +271,7 @@ class TestRefusal:
         assert client.sent() is None
 
     def test_next_update_is_delivered(self) -> None:
-        """Held until something changes (F32)."""
+        """Held until something changes."""
         client = Client(default="1")
         client.ask("default")
         client.nack(client.push())

@@ -1,4 +1,4 @@
-"""Istio's CreateCertificate over the wire, against a real server: the rows F1-F17 of our Istio reference."""
+"""Istio's CreateCertificate over the wire, against a real server."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def leaf_of(answer: IstioCertificateResponse) -> x509.Certificate:
 
 
 class TestWireContract:
-    """F1: the names and numbers of Istio's contract."""
+    """The names and numbers of Istio's contract."""
 
     async def test_raw_bytes(self, server: Server) -> None:
         """Field 1 is the CSR, field 3 the seconds, and field 1 of the answer the chain; others are ignored."""
@@ -101,7 +101,7 @@ class TestWireContract:
 
 
 class TestChainShape:
-    """F2: the leaf first, one certificate in each element, all roots in the last."""
+    """The leaf first, one certificate in each element, all roots in the last."""
 
     async def test_elements(self, server: Server) -> None:
         """Each element but the last is one certificate; the last is every root."""
@@ -129,7 +129,7 @@ class TestChainShape:
 
 
 class TestNames:
-    """F3: the identity comes from the caller, whatever the CSR asks for."""
+    """The identity comes from the caller, whatever the CSR asks for."""
 
     @pytest.mark.parametrize(
         "csr",
@@ -158,7 +158,7 @@ class TestNames:
 
 
 class TestRenewalByCertificate:
-    """F7: the still valid certificate renews itself on the mTLS port, without a token."""
+    """The still valid certificate renews itself on the mTLS port, without a token."""
 
     async def test_same_identity(self, server: Server) -> None:
         """A renewed certificate has the same identity, another serial, and can renew in its turn."""
@@ -193,7 +193,7 @@ class TestRenewalByCertificate:
 
 
 class TestOrderOfAuthenticators:
-    """F9: a certificate wins over a token; the first success ends the chain; the client's text is opaque."""
+    """A certificate wins over a token; the first success ends the chain; the client's text is opaque."""
 
     async def test_certificate_wins(self, server: Server) -> None:
         """With both shown, the identity is the certificate's."""
@@ -230,7 +230,7 @@ class TestOrderOfAuthenticators:
 
 
 class TestBadRequests:
-    """F12: a CSR that is broken is InvalidArgument."""
+    """A CSR that is broken is InvalidArgument."""
 
     @pytest.mark.parametrize(
         ("csr", "slug"),
@@ -317,7 +317,7 @@ class TestMetadata:
 
 
 class TestLifetime:
-    """F13, F14, F15: what is asked for, no longer than allowed, a little back-dated."""
+    """What is asked for, no longer than allowed, a little back-dated."""
 
     async def test_exact_seconds(self, server: Server) -> None:
         """A lifetime within the maximum is given to the second."""
@@ -352,7 +352,7 @@ class TestLifetime:
 
 
 class TestProfile:
-    """F16: the profile of an X.509-SVID."""
+    """The profile of an X.509-SVID."""
 
     @pytest.fixture
     async def leaf(self, server: Server) -> x509.Certificate:
@@ -389,7 +389,7 @@ class TestProfile:
 
 
 class TestKeyTypes:
-    """F17: RSA of 2048 bits and more, P-256 and P-384, in whatever form the client kept its key."""
+    """RSA of 2048 bits and more, P-256 and P-384, in whatever form the client kept its key."""
 
     @pytest.mark.parametrize(
         "key",
@@ -406,7 +406,7 @@ class TestKeyTypes:
 
 
 class TestTokens:
-    """F6: what a token must say; each refusal is Unauthenticated with its own reason."""
+    """What a token must say; each refusal is Unauthenticated with its own reason."""
 
     async def test_each_workload_its_own(self, server: Server) -> None:
         """The identity is the token's service account."""

@@ -200,7 +200,7 @@ async def test_refused_caller_gets_the_status_of_the_pipeline(ca: Ca, channel: g
 
 
 async def test_recovers_with_the_ca(ca: Ca, channel: grpc.aio.Channel) -> None:
-    """Down: the stream ends; back: the next stream gets a certificate (istio.md F35)."""
+    """Down: the stream ends; back: the next stream gets a certificate."""
     ca.refusal = Unavailable("no_signer", "private")
     async with xds_stream(channel, METHOD, metadata=TOKEN) as stream:
         await stream.ask(DEFAULT)

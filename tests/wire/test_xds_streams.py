@@ -121,7 +121,7 @@ async def test_subscriber_gets_what_exists_and_what_changes(
 async def test_names_come_on_one_stream_or_several(
     server: Server, channel: grpc.aio.Channel, method: str, names: list[str]
 ) -> None:
-    """In any order (istio.md F31)."""
+    """In any order."""
     server.put(res("default", "1"), res("ROOTCA", "1"))
     async with xds_stream(channel, method) as stream:
         await stream.ask(*names)
