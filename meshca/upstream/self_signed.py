@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from meshca.authority.faults import find_faults
 from meshca.authority.keys import KeyStore, key_id
@@ -24,6 +25,7 @@ from meshca.clock import Clock
 from meshca.config.upstream import SelfSignedConfig
 from meshca.errors import ConfigError
 from meshca.identity.spiffe_id import TrustDomain
+from meshca.log import log
 from meshca.svid.signature import SigningKey
 from meshca.upstream.ca_certificates import make_intermediate, make_root
 from meshca.upstream.ca_folder import CaFolder
@@ -129,7 +131,10 @@ class SelfSigned:
         key = self._keys.create(self._config.key_type)
         now = self._clock.now()
         root = make_root(key, self._trust_domain, now - BACKDATE, now + self._config.root_lifetime)
-        self._folder.publish(staged, root, self._new_intermediate(root, key))
+        intermediate = self._new_intermediate(root, key)
+        self._folder.publish(staged, root, intermediate)
+        _audit("root", root)
+        _audit("intermediate", intermediate)
 
     def _renew(self) -> None:
         """Make a new intermediate, unless another process over the same folder has done so."""
@@ -141,6 +146,7 @@ class SelfSigned:
             made = self._new_intermediate(self._root, self._key_of(self._root))
             Slot.prove(self._material(made), self._trust_domain, self._clock.now())
             self._folder.replace_intermediate(made)
+            _audit("intermediate", made)
             self._intermediate = made
             self._forget_old_keys()
 
@@ -152,7 +158,7 @@ class SelfSigned:
 
     def _renew_at(self) -> datetime | None:
         """Half of the intermediate's life; None when it lasts as long as its root: no other could last longer."""
-        begin, end = self._intermediate.not_valid_before_utc, self._intermediate.not_valid_after_utc
+        begin, end = self._intermediate.not_valid_before_utc + BACKDATE, self._intermediate.not_valid_after_utc
         return None if end >= self._root.not_valid_after_utc else begin + (end - begin) / 2
 
     def _load(self) -> None:
@@ -183,3 +189,14 @@ class SelfSigned:
     def _forget_old_keys(self) -> None:
         in_use = {key_id(certificate.public_key()) for certificate in (self._root, self._intermediate)}
         self._keys.keep_only(frozenset(in_use))
+
+
+def _audit(kind: str, certificate: x509.Certificate) -> None:
+    """Log that we signed a CA certificate and keep it: such signatures are not in the ledger."""
+    log.info(
+        "ca.signed",
+        kind=kind,
+        serial=f"{certificate.serial_number:x}",
+        sha256=certificate.fingerprint(hashes.SHA256()).hex(),
+        not_after=certificate.not_valid_after_utc.isoformat(),
+    )

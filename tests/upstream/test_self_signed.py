@@ -20,6 +20,7 @@ from meshca.keystore.file import FileKeyStore
 from meshca.upstream import ca_folder, self_signed
 from meshca.upstream.self_signed import SelfSigned, open_
 from tests.fakes.clock import FakeClock
+from tests.fakes.logs import captured_logs
 from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN
 
 MINUTES = timedelta(minutes=2)
@@ -60,7 +61,27 @@ class TestFirstStart:
         signer = offer.material.certificate
         assert (root.not_valid_before_utc, root.not_valid_after_utc) == (NOW - MINUTES, NOW + 3650 * DAY)
         assert (signer.not_valid_before_utc, signer.not_valid_after_utc) == (NOW - MINUTES, NOW + 30 * DAY)
-        assert offer.renew_at == NOW - MINUTES + (30 * DAY + MINUTES) / 2
+        assert offer.renew_at == NOW + 15 * DAY
+
+    async def test_short_life_is_no_endless_renewal(self, tmp_path: Path) -> None:
+        """An intermediate that lives for seconds is renewed at half of them too, not at once."""
+        config = SelfSignedConfig(intermediate_lifetime=timedelta(seconds=8))
+        offer = await (await start(tmp_path, config=config)).obtain()
+        assert offer.renew_at == NOW + timedelta(seconds=4)
+
+    async def test_audited(self, tmp_path: Path) -> None:
+        """Every CA certificate that we sign is an event in the log, by its serial number."""
+        clock = FakeClock()
+        with captured_logs() as logs:
+            upstream = await start(tmp_path, clock)
+            [root] = (first := await upstream.obtain()).material.roots
+            clock.move((15 * DAY).total_seconds())
+            second = await upstream.obtain()
+        expected = [
+            ("root", f"{root.serial_number:x}"),
+            *(("intermediate", f"{offer.material.certificate.serial_number:x}") for offer in (first, second)),
+        ]
+        assert [(line["kind"], line["serial"]) for line in logs if line["event"] == "ca.signed"] == expected
 
     @pytest.mark.parametrize("key_type", list(KeyType))
     async def test_key_types(self, tmp_path: Path, key_type: KeyType) -> None:
