@@ -21,7 +21,7 @@ from meshca.identity.key_type import KeyType
 from meshca.ledger.port import LedgerStore
 from meshca.ledger.record import Intent, Outcome, Result
 from meshca.log import log
-from meshca.svid.draft import Issued
+from meshca.svid.draft import Draft, Issued
 from meshca.wire.tls import Serving, ServingMaterial
 
 RETRY: Final = timedelta(seconds=5)
@@ -65,18 +65,18 @@ class ServingCertificate:
         self.leaf = ""
 
     async def make(self) -> ServingMaterial:
-        """A fresh key and certificate, recorded before it can be shown to anyone.
+        """A fresh key and certificate, recorded before it is signed.
 
         Raises:
             ConfigError: a name is no DNS name or IP address.
-            Unavailable: no signer, or the ledger cannot be written.
+            Unavailable: no signer, or the ledger cannot be written; nothing was signed.
         """
         self._signer_changed.clear()
         private_key, key = csr.fresh_key(KeyType.EC_P256)
         now = self._clock.now()
-        signer = self._authority.current().issuer.signer_id
-        issued = self._authority.serving(key.public_key, self._names, now, self._lifetime)
-        await self._ledger.intend(self._intent(issued, key, signer, now))
+        draft = self._authority.draft_serving(key.public_key, self._names, now, self._lifetime)
+        await self._ledger.intend(self._intent(draft, key, now))
+        issued = self._sign(draft)
         self._ledger.finish(Outcome(serial=issued.serial, result=Result.ISSUED, finished_at=self._clock.now()))
         self.leaf = issued.chain[0]
         metrics.expires("serving", issued.not_after)
@@ -117,11 +117,22 @@ class ServingCertificate:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.gather(*waits, return_exceptions=True)
 
-    def _intent(self, issued: Issued, key: ProvenKey, signer: str, now: datetime) -> Intent:
+    def _sign(self, draft: Draft) -> Issued:
+        """Sign what was recorded; a refusal is recorded too."""
+        try:
+            return self._authority.sign(draft, self._clock.now())
+        except MeshcaError as error:
+            failed = Outcome(
+                serial=draft.serial, result=Result.FAILED, reason=error.reason, finished_at=self._clock.now()
+            )
+            self._ledger.finish(failed)
+            raise
+
+    def _intent(self, draft: Draft, key: ProvenKey, now: datetime) -> Intent:
         return Intent(
             request_id=self._request_id,
-            serial=issued.serial,
-            spiffe_id=self._authority.current().issuer.trust_domain.id,  # the authority itself (rule ID11)
+            serial=draft.serial,
+            spiffe_id=draft.issuer.trust_domain.id,  # the authority itself (rule ID11)
             proven_by=PROVEN_BY,
             issuer=PROVEN_BY,
             namespace="",
@@ -129,9 +140,9 @@ class ServingCertificate:
             proven_at=now,
             key_type=key.key_type,
             key_sha256=key.key_sha256,
-            signer=signer,
+            signer=draft.issuer.signer_id,
             rule=RULE,
             intended_at=now,
-            not_before=issued.not_before,
-            not_after=issued.not_after,
+            not_before=draft.not_before,
+            not_after=draft.not_after,
         )

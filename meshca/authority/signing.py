@@ -82,19 +82,18 @@ class Authority:
                 return draft.sign(slot.sign)
         raise Unavailable("signer_replaced", f"the signer {draft.issuer.signer_id} of the draft is gone")
 
-    def serving(
+    def draft_serving(
         self, key: PublicKey, names: Sequence[str], now: datetime, lifetime: timedelta = serving.LIFETIME
-    ) -> Issued:
-        """The CA's own TLS certificate for a key of ours; it ends no later than the slot.
+    ) -> Draft:
+        """Draft the CA's own TLS certificate for a key of ours; it ends no later than the slot.
 
         Raises:
             ConfigError: a name is neither a DNS name nor an IP address.
             Unavailable: reason `no_signer` or `signer_expired`.
             InvariantBroken: reason `lint`.
         """
-        slot = self.current()
-        drafted = serving.draft_serving(key, slot.issuer, serving.read_names(names), lifetime, self._stamp(now))
-        return drafted.sign(slot.sign)
+        issuer = self.current().issuer
+        return serving.draft_serving(key, issuer, serving.read_names(names), lifetime, self._stamp(now))
 
     def probe(self, now: datetime) -> None:
         """Sign a leaf and verify it through the whole chain, for readiness.

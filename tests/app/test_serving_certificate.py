@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import cast
 
@@ -15,7 +15,8 @@ from meshca.app.serving_certificate import RETRY, ServingCertificate
 from meshca.authority.serials import Serials
 from meshca.authority.signing import Authority
 from meshca.errors import ConfigError, Unavailable
-from meshca.ledger.record import Result
+from meshca.ledger.record import Intent, Result
+from meshca.svid.draft import Draft, Issued
 from meshca.wire.tls import Serving, ServingMaterial
 from tests.fakes.clock import FakeClock
 from tests.fakes.ledger import FakeLedger
@@ -100,6 +101,47 @@ async def test_recorded() -> None:
     assert intent.serial == f"{leaf(material).serial_number:x}"
     assert (intent.proven_by, intent.rule, intent.spiffe_id) == ("self", "serving", "spiffe://cluster.local")
     assert rig.ledger.outcomes[intent.serial].result is Result.ISSUED
+
+
+async def test_nothing_is_signed_that_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the intent cannot be recorded, the signing key is not used."""
+    rig = Rig()
+    rig.ledger.down = True
+    signed: list[Draft] = []
+    monkeypatch.setattr(Draft, "sign", lambda draft, _: signed.append(draft))
+    with pytest.raises(Unavailable, match="store"):
+        await rig.certificate.make()
+    assert signed == []
+
+
+async def test_recorded_before_it_is_signed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the moment of the signature its intent is in the ledger."""
+    rig = Rig()
+    sign = Draft.sign
+
+    def recorded(draft: Draft, key: Callable[[bytes], bytes]) -> Issued:
+        assert rig.ledger.intents[draft.serial].signer == rig.authority.current().issuer.signer_id
+        return sign(draft, key)
+
+    monkeypatch.setattr(Draft, "sign", recorded)
+    await rig.certificate.make()
+
+
+async def test_signature_that_fails_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signer that was replaced twice meanwhile is an outcome with its reason, and a renewal to repeat."""
+    rig = Rig()
+    intend = rig.ledger.intend
+
+    async def replaced(intent: Intent) -> None:
+        await intend(intent)
+        rig.authority.replace(good_slot())
+        rig.authority.replace(good_slot())
+
+    monkeypatch.setattr(rig.ledger, "intend", replaced)
+    with pytest.raises(Unavailable, match="signer_replaced"):
+        await rig.certificate.make()
+    (outcome,) = rig.ledger.outcomes.values()
+    assert (outcome.result, outcome.reason) == (Result.FAILED, "signer_replaced")
 
 
 async def test_bad_name() -> None:

@@ -63,7 +63,7 @@ def test_serials_differ() -> None:
         pytest.param(lambda signs: signs.current(), id="current"),
         pytest.param(lambda signs: signs.roots(), id="roots"),
         pytest.param(drafted, id="draft"),
-        pytest.param(lambda signs: signs.serving(ec_key().public_key(), ["localhost"], NOW), id="serving"),
+        pytest.param(lambda signs: signs.draft_serving(ec_key().public_key(), ["localhost"], NOW), id="serving"),
         pytest.param(lambda signs: signs.probe(NOW), id="probe"),
     ],
 )
@@ -126,14 +126,15 @@ def test_roots() -> None:
 
 def test_serving() -> None:
     """The serving certificate is for a day unless told otherwise."""
-    issued = authority(slot()).serving(ec_key().public_key(), ["localhost", "127.0.0.1"], NOW)
+    signs = authority(slot())
+    issued = signs.sign(signs.draft_serving(ec_key().public_key(), ["localhost", "127.0.0.1"], NOW), NOW)
     assert (issued.not_after, len(issued.chain)) == (NOW + DAY, 2)
 
 
 def test_serving_names() -> None:
     """A wrong name is refused."""
     with pytest.raises(ConfigError):
-        authority(slot()).serving(ec_key().public_key(), ["not a name"], NOW)
+        authority(slot()).draft_serving(ec_key().public_key(), ["not a name"], NOW)
 
 
 def test_probe() -> None:
