@@ -14,11 +14,11 @@ import pytest
 from meshca.authority.material import SigningMaterial
 from meshca.config.upstream import SelfSignedConfig
 from meshca.errors import ConfigError, MeshcaError, Unavailable
-from meshca.keystore.memory import MemoryKeyStore
 from meshca.rotation import BACKOFF, Rotation
 from meshca.upstream.self_signed import open_
 from tests.fakes.clock import FakeClock
 from tests.fakes.jitter import Jitter
+from tests.fakes.keystore import MemoryKeyStore
 from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, ec_key, good_material, make_ca, material_of
 from tests.fakes.upstream import FakeUpstream
 

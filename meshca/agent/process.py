@@ -129,10 +129,6 @@ class Agent:
             )
             yield [*works, socket.run]
 
-    def renew_now(self) -> None:
-        """Renew within seconds instead of at half life."""
-        self._renewal.hurry()
-
     def state(self) -> Mapping[str, object]:
         """What /readyz says."""
         problem = self.holding.problem()

@@ -78,8 +78,6 @@ class JwksAuthenticator:
     name = "jwks"
 
     def __init__(self, issuers: Sequence[TrustedIssuer], clock: Clock, *, remembered: int = REMEMBERED) -> None:
-        self.hits = 0
-        self.misses = 0
         self._issuers = {issuer.issuer: issuer for issuer in issuers}
         self._clock = clock
         self._remembered = remembered
@@ -99,9 +97,7 @@ class JwksAuthenticator:
         digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
         known = self._known(digest)
         if known is not None:
-            self.hits += 1
             return replace(known, proven_at=self._clock.now())
-        self.misses += 1
         proof = await self._prove(token)
         self._remember(digest, proof)
         return proof.caller

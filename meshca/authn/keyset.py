@@ -8,8 +8,7 @@ Unavailable, never Unauthenticated.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Protocol
 
 from meshca.authn.keys import Key, Keys, read_keys
@@ -33,23 +32,6 @@ class KeySource(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeySetStatus:
-    """What an operator wants to know.
-
-    Attributes:
-        usable: how many keys can verify tokens.
-        skipped: how many keys of the set can not be used.
-        fetched_at: when the keys in use were last seen at their source; None before that.
-        last_error: why the latest fetch failed; empty when it did not.
-    """
-
-    usable: int
-    skipped: int
-    fetched_at: datetime | None
-    last_error: str
-
-
 class KeySet:
     """The keys of one issuer; `run` keeps them fresh."""
 
@@ -65,7 +47,6 @@ class KeySet:
         self._keys: Keys | None = None
         self._document = b""
         self._attempted_at: float | None = None
-        self._fetched_at: datetime | None = None
         self._failures = 0
         self._last_error = ""
         self._flight: asyncio.Task[None] | None = None
@@ -104,16 +85,6 @@ class KeySet:
         if self._flight is not None:
             self._flight.cancel()
 
-    def status(self) -> KeySetStatus:
-        """How it stands."""
-        keys = self._keys
-        return KeySetStatus(
-            usable=len(keys.by_id) + len(keys.unnamed) if keys else 0,
-            skipped=keys.skipped if keys else 0,
-            fetched_at=self._fetched_at,
-            last_error=self._last_error,
-        )
-
     def _may_fetch(self) -> bool:
         if self._attempted_at is None or (self._flight is not None and not self._flight.done()):
             return True
@@ -142,4 +113,3 @@ class KeySet:
             self._keys, self._document, self.version = keys, document, self.version + 1
             log.info("authn.keys_changed", issuer=self._name, usable=len(keys.by_id), skipped=keys.skipped)
         self._failures, self._last_error = 0, ""
-        self._fetched_at = self._clock.now()

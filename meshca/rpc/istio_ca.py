@@ -1,7 +1,7 @@
 """Istio's certificate service: reads the request's fields, calls the pipeline, fills the answer.
 
-Decides nothing. The wire contract is Istio's security/v1alpha1/ca.proto: leaf first, one certificate in each element, all roots
-together in the last.
+Decides nothing. The wire contract is Istio's security/v1alpha1/ca.proto: leaf first, one certificate in each
+element, all roots together in the last.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from meshca.authority.keys import CA_RSA_BITS, KeyStore, key_id
 from meshca.errors import ConfigError
 from meshca.identity.key_type import KeyType
 from meshca.keystore.file import FileKeyStore
-from meshca.keystore.memory import MemoryKeyStore
+from tests.fakes.keystore import MemoryKeyStore
 from tests.fakes.pki import make_ca
 
 

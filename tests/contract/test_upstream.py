@@ -12,10 +12,10 @@ import pytest
 from meshca.authority.slot import Slot
 from meshca.authority.upstream import Upstream
 from meshca.config.upstream import FilesConfig, SelfSignedConfig
-from meshca.keystore.memory import MemoryKeyStore
 from meshca.upstream import files, self_signed
 from tests.fakes.cacerts import cacerts, write
 from tests.fakes.clock import FakeClock
+from tests.fakes.keystore import MemoryKeyStore
 from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, good_material, make_ca
 from tests.fakes.upstream import FakeUpstream
 

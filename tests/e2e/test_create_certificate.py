@@ -58,7 +58,7 @@ def twice_extended_csr() -> bytes:
     key, numbers = ec_key(), ("1.3.6.1.4.1.99999.1", "1.3.6.1.4.1.99999.2")
     kinds = [x509.ObjectIdentifier(number) for number in numbers]
     request = make_csr(key, extensions=[x509.UnrecognizedExtension(kind, b"\x05\x00") for kind in kinds])
-    first, second = (der.tlv(der.OID, bytes.fromhex("2b06010401868d1f") + bytes([last])) for last in (1, 2))
+    first, second = (der.tlv(0x06, bytes.fromhex("2b06010401868d1f") + bytes([last])) for last in (1, 2))
     signed, algorithm, _ = der.children(request)
     assert second in signed
     signed = signed.replace(second, first)

@@ -186,7 +186,7 @@ async def test_whatever_the_ca_does_envoys_keep_working(mesh: Mesh, mood: Mood |
             await machine.serving.stop()
         else:
             machine.ca.mood = machine.ca.certificate_mood = mood
-        agent.renew_now()
+        agent._renewal.hurry()
         await machine_failed(agent)
         async with mesh.sidecar("second") as second:
             await second.envoy.ready()

@@ -1,4 +1,4 @@
-"""Signing keys that end with the process: for tests and throw-away CAs."""
+"""Signing keys that end with the process."""
 
 from __future__ import annotations
 
