@@ -89,12 +89,21 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probed:
-    """Worker to parent: how the probe went; detail is our own words, serving the PEM of its TLS certificate."""
+    """Worker to parent: how the probe went.
+
+    Attributes:
+        id: of the probe.
+        ok: whether everything works.
+        detail: what does not, in our own words.
+        serving: PEM of its TLS certificate.
+        answered: false only where the parent made this because the worker said nothing.
+    """
 
     id: int
     ok: bool
     detail: str = ""
     serving: str = ""
+    answered: bool = True
 
 
 Message = Configure | UseAuthority | UseAdmission | UsePolicies | Probe | Drain | Ready | Failed | Probed

@@ -84,6 +84,7 @@ class WorkerProcess:
         self.failure = ""
         self._process = process
         self._channel = channel
+        self._draining = False
         self._ids = itertools.count(1)
         self._probes: dict[int, asyncio.Future[Probed]] = {}
         self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._wait(exit_fd))]
@@ -114,8 +115,10 @@ class WorkerProcess:
         """Send messages; to a worker that is gone they are lost, like the worker.
 
         One that serves must take them within `TELL_SECONDS`, or it is ended as hung; one that still starts takes
-        them when it can, and nobody waits for it.
+        them when it can, and nobody waits for it. One that drains reads nothing any more, and is told nothing.
         """
+        if self._draining:
+            return
         self._channel.post(*messages)
         if not self.ready.is_set():
             return
@@ -137,13 +140,14 @@ class WorkerProcess:
             self._channel.post(Probe(id=number))
             return await asyncio.wait_for(answer, seconds)
         except TimeoutError:
-            return Probed(id=number, ok=False, detail=f"no answer within {seconds:g} s")
+            return Probed(id=number, ok=False, detail=f"no answer within {seconds:g} s", answered=False)
         finally:
             del self._probes[number]
 
     async def drain(self, seconds: float) -> None:
         """Let it finish what is in flight, then see it gone; past the deadline it is killed."""
         self._channel.post(Drain(seconds=seconds))
+        self._draining = True
         try:
             await asyncio.wait_for(self.ended.wait(), seconds + EXIT_SECONDS)
         except TimeoutError:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import functools
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -18,8 +18,10 @@ from typing import Final
 from meshca import metrics
 from meshca.app import loading
 from meshca.app.admin_server import admin_serving
+from meshca.app.background import running
 from meshca.app.control import UsePolicies, worker_instance
 from meshca.app.data_dir import locked
+from meshca.app.health import Health
 from meshca.app.in_force import InForce
 from meshca.app.loading import Loaded
 from meshca.app.ports import Address, address_of, reserve
@@ -66,6 +68,7 @@ class Server:
     def __init__(self, *, load: Load, in_force: InForce, supervisor: Supervisor, clock: Clock) -> None:
         self.in_force = in_force
         self.supervisor = supervisor
+        self.health = Health(supervisor, clock)
         self._load = load
         self._clock = clock
         self._changing = asyncio.Lock()
@@ -144,7 +147,8 @@ async def serve(load: Load, announced: Callable[[Started], None], spawning: Spaw
         server, started = opened
         announced(started)
         log.info("server.ready", token=str(started.token), mtls=str(started.mtls), http=str(started.http))
-        await stopping.unless_asked(_on_each(hangup, server.reload_all))
+        async with running("health", server.health.run, SystemClock()):  # not while it drains: nobody answers then
+            await stopping.unless_asked(_on_each(hangup, server.reload_all))
         drain = server.in_force.loaded.config.serving.drain_timeout.total_seconds()
         await stopping.unless_forced(server.supervisor.stop(drain))
 
@@ -219,7 +223,7 @@ async def _open(
         ("expiry", functools.partial(_show_expiry, rotation, clock)),
         ("prune", functools.partial(_prune, store, in_force, clock)),
     ):
-        await stack.enter_async_context(_running(name, run, clock))
+        await stack.enter_async_context(running(name, run, clock))
     authority = in_force.authority
     assert authority is not None  # noqa: S101 - rotation has started
     return server, Started(token=token.reachable, mtls=mtls.reachable, http=http.reachable, roots=authority.roots)
@@ -230,27 +234,6 @@ async def _on_each(event: asyncio.Event, act: Callable[[], Awaitable[None]]) -> 
         await event.wait()
         event.clear()
         await act()
-
-
-@contextlib.asynccontextmanager
-async def _running(name: str, run: Callable[[], Awaitable[None]], clock: Clock) -> AsyncIterator[None]:
-    """Run something for ever beside the block; a fault of ours in it is logged and it is begun again."""
-
-    async def forever() -> None:
-        while True:
-            try:
-                await run()
-            except Exception:  # noqa: BLE001 - logged with its traceback
-                log.exception("background.failed", task=name)
-            await clock.sleep(1.0)
-
-    task = asyncio.create_task(forever(), name=name)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 class _Departures:

@@ -58,10 +58,14 @@ class Worker(Protocol):
         """End it at once and see it gone."""
         ...
 
+    def end_hung(self, detail: str) -> None:
+        """End it at once because it does nothing any more, and wait for nobody."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerState:
-    """How one worker is, for readiness and status; serving is the PEM of its TLS certificate, if it said so."""
+    """How one worker is; serving is the PEM of its TLS certificate; silent that it did not answer at all."""
 
     name: str
     pid: int
@@ -69,6 +73,7 @@ class WorkerState:
     detail: str
     restarts: int
     serving: str = ""
+    silent: bool = False
 
 
 class _Place:
@@ -159,6 +164,12 @@ class Supervisor:
         states = await asyncio.gather(*(self._state(place) for place in self._places))
         metrics.workers_ready.set(sum(state.ready for state in states))
         return states
+
+    def end_hung(self, pid: int, detail: str) -> None:
+        """End a worker of a place because it does nothing any more; its keeper starts another."""
+        for place in self._places:
+            if place.worker.pid == pid:
+                place.worker.end_hung(detail)
 
     async def stop(self, drain_seconds: float) -> None:
         """Drain all workers at the same time and see them gone."""
@@ -260,7 +271,7 @@ class Supervisor:
         if place.worker is not ended:  # replaced while we waited
             return
         try:
-            fresh = await self._launch(self._briefing)
+            fresh = await self._fresh(self._briefing)
         except Unavailable as error:
             log.error("worker.not_started", detail=error.detail)
             return
@@ -285,4 +296,5 @@ class Supervisor:
             detail=probed.detail,
             restarts=place.restarts,
             serving=probed.serving,
+            silent=not probed.answered,
         )

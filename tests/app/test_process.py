@@ -75,7 +75,7 @@ async def test_late_probe_fails(start: Start) -> None:
     """A worker that does not answer in time has failed the probe."""
     worker = await start("deaf")
     probed = await worker.probe(0.05)
-    assert (probed.ok, probed.detail) == (False, "no answer within 0.05 s")
+    assert (probed.ok, probed.answered, probed.detail) == (False, False, "no answer within 0.05 s")
 
 
 async def test_probe_of_a_dying_worker_fails(start: Start) -> None:
@@ -125,6 +125,19 @@ async def test_starting_worker_has_time_for_its_briefing(start: Start, monkeypat
     await worker.tell(MUCH)
     assert not worker.ended.is_set()
     assert worker.exit_status == "running"
+
+
+async def test_draining_worker_is_told_nothing(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that finishes what is in flight reads no news, and is not ended for that."""
+    monkeypatch.setattr(process_module, "TELL_SECONDS", 0.0)
+    worker = await start("hung")
+    await worker.ready.wait()
+    draining = asyncio.create_task(worker.drain(60))
+    await asyncio.sleep(0)
+    await worker.tell(MUCH)
+    assert (worker.exit_status, draining.done()) == ("running", False)
+    await worker.kill()
+    await draining
 
 
 async def test_telling_a_gone_worker_is_quiet(start: Start) -> None:

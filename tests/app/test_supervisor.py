@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from meshca.app import supervisor as supervisor_module
 from meshca.app.control import Drain, Probe
 from meshca.app.supervisor import BACKOFF, STEADY
 from meshca.errors import Unavailable
@@ -78,6 +79,21 @@ async def test_spawning_that_fails_is_tried_again(house: House) -> None:
     house.failing = False
     await house.clock.advance(BACKOFF.ceiling)
     assert house.names == ["w0", "w1", "w0"]
+
+
+async def test_refill_that_never_serves_is_given_up(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that is started after a crash and hangs before it serves is ended; another is started later."""
+    monkeypatch.setattr(supervisor_module, "READY_SECONDS", 0.01)
+    house.serves = False
+    house.workers[0].end("exit code 1")
+    await settle()
+    await house.clock.advance(BACKOFF.floor)
+    await house.workers[2].ended.wait()
+    house.serves = True
+    await settle()
+    await house.clock.advance(BACKOFF.ceiling)
+    assert house.names == ["w0", "w1", "w0", "w0"]
+    assert [state.ready for state in await house.supervisor.states()] == [True, True]
 
 
 async def test_start_fails_with_the_workers_reason() -> None:

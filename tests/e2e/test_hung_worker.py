@@ -60,3 +60,13 @@ def test_stop_is_not_held_up(server: Server) -> None:
     os.kill(victim, signal.SIGSTOP)
     assert server.stop() == 0
     assert not Path(f"/proc/{victim}").exists()
+
+
+def test_noticed_without_being_asked(server: Server) -> None:
+    """A worker that hangs in silence is found by the parent itself, and the log tells when the server was whole."""
+    victim = int(server.workers()[0]["pid"])
+    os.kill(victim, signal.SIGSTOP)
+    wait_for(lambda: events(server, "worker.hung") == [victim], 60)
+    wait_for(lambda: bool(events(server, "server.ready_again")), 60)
+    assert len(events(server, "server.not_ready")) == 1
+    assert server.metric("meshca_workers_ready") == 2

@@ -22,6 +22,7 @@ class FakeWorker:
         self.failure = ""
         self.told: list[Message] = []
         self.exit_status = "running"
+        self.answer = Probed(id=0, ok=True)
         if serves:
             self.ready.set()
 
@@ -30,8 +31,8 @@ class FakeWorker:
         self.told += messages
 
     async def probe(self, seconds: float) -> Probed:
-        """Always fine."""
-        return Probed(id=0, ok=True)
+        """As the test has set it."""
+        return self.answer
 
     async def drain(self, seconds: float) -> None:
         """End by itself."""
@@ -41,6 +42,10 @@ class FakeWorker:
     async def kill(self) -> None:
         """End at once."""
         self.end("killed by SIGKILL")
+
+    def end_hung(self, detail: str) -> None:
+        """End at once, and say why."""
+        self.end("killed by SIGKILL", detail)
 
     def end(self, status: str, failure: str = "") -> None:
         """The process is gone."""
