@@ -161,7 +161,7 @@ class TestInternal:
         assert error.code() is CODE.INTERNAL
         assert trailers == {"meshca-request-id": decided["request_id"]}
         assert error.details() == f"internal error (request_id={decided['request_id']})"
-        assert PRIVATE not in error.debug_error_string()
+        assert PRIVATE not in (error.debug_error_string() or "")
         assert (decided["result"], decided["reason"]) == ("failed", slug)
 
 
