@@ -121,9 +121,14 @@ _KINDS: Final[dict[str, type[Message]]] = {
 _NAMES: Final = {kind: name for name, kind in _KINDS.items()}
 
 
+def kind_of(message: Message) -> str:
+    """What a message is called on the channel."""
+    return _NAMES[type(message)]
+
+
 def encode(message: Message) -> bytes:
     """One line, its newline included."""
-    return orjson.dumps({"kind": _NAMES[type(message)], **asdict(message)}) + b"\n"
+    return orjson.dumps({"kind": kind_of(message), **asdict(message)}) + b"\n"
 
 
 def decode(line: bytes) -> Message:

@@ -30,6 +30,7 @@ from meshca.app.control import (
     UseAdmission,
     UseAuthority,
     UsePolicies,
+    kind_of,
 )
 from meshca.app.doors import Doors
 from meshca.app.pipeline import Pipeline, open_pipeline
@@ -56,6 +57,7 @@ class Worker:
         self._channel = channel
         self._clock = clock
         self._probing: set[asyncio.Task[None]] = set()
+        self._refused: dict[str, str] = {}  # why, by kind of news, until good news of that kind come
 
     async def follow(self) -> None:
         """Do what the parent says until it says drain, or is gone."""
@@ -72,21 +74,31 @@ class Worker:
         await self._doors.close(self._pipeline.config.serving.drain_timeout.total_seconds())
 
     async def _obey(self, message: Message) -> None:
+        match message:
+            case UseAuthority() | UseAdmission() | UsePolicies():
+                await self._use(message)
+            case Probe(id=number):
+                self._probe(number)
+            case _:
+                log.error("worker.unexpected_message", kind=type(message).__name__)
+
+    async def _use(self, news: UseAuthority | UseAdmission | UsePolicies) -> None:
+        """Put news in force, or keep what is in force and be not ready: other workers may hold the news."""
+        kind = kind_of(news)
         try:
-            match message:
+            match news:
                 case UseAuthority():
-                    self._pipeline.use_authority(message)
+                    self._pipeline.use_authority(news)
                     self._certificate.signer_changed()
                 case UseAdmission():
-                    self._pipeline.use_admission(message)
+                    self._pipeline.use_admission(news)
                 case UsePolicies():
-                    await self._pipeline.use_policies(message)
-                case Probe(id=number):
-                    self._probe(number)
-                case _:
-                    log.error("worker.unexpected_message", kind=type(message).__name__)
-        except MeshcaError as error:  # the parent has tried the same before; keep what is in force
-            log.error("worker.news_refused", kind=type(message).__name__, detail=error.detail)
+                    await self._pipeline.use_policies(news)
+        except MeshcaError as error:  # unlikely: the parent has tried the same before
+            self._refused[kind] = error.detail
+            log.error("worker.news_refused", kind=kind, detail=error.detail)
+        else:
+            self._refused.pop(kind, None)
 
     def _probe(self, number: int) -> None:
         """Beside the messages: a store that hangs must not keep us from draining."""
@@ -104,7 +116,8 @@ class Worker:
         except MeshcaError as error:
             detail = f"{error.reason}: {error.detail}"
             return Probed(id=number, ok=False, detail=detail, serving=self._certificate.leaf)
-        return Probed(id=number, ok=True, serving=self._certificate.leaf)
+        detail = "; ".join(f"newer {kind} refused: {why}" for kind, why in self._refused.items())
+        return Probed(id=number, ok=not self._refused, detail=detail, serving=self._certificate.leaf)
 
 
 @contextlib.asynccontextmanager

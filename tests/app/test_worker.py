@@ -1,0 +1,179 @@
+"""Facts about a worker's obedience; how a real one serves is in tests/e2e."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import cast
+
+import pytest
+
+from meshca.app.control import Channel, Drain, Message, Probe, Probed, UseAdmission, UseAuthority, UsePolicies
+from meshca.app.doors import Doors
+from meshca.app.pipeline import Pipeline
+from meshca.app.serving_certificate import ServingCertificate
+from meshca.app.worker import Worker
+from meshca.errors import ConfigError, Unavailable
+from tests.fakes.clock import FakeClock
+
+NEWS = [
+    pytest.param(UseAuthority(chain="c", roots="r", key="k"), "authority", id="authority"),
+    pytest.param(UseAdmission(text="t", source="s"), "admission", id="admission"),
+    pytest.param(UsePolicies(files={}), "policies", id="policies"),
+]
+
+
+class FakePipeline:
+    """Refuses news while it is told to."""
+
+    def __init__(self) -> None:
+        self.refusing = False
+        self.failing = False
+
+    def use_authority(self, news: UseAuthority) -> None:
+        """Take it or refuse it."""
+        self._decide()
+
+    def use_admission(self, news: UseAdmission) -> None:
+        """Take them or refuse them."""
+        self._decide()
+
+    async def use_policies(self, news: UsePolicies) -> None:
+        """Take them or refuse them."""
+        self._decide()
+
+    async def probe(self) -> None:
+        """Fail while told to."""
+        if self.failing:
+            raise Unavailable("store", "is full")
+
+    def _decide(self) -> None:
+        if self.refusing:
+            raise ConfigError("file", ["a problem"])
+
+
+class FakeCertificate:
+    """Of a worker."""
+
+    leaf = "PEM"
+
+    def __init__(self) -> None:
+        self.renewals = 0
+
+    def signer_changed(self) -> None:
+        """Count."""
+        self.renewals += 1
+
+
+class FakeDoors:
+    """Remembers how long a drain may last."""
+
+    closed = 0.0
+
+    async def close(self, seconds: float) -> None:
+        """Remember."""
+        self.closed = seconds
+
+
+class FakeChannel:
+    """Says what a test says, and keeps the answers."""
+
+    def __init__(self) -> None:
+        self.news: Sequence[Message] = ()
+        self.answers: list[Message] = []
+
+    async def messages(self) -> AsyncIterator[Message]:
+        """What the test says."""
+        for each in self.news:
+            yield each
+
+    async def send(self, *messages: Message) -> None:
+        """Keep."""
+        self.answers += messages
+
+
+class Rig:
+    """A worker of fakes."""
+
+    def __init__(self) -> None:
+        self.pipeline = FakePipeline()
+        self.certificate = FakeCertificate()
+        self.doors = FakeDoors()
+        self.channel = FakeChannel()
+        self.worker = Worker(
+            pipeline=cast("Pipeline", self.pipeline),
+            doors=cast("Doors", self.doors),
+            certificate=cast("ServingCertificate", self.certificate),
+            channel=cast("Channel", self.channel),
+            clock=FakeClock(),
+        )
+
+    async def tell(self, news: Message, *, refusing: bool = False) -> None:
+        """Let the worker obey."""
+        self.pipeline.refusing = refusing
+        await self.worker._obey(news)
+
+    async def probed(self) -> Probed:
+        """What it answers to a probe."""
+        return await self.worker._probed(7)
+
+
+@pytest.fixture
+def rig() -> Rig:
+    """A worker that is fine."""
+    return Rig()
+
+
+async def test_fine(rig: Rig) -> None:
+    """A worker in which all works says so, and shows its certificate."""
+    assert await rig.probed() == Probed(id=7, ok=True, serving="PEM")
+
+
+@pytest.mark.parametrize(("news", "kind"), NEWS)
+async def test_refused_news_show_until_good_ones(rig: Rig, news: Message, kind: str) -> None:
+    """A worker that refused news is not ready and says why, until good news of that kind come."""
+    await rig.tell(news, refusing=True)
+    assert await rig.probed() == Probed(
+        id=7, ok=False, detail=f"newer {kind} refused: file: a problem", serving="PEM"
+    )
+    await rig.tell(news)
+    assert (await rig.probed()).ok
+
+
+async def test_good_news_of_another_kind_mend_nothing(rig: Rig) -> None:
+    """Good policies do not mend refused rules."""
+    await rig.tell(UseAdmission(text="t", source="s"), refusing=True)
+    await rig.tell(UsePolicies(files={}))
+    assert "newer admission refused" in (await rig.probed()).detail
+
+
+async def test_failed_probe_comes_first(rig: Rig) -> None:
+    """What does not work at all is said before news that were refused."""
+    await rig.tell(UsePolicies(files={}), refusing=True)
+    rig.pipeline.failing = True
+    assert (await rig.probed()).detail == "store: is full"
+
+
+async def test_new_signer_renews_the_certificate(rig: Rig) -> None:
+    """Another signer renews the serving certificate, a refused one does not."""
+    news = UseAuthority(chain="c", roots="r", key="k")
+    await rig.tell(news, refusing=True)
+    assert rig.certificate.renewals == 0
+    await rig.tell(news)
+    assert rig.certificate.renewals == 1
+
+
+async def test_follows_until_told_to_drain(rig: Rig) -> None:
+    """It drains as long as it is told to; what comes after that is not read."""
+    rig.channel.news = (Drain(seconds=3), UsePolicies(files={}))
+    rig.pipeline.refusing = True
+    await rig.worker.follow()
+    assert rig.doors.closed == 3
+    assert (await rig.probed()).ok
+
+
+async def test_probe_is_answered(rig: Rig) -> None:
+    """A probe is answered over the channel."""
+    await rig.tell(Probe(id=7))
+    for task in tuple(rig.worker._probing):
+        await task
+    assert rig.channel.answers == [Probed(id=7, ok=True, serving="PEM")]
