@@ -15,13 +15,48 @@ from pathlib import Path
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's own name
 PROCESS_VARIABLE: Final = "MESHCA_PROCESS_NAME"
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus exposition format 0.0.4
 
+RESERVED: Final = 128 * 1024  # bytes of each file of a process; some 600 series
+
+
+class _Reserved(MmapedDict):
+    """A file whose space is there before anything is written to it.
+
+    prometheus_client makes sparse files; a write to one on a full disk is no error but the end of the process
+    (SIGBUS). Here a full disk is an OSError: of the import at start, of the new series when a file must grow.
+    """
+
+    def __init__(self, filename: str, read_mode: bool = False) -> None:  # noqa: FBT001, FBT002 - the library's
+        if not read_mode:
+            _reserve(filename, RESERVED)
+        super().__init__(filename, read_mode)  # type: ignore[no-untyped-call] # untyped there
+
+    def _init_value(self, key: str) -> None:
+        needed = self._used + len(key.encode()) + _ENTRY
+        if needed > self._capacity:
+            _reserve(self._fname, max(needed, 2 * self._capacity))
+        super()._init_value(key)  # type: ignore[no-untyped-call] # as above
+
+
+_ENTRY: Final = 32  # bytes: the most that an entry has besides its key (its length, padding, two doubles)
+
+
+def _reserve(filename: str, size: int) -> None:
+    descriptor = os.open(filename, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    finally:
+        os.close(descriptor)
+
+
 if os.environ.get(DIRECTORY_VARIABLE):
+    values.MmapedDict = _Reserved  # type: ignore[attr-defined] # the one place where the library makes files
     _name = os.environ.get(PROCESS_VARIABLE, str(os.getpid()))
     values.ValueClass = values.MultiProcessValue(lambda: _name)  # type: ignore[no-untyped-call] # untyped there
 

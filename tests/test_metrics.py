@@ -13,6 +13,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from meshca import metrics
 from meshca.app import metrics_dir
+from tests.real.mounts import on_small_disk
 
 
 def run(code: str, folder: Path, name: str) -> str:
@@ -82,3 +83,40 @@ def test_variable_names_agree() -> None:
     """The folder's module and the metrics name the same environment variables."""
     assert metrics_dir.DIRECTORY_VARIABLE == metrics.DIRECTORY_VARIABLE
     assert metrics_dir.PROCESS_VARIABLE == metrics.PROCESS_VARIABLE
+
+
+def test_space_is_reserved(tmp_path: Path) -> None:
+    """A full disk must be an error, and not SIGBUS at some later write: no file of metrics is sparse."""
+    run(ISSUED, tmp_path, "w0")
+    files = list(tmp_path.iterdir())
+    assert files
+    assert all(file.stat().st_blocks * 512 >= file.stat().st_size for file in files)
+
+
+GROWING = """
+import sys
+from prometheus_client import values
+made = values.MmapedDict(sys.argv[1])
+for number in range(100_000):
+    try:
+        made.write_value(f"{number:0200}", 1.0, 0.0)
+    except OSError as error:
+        print(number, error.strerror)
+        break
+made.write_value(f"{0:0200}", 2.0, 0.0)
+print(made.read_value(f"{0:0200}")[0])
+"""
+
+
+@pytest.mark.real("mounts")
+def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
+    """Series that exist go on counting."""
+    program = [sys.executable, "-c", "from meshca import metrics\n" + GROWING, str(tmp_path / "counter_x.db")]
+    done = subprocess.run(
+        on_small_disk(tmp_path, 1024, ["env", f"{metrics.DIRECTORY_VARIABLE}={tmp_path}", *program]),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[0].endswith("No space left on device")
+    assert done.stdout.splitlines()[1] == "2.0"
