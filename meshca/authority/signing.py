@@ -48,14 +48,6 @@ class Authority:
         """Let a proven slot sign from now on; drafts of the one before can still be signed."""
         self._previous, self._slot = self._slot, slot
 
-    def roots(self) -> str:
-        """PEM of all roots that clients shall trust.
-
-        Raises:
-            Unavailable: reason `no_signer`.
-        """
-        return self.current().issuer.roots
-
     def draft(self, grant: Grant, key: ProvenKey, lifetime: timedelta, now: datetime) -> Draft:
         """Draft an X.509-SVID under the current slot.
 

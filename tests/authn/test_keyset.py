@@ -111,14 +111,14 @@ async def test_a_source_that_never_answered_is_asked_sparingly() -> None:
     "document", [None, b"{", b'{"keys": [{"kty": "oct"}]}'], ids=["down", "broken", "nothing usable"]
 )
 async def test_the_last_good_keys_are_kept(document: bytes | None) -> None:
-    """A bad fetch replaces nothing and is shown."""
+    """A bad fetch replaces nothing and is logged."""
     subject = Subject()
     await subject.keys.fetch()
     subject.source.document = document
-    await subject.keys.fetch()
+    with captured_logs() as logs:
+        await subject.keys.fetch()
     assert (await subject.keys.find("one")).key_id == "one"
-    assert subject.keys.status().usable == 1
-    assert subject.keys.status().last_error
+    assert [(event["event"], event["kept"]) for event in logs] == [("authn.keys_failed", True)]
 
 
 async def test_an_empty_set_is_taken_at_its_word() -> None:

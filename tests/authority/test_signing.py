@@ -61,7 +61,6 @@ def test_serials_differ() -> None:
     "call",
     [
         pytest.param(lambda signs: signs.current(), id="current"),
-        pytest.param(lambda signs: signs.roots(), id="roots"),
         pytest.param(drafted, id="draft"),
         pytest.param(lambda signs: signs.draft_serving(ec_key().public_key(), ["localhost"], NOW), id="serving"),
         pytest.param(lambda signs: signs.probe(NOW), id="probe"),
@@ -117,11 +116,6 @@ def test_signed_once() -> None:
     signs.sign(waiting, NOW)
     with pytest.raises(InvariantBroken, match="draft_spent"):
         signs.sign(waiting, NOW)
-
-
-def test_roots() -> None:
-    """The roots are those of the current slot."""
-    assert authority(slot()).roots() == ROOT.pem
 
 
 def test_serving() -> None:
