@@ -16,24 +16,23 @@ import select
 import shutil
 import socket
 import struct
-import tempfile
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 from meshca.clock import Clock
-from meshca.errors import ConfigError, Unauthenticated
+from meshca.errors import Unauthenticated
 from meshca.log import log
+from meshca.wire import private_folder
 from meshca.wire.splice import Splice
-from meshca.wire.unix_socket import MAX_PATH, check_free, listening
+from meshca.wire.unix_socket import check_free, listening
 
 MAX_CONNECTIONS = 256
 _UCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 _SO_PEERPIDFD = 77  # Linux 6.5: a pidfd of the peer itself, so no process can take its place
 _PAUSE = 0.1  # seconds without accepting when the process is out of file descriptors
 _SCHEME = "unix:"
-_LONGEST_PRIVATE = len("/.p-12345678/conn-1234567890")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +82,7 @@ class PeerGate:
     def __init__(self, listener: socket.socket, private: Path, allowed_uids: frozenset[int], clock: Clock) -> None:
         self._listener = listener
         self._private = private
-        self._inner = str(private / "grpc")
+        self._inner = str(private / private_folder.INNER)
         self._allowed = allowed_uids
         self._clock = clock
         self._count = 0
@@ -169,7 +168,8 @@ async def open_gate(
     """Listen on a public socket; connections wait until `PeerGate.run` runs.
 
     Use: start the gRPC server on `gate.inner_address`, then run `gate.run()` in a task group. Everything on
-    disk is removed at the end. A stale socket file is replaced, atomically; a live one is not touched.
+    disk is removed at the end, and at the start what killed processes left beside it. A stale socket file is
+    replaced, atomically; a live one is not touched.
 
     Args:
         path: the public socket; a private folder (0700) is made beside it.
@@ -181,9 +181,10 @@ async def open_gate(
         ConfigError: the path is in use, too long, or cannot be bound.
     """
     check_free(path)
-    private = _private_folder(path)
+    private = private_folder.make(path)
     try:
         with listening(path, private, mode=mode, backlog=MAX_CONNECTIONS) as listener:
+            private_folder.sweep(path.parent)
             gate = PeerGate(listener, private, frozenset(allowed_uids), clock)
             try:
                 yield gate
@@ -191,19 +192,6 @@ async def open_gate(
                 gate.close()
     finally:
         shutil.rmtree(private)
-
-
-def _private_folder(path: Path) -> Path:
-    longest = MAX_PATH - _LONGEST_PRIVATE
-    if len(os.fsencode(path.parent)) > longest:
-        raise ConfigError(
-            str(path), [f"the folder of a Unix socket may have at most {longest} bytes; use a shorter"]
-        )
-    try:
-        return Path(tempfile.mkdtemp(prefix=".p-", dir=path.parent))  # mode 0700, as mkdtemp documents
-    except OSError as error:
-        problem = f"cannot make a folder beside the socket ({error.strerror}); make {path.parent} and let us write"
-        raise ConfigError(str(path), [problem]) from error
 
 
 def _credentials(accepted: socket.socket) -> Peer:
