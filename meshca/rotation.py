@@ -126,7 +126,8 @@ class Rotation:
             error=error,
             error_at=self._clock.now(),
         )
-        log.error("signer.refused", reason=error.reason, detail=error.detail, failing=self.progress.failing)
+        if before.error is None or str(before.error) != str(error):  # once for each cause, not for each attempt
+            log.error("signer.refused", reason=error.reason, detail=error.detail)
 
     async def _wait(self) -> bool:
         """Wait for a change, a half life or the end of a pause; whether it was a change."""

@@ -19,6 +19,7 @@ from meshca.upstream.self_signed import open_
 from tests.fakes.clock import FakeClock
 from tests.fakes.jitter import Jitter
 from tests.fakes.keystore import MemoryKeyStore
+from tests.fakes.logs import captured_logs
 from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, ec_key, good_material, make_ca, material_of
 from tests.fakes.upstream import FakeUpstream
 
@@ -210,6 +211,26 @@ class TestRetry:
             await clock.advance(2 * BACKOFF.floor)
         assert rotation.progress.error is None
         assert published == [FIRST, SECOND]
+
+
+class TestLog:
+    """What is said of failures."""
+
+    async def test_once_for_each_cause(self, clock: FakeClock, published: Published) -> None:
+        """A refusal is logged once however often it is repeated, and again when its cause changes or returns."""
+        upstream = FakeUpstream(FIRST)
+        rotation = rotation_of(upstream, clock, published)
+        with captured_logs() as logs:
+            async with running(rotation):
+                for change in (BAD, DOWN, SECOND, OTHER_ROOT):
+                    if isinstance(change, MeshcaError):
+                        upstream.change(error=change)
+                    else:
+                        upstream.change(change)
+                    await clock.advance(3 * BACKOFF.ceiling)
+        reasons = [line["reason"] for line in logs if line["event"] == "signer.refused"]
+        assert reasons == ["config", "test", "config"]
+        assert rotation.progress.failures > len(reasons)
 
 
 class TestHalfLife:
