@@ -230,6 +230,16 @@ def test_not_a_certificate(certificate: bytes) -> None:
         lint.svid(certificate, WANTED, WEB)
 
 
+def test_repeated_extension() -> None:
+    """A certificate that has one extension twice is refused (RFC 5280 section 4.2)."""
+    tbs, *rest = der.children(made())
+    *fields, extensions = der.children(tbs)
+    listed = der.children(der.content(extensions))
+    twice = der.tlv(0xA3, der.tlv(der.SEQUENCE, *listed, listed[0]))
+    with pytest.raises(InvariantBroken, match="occurs twice"):
+        lint.svid(der.tlv(der.SEQUENCE, der.tlv(der.SEQUENCE, *fields, twice), *rest), WANTED, WEB)
+
+
 def test_every_broken_rule_is_named() -> None:
     """Several broken rules are all in the detail."""
     bad = made((LEAF, False), subject_name=NAME)
