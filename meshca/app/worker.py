@@ -42,6 +42,7 @@ from meshca.log import configure, log
 from meshca.wire.tls import Serving
 
 ORPHAN_SECONDS = 1.0  # for calls in flight when the parent has died
+ANSWER_SECONDS = 1.0  # for a probe; less than the parent waits, so that a store that hangs does not look like us
 COLLECT_AFTER = (20_000, 20, 20)  # new objects, young and middle collections; CPython's own: 700, 10, 10
 
 
@@ -112,7 +113,10 @@ class Worker:
 
     async def _probed(self, number: int) -> Probed:
         try:
-            await self._pipeline.probe()
+            await asyncio.wait_for(self._pipeline.probe(), ANSWER_SECONDS)
+        except TimeoutError:
+            detail = f"store: no answer within {ANSWER_SECONDS:g} s"
+            return Probed(id=number, ok=False, detail=detail, serving=self._certificate.leaf)
         except MeshcaError as error:
             detail = f"{error.reason}: {error.detail}"
             return Probed(id=number, ok=False, detail=detail, serving=self._certificate.leaf)

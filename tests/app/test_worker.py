@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import cast
 
 import pytest
 
+from meshca.app import worker as worker_module
 from meshca.app.control import Channel, Drain, Message, Probe, Probed, UseAdmission, UseAuthority, UsePolicies
 from meshca.app.doors import Doors
 from meshca.app.pipeline import Pipeline
 from meshca.app.serving_certificate import ServingCertificate
+from meshca.app.supervisor import PROBE_SECONDS
 from meshca.app.worker import Worker
 from meshca.errors import ConfigError, Unavailable
 from tests.fakes.clock import FakeClock
@@ -28,6 +31,7 @@ class FakePipeline:
     def __init__(self) -> None:
         self.refusing = False
         self.failing = False
+        self.hanging = False
 
     def use_authority(self, news: UseAuthority) -> None:
         """Take it or refuse it."""
@@ -45,6 +49,8 @@ class FakePipeline:
         """Fail while told to."""
         if self.failing:
             raise Unavailable("store", "is full")
+        if self.hanging:
+            await asyncio.Event().wait()
 
     def _decide(self) -> None:
         if self.refusing:
@@ -151,6 +157,14 @@ async def test_failed_probe_comes_first(rig: Rig) -> None:
     await rig.tell(UsePolicies(files={}), refusing=True)
     rig.pipeline.failing = True
     assert (await rig.probed()).detail == "store: is full"
+
+
+async def test_store_that_hangs_is_no_silence(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker whose store does not answer says so before its parent takes the worker for hung."""
+    assert worker_module.ANSWER_SECONDS < PROBE_SECONDS
+    monkeypatch.setattr(worker_module, "ANSWER_SECONDS", 0.01)
+    rig.pipeline.hanging = True
+    assert await rig.probed() == Probed(id=7, ok=False, detail="store: no answer within 0.01 s", serving="PEM")
 
 
 async def test_new_signer_renews_the_certificate(rig: Rig) -> None:
