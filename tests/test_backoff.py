@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshca.backoff import LONGEST_HINT, Backoff
+from meshca.backoff import LONGEST_HINT, Backoff, Pace
+from meshca.errors import Exhausted, MeshcaError, Unavailable
+from tests.fakes.clock import FakeClock
+from tests.fakes.jitter import Jitter
 
 
 @given(
@@ -42,3 +45,15 @@ def test_a_hint_makes_the_pause_longer() -> None:
 def test_a_hint_does_not_make_the_pause_shorter() -> None:
     """A hint of zero is no leave to hammer."""
     assert Backoff(floor=5.0, ceiling=5.0).pause(1, random.Random(1), hint=0.0) == 5.0
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        pytest.param(Unavailable("down", "no answer"), 1.0, id="no-hint"),
+        pytest.param(Exhausted("identity_quota", "too many", retry_after=25.0), 25.0, id="hint"),
+    ],
+)
+def test_only_a_refusal_for_quota_carries_a_hint(error: MeshcaError, expected: float) -> None:
+    """Other errors do not say when to come back."""
+    assert Pace(clock=FakeClock(), rng=Jitter(0.0)).after(error, 3) == expected

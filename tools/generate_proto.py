@@ -24,7 +24,8 @@ def generate(into: Path) -> None:
     """Run protoc for every source below proto/ and make each folder a package."""
     sources = sorted(str(path.relative_to(SOURCES)) for path in SOURCES.rglob("*.proto"))
     include = Path(grpc_tools.__file__).parent / "_proto"
-    outputs = (f"--{kind}_out={into}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc"))
+    kinds = {"python": "", "grpc_python": "", "mypy": "quiet:", "mypy_grpc": "quiet:"}
+    outputs = (f"--{kind}_out={options}{into}" for kind, options in kinds.items())
     plugins = (
         f"--plugin=protoc-gen-{name}={Path(sys.executable).parent}/protoc-gen-{name}"
         for name in ("mypy", "mypy_grpc")
