@@ -25,6 +25,7 @@ from meshca.svid.draft import Draft, Issued
 from meshca.wire.tls import Serving, ServingMaterial
 
 RETRY: Final = timedelta(seconds=5)
+FLOOR: Final = timedelta(minutes=1)  # between renewals below a signer that ends soon; each is recorded
 PROVEN_BY: Final = "self"
 RULE: Final = "serving"
 
@@ -80,7 +81,7 @@ class ServingCertificate:
         self._ledger.finish(Outcome(serial=issued.serial, result=Result.ISSUED, finished_at=self._clock.now()))
         self.leaf = issued.chain[0]
         metrics.expires("serving", issued.not_after)
-        self._renew_in = max(RETRY, (issued.not_after - now) / 2)
+        self._renew_in = max((issued.not_after - now) / 2, min(FLOOR, self._lifetime / 2))
         log.info("serving.renewed", serial=issued.serial, not_after=issued.not_after.isoformat())
         return ServingMaterial(
             chain="".join((*issued.chain, issued.roots)), key=private_key, client_roots=issued.roots

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from itertools import pairwise
 from typing import cast
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from meshca.app.serving_certificate import RETRY, ServingCertificate
+from meshca.app.serving_certificate import FLOOR, RETRY, ServingCertificate
 from meshca.authority.serials import Serials
 from meshca.authority.signing import Authority
+from meshca.authority.slot import Slot
 from meshca.errors import ConfigError, Unavailable
 from meshca.ledger.record import Intent, Result
 from meshca.svid.draft import Draft, Issued
@@ -21,7 +23,7 @@ from meshca.wire.tls import Serving, ServingMaterial
 from tests.fakes.clock import FakeClock
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.logs import captured_logs
-from tests.fakes.pki import good_slot
+from tests.fakes.pki import NOW, TRUST_DOMAIN, good_slot, make_ca, material_of
 from tests.fakes.profiles import PROFILE
 
 LIFETIME = timedelta(hours=24)
@@ -90,7 +92,7 @@ async def test_chain_ends_with_the_root() -> None:
     material = await rig.certificate.make()
     shown = x509.load_pem_x509_certificates(material.chain.encode())
     assert shown[1:] == list(rig.authority.current().path)
-    assert material.client_roots == rig.authority.roots()
+    assert material.client_roots == rig.authority.current().issuer.roots
 
 
 async def test_recorded() -> None:
@@ -170,6 +172,18 @@ async def test_renewed_at_once_for_another_signer(rig: Rig) -> None:
     (material,) = rig.serving.shown
     assert leaf(material).issuer == slot.path[0].subject
     assert material.client_roots == slot.issuer.roots
+
+
+async def test_end_of_the_signer_is_not_hurried(rig: Rig) -> None:
+    """Near the end of a signer, which cuts every lifetime short, a minute passes between renewals."""
+    root = make_ca("root")
+    signer = make_ca("signer", root, end=NOW + timedelta(minutes=10))
+    rig.authority.replace(Slot.prove(material_of(signer, roots=[root]), TRUST_DOMAIN, NOW))
+    rig.certificate.signer_changed()
+    await rig.clock.advance(timedelta(minutes=9, seconds=59).total_seconds())
+    made = sorted(intent.intended_at for intent in rig.ledger.intents.values())[1:]  # below this signer
+    assert len(made) > 2
+    assert min(later - earlier for earlier, later in pairwise(made)) >= FLOOR
 
 
 async def test_failed_renewal_keeps_the_old_and_tries_again(rig: Rig) -> None:
