@@ -139,7 +139,7 @@ def configure(
     stream: IO[Any] | None = None,
     **fields: object,
 ) -> Lines:
-    """Set up logging for this process; called once, by its composition root.
+    """Set up logging for this process; called by its composition root, again when level or format change.
 
     Args:
         level: events below it cost almost nothing and are not written.
@@ -157,6 +157,7 @@ def configure(
         logger_factory=lines,
         cache_logger_on_first_use=True,
     )
+    vars(log).pop("bind", None)  # what structlog made at the first use, before this
     return lines
 
 

@@ -51,6 +51,21 @@ def test_json_line_has_time_level_event_first() -> None:
     assert line["event"] == "something.happened"
 
 
+def test_configured_again() -> None:
+    """Another level holds for the logger that is in use already."""
+    before = vars(logging_.log).copy()
+    pipe = Pipe()
+    try:
+        configure(stream=pipe.writer, level="warning")
+        logging_.log.info("quiet")
+        configure(stream=pipe.writer, level="info")
+        logging_.log.info("loud")
+    finally:
+        vars(logging_.log).clear()
+        vars(logging_.log).update(before)
+    assert [line["event"] for line in pipe.lines()] == ["loud"]
+
+
 def test_below_level_is_not_written() -> None:
     """Events below the level are not written."""
     pipe = Pipe()

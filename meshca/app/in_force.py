@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Final
 
 from meshca import metrics
@@ -21,7 +22,7 @@ from meshca.log import log
 WORKER_BITS: Final = 7  # of a serial's prefix: 64 workers and as many that replace them
 REPLICA_BITS: Final = 8  # together 15, what `authority.serials` takes
 # What may not change while the server runs: ports, files and databases are open, clients know the names.
-FIXED: Final = ("listen", "data_dir", "trust_domain", "workers", "upstream", "ledger", "admin")
+FIXED: Final = ("listen", "data_dir", "trust_domain", "workers", "upstream", "ledger.url", "admin")
 
 
 class InForce:
@@ -75,7 +76,7 @@ class InForce:
             ConfigError: naming every such setting.
         """
         old, new = self.loaded.config, other.config
-        changed = [name for name in FIXED if getattr(old, name) != getattr(new, name)]
+        changed = [name for name in FIXED if (get := attrgetter(name))(old) != get(new)]
         if changed:
             raise ConfigError(
                 "configuration", [f"{name}: cannot change while the server runs; restart it" for name in changed]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from meshca import metrics
-from meshca.app import loading
+from meshca.app import chores, loading
 from meshca.app.admin_server import admin_serving
 from meshca.app.background import running
 from meshca.app.control import UsePolicies, worker_instance
@@ -33,14 +33,13 @@ from meshca.app.upstreams import open_upstream
 from meshca.app.watch import Watch
 from meshca.authority.material import SigningMaterial
 from meshca.clock import Clock, SystemClock
-from meshca.errors import MeshcaError, Unavailable
-from meshca.log import log
+from meshca.errors import Unavailable
+from meshca.log import configure, log
 from meshca.rotation import Rotation
 from meshca.store.engine import Store, open_store
 from meshca.web.pages import Readiness, application
 from meshca.web.serving import serving
 
-PRUNE_SECONDS: Final = 3600.0
 PROBE_AGE: Final = 1.0  # seconds for which an answer of /readyz is used again: probes write to the store
 Load = Callable[[], Loaded]
 
@@ -63,13 +62,30 @@ class Started:
 
 
 class Server:
-    """A running parent."""
+    """A running parent.
 
-    def __init__(self, *, load: Load, in_force: InForce, supervisor: Supervisor, clock: Clock) -> None:
+    Args:
+        load: reads the configuration and its files.
+        in_force: what is in force.
+        supervisor: of the workers.
+        clock: for the age of probes.
+        taken: called with each configuration that comes into force later.
+    """
+
+    def __init__(
+        self,
+        *,
+        load: Load,
+        in_force: InForce,
+        supervisor: Supervisor,
+        clock: Clock,
+        taken: Callable[[Loaded], None],
+    ) -> None:
         self.in_force = in_force
         self.supervisor = supervisor
         self.health = Health(supervisor, clock)
         self._load = load
+        self._taken = taken
         self._clock = clock
         self._changing = asyncio.Lock()
         self._probing: asyncio.Task[Readiness] | None = None
@@ -100,6 +116,7 @@ class Server:
                 briefing = functools.partial(self.in_force.briefing, loaded=loaded)
                 fresh = await self.supervisor.prepare(briefing)
                 self.in_force.take(loaded)
+                self._taken(loaded)
                 await self.supervisor.replace(fresh, loaded.config.serving.drain_timeout.total_seconds())
 
     async def readiness(self) -> Readiness:
@@ -184,7 +201,7 @@ async def _open(
     )
     rotation = Rotation(upstream, clock, config.trust_domain, publish)
     await rotation.start()
-    server = Server(load=load, in_force=in_force, supervisor=supervisor, clock=clock)
+    server = Server(load=load, in_force=in_force, supervisor=supervisor, clock=clock, taken=_log_by)
     stack.push_async_callback(supervisor.kill)
     await supervisor.start()
     watch = Watch(clock)
@@ -220,13 +237,18 @@ async def _open(
     for name, run in (
         ("watch", watch.run),
         ("rotation", rotation.run),
-        ("expiry", functools.partial(_show_expiry, rotation, clock)),
-        ("prune", functools.partial(_prune, store, in_force, clock)),
+        ("expiry", functools.partial(chores.show_expiry, rotation, clock)),
+        ("prune", functools.partial(chores.prune, store, in_force, clock)),
     ):
         await stack.enter_async_context(running(name, run, clock))
     authority = in_force.authority
     assert authority is not None  # noqa: S101 - rotation has started
     return server, Started(token=token.reachable, mtls=mtls.reachable, http=http.reachable, roots=authority.roots)
+
+
+def _log_by(loaded: Loaded) -> None:
+    """Log as the configuration says, in this process; workers are told by their briefing."""
+    configure(level=loaded.config.log.level, format_=loaded.config.log.format)
 
 
 async def _on_each(event: asyncio.Event, act: Callable[[], Awaitable[None]]) -> None:
@@ -253,29 +275,3 @@ class _Departures:
     async def _disconnect(self, instance: str) -> None:
         with contextlib.suppress(Unavailable):  # the store is gone or going; the next start does it for all
             await self._store.adoption.disconnect_worker(instance)
-
-
-async def _show_expiry(rotation: Rotation, clock: Clock) -> None:
-    """Keep the gauges of our own certificates and the count of the upstream's failures."""
-    failures = 0
-    while True:
-        progress = rotation.progress
-        if progress.slot is not None:
-            for kind, ends in progress.slot.expiries.items():
-                metrics.expires(kind, ends)
-        metrics.reload_failures.labels("upstream").inc(progress.failures - failures)
-        failures = progress.failures
-        await clock.sleep(1.0)
-
-
-async def _prune(store: Store, in_force: InForce, clock: Clock) -> None:
-    while True:
-        before = clock.now() - in_force.loaded.config.ledger.retention
-        try:
-            removed = await store.ledger.prune(before)
-            await store.adoption.forget(before)
-        except MeshcaError as error:
-            log.warning("ledger.prune_failed", reason=error.reason, detail=error.detail)
-        else:
-            log.info("ledger.pruned", records=removed)
-        await clock.sleep(PRUNE_SECONDS)

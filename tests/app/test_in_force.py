@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from meshca.app.control import Configure, UseAdmission, UseAuthority, UsePolicie
 from meshca.app.in_force import InForce
 from meshca.app.loading import Loaded
 from meshca.app.ports import Address
-from meshca.config.server import ListenConfig, ServerConfig, SvidConfig
+from meshca.config.server import LedgerConfig, ListenConfig, LogConfig, ServerConfig, SvidConfig
 from meshca.errors import ConfigError
 from meshca.identity.spiffe_id import TrustDomain
 from tests.fakes.logs import captured_logs
@@ -70,6 +71,7 @@ def _with(**changes: object) -> Change:
         (_with(listen=ListenConfig(token="127.0.0.1:9")), "listen"),
         (_with(data_dir=Path("/other")), "data_dir"),
         (_with(workers=3), "workers"),
+        (_with(ledger=LedgerConfig(url="sqlite:////other.db")), "ledger.url"),
     ],
 )
 def test_needs_a_restart(in_force: InForce, change: Change, name: str) -> None:
@@ -81,7 +83,10 @@ def test_needs_a_restart(in_force: InForce, change: Change, name: str) -> None:
 
 def test_needs_no_restart(in_force: InForce) -> None:
     """Lifetimes and the like can change while the server runs."""
-    in_force.check_replaceable(loaded(_with(svid=SvidConfig())(ServerConfig())))
+    change = _with(
+        svid=SvidConfig(), ledger=LedgerConfig(retention=timedelta(days=1)), log=LogConfig(level="error")
+    )
+    in_force.check_replaceable(loaded(change(ServerConfig())))
 
 
 def _spoil() -> None:

@@ -44,8 +44,13 @@ class Rig:
         self.in_force.use_material(good_material())
         self.house.supervisor._briefing = self.in_force.briefing
         self.next = NEW
+        self.taken: list[Loaded] = []
         self.server = Server(
-            load=self.load, in_force=self.in_force, supervisor=self.house.supervisor, clock=self.house.clock
+            load=self.load,
+            in_force=self.in_force,
+            supervisor=self.house.supervisor,
+            clock=self.house.clock,
+            taken=self.taken.append,
         )
 
     def load(self) -> Loaded:
@@ -74,6 +79,7 @@ async def test_good_one_is_in_force(rig: Rig) -> None:
     await rig.server.reload_all()
     assert rig.in_force.loaded is NEW
     assert rig.in_force.errors == {}
+    assert rig.taken == [NEW]
     assert [lifetimes(worker.told) for worker in rig.house.workers[2:]] == [[timedelta(hours=1)]] * 2
 
 
@@ -83,6 +89,7 @@ async def test_no_process_to_be_had(rig: Rig, fails_after: int) -> None:
     rig.house.fails_after = fails_after
     await rig.server.reload_all()
     assert "cannot be started now" in rig.in_force.errors["config"]
+    assert rig.taken == []
     assert rig.in_force.loaded is OLD
     assert [worker.ended.is_set() for worker in rig.house.workers[:2]] == [False, False]
 

@@ -223,6 +223,20 @@ class TestReload:
         await asyncio.to_thread(wait_for, lambda: _pids(server).isdisjoint(before))
         assert server.metric(RELOADS.format("config")) == 0
 
+    async def test_log_level_holds_for_the_parent(self, tmp_path: Path) -> None:
+        """A changed level is that of the parent as well, and back."""
+        with running_server(tmp_path / "ca", settings=ONE) as server:
+            pid = next(iter(_pids(server)))
+            self.change(server, log={"level": "error"})
+            await asyncio.to_thread(wait_for, lambda: pid not in _pids(server))
+            await asyncio.to_thread(wait_for, lambda: len(server.workers()) == 1)
+            quiet = len([line for line in server.log() if line["event"] == "reload.done"])
+            (pid,) = _pids(server)
+            self.change(server, log={"level": "info"})
+            await asyncio.to_thread(wait_for, lambda: pid not in _pids(server))
+            await asyncio.to_thread(wait_for, lambda: _logged(server, "reload.done"))
+        assert quiet == 0
+
     @pytest.mark.parametrize(
         ("sections", "word"),
         [

@@ -1,0 +1,90 @@
+"""Facts about what the parent does beside serving."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import cast
+
+from meshca import metrics
+from meshca.app import chores
+from meshca.app.control import UseAdmission, UsePolicies
+from meshca.app.in_force import InForce
+from meshca.app.loading import Loaded
+from meshca.authority.slot import Slot
+from meshca.config.server import LedgerConfig, ServerConfig
+from meshca.errors import Unavailable
+from meshca.rotation import Progress, Rotation
+from meshca.store.engine import Store
+from tests.fakes.clock import FakeClock
+from tests.fakes.logs import captured_logs
+from tests.fakes.pki import NOW, TRUST_DOMAIN, good_material
+
+
+class FakeStore:
+    """Remembers what was to be removed."""
+
+    def __init__(self) -> None:
+        self.ledger = self.adoption = self
+        self.pruned: list[datetime] = []
+        self.down = False
+
+    async def prune(self, before: datetime) -> int:
+        """Remember."""
+        if self.down:
+            raise Unavailable("store", "is down")
+        self.pruned.append(before)
+        return 3
+
+    async def forget(self, before: datetime) -> None:
+        """Agents too."""
+        assert before == self.pruned[-1]
+
+
+class FakeRotation:
+    """Stands somewhere."""
+
+    progress = Progress()
+
+
+def in_force() -> InForce:
+    """The defaults."""
+    loaded = Loaded(
+        config=ServerConfig(), admission=UseAdmission(text="", source=""), policies=UsePolicies(files={})
+    )
+    return InForce(loaded, {})
+
+
+async def test_prunes_by_the_retention_in_force() -> None:
+    """Each turn goes by the retention that is in force then; a store that is down is tried at the next turn."""
+    clock, store, force = FakeClock(), FakeStore(), in_force()
+    task = asyncio.create_task(chores.prune(cast("Store", store), force, clock))
+    with captured_logs() as logs:
+        await clock.advance(0)
+        store.down = True
+        await clock.advance(chores.PRUNE_SECONDS)
+        store.down = False
+        config = ServerConfig(ledger=LedgerConfig(retention=timedelta(days=1)))
+        force.loaded = replace(force.loaded, config=config)
+        await clock.advance(chores.PRUNE_SECONDS)
+    task.cancel()
+    begin = clock.now() - timedelta(seconds=2 * chores.PRUNE_SECONDS)
+    assert store.pruned == [begin - timedelta(days=90), clock.now() - timedelta(days=1)]
+    assert [line["event"] for line in logs] == ["ledger.pruned", "ledger.prune_failed", "ledger.pruned"]
+
+
+async def test_shows_when_certificates_end() -> None:
+    """The gauges follow the signer; each failure of the upstream is counted once."""
+    clock, rotation = FakeClock(), FakeRotation()
+    counter = metrics.reload_failures.labels("upstream")
+    before = counter._value.get()
+    task = asyncio.create_task(chores.show_expiry(cast("Rotation", rotation), clock))
+    await clock.advance(1)
+    slot = Slot.prove(good_material(), TRUST_DOMAIN, NOW)
+    rotation.progress = Progress(slot=slot, failures=2)
+    await clock.advance(2)
+    task.cancel()
+    assert counter._value.get() == before + 2
+    for kind, ends in slot.expiries.items():
+        assert metrics.certificate_expiry.labels(kind)._value.get() == ends.timestamp()
