@@ -103,6 +103,9 @@ reload_failures = Counter(
     "Changes refused while the last good thing stays: what is config, admission, policies or upstream",
     ["what"],
 )
+background_failures = Counter(
+    "meshca_background_failures_total", "Faults of ours in work beside serving, which was begun again", ["task"]
+)
 build = Gauge("meshca_build_info", "The running version", ["version"], multiprocess_mode="livemax")
 
 

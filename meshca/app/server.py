@@ -12,6 +12,7 @@ import functools
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -174,6 +175,7 @@ async def _open(
     stack: contextlib.AsyncExitStack, load: Load, spawning: Spawning, clock: Clock
 ) -> tuple[Server, Started]:
     """Everything open and every worker serving; the stack closes it."""
+    metrics.build.labels(version("meshca")).set(1)
     loaded = load()
     config = loaded.config
     stack.enter_context(locked(config.data_dir))

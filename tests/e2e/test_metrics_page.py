@@ -8,6 +8,7 @@ import sqlite3
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from importlib.metadata import version
 
 import pytest
 from cryptography import x509
@@ -202,6 +203,11 @@ class TestStreams:
             elif answer == "nack":
                 await stream.nack()
             await asyncio.to_thread(wait_for, lambda: moved(server, before, ANSWERS) == expected)
+
+
+def test_build(server: Server) -> None:
+    """The page names the running version."""
+    assert server.metric(f'meshca_build_info{{version="{version("meshca")}"}}') == 1
 
 
 async def test_ledger_queue(server: Server, held: Certificate) -> None:
