@@ -26,6 +26,7 @@ from meshca.wire.tls import Serving, server_options
 from meshca.wire.xds_services import AGGREGATED, EXTENSIONS, SECRETS
 from meshca.wire.xds_streams import Streams
 
+TELL_SECONDS: Final = 0.4  # that callers are told to go elsewhere before connections are closed
 _ISTIO_CA: Final = ca_pb2.DESCRIPTOR.services_by_name["IstioCertificateService"].full_name
 _HEALTH: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 # service -> the module that knows its descriptor
@@ -47,6 +48,7 @@ class Doors:
     def __init__(self, pipeline: Pipeline, serving: Serving) -> None:
         config = pipeline.config
         self._serving = serving
+        self._clock = pipeline.clock
         self._streams = Streams(pipeline.clock, answer_timeout=config.ack_timeout.total_seconds())
         self._server = grpc.aio.server(options=server_options(config.serving.max_connection_age))
         self._guarded = Guarded(self._server, _count)
@@ -87,7 +89,10 @@ class Doors:
         """
         await self._health.enter_graceful_shutdown()
         self._guarded.end_streams()
-        await self._server.stop(seconds)
+        self._guarded.refuse_calls()
+        told = min(TELL_SECONDS, seconds)
+        await self._clock.sleep(told)
+        await self._server.stop(seconds - told)
 
     def _add_subscriptions(self, pipeline: Pipeline) -> list[str]:
         """Serve agents, and, if so configured, Envoys without one; the names of the services."""

@@ -68,6 +68,7 @@ class Guarded:
         self._server = server
         self._failed = failed
         self._streams = OpenStreams()
+        self._refusing = asyncio.Event()
 
     def add_registered_method_handlers(
         self, service_name: str, method_handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
@@ -85,8 +86,15 @@ class Guarded:
         """End every open stream with UNAVAILABLE, which tells its client to connect again, elsewhere."""
         self._streams.end_all()
 
+    def refuse_calls(self) -> None:
+        """Answer every new unary call with UNAVAILABLE, which its client may send again, elsewhere.
+
+        Calls that reach a gRPC server while it stops end with a bare CANCELLED, which most clients do not retry.
+        """
+        self._refusing.set()
+
     def _wrapped(self, method: str, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
-        guard = _Guard(method, self._failed, self._streams)
+        guard = _Guard(method, self._failed, self._streams, self._refusing)
         if handler.unary_unary:
             return grpc.unary_unary_rpc_method_handler(guard.unary(handler))
         if handler.stream_unary:
@@ -124,7 +132,7 @@ class OpenStreams:
         """
         task = asyncio.current_task()
         if task is None or self._ending.is_set():
-            raise Unavailable("draining", "the server is stopping")
+            raise _stopping()
         self.tasks.add(task)
         try:
             yield
@@ -132,7 +140,7 @@ class OpenStreams:
             if not self._ending.is_set():
                 raise  # the client went away
             task.uncancel()
-            raise Unavailable("draining", "the server is stopping") from None
+            raise _stopping() from None
         finally:
             self.tasks.discard(task)
 
@@ -140,10 +148,11 @@ class OpenStreams:
 class _Guard:
     """Maps the errors of one method."""
 
-    def __init__(self, method: str, failed: Failed, streams: OpenStreams) -> None:
+    def __init__(self, method: str, failed: Failed, streams: OpenStreams, refusing: asyncio.Event) -> None:
         self._method = method
         self._failed = failed
         self._streams = streams
+        self._refusing = refusing
 
     def unary(self, handler: grpc.RpcMethodHandler[Any, Any]) -> Callable[[bytes, Context], Awaitable[bytes]]:
         """A unary call from bytes to bytes: messages that do not parse are mapped as well."""
@@ -152,11 +161,14 @@ class _Guard:
         write: Any = handler.response_serializer
         if not inspect.iscoroutinefunction(behaviour):
             behaviour = _unimplemented
-        method = self._method
+        method, refusing = self._method, self._refusing
 
         async def guarded(raw: bytes, context: Context) -> bytes:
             call = Call(_request_id(), method)
             _current.set(call)
+            if refusing.is_set():
+                await self._refuse(_stopping(), call, context)
+                return b""  # as below
             try:
                 answer: bytes = write(await behaviour(read(raw), context))
             except Exception as error:  # noqa: BLE001 - the outermost layer; cancellation passes as BaseException
@@ -217,6 +229,10 @@ class _Guard:
                 detail=error.detail,
             )
         await context.abort(code, details(error, call.id), trailers(error, call.id))
+
+
+def _stopping() -> Unavailable:
+    return Unavailable("draining", "the server is stopping")
 
 
 async def _unimplemented(_request: object, context: Context) -> None:

@@ -30,6 +30,7 @@ def failure(code: grpc.StatusCode, details: str = "", *trailers: tuple[str, str 
         (grpc.StatusCode.RESOURCE_EXHAUSTED, Exhausted, "ca_busy"),
         (grpc.StatusCode.UNAVAILABLE, Unavailable, "ca_unavailable"),
         (grpc.StatusCode.INTERNAL, Unavailable, "ca_unavailable"),
+        (grpc.StatusCode.CANCELLED, Unavailable, "ca_unavailable"),
         (grpc.StatusCode.UNKNOWN, Unavailable, "ca_unavailable"),
     ],
 )

@@ -283,6 +283,21 @@ async def test_unary_calls_go_on_while_streams_end(served: Served) -> None:
     assert (await served.call("Unary")(REQUEST)).cert_chain[0] == "text"
 
 
+async def test_new_calls_are_refused_while_calls_in_flight_go_on(served: Served) -> None:
+    """With a status that clients retry, and the reason; gRPC itself would say CANCELLED."""
+    served.behaviour.wait = True
+    flying = served.call("Unary")(REQUEST)
+    await served.behaviour.started.wait()
+    served.guarded.refuse_calls()
+    refused = await failure(served.call("Unary")(REQUEST))
+    assert (refused.code(), dict(refused.trailing_metadata() or ())[REASON]) == (
+        grpc.StatusCode.UNAVAILABLE,
+        "draining",
+    )
+    assert not flying.done()
+    flying.cancel()
+
+
 async def test_refusal_is_logged_once(served: Served) -> None:
     """A refusal is logged with its private detail, unless the handler has audited it itself."""
     served.behaviour.error = Denied("no_rule", "private")
