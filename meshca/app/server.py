@@ -22,6 +22,7 @@ from meshca.app.admin_server import admin_serving
 from meshca.app.background import running
 from meshca.app.control import UsePolicies, worker_instance
 from meshca.app.data_dir import locked
+from meshca.app.ending import EndWatch
 from meshca.app.health import Health
 from meshca.app.in_force import InForce
 from meshca.app.loading import Loaded
@@ -225,10 +226,12 @@ async def _open(
         metrics_type=metrics.CONTENT_TYPE,
     )
     await stack.enter_async_context(serving(pages, held["listen.http"]))
+    end_watch = EndWatch(rotation, in_force, clock)
     status = Status(
         in_force=in_force,
         supervisor=supervisor,
         rotation=rotation,
+        end_watch=end_watch,
         adoptions=store.adoption,
         started_at=clock.now(),
     )
@@ -239,6 +242,7 @@ async def _open(
     for name, run in (
         ("watch", watch.run),
         ("rotation", rotation.run),
+        ("end watch", end_watch.run),
         ("expiry", functools.partial(chores.show_expiry, rotation, clock)),
         ("prune", functools.partial(chores.prune, store, in_force, clock)),
     ):

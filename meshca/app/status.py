@@ -9,6 +9,7 @@ from importlib.metadata import version
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
+from meshca.app.ending import EndWatch
 from meshca.app.in_force import InForce
 from meshca.app.supervisor import Supervisor, WorkerState
 from meshca.authority.adoption import Adoption, AdoptionStore
@@ -28,22 +29,25 @@ class Status:
         in_force: configuration, rules, policies, and why newer ones are not.
         supervisor: knows the workers.
         rotation: knows the signer.
+        end_watch: knows whether it ends soon.
         adoptions: what agents hold.
         started_at: when the server started.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, by name
         self,
         *,
         in_force: InForce,
         supervisor: Supervisor,
         rotation: Rotation,
+        end_watch: EndWatch,
         adoptions: AdoptionStore,
         started_at: datetime,
     ) -> None:
         self._in_force = in_force
         self._supervisor = supervisor
         self._rotation = rotation
+        self._end_watch = end_watch
         self._adoptions = adoptions
         self._started_at = started_at
 
@@ -66,6 +70,7 @@ class Status:
             config_error=errors.get("config", ""),
             authority_error=progress.error.detail if progress.error else "",
             store_error=store_error,
+            ending_warning=self._end_watch.warning,
         )
 
     async def _held(self) -> tuple[Sequence[Adoption], str]:

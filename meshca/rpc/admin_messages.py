@@ -177,6 +177,7 @@ def status_message(report: StatusReport) -> admin_pb2.Status:
         config_error=report.config_error,
         authority_error=report.authority_error,
         store_error=report.store_error,
+        ending_warning=report.ending_warning,
     )
 
 
@@ -231,6 +232,7 @@ def status_of(message: admin_pb2.Status) -> StatusReport:
         config_error=message.config_error,
         authority_error=message.authority_error,
         store_error=message.store_error,
+        ending_warning=message.ending_warning,
     )
 
 

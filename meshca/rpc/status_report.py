@@ -115,6 +115,7 @@ class StatusReport:
         agents: that it ever heard of and has not forgotten.
         admission_error, config_error, authority_error, store_error: why the newest of each is not in force or
             cannot be used; empty when it is and can.
+        ending_warning: which certificate of those that sign ends soon and what to do; empty when none does.
     """
 
     version: str
@@ -129,6 +130,7 @@ class StatusReport:
     config_error: str = ""
     authority_error: str = ""
     store_error: str = ""
+    ending_warning: str = ""
 
 
 def agents_of(adoptions: Iterable[Adoption]) -> tuple[AgentReport, ...]:

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from meshca.app.control import UseAdmission, UsePolicies
+from meshca.app.ending import EndWatch
 from meshca.app.in_force import InForce
 from meshca.app.loading import Loaded
 from meshca.app.ports import Address
@@ -20,6 +21,7 @@ from meshca.errors import ConfigError, Unavailable
 from meshca.rotation import Progress, Rotation
 from meshca.rpc.status_report import StatusReport
 from tests.fakes.adoption import RecordedAdoptions
+from tests.fakes.clock import FakeClock
 from tests.fakes.logs import captured_logs
 from tests.fakes.pki import NOW, TRUST_DOMAIN, good_material, make_ca
 
@@ -70,10 +72,12 @@ class Rig:
             loaded, {"token": Address(host="::1", port=1), "mtls": Address(host="::1", port=2)}
         )
         self.rotation = FakeRotation()
+        self.end_watch = EndWatch(cast("Rotation", self.rotation), self.in_force, FakeClock())
         self.status = Status(
             in_force=self.in_force,
             supervisor=cast("Supervisor", FakeSupervisor()),
             rotation=cast("Rotation", self.rotation),
+            end_watch=self.end_watch,
             adoptions=cast("AdoptionStore", adoptions or RecordedAdoptions()),
             started_at=NOW,
         )
@@ -137,6 +141,13 @@ async def test_failed_rotation_is_shown() -> None:
     rig = Rig()
     rig.rotation.progress = Progress(error=ConfigError("roots", ["differ"]))
     assert (await rig.status.report()).authority_error == "roots: differ"
+
+
+async def test_end_that_is_near_is_shown() -> None:
+    """What signs and ends soon is shown, with what to do."""
+    rig = Rig()
+    rig.end_watch.warning = "the intermediate ends: put a new one there"
+    assert (await rig.report()).ending_warning == "the intermediate ends: put a new one there"
 
 
 async def test_store_that_cannot_be_read() -> None:

@@ -105,6 +105,7 @@ def test_problems_are_listed(server: FakeAdminClient) -> None:
         admission_error="a",
         authority_error="u",
         store_error="s",
+        ending_warning="e",
         policies=PolicyReport(version="", count=0, error="p"),
         workers=(
             WorkerReport(name="w0", pid=1, ready=False, detail="store: the disk is full", restarts=3),
@@ -119,6 +120,7 @@ def test_problems_are_listed(server: FakeAdminClient) -> None:
         "- the admission rules on disk are not in force: a",
         "- the policies on disk are not in force: p",
         "- no new signing certificate could be had: u",
+        "- what signs comes to its end: e",
         "- the store cannot be used: s",
         "- worker w0: store: the disk is full",
         "- worker w1: not ready",

@@ -74,6 +74,7 @@ reports = st.builds(
     config_error=texts,
     authority_error=texts,
     store_error=texts,
+    ending_warning=texts,
 )
 filters = st.none() | texts.filter(bool)
 queries = st.builds(
