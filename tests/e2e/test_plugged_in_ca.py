@@ -1,0 +1,93 @@
+"""A CA from files under a real server: changed in place by a swap, as the kubelet changes a mounted Secret."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.cacerts import Projected, cacerts
+from tests.fakes.pki import DAY, Ca, make_ca
+from tests.real.dev_server import MESHCA, Certificate, Server, running_server, wait_for
+
+BEGIN = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
+
+
+def ca(name: str, issuer: Ca | None = None) -> Ca:
+    """A CA of today."""
+    return make_ca(name, issuer, begin=BEGIN, end=BEGIN + 30 * DAY)
+
+
+ROOT = ca("root")
+FIRST, SECOND = ca("first", ROOT), ca("second", ROOT)
+OTHER_ROOT = ca("other root")
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Projected:
+    """A mounted Secret with the first intermediate."""
+    made = Projected(tmp_path / "cacerts")
+    made.swap(cacerts(FIRST, roots=(ROOT,)))
+    return made
+
+
+@pytest.fixture
+def server(tmp_path: Path, volume: Projected) -> Iterator[Server]:
+    """A server with two workers that signs by it."""
+    settings = {"MESHCA__WORKERS": "2", "MESHCA__UPSTREAM": f"{{kind: files, dir: {volume.folder}}}"}
+    with running_server(tmp_path / "ca", settings=settings) as running:
+        yield running
+
+
+def signed_by(issuer: Ca) -> Callable[[Certificate], bool]:
+    """Whether an intermediate signed a certificate."""
+    return lambda found: found.leaf.issuer == issuer.certificate.subject
+
+
+async def eventually(server: Server, holds: Callable[[Certificate], bool], in_a_row: int = 10) -> None:
+    """Issue until certificates are as wanted so often in a row that each worker has made some."""
+    row = 0
+    for _ in range(400):
+        row = row + 1 if holds(await server.create(server.token())) else 0
+        if row == in_a_row:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("waited in vain")
+
+
+def authority_error(server: Server) -> str:
+    """Why the newest material is not in force, as the administrator sees it."""
+    environment = {**os.environ, "MESHCA_ADMIN_SOCKET": server.endpoint("endpoint-admin")}
+    run = [*MESHCA, "status", "--output", "json"]
+    found = subprocess.run(run, check=False, capture_output=True, text=True, env=environment)
+    return str(json.loads(found.stdout)["authority_error"])
+
+
+async def test_new_intermediate_is_taken_live(server: Server, volume: Projected) -> None:
+    """A swapped intermediate under the same root signs without a restart; what the old one signed still renews."""
+    held = await server.create(server.token())
+    assert signed_by(FIRST)(held)
+    volume.swap(cacerts(SECOND, roots=(ROOT,)))
+    await eventually(server, signed_by(SECOND))
+    renewed = await server.create(shown=held)
+    assert (renewed.spiffe_id, signed_by(SECOND)(renewed)) == (held.spiffe_id, True)
+    assert renewed.answer.cert_chain[-1] == ROOT.pem
+    assert authority_error(server) == ""
+
+
+async def test_changed_root_is_refused(server: Server, volume: Projected) -> None:
+    """Another root is not taken, the status says so, and the signer goes on; the old root back ends the error."""
+    volume.swap(cacerts(ca("third", OTHER_ROOT), roots=(OTHER_ROOT,)))
+    await asyncio.to_thread(wait_for, lambda: "set of roots differs" in authority_error(server))
+    assert signed_by(FIRST)(await server.create(server.token()))
+    failures = 'meshca_reload_failures_total{what="upstream"}'
+    await asyncio.to_thread(wait_for, lambda: server.metric(failures) >= 1)  # shown once a second
+    volume.swap(cacerts(FIRST, roots=(ROOT,)))
+    await asyncio.to_thread(wait_for, lambda: not authority_error(server))
+    assert signed_by(FIRST)(await server.create(server.token()))
