@@ -37,7 +37,6 @@ class Progress:
         failures: how many attempts failed, ever.
         failing: how many failed since the last that succeeded.
         error: why the last attempt failed; None when it succeeded.
-        error_at: when it failed.
     """
 
     slot: Slot | None = None
@@ -45,7 +44,6 @@ class Progress:
     failures: int = 0
     failing: int = 0
     error: MeshcaError | None = None
-    error_at: datetime | None = None
 
 
 class Rotation:
@@ -106,7 +104,7 @@ class Rotation:
             self.progress = replace(self.progress, slot=slot, published=self.progress.published + 1)
             log.info("signer.published", signer=slot.issuer.signer_id, not_after=slot.issuer.not_after.isoformat())
         self._renew_at = offer.renew_at
-        self.progress = replace(self.progress, failing=0, error=None, error_at=None)
+        self.progress = replace(self.progress, failing=0, error=None)
 
     def _check_roots(self, material: SigningMaterial) -> None:
         in_force = self.progress.slot
@@ -124,7 +122,6 @@ class Rotation:
             failures=before.failures + 1,
             failing=before.failing + 1,
             error=error,
-            error_at=self._clock.now(),
         )
         if before.error is None or str(before.error) != str(error):  # once for each cause, not for each attempt
             log.error("signer.refused", reason=error.reason, detail=error.detail)

@@ -137,7 +137,7 @@ class TestChange:
             upstream.change(material)
             await clock.advance(0)
         assert published == [FIRST]
-        assert (rotation.progress.failures, rotation.progress.failing, rotation.progress.error_at) == (1, 1, NOW)
+        assert (rotation.progress.failures, rotation.progress.failing) == (1, 1)
         assert problem in str(rotation.progress.error)
 
     async def test_mended(self, clock: FakeClock, published: Published) -> None:
