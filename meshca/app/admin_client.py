@@ -22,7 +22,7 @@ from meshca.ledger.query import Query
 from meshca.ledger.record import Issuance
 from meshca.rpc.admin_messages import issuance_of, query_message, status_of
 from meshca.rpc.status_report import StatusReport
-from meshca.wire.status import REASON, REQUEST_ID
+from meshca.wire.status import DETAIL, REASON, REQUEST_ID
 
 DEADLINE_SECONDS: Final = 30.0  # a query may read a large ledger
 _CONNECT_SECONDS: Final = 5.0
@@ -137,6 +137,9 @@ def _error_of(error: grpc.aio.AioRpcError) -> MeshcaError:
             return Unavailable("deadline", f"the server did not answer within {DEADLINE_SECONDS:.0f} s")
         case _:
             request = _text(told.get(REQUEST_ID))
+            cause = told.get(DETAIL)
+            if isinstance(cause, bytes):  # of a server to which we are administrators
+                said = cause.decode(errors="replace")
             return Unavailable(_text(reason), f"the server answered: {said}; its log says more under {request}")
 
 

@@ -52,7 +52,9 @@ async def admin_serving(
     mode = _PRIVATE if set(uids) <= {os.geteuid(), _ROOT} else _SHARED
     async with open_gate(path, allowed_uids=uids, clock=clock, mode=mode) as gate:
         server = grpc.aio.server()
-        registry = cast("grpc.aio.Server", Guarded(server))  # what generated code calls of a server, it has
+        registry = cast(
+            "grpc.aio.Server", Guarded(server, private=True)
+        )  # what generated code calls of a server, it has
         add_AdminServicer_to_server(Admin(status, ledger), registry)
         server.add_insecure_port(gate.inner_address)
         await server.start()

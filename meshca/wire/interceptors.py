@@ -22,9 +22,10 @@ from google.protobuf.message import DecodeError
 
 from meshca.errors import BadRequest, MeshcaError, Unavailable
 from meshca.log import log
-from meshca.wire.status import details, status_code, trailers
+from meshca.wire.status import details, private_trailers, status_code, trailers
 
 Context = grpc.aio.ServicerContext[Any, Any]
+DRAINING = "draining"
 Failed = Callable[[str, str, str], None]
 
 
@@ -62,11 +63,15 @@ class Guarded:
     Args:
         server: the server that gets the wrapped handlers.
         failed: told (method, code, reason) of each call that ends with an error; for metrics.
+        private: whether clients are shown the detail of errors: only where all of them are administrators.
     """
 
-    def __init__(self, server: grpc.aio.Server, failed: Failed = lambda *_: None) -> None:
+    def __init__(
+        self, server: grpc.aio.Server, failed: Failed = lambda *_: None, *, private: bool = False
+    ) -> None:
         self._server = server
         self._failed = failed
+        self._private = private
         self._streams = OpenStreams()
         self._refusing = asyncio.Event()
 
@@ -94,7 +99,7 @@ class Guarded:
         self._refusing.set()
 
     def _wrapped(self, method: str, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
-        guard = _Guard(method, self._failed, self._streams, self._refusing)
+        guard = _Guard(method, self._failed, self._streams, self._refusing, private=self._private)
         if handler.unary_unary:
             return grpc.unary_unary_rpc_method_handler(guard.unary(handler))
         if handler.stream_unary:
@@ -148,11 +153,14 @@ class OpenStreams:
 class _Guard:
     """Maps the errors of one method."""
 
-    def __init__(self, method: str, failed: Failed, streams: OpenStreams, refusing: asyncio.Event) -> None:
+    def __init__(
+        self, method: str, failed: Failed, streams: OpenStreams, refusing: asyncio.Event, *, private: bool
+    ) -> None:
         self._method = method
         self._failed = failed
         self._streams = streams
         self._refusing = refusing
+        self._private = private
 
     def unary(self, handler: grpc.RpcMethodHandler[Any, Any]) -> Callable[[bytes, Context], Awaitable[bytes]]:
         """A unary call from bytes to bytes: messages that do not parse are mapped as well."""
@@ -220,7 +228,8 @@ class _Guard:
         elif code is grpc.StatusCode.INTERNAL:
             log.error("rpc.failed", method=call.method, request_id=call.id, reason=reason, detail=error.detail)
         elif not call.audited:
-            log.info(
+            serious = code is grpc.StatusCode.UNAVAILABLE and reason != DRAINING
+            (log.warning if serious else log.info)(
                 "rpc.refused",
                 method=call.method,
                 request_id=call.id,
@@ -228,11 +237,12 @@ class _Guard:
                 reason=reason,
                 detail=error.detail,
             )
-        await context.abort(code, details(error, call.id), trailers(error, call.id))
+        told = trailers(error, call.id) + (private_trailers(error) if self._private else ())
+        await context.abort(code, details(error, call.id), told)
 
 
 def _stopping() -> Unavailable:
-    return Unavailable("draining", "the server is stopping")
+    return Unavailable(DRAINING, "the server is stopping")
 
 
 async def _unimplemented(_request: object, context: Context) -> None:

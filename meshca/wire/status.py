@@ -1,7 +1,8 @@
 """How an error looks on the wire: status code, sentence, trailers.
 
-The private detail of an error never leaves, with one exception: `BadRequest` says what is wrong with the
-request, in our own words. A broken invariant shows a request id and nothing else.
+The private detail of an error never leaves, with two exceptions: `BadRequest` says what is wrong with the
+request, in our own words, and the administrator's socket (`private_trailers`) says why it cannot answer. A
+broken invariant shows a request id and nothing else.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from google.rpc.status_pb2 import Status
 from meshca.errors import BadRequest, Exhausted, MeshcaError
 
 REASON: Final = "meshca-reason"
+DETAIL: Final = "meshca-detail-bin"  # UTF-8; to the administrator only
 REQUEST_ID: Final = "meshca-request-id"
 PUSHBACK: Final = "grpc-retry-pushback-ms"  # gRFC A6: the server says when to retry
 DETAILS: Final = "grpc-status-details-bin"  # a serialized google.rpc.Status
@@ -46,6 +48,13 @@ def trailers(error: Exception, request_id: str) -> Trailers:
         return ((REQUEST_ID, request_id),)
     fixed: Trailers = ((REASON, error.reason), (REQUEST_ID, request_id))
     return fixed + _retry(error, request_id) if isinstance(error, Exhausted) else fixed
+
+
+def private_trailers(error: Exception) -> Trailers:
+    """The private detail, for a client to whom nothing is secret; none of a fault of our own."""
+    if not isinstance(error, MeshcaError) or status_code(error) is _INTERNAL:
+        return ()
+    return ((DETAIL, error.detail.encode()),)
 
 
 def _retry(error: Exhausted, request_id: str) -> Trailers:

@@ -20,6 +20,7 @@ from meshca.rpc.status_report import StatusReport
 from tests.fakes.admin_server import admin_server
 from tests.fakes.clock import FakeClock
 from tests.fakes.ledger import FakeLedger
+from tests.fakes.logs import captured_logs
 from tests.fakes.records import NOW, intent, issued
 from tests.fakes.reports import report
 
@@ -87,10 +88,13 @@ async def test_a_refused_filter(client: AdminClient, monkeypatch: pytest.MonkeyP
 
 
 async def test_a_store_that_is_down(client: AdminClient, ledger: FakeLedger) -> None:
-    """The server's reason and the id to look for in its log."""
+    """The server's reason, its cause, and the id to look for in its log."""
     ledger.down = True
-    with pytest.raises(Unavailable) as caught:
+    with captured_logs() as logs, pytest.raises(Unavailable) as caught:
         await client.issuances(Query())
+    (line,) = [line for line in logs if line["event"] == "rpc.refused"]
+    assert line["log_level"] == "warning"
+    assert f"the server answered: {line['detail']};" in caught.value.detail
     assert (caught.value.reason, "its log says more under " in caught.value.detail) == ("store", True)
 
 
