@@ -36,7 +36,7 @@ def check(
     output: Output = Format.TEXT,
 ) -> None:
     """Say whether the server would take a rule file, and list all that is wrong with it."""
-    with reporting_errors():
+    with reporting_errors(output):
         rules = _rules(file, _trust_domain(trust_domain))
     refusing = sum(rule.effect is Effect.REFUSE for rule in rules.rules)
     emit(
@@ -67,7 +67,7 @@ def explain_(
     output: Output = Format.TEXT,
 ) -> None:
     """Say which rule decides on a caller, and why each other one does not match."""
-    with reporting_errors():
+    with reporting_errors(output):
         domain = _trust_domain(trust_domain)
         rules = _rules(file, domain)
         caller = Caller(

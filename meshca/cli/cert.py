@@ -51,7 +51,7 @@ def command(
     Example: meshca cert --endpoint localhost:15012 --root root.pem --token-file token --out certs
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's core would write its own lines to standard error
-    with reporting_errors():
+    with reporting_errors(output):
         from meshca.agent.once import Order, one_certificate, write_files
         from meshca.agent.options import key_choice, lifetime_seconds, waiting_seconds
         from meshca.agent.output import prepare_folder

@@ -16,7 +16,7 @@ app = typer.Typer(help="The server's configuration.", no_args_is_help=True)
 @app.command()
 def check(config: ConfigFile = None, output: Output = Format.TEXT) -> None:
     """Run the server's own loader over a configuration and every file that it names; nothing is changed."""
-    with reporting_errors():
+    with reporting_errors(output):
         from meshca.app.checking import check as run
 
         run(config, os.environ)
@@ -29,7 +29,7 @@ def show(
     output: Annotated[Format, typer.Option("--output", "-o", help="YAML as text, or json.")] = Format.TEXT,
 ) -> None:
     """Print the whole configuration in force: the file, the environment and the defaults together."""
-    with reporting_errors():
+    with reporting_errors(output):
         import yaml
 
         from meshca.config.loader import load_config

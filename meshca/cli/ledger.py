@@ -46,7 +46,7 @@ def list_(
 ) -> None:
     """List issued certificates, newest first."""
     now = datetime.now(UTC)
-    with reporting_errors():
+    with reporting_errors(output):
         query = _query(
             spiffe_id=spiffe_id,
             namespace=namespace,
@@ -78,7 +78,7 @@ def show(
     async def question(client: AdminClient) -> Issuance:
         return await client.issuance(_serial(serial))
 
-    with reporting_errors():
+    with reporting_errors(output):
         issuance = ask(socket, config, question)
     fields = document(issuance)
     width = max(map(len, fields))

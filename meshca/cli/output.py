@@ -4,7 +4,8 @@
     1  the operation failed or was refused
     2  wrong usage or configuration
 
-Results go to standard output, everything else to standard error. Colour only on a terminal.
+Results, and errors with `--output json`, go to standard output, everything else to standard error. Colour
+only on a terminal.
 """
 
 from __future__ import annotations
@@ -52,15 +53,26 @@ def table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:
 
 
 @contextlib.contextmanager
-def reporting_errors() -> Iterator[None]:
-    """Turn an error of ours into lines on standard error and an exit code; no traceback."""
+def reporting_errors(output: Format = Format.TEXT) -> Iterator[None]:
+    """Turn an error of ours into an exit code and lines on standard error, or a JSON document; no traceback.
+
+    The document is `{"error": {"source", "problems"}}` or `{"error": {"reason", "detail"}}` on standard output.
+    """
     try:
         yield
     except ConfigError as error:
-        typer.echo(f"error: {error.source}:", err=True)
-        for problem in error.problems:
-            typer.echo(f"  - {problem}", err=True)
+        if output is Format.JSON:
+            emit({"error": {"source": error.source, "problems": error.problems}}, "", output)
+        else:
+            _complain(f"{error.source}:", *(f"  - {problem}" for problem in error.problems))
         raise typer.Exit(EXIT_USAGE) from None
     except MeshcaError as error:
-        typer.echo(f"error: {error.detail} ({error.reason})", err=True)
+        if output is Format.JSON:
+            emit({"error": {"reason": error.reason, "detail": error.detail}}, "", output)
+        else:
+            _complain(f"{error.detail} ({error.reason})")
         raise typer.Exit(EXIT_FAILED) from None
+
+
+def _complain(*lines: str) -> None:
+    typer.echo("error: " + "\n".join(lines), err=True)

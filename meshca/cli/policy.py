@@ -27,7 +27,7 @@ Paths = Annotated[list[Path], typer.Argument(help="Files and folders of policies
 @app.command()
 def check(paths: Paths, output: Output = Format.TEXT) -> None:
     """Say whether the server would take these policies, and list all that is wrong with them."""
-    with reporting_errors():
+    with reporting_errors(output):
         policies = parse_files(read_policy_files(paths)).policies
     denying = sum(policy.action is Action.DENY for policy in policies)
     emit(
@@ -63,7 +63,7 @@ def explain_(
     Example: meshca policy explain policies/ --namespace shop --label app=payments
     --principal spiffe://cluster.local/ns/shop/sa/web --path /v1/payments
     """
-    with reporting_errors():
+    with reporting_errors(output):
         policies: PolicySet = parse_files(read_policy_files(paths), root_namespace)
         with _naming("--trust-domain"):
             domain = TrustDomain(trust_domain)

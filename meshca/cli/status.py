@@ -20,7 +20,7 @@ ROOTS, POLICIES = "roots", "policies"
 
 def command(socket: Socket = None, config: ConfigFile = None, output: Output = Format.TEXT) -> None:
     """Show the running server: certificates, workers, policies, and what every agent has adopted."""
-    with reporting_errors():
+    with reporting_errors(output):
         report = ask(socket, config, lambda client: client.status())
     emit(document(report), text(report), output)
 

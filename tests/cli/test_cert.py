@@ -18,6 +18,7 @@ from meshca.agent.chain import fingerprint
 from meshca.cli.cert import command
 from meshca.clock import SystemClock
 from tests.fakes.ca import OWN, FakeCa, Mood, ServingCa, serving_ca
+from tests.fakes.logs import captured_logs
 
 app = typer.Typer()
 app.command()(command)
@@ -127,7 +128,8 @@ def test_a_failure_ends_with_1_and_one_line(
 ) -> None:
     """No traceback, no file."""
     serving.ca.mood = mood
-    code, out, err = run(*flags, "--root", str(tmp_path / "root.pem"))
+    with captured_logs():  # of the CA in this process
+        code, out, err = run(*flags, "--root", str(tmp_path / "root.pem"))
     assert (code, out) == (1, "")
     assert part in err
     assert err.count("\n") == 1

@@ -6,9 +6,11 @@ import json
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
+from meshca.cli.main import build
 from meshca.cli.output import Format, emit, reporting_errors, table
-from meshca.errors import ConfigError, Unavailable
+from meshca.errors import ConfigError, MeshcaError, Unavailable
 
 
 def test_text(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,3 +51,45 @@ def test_failure(capsys: pytest.CaptureFixture[str]) -> None:
         raise Unavailable("store", "the disk is full")
     assert caught.value.exit_code == 1
     assert capsys.readouterr().err == "error: the disk is full (store)\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "document"),
+    [
+        (ConfigError("f", ["one", "two"]), 2, {"source": "f", "problems": ["one", "two"]}),
+        (Unavailable("store", "full"), 1, {"reason": "store", "detail": "full"}),
+    ],
+    ids=["configuration", "failure"],
+)
+def test_errors_as_json(
+    error: MeshcaError, code: int, document: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One document on standard output for scripts, and the same exit codes."""
+    with pytest.raises(typer.Exit) as caught, reporting_errors(Format.JSON):
+        raise error
+    shown = capsys.readouterr()
+    assert caught.value.exit_code == code
+    assert (json.loads(shown.out), shown.err) == ({"error": document}, "")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["config", "check", "-c", "/nowhere"],
+        ["config", "show", "-c", "/nowhere"],
+        ["ledger", "list", "--socket", "/nowhere"],
+        ["ledger", "show", "ab", "--socket", "/nowhere"],
+        ["status", "--socket", "/nowhere"],
+        ["cert", "--endpoint", "x", "--token-file", "/nowhere", "--out", "/nowhere"],
+        ["admission", "check", "/nowhere"],
+        ["admission", "explain", "--namespace", "n", "--service-account", "s", "--file", "/nowhere"],
+        ["policy", "check", "/nowhere"],
+        ["policy", "explain", "/nowhere", "--namespace", "n", "--path", "/"],
+    ],
+    ids=lambda command: " ".join(command[:2]),
+)
+def test_every_command_with_json_fails_with_json(command: list[str]) -> None:
+    """Scripts read one format, whatever happens."""
+    result = CliRunner().invoke(build(), [*command, "--output", "json"])
+    assert result.exit_code in {1, 2}
+    assert set(json.loads(result.stdout)) == {"error"}
