@@ -13,15 +13,13 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from meshca._proto.istio.v1.auth.ca_pb2 import IstioCertificateRequest
 from meshca._proto.istio.v1.auth.ca_pb2_grpc import IstioCertificateServiceStub
-from meshca.authority.serials import Serials
-from meshca.authority.signing import Authority
-from meshca.authority.slot import Slot
 from tests.fakes.ca import Pair, certificate, svid_extensions
-from tests.fakes.pki import TRUST_DOMAIN, Ca, ec_key, make_ca, material_of, pem_of
-from tests.fakes.profiles import PROFILE
+from tests.fakes.pki import Ca, ec_key, make_ca, pem_of
 from tests.real.dev_server import Certificate, Key, Server, reason, refused, running_server
 
 ONE = {"MESHCA__WORKERS": "1"}
@@ -47,13 +45,26 @@ class Plugged:
             (folder / name).touch(mode=0o600)
             (folder / name).write_text(text)
 
-    def serving(self) -> tuple[str, str]:
-        """A serving certificate as the server makes its own: key and chain."""
+    def leaf(self, *extensions: tuple[x509.ExtensionType, bool]) -> tuple[str, str]:
+        """A leaf of these extensions that the signer signed behind the server's back: key and chain."""
         now, key = datetime.now(UTC), ec_key()
-        authority = Authority(Serials(1), PROFILE)
-        authority.replace(Slot.prove(material_of(self.signer, roots=[self.root]), TRUST_DOMAIN, now))
-        issued = authority.serving(key.public_key(), ["localhost"], now)
-        return pem_of(key), "".join(issued.chain)
+        signer: Any = self.signer
+        made = certificate(
+            "",
+            key.public_key(),
+            Pair(signer.certificate, signer.key),
+            signer.key,
+            begin=now - timedelta(minutes=2),
+            end=now + timedelta(hours=1),
+            extensions=extensions,
+        )
+        return pem_of(key), Pair(made, key).pem + signer.pem
+
+    def serving(self) -> tuple[str, str]:
+        """A serving certificate as the server makes its own: DNS names, for servers only."""
+        names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+        purpose = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+        return self.leaf((names, True), *svid_extensions()[1:3], (purpose, False))
 
     def shown(self, ca: Ca) -> tuple[str, str]:
         """A CA certificate as if it were a client's: key and chain."""
@@ -181,18 +192,6 @@ class TestCertificatesOfTheCa:
 
     async def test_self_made_svid(self, server: Server, plugged: Plugged) -> None:
         """What the CA's key signed behind the CA's back is not in the ledger, so it proves nobody."""
-        now, key = datetime.now(UTC), ec_key()
-        signer: Any = plugged.signer
-        forged = certificate(
-            "",
-            key.public_key(),
-            Pair(signer.certificate, signer.key),
-            signer.key,
-            begin=now - timedelta(minutes=2),
-            end=now + timedelta(hours=1),
-            extensions=svid_extensions(WEB),
-        )
-        chain = Pair(forged, key).pem + signer.pem
-        async with showing(server, pem_of(key), chain) as channel:
+        async with showing(server, *plugged.leaf(*svid_extensions(WEB))) as channel:
             error = await refused(create(channel))
         assert (error.code(), reason(error)) == (CODE.UNAUTHENTICATED, "unknown_serial")
