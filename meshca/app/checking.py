@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-from meshca.app.loading import read_files
+from meshca.app.loading import NO_ISSUERS, read_files
 from meshca.app.upstreams import check_upstream
 from meshca.clock import SystemClock
 from meshca.config.loader import load_config
@@ -14,10 +14,13 @@ from meshca.errors import ConfigError, MeshcaError
 from meshca.store.location import sqlite_file
 
 
-def check(path: Path | None, environ: Mapping[str, str]) -> None:
+def check(path: Path | None, environ: Mapping[str, str]) -> list[str]:
     """Run the server's loader, then look at the upstream and the ledger's address.
 
     Not checked: whether ports are free, since the server that uses them may be running.
+
+    Returns:
+        Notes on what is good but may not be meant.
 
     Raises:
         ConfigError: with every problem of every file.
@@ -41,3 +44,4 @@ def check(path: Path | None, environ: Mapping[str, str]) -> None:
         problems.append(f"upstream: {error.detail}")
     if problems:
         raise ConfigError(source, problems)
+    return [] if config.authn.issuers else [f"authn.issuers is empty: {NO_ISSUERS}"]

@@ -20,7 +20,9 @@ from meshca.authz.parse import parse_files
 from meshca.config.loader import load_config
 from meshca.config.server import ServerConfig
 from meshca.errors import ConfigError, Unavailable
+from meshca.log import log
 
+NO_ISSUERS = "nobody can be proven by a token; name who issues them in authn.issuers"
 SHIPPED = "the rules shipped with meshca"
 T = TypeVar("T")
 
@@ -46,7 +48,10 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
     Raises:
         ConfigError: with every problem of every file.
     """
-    return read_files(load_config(path, environ), str(path or "configuration"))
+    loaded = read_files(load_config(path, environ), str(path or "configuration"))
+    if not loaded.config.authn.issuers:
+        log.warning("authn.no_issuers", detail=NO_ISSUERS)
+    return loaded
 
 
 def read_files(config: ServerConfig, source: str) -> Loaded:

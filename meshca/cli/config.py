@@ -19,8 +19,9 @@ def check(config: ConfigFile = None, output: Output = Format.TEXT) -> None:
     with reporting_errors(output):
         from meshca.app.checking import check as run
 
-        run(config, os.environ)
-        emit({"config": str(config or ""), "good": True}, f"{config or 'configuration'}: good", output)
+        notes = run(config, os.environ)
+        text = [f"{config or 'configuration'}: good", *(f"note: {note}" for note in notes)]
+        emit({"config": str(config or ""), "good": True, "notes": notes}, "\n".join(text), output)
 
 
 @app.command()

@@ -21,6 +21,7 @@ from meshca.app.loading import (
 )
 from meshca.config.server import AdmissionConfig, PoliciesConfig, ServerConfig
 from meshca.errors import ConfigError
+from tests.fakes.logs import captured_logs
 from tests.fakes.tokens import ec_key, public_jwk
 
 RULES = """
@@ -166,3 +167,15 @@ def test_read_again(tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text(RULES)
     assert read_admission(ServerConfig(admission=AdmissionConfig(file=tmp_path / "rules.yaml"))).text == RULES
     assert read_policies(ServerConfig()).files == {}
+
+
+@pytest.mark.parametrize("issuers", [True, False], ids=["issuers", "none"])
+def test_no_issuers_is_warned_of(tmp_path: Path, config: dict[str, Any], issuers: bool) -> None:  # noqa: FBT001 - a row
+    """A server that nobody can prove anything to would start without a word."""
+    if not issuers:
+        del config["authn"]
+    path = tmp_path / "meshca.yaml"
+    path.write_text(yaml.safe_dump(config))
+    with captured_logs() as logs:
+        load(path, {})
+    assert [line["event"] for line in logs] == ([] if issuers else ["authn.no_issuers"])

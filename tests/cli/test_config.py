@@ -9,9 +9,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from meshca.app.loading import NO_ISSUERS
 from meshca.cli.config import app
 from meshca.config.loader import load_config
 from meshca.config.server import ServerConfig
+
+NOTE = f"authn.issuers is empty: {NO_ISSUERS}"
 
 
 @pytest.fixture
@@ -30,13 +33,13 @@ def run(*arguments: str) -> tuple[int, str, str]:
 
 def test_good(file: Path) -> None:
     """A good configuration is said to be good."""
-    assert run("check", "--config", str(file)) == (0, f"{file}: good\n", "")
+    assert run("check", "--config", str(file)) == (0, f"{file}: good\nnote: {NOTE}\n", "")
 
 
 def test_good_as_json(file: Path) -> None:
     """Scripts get a document."""
     _, out, _ = run("check", "-c", str(file), "-o", "json")
-    assert json.loads(out) == {"config": str(file), "good": True}
+    assert json.loads(out) == {"config": str(file), "good": True, "notes": [NOTE]}
 
 
 @pytest.mark.parametrize(
