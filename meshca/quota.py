@@ -15,6 +15,7 @@ from meshca.errors import Exhausted
 from meshca.identity.spiffe_id import SpiffeId
 
 RENEWAL_SHARE: Final = 0.2  # of a burst; first issues stop above it, renewals go on to the bottom
+SMALLEST_SHARE: Final = 10  # requests of a worker's burst
 MAX_TRACKED: Final = 50_000  # buckets of each kind, about 200 bytes each; the longest unused is forgotten first
 _ROUNDING: Final = 1e-3  # tokens; lent, never given: rounding of the clock must not break a retry hint
 
@@ -32,8 +33,14 @@ class Rate:
     burst: int
 
     def share(self, parts: int) -> Rate:
-        """The rate of one of so many equal workers; a burst is never less than one request."""
-        return Rate(per_second=self.per_second / parts, burst=max(1, self.burst // parts))
+        """The rate of one of so many equal workers; a burst is cut to no less than SMALLEST_SHARE requests.
+
+        A caller's connection stays with one worker, which must bear a small burst alone.
+        """
+        return Rate(
+            per_second=self.per_second / parts,
+            burst=max(self.burst // parts, min(self.burst, SMALLEST_SHARE)),
+        )
 
 
 class _Buckets:

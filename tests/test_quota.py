@@ -164,13 +164,18 @@ def test_an_identity_of_another_shape_is_refused() -> None:
     [
         (1, Rate(per_second=10, burst=100)),
         (4, Rate(per_second=2.5, burst=25)),
-        (200, Rate(per_second=0.05, burst=1)),
+        (64, Rate(per_second=0.15625, burst=10)),
     ],
-    ids=["one", "four", "more than the burst"],
+    ids=["one", "four", "many"],
 )
 def test_workers_share_a_rate(parts: int, expected: Rate) -> None:
-    """Each worker gets an equal part, and at least one request of burst."""
+    """Each worker gets an equal part, and at least ten requests of burst: a connection stays with one."""
     assert Rate(per_second=10, burst=100).share(parts) == expected
+
+
+def test_a_small_burst_is_not_shared() -> None:
+    """It would be nothing."""
+    assert Rate(per_second=10, burst=3).share(4) == Rate(per_second=2.5, burst=3)
 
 
 RATES = st.builds(Rate, per_second=st.floats(0.01, 1000), burst=st.integers(1, 50))

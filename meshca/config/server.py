@@ -109,7 +109,11 @@ class BucketConfig(Model):
 
 
 class LimitsConfig(Model):
-    """Limits of the whole server; each worker holds its share."""
+    """Limits of the whole server; each worker counts alone, with `rate / workers` and `burst / workers`.
+
+    A worker's burst is cut to no less than 10. Callers are spread over the workers by their connections, so one
+    with a single connection gets the share of one worker.
+    """
 
     per_identity: BucketConfig = BucketConfig(rate=10.0, burst=100)
     per_namespace: BucketConfig = BucketConfig(rate=200.0, burst=2000)
