@@ -37,7 +37,10 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> ServerConfig:
     for name, value in sorted(environ.items()):
         if name.startswith(PREFIX):
             _override(tree, name, value)
-    config = validated(tree, source)
+    try:
+        config = validated(tree, source)
+    except ConfigError as error:
+        raise ConfigError(source, [_named(problem, environ) for problem in error.problems]) from None
     return _anchored(config, path.parent.absolute()) if path else config
 
 
@@ -55,7 +58,10 @@ def validated(tree: Mapping[str, Any], source: str) -> ServerConfig:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        if path.exists() and not path.is_file():
+            raise ConfigError(str(path), ["is no regular file; name a YAML file"])
+        with path.open("rb") as file:
+            text = file.read(strict_yaml.MAX_BYTES + 1).decode("utf-8")  # one more: the reader refuses it
     except OSError as error:
         raise ConfigError(str(path), [f"cannot be read ({error.strerror}); name an existing file"]) from None
     except UnicodeDecodeError:
@@ -77,6 +83,13 @@ def _override(tree: dict[str, Any], name: str, value: str) -> None:
             raise ConfigError(name, [f"{section} is not a section"])
         node = child
     node[key] = strict_yaml.load(value, name)
+
+
+def _named(problem: str, environ: Mapping[str, str]) -> str:
+    """With the variable that the key comes from, if it comes from one."""
+    name = PREFIX + problem.partition(":")[0].replace(".", "__").upper()
+    found = next((given for given in environ if given.upper() == name and given.startswith(PREFIX)), None)
+    return f"{problem} (set by the environment variable {found})" if found else problem
 
 
 def _explain(detail: ErrorDetails) -> str:

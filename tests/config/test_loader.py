@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -188,3 +189,30 @@ def test_any_tree_is_accepted_or_refused(tree: dict[str, object]) -> None:
         validated(tree, "f")
     except ConfigError as error:
         assert error.problems  # noqa: PT017 - both ends are allowed
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "place"),
+    [("MESHCA__FOO", "1", "foo"), ("MESHCA__SVID__DEFAULT_LIFETIME", "soon", "svid.default_lifetime")],
+    ids=["unknown", "wrong"],
+)
+def test_a_wrong_variable_is_named(tmp_path: Path, name: str, value: str, place: str) -> None:
+    """The file is not to blame."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(written(tmp_path, ""), {name: value})
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{place}: ")
+    assert problem.endswith(f"(set by the environment variable {name})")
+
+
+@pytest.mark.parametrize("kind", ["device", "fifo", "folder"])
+def test_what_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
+    """Reading it would never end."""
+    path = Path("/dev/zero") if kind == "device" else tmp_path / kind
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, {})
+    assert "is no regular file" in caught.value.problems[0]
