@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from meshca.config.authn import AuthnConfig
 from meshca.config.model import FilePath, ListenAddress, Model, PositiveDuration, TrustDomainName
@@ -154,6 +154,13 @@ class LogConfig(Model):
     format: Literal["auto", "json", "text"] = "auto"
 
 
+def _workers(value: object) -> object:
+    """One message; the union of types would have one for each."""
+    if value == "auto" or (type(value) is int and 1 <= value <= MAX_WORKERS):
+        return value
+    raise ValueError(f"expected auto or 1 to {MAX_WORKERS}")
+
+
 class ServerConfig(Model):
     """Everything that `meshca serve` can be told.
 
@@ -166,7 +173,7 @@ class ServerConfig(Model):
 
     trust_domain: TrustDomainName = TrustDomain("cluster.local")
     data_dir: FilePath = Path("/var/lib/meshca")
-    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=MAX_WORKERS)] = "auto"
+    workers: Annotated[Literal["auto"] | int, BeforeValidator(_workers)] = "auto"
     listen: ListenConfig = ListenConfig()
     serving: ServingConfig = ServingConfig()
     authn: AuthnConfig = AuthnConfig()

@@ -216,3 +216,11 @@ def test_what_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(path, {})
     assert "is no regular file" in caught.value.problems[0]
+
+
+@pytest.mark.parametrize("value", ["0", "65", "many", "1.5", "true"])
+def test_a_wrong_number_of_workers(tmp_path: Path, value: str) -> None:
+    """One line, whatever is wrong."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(written(tmp_path, f"workers: {value}\n"), {})
+    assert caught.value.problems == ("workers: expected auto or 1 to 64",)
