@@ -15,6 +15,7 @@ from meshca.cli.output import Format, Output, emit, reporting_errors, table
 if TYPE_CHECKING:
     from meshca.rpc.status_report import AgentReport, ResourceReport, StatusReport
 
+SHOWN = 5  # problems; `--output json` has all
 ROOTS, POLICIES = "roots", "policies"
 
 
@@ -42,13 +43,15 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - any part of a report
 def text(report: StatusReport) -> str:
     """The report for people, 100 columns wide at most."""
     policies = report.policies
+    count = f"{policies.count} {'policy' if policies.count == 1 else 'policies'}"
     heading = (
         f"meshca {report.version}, trust domain {report.trust_domain}, up since {iso(report.started_at)}\n"
-        f"roots {short(report.roots_version)}, {policies.count} policies {short(policies.version)}"
+        f"roots {short(report.roots_version)}, {count} {short(policies.version)}"
     )
     parts = [heading, _certificates(report), _workers(report), _agents(report)]
     if problems := list(_problems(report)):
-        parts.append("PROBLEMS\n" + "\n".join(map(_item, problems)))
+        more = [f"… {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+        parts.append("\n".join(["PROBLEMS", *map(_item, problems[:SHOWN]), *more]))
     return "\n\n".join(parts)
 
 

@@ -10,6 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from meshca.cli import status
 from meshca.cli.status import command
 from meshca.rpc.status_report import PolicyReport, WorkerReport
 from tests.fakes.admin_client import FakeAdminClient
@@ -98,8 +99,9 @@ def test_no_agent(server: FakeAdminClient) -> None:
     assert run()[1].endswith("no agent has connected yet\n")
 
 
-def test_problems_are_listed(server: FakeAdminClient) -> None:
+def test_problems_are_listed(server: FakeAdminClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that is not in force or not well, each with its place; foreign text made harmless."""
+    monkeypatch.setattr(status, "SHOWN", 20)
     server.report = report(
         config_error="c",
         admission_error="a",
@@ -161,3 +163,15 @@ def test_no_server() -> None:
     code, out, err = run("--socket", "/nonexistent/admin.sock")
     assert (code, out) == (1, "")
     assert "start `meshca serve`" in err
+
+
+def test_many_problems_are_counted() -> None:
+    """A mesh of agents with the same problem must not push the rest off the screen; JSON has all."""
+    workers = tuple(replace(report().workers[0], name=f"w{number}", ready=False) for number in range(8))
+    problems = status.text(replace(report(), workers=workers)).partition("PROBLEMS\n")[2].splitlines()
+    assert (len(problems), problems[-1]) == (6, "… 3 more")
+
+
+def test_one_policy() -> None:
+    """In words."""
+    assert ", 1 policy " in status.text(replace(report(), policies=PolicyReport(version="v", count=1)))
