@@ -50,7 +50,7 @@ async def admin_serving(
         ConfigError: the path is in use, too long, or cannot be bound.
     """
     mode = _PRIVATE if set(uids) <= {os.geteuid(), _ROOT} else _SHARED
-    async with open_gate(path, allowed_uids=uids, clock=clock, mode=mode) as gate:
+    async with open_gate(path, allowed_uids=uids, clock=clock, mode=mode, quiet=True) as gate:
         server = grpc.aio.server()
         registry = cast(
             "grpc.aio.Server", Guarded(server, private=True)

@@ -79,7 +79,10 @@ class PeerGate:
         inner_address: where the gRPC server must listen (`add_insecure_port`) before `run` runs.
     """
 
-    def __init__(self, listener: socket.socket, private: Path, allowed_uids: frozenset[int], clock: Clock) -> None:
+    def __init__(
+        self, listener: socket.socket, private: Path, allowed_uids: frozenset[int], clock: Clock, *, quiet: bool
+    ) -> None:
+        self._tell = log.debug if quiet else log.info
         self._listener = listener
         self._private = private
         self._inner = str(private / private_folder.INNER)
@@ -148,7 +151,7 @@ class PeerGate:
         except OSError as error:  # gRPC does not listen (any more), or we are out of descriptors
             log.warning("peer.not_connected", pid=process.peer.pid, uid=process.peer.uid, error=error.strerror)
         else:
-            log.info("peer.connected", pid=process.peer.pid, uid=process.peer.uid)
+            self._tell("peer.connected", pid=process.peer.pid, uid=process.peer.uid)
 
     def _objection(self, peer: Peer) -> str | None:
         if peer.uid not in self._allowed:
@@ -163,7 +166,7 @@ class PeerGate:
 
 @contextlib.asynccontextmanager
 async def open_gate(
-    path: Path, *, allowed_uids: Collection[int], clock: Clock, mode: int = 0o660
+    path: Path, *, allowed_uids: Collection[int], clock: Clock, mode: int = 0o660, quiet: bool = False
 ) -> AsyncIterator[PeerGate]:
     """Listen on a public socket; connections wait until `PeerGate.run` runs.
 
@@ -176,6 +179,7 @@ async def open_gate(
         allowed_uids: user ids that may connect; the empty list lets nobody in.
         clock: for pauses.
         mode: permissions of the public socket.
+        quiet: whether connections of allowed users are logged at debug only.
 
     Raises:
         ConfigError: the path is in use, too long, or cannot be bound.
@@ -185,7 +189,7 @@ async def open_gate(
     try:
         with listening(path, private, mode=mode, backlog=MAX_CONNECTIONS) as listener:
             private_folder.sweep(path.parent)
-            gate = PeerGate(listener, private, frozenset(allowed_uids), clock)
+            gate = PeerGate(listener, private, frozenset(allowed_uids), clock, quiet=quiet)
             try:
                 yield gate
             finally:

@@ -166,3 +166,11 @@ async def test_a_file_that_is_no_socket(tmp_path: Path) -> None:
     """The kernel says the same as for a stale socket."""
     (tmp_path / "file").touch()
     assert "nobody listens at" in await words(tmp_path / "file")
+
+
+async def test_connections_are_logged_quietly(ledger: FakeLedger) -> None:
+    """Each command connects twice."""
+    with captured_logs() as logs:
+        async with admin_server(ledger) as path, connect(path) as client:
+            await client.status()
+    assert {line["log_level"] for line in logs if line["event"] == "peer.connected"} == {"debug"}
