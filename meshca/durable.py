@@ -106,7 +106,8 @@ def _read(path: Path) -> tuple[bytes, int]:
             mode = os.fstat(file.fileno()).st_mode
             data = file.read(LARGEST + 1)
     except OSError as error:
-        raise ConfigError(str(path), [f"cannot be read ({error.strerror})"]) from None
+        problem = f"cannot be read ({error.strerror}); name a file that this user may read"
+        raise ConfigError(str(path), [problem]) from None
     if len(data) > LARGEST:
         raise ConfigError(str(path), [f"is larger than {LARGEST} bytes"])
     return data, mode

@@ -132,3 +132,10 @@ class TestRead:
             file.truncate(durable.LARGEST + 1)
         with pytest.raises(ConfigError, match="larger than"):
             durable.read(tmp_path / "key")
+
+
+def test_a_file_that_is_missing_says_what_to_do(tmp_path: Path) -> None:
+    """Not only what is wrong."""
+    with pytest.raises(ConfigError) as caught:
+        durable.read(tmp_path / "none")
+    assert "name a file that this user may read" in caught.value.problems[0]
