@@ -50,6 +50,7 @@ class Session:
     _names: dict[str, Name] = field(default_factory=dict, init=False)
     _resources: Mapping[str, Resource] = field(default_factory=dict, init=False)
     _flight: Flight | None = field(default=None, init=False)
+    _unheard: set[str] = field(default_factory=set, init=False)  # sent in pushes gone past without an answer
     _count: int = field(default=0, init=False)
     _pending: frozenset[str] = field(default=frozenset(), init=False)
     _asked: bool = field(default=False, init=False)
@@ -164,6 +165,9 @@ class Session:
         nonce = f"{self.stream_id}-{self._count}"
         outgoing = tuple(replace(due[name], version=self._wire_version(due[name], nonce)) for name in batch)
         version = joint_version(outgoing)
+        if self._flight is not None and self._flight.answer is Answer.LATE:
+            self._unheard |= self._flight.versions.keys()
+        self._unheard -= set(batch)
         self._flight = Flight(
             nonce=nonce,
             version=version,
@@ -218,12 +222,19 @@ class Session:
         self._names = {name: state.afresh() for name, state in self._names.items()}
 
     def _take_answer(self, flight: Flight, version: str, error: str | None) -> tuple[Event, ...]:
+        self._send_again_what_was_unheard()
         if error is not None:
             return self._refuse(flight, error)
         # After a NACK Envoy goes on naming the refused nonce, with its old version, when its names change.
         if flight.answer is Answer.NACKED and version != flight.version:
             return ()
         return self._adopt(flight)
+
+    def _send_again_what_was_unheard(self) -> None:
+        """The client answers again; what it said to pushes gone past was void, so they are due once more."""
+        for name in self._unheard & self._names.keys():
+            self._names[name].sent = ""
+        self._unheard.clear()
 
     def _adopt(self, flight: Flight) -> tuple[Event, ...]:
         flight.answer = Answer.ACKED
