@@ -72,7 +72,7 @@ async def test_brake(server: Server, rules: Path, key: str) -> None:
         await until(server, held, stopped=True)
         error = await refused(server.create(shown=held))
         assert (error.code(), reason(error)) == (CODE.PERMISSION_DENIED, "refused_by_rule")
-        assert await server.create(shown=other)
+        assert (await server.create(shown=other)).spiffe_id == other.spiffe_id
     await until(server, held, stopped=False)
 
 
@@ -83,7 +83,7 @@ async def test_brake_by_token_id_stops_the_whole_chain(server: Server, rules: Pa
     other = await server.create(shown=await server.create(server.token()))
     with braked(rules, token_ids=[token_id(token)]):
         await until(server, held, stopped=True)
-        assert await server.create(shown=other)
+        assert (await server.create(shown=other)).spiffe_id == other.spiffe_id
         assert reason(await refused(server.create(token))) == "refused_by_rule"
 
 
