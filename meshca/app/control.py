@@ -70,9 +70,14 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drain:
-    """Parent to worker: take no new work, finish what is in flight within the seconds, then end."""
+    """Parent to worker: take no new work, finish what is in flight within the seconds, then end.
+
+    Attributes:
+        replaced: another worker serves in its place already, so connections are simply sent there.
+    """
 
     seconds: float
+    replaced: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

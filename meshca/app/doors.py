@@ -81,14 +81,19 @@ class Doors:
         """Watch the time for all streams, for ever."""
         await self._streams.run()
 
-    async def close(self, seconds: float) -> None:
+    async def close(self, seconds: float, *, elsewhere: bool = False) -> None:
         """Take no new call, end streams so that clients go elsewhere, let calls in flight finish.
 
         Args:
             seconds: after which what is still in flight is cut off.
+            elsewhere: there is another worker, to which gRPC's GOAWAY sends the next call of each connection, so
+                that no call need be refused.
         """
         await self._health.enter_graceful_shutdown()
         self._guarded.end_streams()
+        if elsewhere:
+            await self._server.stop(seconds)
+            return
         self._guarded.refuse_calls()
         told = min(TELL_SECONDS, seconds)
         await self._clock.sleep(told)

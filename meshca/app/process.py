@@ -144,9 +144,9 @@ class WorkerProcess:
         finally:
             del self._probes[number]
 
-    async def drain(self, seconds: float) -> None:
+    async def drain(self, seconds: float, *, replaced: bool = False) -> None:
         """Let it finish what is in flight, then see it gone; past the deadline it is killed."""
-        self._channel.post(Drain(seconds=seconds))
+        self._channel.post(Drain(seconds=seconds, replaced=replaced))
         self._draining = True
         try:
             await asyncio.wait_for(self.ended.wait(), seconds + EXIT_SECONDS)

@@ -50,8 +50,8 @@ class Worker(Protocol):
         """Ask it to prove that it works."""
         ...
 
-    async def drain(self, seconds: float) -> None:
-        """Let it finish, then see it gone."""
+    async def drain(self, seconds: float, *, replaced: bool = False) -> None:
+        """Let it finish, then see it gone; its callers may go to another worker when it is replaced."""
         ...
 
     async def kill(self) -> None:
@@ -155,7 +155,7 @@ class Supervisor:
         old = [place.worker for place in self._places]
         for place, worker in zip(self._places, fresh, strict=True):
             place.worker = worker
-        await asyncio.gather(*(worker.drain(drain_seconds) for worker in old))
+        await asyncio.gather(*(worker.drain(drain_seconds, replaced=True) for worker in old))
         for worker in old:
             self._forget(worker)
 

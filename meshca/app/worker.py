@@ -64,7 +64,7 @@ class Worker:
         """Do what the parent says until it says drain, or is gone."""
         async for message in self._channel.messages():
             if isinstance(message, Drain):
-                await self._doors.close(message.seconds)
+                await self._doors.close(message.seconds, elsewhere=message.replaced)
                 return
             await self._obey(message)
         log.warning("worker.orphaned")

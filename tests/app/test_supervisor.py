@@ -155,7 +155,7 @@ async def test_replacement_is_of_all(house: House) -> None:
     await house.replace()
     assert house.names == ["w0", "w1", "w2", "w3"]
     assert [worker.ended.is_set() for worker in house.workers] == [True, True, False, False]
-    assert [worker.told[-1] for worker in house.workers[:2]] == [Drain(seconds=5)] * 2
+    assert [worker.told[-1] for worker in house.workers[:2]] == [Drain(seconds=5, replaced=True)] * 2
     await settle()
     await house.clock.advance(BACKOFF.ceiling)
     assert len(house.workers) == 4

@@ -74,10 +74,12 @@ class FakeDoors:
     """Remembers how long a drain may last."""
 
     closed = 0.0
+    elsewhere = False
 
-    async def close(self, seconds: float) -> None:
+    async def close(self, seconds: float, *, elsewhere: bool = False) -> None:
         """Remember."""
         self.closed = seconds
+        self.elsewhere = elsewhere
 
 
 class FakeChannel:
@@ -181,8 +183,15 @@ async def test_follows_until_told_to_drain(rig: Rig) -> None:
     rig.channel.news = (Drain(seconds=3), UsePolicies(files={}))
     rig.pipeline.refusing = True
     await rig.worker.follow()
-    assert rig.doors.closed == 3
+    assert (rig.doors.closed, rig.doors.elsewhere) == (3, False)
     assert (await rig.probed()).ok
+
+
+async def test_replaced_worker_sends_its_callers_elsewhere(rig: Rig) -> None:
+    """When another worker serves already, no call is refused on the way out."""
+    rig.channel.news = (Drain(seconds=3, replaced=True),)
+    await rig.worker.follow()
+    assert rig.doors.elsewhere
 
 
 async def test_probe_is_answered(rig: Rig) -> None:

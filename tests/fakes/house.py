@@ -34,9 +34,9 @@ class FakeWorker:
         """As the test has set it."""
         return self.answer
 
-    async def drain(self, seconds: float) -> None:
+    async def drain(self, seconds: float, *, replaced: bool = False) -> None:
         """End by itself."""
-        self.told.append(Drain(seconds=seconds))
+        self.told.append(Drain(seconds=seconds, replaced=replaced))
         self.end("exit code 0")
 
     async def kill(self) -> None:
