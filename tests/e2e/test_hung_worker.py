@@ -63,7 +63,7 @@ def test_stop_is_not_held_up(server: Server) -> None:
 
 
 def test_noticed_without_being_asked(server: Server) -> None:
-    """A worker that hangs in silence is found by the parent itself, and the log tells when the server was whole."""
+    """A worker that hangs in silence is found by the parent, and the log tells when the server was whole."""
     victim = int(server.workers()[0]["pid"])
     os.kill(victim, signal.SIGSTOP)
     wait_for(lambda: events(server, "worker.hung") == [victim], 60)
