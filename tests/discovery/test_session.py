@@ -495,6 +495,19 @@ class TestSilence:
         client.session.tick(3 * TIMEOUT)
         assert client.sent() is None
 
+    def test_what_an_answer_came_too_late_for_goes_out_again(self) -> None:
+        """A client that answers again gets again what its void answer was about; a silent one gets only news."""
+        client = Client(default="1", ROOTCA="bad")
+        client.ask("default", "ROOTCA")
+        late = client.push()
+        client.session.tick(TIMEOUT)
+        client.session.offer(shelf(default="1", ROOTCA="2"))
+        news = client.push()
+        assert [resource.name for resource in news.resources] == ["ROOTCA"]
+        assert client.nack(late) == (Stale(),)
+        client.ack(news)
+        assert client.sent() == {"default": "1"}
+
     def test_late_answer_still_counts(self) -> None:
         """An answer to the last push counts however late."""
         client = Client(default="1")
