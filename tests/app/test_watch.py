@@ -152,7 +152,7 @@ async def test_failing_callback_is_called_again(tmp_path: Path) -> None:
             await watcher.clock.advance(INTERVAL)
         with pytest.raises(RuntimeError, match="first"):
             await task
-        assert watcher.changes == expected
+        assert sorted(watcher.changes) == sorted(expected)  # groups are looked at side by side
 
 
 def test_unreadable_counts_as_absent(tmp_path: Path) -> None:

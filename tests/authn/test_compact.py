@@ -162,7 +162,11 @@ def test_any_text_is_taken_apart_or_refused(token: str) -> None:
     assert encoded(parts.signature) == signature
 
 
-@given(st.dictionaries(st.text(max_size=8), st.integers(-(2**53), 2**53) | st.text(max_size=8), max_size=5))
+# the library refuses to sign an `iss` that is no text
+NAMES = st.text(max_size=8).filter(lambda name: name != "iss")
+
+
+@given(st.dictionaries(NAMES, st.integers(-(2**53), 2**53) | st.text(max_size=8), max_size=5))
 def test_what_a_library_signs_is_read_as_the_library_reads_it(claims: dict[str, object]) -> None:
     """PyJWT's own tokens come apart into PyJWT's own parts."""
     token = jwt.encode(claims, ec_key(), "ES256", headers={"kid": "k1"})

@@ -27,7 +27,10 @@ class XdsStream:
         self._names: list[str] = []
 
     async def ask(self, *names: str, type_url: str | None = None, **fields: Any) -> None:
-        """Subscribe to exactly these names; `fields` override those of the message."""
+        """Subscribe to exactly these names; `fields` override those of the message.
+
+        A stream that the server has already ended is left to `answer` or `status`, which say how it ended.
+        """
         old, self._names = self._names, list(names)
         if self._delta:
             fields.setdefault("resource_names_subscribe", [name for name in names if name not in old])
@@ -42,7 +45,8 @@ class XdsStream:
         message = kind(type_url=self._type_url if type_url is None else type_url, **fields)
         if self._node_id:
             message.node.id, self._node_id = self._node_id, ""
-        await self.call.write(message)
+        with contextlib.suppress(grpc.aio.AioRpcError):  # the server may end a stream before it is asked
+            await self.call.write(message)
 
     async def answer(self) -> dict[str, bytes]:
         """Wait for the next response: bodies by name (delta) or by position (state of the world)."""
