@@ -112,6 +112,16 @@ class Issuing:
             decision.certifies(key)
             return await self._certify(decision, key, 0), private_key
 
+    async def admitted(self, credential: Credential) -> Caller:
+        """A caller who may be issued its own identity now: what a stream of roots, secrets or policies asks first.
+
+        Raises:
+            Unauthenticated, Denied, Unavailable: as `issue`.
+        """
+        caller = await self._chain.prove(credential)
+        decide(self._rules, caller, caller.identity(self._rules.trust_domain))
+        return caller
+
     async def _proven(self, decision: Decision, credential: Credential) -> Caller:
         return decision.proves(await self._chain.prove(credential))
 

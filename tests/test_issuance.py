@@ -347,6 +347,27 @@ async def test_server_key_of_a_granted_type(rig: Rig) -> None:
     assert intent.key_type == KeyType.RSA
 
 
+class TestAdmitted:
+    """Who may open a stream: whoever may be issued its own identity."""
+
+    async def test_a_proven_caller_with_a_rule(self, rig: Rig) -> None:
+        """The caller comes back."""
+        assert await rig.issuing.admitted(CREDENTIAL) == rig.chain.caller
+
+    async def test_nobody(self, rig: Rig) -> None:
+        """Who is not proven is refused as at issuing."""
+        rig.chain.caller = None
+        with pytest.raises(Unauthenticated):
+            await rig.issuing.admitted(CREDENTIAL)
+
+    async def test_a_refused_caller(self, rig: Rig) -> None:
+        """The emergency brake stops streams as well."""
+        rig.issuing.use_rules(parse(NOBODY, "test", TRUST_DOMAIN))
+        with pytest.raises(Denied) as caught:
+            await rig.issuing.admitted(CREDENTIAL)
+        assert caught.value.reason == "refused_by_rule"
+
+
 class TestAudit:
     """One event and one count for each decision."""
 

@@ -104,13 +104,16 @@ class Doors:
         trust_domain = pipeline.config.trust_domain
         adoptions = Adoptions(pipeline.store.adoption, trust_domain, pipeline.clock, pipeline.instance)
         discovery = Discovery(
-            prove=pipeline.chain.prove, delivery=pipeline.delivery, adoptions=adoptions, trust_domain=trust_domain
+            prove=pipeline.issuing.admitted,
+            delivery=pipeline.delivery,
+            adoptions=adoptions,
+            trust_domain=trust_domain,
         )
         discovery.add_to(self._guarded, self._streams)
         if not pipeline.config.sds.server_keys:
             return [AGGREGATED.name]
         server_keys = ServerKeys(
-            prove=pipeline.chain.prove,
+            prove=pipeline.issuing.admitted,
             issue=pipeline.issuing.issue_with_server_key,
             delivery=pipeline.delivery,
             adoptions=adoptions,

@@ -14,6 +14,8 @@ import pytest
 import yaml
 
 from meshca.admission.parse import shipped_text
+from meshca.config.resource_names import ROOTCA, SECRET_TYPE_URL
+from tests.fakes.xds_client import ADS, xds_stream
 from tests.real.dev_server import Certificate, Server, reason, refused, running_server
 
 CODE = grpc.StatusCode
@@ -85,6 +87,18 @@ async def test_brake_by_token_id_stops_the_whole_chain(server: Server, rules: Pa
         await until(server, held, stopped=True)
         assert (await server.create(shown=other)).spiffe_id == other.spiffe_id
         assert reason(await refused(server.create(token))) == "refused_by_rule"
+
+
+async def test_brake_stops_new_streams(server: Server, rules: Path) -> None:
+    """A braked workload's agent gets neither roots nor policies from the moment on that it asks anew."""
+    held = await server.create(server.token(pod="web-1"))
+    with braked(rules, pods=["web-1"]):
+        await until(server, held, stopped=True)
+        method = ADS + "StreamAggregatedResources"
+        async with server.channel(shown=held) as channel, xds_stream(channel, method) as stream:
+            await stream.ask(ROOTCA, type_url=SECRET_TYPE_URL)
+            code, _, trailers = await stream.status()
+    assert (code, trailers["meshca-reason"]) == (CODE.PERMISSION_DENIED, "refused_by_rule")
 
 
 async def until(server: Server, held: Certificate, *, stopped: bool) -> None:
