@@ -19,7 +19,7 @@ from meshca.errors import BadRequest, Unauthenticated
 from meshca.identity.caller import NO_LABELS, BoundObject, Caller, ProvenBy
 from meshca.identity.service_account import ServiceAccount
 
-LATEST: Final = 253_402_300_799  # 9999-12-31T23:59:59Z, the last second that a datetime can hold
+LATEST: Final = 253_402_300_799 - 86_400  # a day before the last that a datetime can hold: leeway is added to it
 MAX_LABELS: Final = 64
 _MAX_TEXT: Final = 253  # the longest name of an object in Kubernetes
 # k8s.io/apimachinery util/validation IsQualifiedName and IsValidLabelValue

@@ -27,6 +27,9 @@ from meshca.wire.status import details, private_trailers, status_code, trailers
 Context = grpc.aio.ServicerContext[Any, Any]
 DRAINING = "draining"
 Failed = Callable[[str, str, str], None]
+# A request is parsed before its caller is proven, and empty elements of two bytes become objects of fifty. A CSR
+# of the largest size that is read (64 KiB) fits four times; an xDS request is parsed after the proof.
+MAX_PARSED_BYTES = 256 * 1024
 
 
 @dataclass(slots=True)
@@ -178,8 +181,9 @@ class _Guard:
                 await self._refuse(_stopping(), call, context)
                 return b""  # as below
             try:
-                answer: bytes = write(await behaviour(read(raw), context))
+                answer: bytes = write(await behaviour(read(_bounded(raw)), context))
             except Exception as error:  # noqa: BLE001 - the outermost layer; cancellation passes as BaseException
+                raw = b""  # a traceback may keep this frame alive until the next collection
                 await self._refuse(error, call, context)
                 return b""  # never sent: the call is over
             return answer
@@ -239,6 +243,12 @@ class _Guard:
             )
         told = trailers(error, call.id) + (private_trailers(error) if self._private else ())
         await context.abort(code, details(error, call.id), told)
+
+
+def _bounded(raw: bytes) -> bytes:
+    if len(raw) > MAX_PARSED_BYTES:
+        raise BadRequest("message_size", f"a request must be at most {MAX_PARSED_BYTES} bytes")
+    return raw
 
 
 def _stopping() -> Unavailable:

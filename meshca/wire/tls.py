@@ -21,7 +21,10 @@ from meshca.secret import Secret
 # limit is RESOURCE_EXHAUSTED, which Istio's agents take for "try again".
 MAX_MESSAGE_BYTES = 12 * 1024 * 1024
 MAX_METADATA_BYTES = 2 * 1024 * 1024  # so that a token of 1 MB is answered with Unauthenticated, as above
-MAX_STREAMS = 1000  # concurrent calls of one connection
+MAX_STREAMS = 100  # concurrent calls of one connection; RFC 9113 section 6.5.2 advises no fewer
+HANDSHAKE_TIMEOUT = timedelta(seconds=10)
+# How much of a request a stranger may send ahead of our reading it; gRPC would let it grow by measurement.
+LOOKAHEAD_BYTES = 65_536
 KEEPALIVE = timedelta(seconds=30)  # Istio's server: 30 s, answer within 10 s
 KEEPALIVE_TIMEOUT = timedelta(seconds=10)
 CONNECTION_GRACE = timedelta(seconds=30)  # for calls in flight when a connection reaches its age
@@ -91,6 +94,9 @@ def server_options(max_connection_age: timedelta) -> tuple[tuple[str, int], ...]
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.max_concurrent_streams", MAX_STREAMS),
+        ("grpc.server_handshake_timeout_ms", _milliseconds(HANDSHAKE_TIMEOUT)),
+        ("grpc.http2.lookahead_bytes", LOOKAHEAD_BYTES),
+        ("grpc.http2.bdp_probe", 0),
         ("grpc.max_connection_age_ms", _milliseconds(max_connection_age)),
         ("grpc.max_connection_age_grace_ms", _milliseconds(CONNECTION_GRACE)),
         ("grpc.keepalive_time_ms", _milliseconds(KEEPALIVE)),

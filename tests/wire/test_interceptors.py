@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2
 
 from meshca._proto.istio.v1.auth import ca_pb2, ca_pb2_grpc
 from meshca.errors import BadRequest, Denied, MeshcaError, Unavailable
-from meshca.wire.interceptors import Context, Guarded, current_call
+from meshca.wire.interceptors import MAX_PARSED_BYTES, Context, Guarded, current_call
 from meshca.wire.status import REASON, REQUEST_ID
 from tests.fakes.logs import captured_logs
 
@@ -214,6 +214,15 @@ async def test_error_in_both_directions(served: Served) -> None:
     await call.write(REQUEST)
     assert (await call.read()).cert_chain == ["text"]
     assert await call.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_oversized_message(served: Served) -> None:
+    """A request that is larger than anything we read is refused before it is parsed."""
+    largest, larger = b"\x00" * MAX_PARSED_BYTES, b"\x00" * (MAX_PARSED_BYTES + 1)
+    found = [await failure(served.call("Unary", raw=True)(raw)) for raw in (largest, larger)]
+    assert [error.code() for error in found] == [grpc.StatusCode.INVALID_ARGUMENT] * 2
+    assert [reason(error) for error in found] == ["message", "message_size"]
+    assert not served.behaviour.started.is_set()
 
 
 @pytest.mark.parametrize("raw", [b"\xff\xff\xff", b"\x0a\x02\xff\xfe"], ids=["garbage", "string is not UTF-8"])

@@ -149,11 +149,11 @@ async def test_root_is_shown(served: Served, tmp_path: Path) -> None:
     assert shown[-1].public_key() == served.pki.key.public_key()
 
 
-async def test_large_message_reaches_the_handler(served: Served) -> None:
-    """A message of 10 MB is for the handler to refuse, with a sentence of its own."""
+async def test_large_message_is_refused_in_our_words(served: Served) -> None:
+    """A message of 10 MB is answered by the guard; gRPC's own answer would make agents try again."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await check(served.token_port, served.pki, service="x" * 10_000_000)
-    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert MAX_MESSAGE_BYTES > 10_000_000
 
 
