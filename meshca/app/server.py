@@ -19,7 +19,6 @@ from typing import Final
 from meshca import metrics
 from meshca.app import chores, loading
 from meshca.app.admin_server import admin_serving
-from meshca.app.background import running
 from meshca.app.control import UsePolicies, worker_instance
 from meshca.app.data_dir import locked
 from meshca.app.ending import EndWatch
@@ -34,6 +33,7 @@ from meshca.app.supervisor import Supervisor, Worker, WorkerState
 from meshca.app.upstreams import open_upstream
 from meshca.app.watch import Watch
 from meshca.authority.material import SigningMaterial
+from meshca.background import running
 from meshca.clock import Clock, SystemClock
 from meshca.errors import Unavailable
 from meshca.log import configure, log

@@ -17,7 +17,6 @@ from collections.abc import AsyncIterator
 
 import uvloop
 
-from meshca.app.background import running
 from meshca.app.briefing import Briefing, read_briefing
 from meshca.app.control import (
     Channel,
@@ -36,6 +35,7 @@ from meshca.app.doors import Doors
 from meshca.app.pipeline import Pipeline, open_pipeline
 from meshca.app.serving_certificate import ServingCertificate
 from meshca.app.stopping import Stopping
+from meshca.background import running
 from meshca.clock import Clock, SystemClock
 from meshca.errors import ConfigError, MeshcaError
 from meshca.log import configure, log
