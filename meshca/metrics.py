@@ -106,6 +106,12 @@ reload_failures = Counter(
 background_failures = Counter(
     "meshca_background_failures_total", "Faults of ours in work beside serving, which was begun again", ["task"]
 )
+clusters = Gauge(
+    "meshca_kubernetes_clusters",
+    "Kubernetes clusters as one worker sees them: state is good, failing (its watch does not work) or refused",
+    ["state"],
+    multiprocess_mode="livemax",
+)
 build = Gauge("meshca_build_info", "The running version", ["version"], multiprocess_mode="livemax")
 
 
