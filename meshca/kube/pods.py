@@ -141,6 +141,8 @@ class WatchedPods:
         Raises:
             Unavailable: they cannot be asked for, or too much is asked already.
         """
+        if not node:
+            return ()  # nowhere: of pods that are not scheduled nobody is the node
         await self._first_read()
         if self._works and (known := self._index.on_node(node, account)):
             return known
