@@ -12,7 +12,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 PURE := meshca/errors.py,meshca/secret.py,meshca/duration.py,meshca/validity.py,meshca/backoff.py,meshca/quota.py,meshca/csr.py,meshca/identity/*,meshca/admission/*,meshca/svid/*,meshca/discovery/session*.py,meshca/authz/*,meshca/config/*
 PURE_TESTS := tests/test_errors.py tests/test_secret.py tests/test_duration.py tests/test_validity.py tests/test_backoff.py tests/test_quota.py tests/test_csr.py tests/identity tests/admission tests/svid tests/discovery tests/authz tests/config
 
-.PHONY: help demo test coverage check proto bench lock clean env format
+.PHONY: help demo test test-kube coverage check proto bench lock clean env format
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ demo: $(VENV)/.ready ## the main job on this machine: a CA, three workloads with
 
 test: $(VENV)/.ready ## every suite whose real part is here; names the ones it leaves out
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-kube: $(VENV)/.ready ## the suites that need a Kubernetes API server: builds and starts a real one (needs Go); KUBECONFIG names another
+	$(BIN)/python -m tests.e2e.kube.control_plane $(BIN)/python -m pytest $(PYTEST_ARGS) tests/e2e/kube
 
 coverage: $(VENV)/.ready ## branch coverage of the pure rooms, which must be 100 %
 	$(BIN)/coverage erase

@@ -20,7 +20,17 @@ from tests.real.mounts import find_mounts
 settings.register_profile("meshca", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("meshca")
 
-PARTS: dict[str, Callable[[], object | None]] = {"envoy": find_envoy, "mounts": find_mounts}
+
+def find_kubernetes() -> str | None:
+    """The cluster to test against: `make test-kube` sets it."""
+    return os.environ.get("MESHCA_TEST_KUBECONFIG")
+
+
+PARTS: dict[str, Callable[[], object | None]] = {
+    "envoy": find_envoy,
+    "kubernetes": find_kubernetes,
+    "mounts": find_mounts,
+}
 MISSING = pytest.StashKey[dict[str, int]]()
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from meshca.config.authn import AuthnConfig
+from meshca.config.kubernetes import KubernetesConfig
 from meshca.config.model import FilePath, ListenAddress, Model, PositiveDuration, TrustDomainName
 from meshca.config.upstream import SelfSignedConfig, UpstreamConfig
 from meshca.identity.spiffe_id import TrustDomain
@@ -168,6 +169,7 @@ class ServerConfig(Model):
         trust_domain: the trust domain of every identity issued.
         data_dir: keys, certificates and the ledger; mode 0700.
         workers: number of worker processes; `auto` is one for each core.
+        kubernetes: the cluster whose workloads are served; none when absent, `{}` for the one around us.
         ack_timeout: how long a subscriber may take to accept or refuse a push before it is reported as silent.
     """
 
@@ -187,6 +189,7 @@ class ServerConfig(Model):
     sds: SdsConfig = SdsConfig()
     admin: AdminConfig = AdminConfig()
     log: LogConfig = LogConfig()
+    kubernetes: KubernetesConfig | None = None
     ack_timeout: PositiveDuration = timedelta(seconds=10)
 
     @property

@@ -22,6 +22,7 @@ class ProvenBy(enum.StrEnum):
     """How a caller was proven; a label in the ledger, in metrics and in admission rules."""
 
     JWKS = "jwks"
+    TOKEN_REVIEW = "token_review"  # noqa: S105 - a way of proving, not a password
     CLIENT_CERT = "client_cert"
 
 

@@ -1,0 +1,155 @@
+"""How to reach a cluster's API server: from inside a pod, by a kubeconfig file, or by one that a Secret holds.
+
+Our own token is read anew for every call, because the kubelet replaces it on disk. A kubeconfig from a Secret is
+a stranger's text: it may carry inline credentials only, never a command to run or a file of ours to read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config import load_kube_config, load_kube_config_from_dict
+from kubernetes.aio.config.config_exception import ConfigException
+
+from meshca import durable
+from meshca.config.kubernetes import KubernetesConfig
+from meshca.errors import ConfigError
+from meshca.kube.api import Api
+
+MOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_HOST, _PORT = "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"
+_CONNECTIONS: Final = 64  # to one API server
+# What a kubeconfig from a Secret may say of its user and its cluster.
+_INLINE: Final = {
+    "user": frozenset({"token", "client-certificate-data", "client-key-data"}),
+    "cluster": frozenset({"server", "certificate-authority-data", "tls-server-name", "proxy-url"}),
+}
+
+
+@contextlib.asynccontextmanager
+async def connect(config: KubernetesConfig, mount: Path = MOUNT) -> AsyncIterator[Api]:
+    """The home cluster's API server. Nothing is asked yet.
+
+    Raises:
+        ConfigError: there is no usable kubeconfig, or we are not in a pod.
+    """
+    configuration = Configuration()
+    if config.kubeconfig is None:
+        _in_cluster(configuration, mount)
+    else:
+        await _by_file(configuration, config.kubeconfig)
+    async with _opened(configuration, config.name, config.timeout) as api:
+        yield api
+
+
+@contextlib.asynccontextmanager
+async def connect_remote(text: bytes, name: str, deadline: timedelta) -> AsyncIterator[Api]:
+    """The API server of a kubeconfig that somebody else wrote.
+
+    Raises:
+        ConfigError: it is damaged, or it names commands, files, or a server without https.
+    """
+    tree = _inline_only(text, name)
+    configuration = Configuration()
+    try:
+        await load_kube_config_from_dict(tree, client_configuration=configuration)  # type: ignore[no-untyped-call]
+    except (ConfigException, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(name, [f"the kubeconfig cannot be used ({type(error).__name__})"]) from None
+    async with _opened(configuration, name, deadline) as api:
+        yield api
+
+
+def own_namespace(config: KubernetesConfig, mount: Path = MOUNT) -> str:
+    """The namespace that we run in: as configured, or the kubeconfig's, or the pod's.
+
+    Raises:
+        ConfigError: none of them says it.
+    """
+    if config.namespace:
+        return config.namespace
+    try:
+        if config.kubeconfig is None:
+            return (mount / "namespace").read_text().strip()
+        tree = yaml.safe_load(durable.read(config.kubeconfig))
+        contexts = {each["name"]: each["context"] for each in tree["contexts"]}
+        return str(contexts[tree["current-context"]]["namespace"])
+    except (OSError, KeyError, TypeError, yaml.YAMLError):
+        raise ConfigError(
+            "kubernetes.namespace", ["is not known here; name the namespace that meshca runs in"]
+        ) from None
+
+
+@contextlib.asynccontextmanager
+async def _opened(configuration: Configuration, name: str, deadline: timedelta) -> AsyncIterator[Api]:
+    configuration.connection_pool_maxsize = _CONNECTIONS
+    try:
+        client = ApiClient(configuration)  # reads the files of certificates
+    except OSError as error:
+        raise ConfigError(
+            name, [f"a certificate or key to reach the API server cannot be read ({error})"]
+        ) from None
+    async with client:
+        yield Api(client, name, deadline)
+
+
+def _in_cluster(configuration: Configuration, mount: Path) -> None:
+    host, port = os.environ.get(_HOST), os.environ.get(_PORT)
+    if not host or not port or not (mount / "token").is_file():
+        problem = "there is no pod around us; set kubernetes.kubeconfig to the path of a kubeconfig file"
+        raise ConfigError("kubernetes", [problem])
+    configuration.host = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+    configuration.ssl_ca_cert = str(mount / "ca.crt")
+    _read_token_at_each_call(configuration, mount / "token")
+
+
+async def _by_file(configuration: Configuration, path: Path) -> None:
+    try:
+        await load_kube_config(str(path), client_configuration=configuration)  # type: ignore[no-untyped-call]
+        token_file = _token_file(yaml.safe_load(durable.read(path)), path)
+    except (ConfigException, KeyError, TypeError, ValueError, OSError, yaml.YAMLError) as error:
+        raise ConfigError(str(path), [f"is no usable kubeconfig ({type(error).__name__})"]) from None
+    if token_file is not None:
+        _read_token_at_each_call(configuration, token_file)
+
+
+def _token_file(tree: Mapping[str, Any], path: Path) -> Path | None:
+    """The file of the current user's token, if it has one."""
+    contexts = {each["name"]: each["context"] for each in tree["contexts"]}
+    users = {each["name"]: each["user"] or {} for each in tree["users"]}
+    named = users[contexts[tree["current-context"]]["user"]].get("tokenFile")
+    return None if named is None else path.parent / named
+
+
+def _read_token_at_each_call(configuration: Configuration, file: Path) -> None:
+    def read(used: Configuration) -> None:
+        used.api_key["BearerToken"] = f"Bearer {file.read_text().strip()}"
+
+    configuration.api_key["BearerToken"] = ""  # that there is one makes the library ask the hook
+    configuration.refresh_api_key_hook = read  # type: ignore[assignment]
+
+
+def _inline_only(text: bytes, name: str) -> dict[str, Any]:
+    problems: list[str] = []
+    tree: dict[str, Any] = {}
+    try:
+        tree = yaml.safe_load(text)
+        for kind in ("user", "cluster"):
+            for each in tree[f"{kind}s"]:
+                said = each[kind] or {}
+                if foreign := sorted(set(said) - _INLINE[kind]):
+                    allowed = ", ".join(sorted(_INLINE[kind]))
+                    problems.append(f"{kind} {each['name']} has {', '.join(foreign)}; only {allowed} may be used")
+                if kind == "cluster" and not str(said["server"]).startswith("https://"):
+                    problems.append(f"cluster {each['name']}: server must begin with https://")
+    except (KeyError, TypeError, yaml.YAMLError):
+        problems = ["is no kubeconfig: clusters, users, contexts and current-context are expected"]
+    if problems:
+        raise ConfigError(name, problems)
+    return tree

@@ -1,0 +1,142 @@
+"""A small watch cache: what a collection holds, followed by list and watch.
+
+The library has no asyncio informer. Each object is read into a small value of ours at once and the rest is
+forgotten, so that ten thousand pods fit into a few megabytes. After any loss the watch goes on from the last
+resource version, or, when that is too old, the list is read again and what is gone is told as deleted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Generic, TypeVar
+
+from meshca.backoff import JITTER, Backoff
+from meshca.clock import Clock
+from meshca.errors import MeshcaError
+from meshca.kube.api import Api, Gone, Tree
+from meshca.log import log
+
+BACKOFF: Final = Backoff(floor=0.2, ceiling=30.0)
+WATCH_SECONDS: Final = 300.0  # asked anew then; a dead connection is noticed at the latest after this
+PAGE: Final = "500"  # objects of one answer to a list
+T = TypeVar("T")
+Changed = Callable[[str, T | None], None]
+
+
+class Informer(Generic[T]):
+    """Follows one collection; `run` must be running.
+
+    Args:
+        api: of the cluster.
+        path: of the collection, such as /api/v1/pods.
+        read: makes our value of an object; None leaves the object out.
+        clock: for pauses after failures.
+        selectors: labelSelector and fieldSelector.
+        changed: called with the key (`namespace/name`, or `name`) and the new value; None when it is gone.
+        rng: the source of jitter.
+    """
+
+    def __init__(  # noqa: PLR0913 - what it follows, and how
+        self,
+        api: Api,
+        path: str,
+        read: Callable[[Tree], T | None],
+        clock: Clock,
+        *,
+        selectors: Mapping[str, str] | None = None,
+        changed: Changed[T] = lambda _key, _value: None,
+        rng: random.Random = JITTER,
+    ) -> None:
+        self._api = api
+        self._path = path
+        self._read = read
+        self._clock = clock
+        self._selectors = dict(selectors or {})
+        self._changed = changed
+        self._rng = rng
+        self._items: dict[str, T] = {}
+        self._version = ""
+        self._synced = asyncio.Event()
+        self.failing = 0
+        self.error: MeshcaError | None = None
+
+    @property
+    def items(self) -> Mapping[str, T]:
+        """What the collection holds, by key; stale by the delay of a watch, or more while `failing`."""
+        return self._items
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether the collection was read whole at least once."""
+        return self._synced.is_set()
+
+    async def synced(self) -> None:
+        """Return once the collection was read whole."""
+        await self._synced.wait()
+
+    async def run(self) -> None:
+        """Follow for ever."""
+        while True:
+            try:
+                if not self._version:
+                    await self._list()
+                await self._watch()
+            except Gone:
+                self._version = ""
+            except MeshcaError as error:
+                self.failing += 1
+                if self.error is None or str(self.error) != str(error):  # once for each cause
+                    log.warning("kube.watch_failed", path=self._path, cluster=self._api.name, detail=str(error))
+                self.error = error
+                await self._clock.sleep(BACKOFF.pause(self.failing, self._rng))
+
+    async def _list(self) -> None:
+        found: dict[str, T] = {}
+        query = {**self._selectors, "limit": PAGE}
+        while True:
+            page = await self._api.get(self._path, query)
+            for item in page.get("items") or ():
+                value = self._read(item)
+                if value is not None:
+                    found[key_of(item)] = value
+            if not (more := page["metadata"].get("continue")):
+                break
+            query["continue"] = more
+        self._version = page["metadata"]["resourceVersion"]
+        for key in self._items.keys() - found.keys():
+            self._put(key, None)
+        for key, value in found.items():
+            self._put(key, value)
+        self._well()
+        self._synced.set()
+
+    async def _watch(self) -> None:
+        query = {**self._selectors, "resourceVersion": self._version}
+        async for event in self._api.watch(self._path, query, seconds=WATCH_SECONDS):
+            item: Mapping[str, Any] = event["object"]
+            if event["type"] != "BOOKMARK":
+                self._put(key_of(item), None if event["type"] == "DELETED" else self._read(item))
+            self._version = item["metadata"]["resourceVersion"]
+            self._well()
+
+    def _put(self, key: str, value: T | None) -> None:
+        before = self._items.get(key)
+        if value is None:
+            self._items.pop(key, None)
+        else:
+            self._items[key] = value
+        if value != before:
+            self._changed(key, value)
+
+    def _well(self) -> None:
+        if self.failing:
+            log.info("kube.watch_recovered", path=self._path, cluster=self._api.name)
+        self.failing, self.error = 0, None
+
+
+def key_of(item: Tree) -> str:
+    """`namespace/name`, or `name` of an object that has no namespace."""
+    metadata = item["metadata"]
+    return f"{metadata['namespace']}/{metadata['name']}" if "namespace" in metadata else str(metadata["name"])
