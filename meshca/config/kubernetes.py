@@ -5,11 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
-<<<<<<< HEAD
-from pydantic import AfterValidator, Field, model_validator
-=======
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
->>>>>>> kube
 
 from meshca.config.model import Duration, FilePath, Model, PositiveDuration
 from meshca.errors import BadRequest
@@ -80,11 +76,8 @@ class RootConfigMapConfig(Model):
         except_: never these.
     """
 
-<<<<<<< HEAD
-=======
     model_config = ConfigDict(serialize_by_alias=True)
 
->>>>>>> kube
     enabled: bool = False
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\z")] = "istio-ca-root-cert"
     key: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}\z")] = "root-cert.pem"
