@@ -195,12 +195,18 @@ class TestFirstRead:
             assert await asking is not None
 
     async def test_does_not_wait_for_what_has_failed(self, rig: Rig) -> None:
-        """When the first read failed, such as for a missing permission, nobody waits for the next."""
-        rig.api.down = DOWN
-        async with rig.watching():
+        """When the first read fails, such as for a missing permission, nobody waits for the next."""
+        async with running("pods", rig.pods.run, rig.clock):
+            rig.api.held = asyncio.Event()
+            waiting = asyncio.create_task(rig.pods.find("shop", "web-1", "u1"))
+            await rig.clock.advance(0)
+            rig.api.down = DOWN
+            rig.api.held.set()
+            with pytest.raises(Unavailable):
+                await waiting
             rig.api.down = None
             assert await rig.pods.find("shop", "web-1", "u1") is not None
-            assert rig.clock.monotonic() == 0
+        assert rig.clock.monotonic() == 0
 
 
 class TestBound:
