@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from meshca.config.model import Duration, FilePath, Model, PositiveDuration
 from meshca.errors import BadRequest
@@ -75,6 +75,8 @@ class RootConfigMapConfig(Model):
         namespaces: only these; all when empty.
         except_: never these.
     """
+
+    model_config = ConfigDict(serialize_by_alias=True)
 
     enabled: bool = False
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\z")] = "istio-ca-root-cert"

@@ -131,6 +131,7 @@ def _read_token_at_each_call(configuration: Configuration, file: Path) -> None:
     def read(used: Configuration) -> None:
         used.api_key["BearerToken"] = f"Bearer {file.read_text().strip()}"
 
+    configuration.api_key["BearerToken"] = ""  # that there is one makes the library ask the hook
     configuration.refresh_api_key_hook = read  # type: ignore[assignment]
 
 

@@ -11,11 +11,14 @@ import yaml
 
 from meshca.app.in_force import FIXED
 from meshca.config.authn import JwksConfig
+from meshca.config.kubernetes import KubernetesConfig
 from meshca.config.loader import load_config
 from meshca.config.model import Model
 from meshca.config.server import ServerConfig
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "meshca.yaml"
+CLUSTER = EXAMPLE.with_name("kubernetes.yaml")
+SHOWN_IN_COMMENTS = {"kubeconfig", "namespace"}  # both are found out when absent
 WITHOUT_DEFAULT = {"admission.file", "policies.dir", "ledger.url", "admin.uids"}  # shown in comments
 ONE_OF = {"file", "discovery", "ca_file", "labels_claim"}  # of an issuer; the example has url
 
@@ -47,6 +50,20 @@ def test_has_every_key(section: str) -> None:
     assert {f"{section}.{name}" for name in missing} <= WITHOUT_DEFAULT
     text = EXAMPLE.read_text()
     assert all(f"{name}:" in text for name in missing)
+
+
+def test_shows_the_defaults_of_a_cluster() -> None:
+    """The file about Kubernetes is complete, and all defaults but for what needs a value to be shown."""
+    text = CLUSTER.read_text()
+    shown = KubernetesConfig.model_validate(yaml.safe_load(text)["kubernetes"])
+    assert shown == KubernetesConfig()
+    assert set(KubernetesConfig.model_fields) - set(yaml.safe_load(text)["kubernetes"]) == SHOWN_IN_COMMENTS
+    assert all(f"# {name}:" in text for name in SHOWN_IN_COMMENTS)
+    for name, section in yaml.safe_load(text)["kubernetes"].items():
+        model = getattr(shown, name)
+        if isinstance(model, Model):
+            known = {field.alias or key for key, field in type(model).model_fields.items()}
+            assert set(section) == known
 
 
 def test_has_every_key_of_an_issuer() -> None:

@@ -1,0 +1,270 @@
+"""Answers of an API server and what they mean; tests/e2e/kube/test_api.py asks a real one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+
+from meshca.errors import MeshcaError, NotFound, Unavailable
+from meshca.kube import api as module
+from meshca.kube.api import Api, Conflict, Forbidden, Gone, Rejected, reason_of, resource_of
+from tests.fakes.kube_server import answering, asking, scripted, status
+
+PODS = "/api/v1/namespaces/shop/pods"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "slug"),
+    [
+        (400, Rejected, "kube_rejected"),
+        (401, Forbidden, "kube_forbidden"),
+        (403, Forbidden, "kube_forbidden"),
+        (404, NotFound, "kube_not_found"),
+        (409, Conflict, "kube_conflict"),
+        (410, Gone, "kube_gone"),
+        (413, Rejected, "kube_rejected"),
+        (415, Rejected, "kube_rejected"),
+        (422, Rejected, "kube_rejected"),
+        (429, Unavailable, "kube_unreachable"),
+        (500, Unavailable, "kube_unreachable"),
+        (503, Unavailable, "kube_unreachable"),
+    ],
+)
+async def test_refusals(code: int, kind: type[MeshcaError], slug: str) -> None:
+    """Each status is its own error, named by verb and resource, without the server's message."""
+    async with scripted(answering(status("SomeReason", code), code)) as api:
+        with pytest.raises(kind) as caught:
+            await api.create(PODS, {})
+    assert type(caught.value) is kind
+    assert caught.value.reason == slug
+    assert caught.value.detail.startswith("home: create pods in shop: ")
+    assert "private words" not in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("call", "method", "kind"),
+    [
+        (lambda api: api.get(PODS), "GET", "application/json"),
+        (lambda api: api.create(PODS, {"a": 1}), "POST", "application/json"),
+        (lambda api: api.replace(PODS, {"a": 1}), "PUT", "application/json"),
+        (lambda api: api.merge(PODS, {"a": 1}), "PATCH", "application/merge-patch+json"),
+        (lambda api: api.apply(PODS, {"a": 1}, manager="m"), "PATCH", "application/apply-patch+yaml"),
+        (lambda api: api.delete(PODS), "DELETE", "application/json"),
+    ],
+    ids=["get", "create", "replace", "merge", "apply", "delete"],
+)
+async def test_calls(call: Any, method: str, kind: str) -> None:
+    """Each call has its method and content type, and sends its body as JSON."""
+    seen: list[tuple[str, str, bytes]] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append((request.method, request.headers.get("Content-Type", ""), await request.read()))
+        return web.json_response({})
+
+    async with scripted(handler) as api:
+        await call(api)
+    [(used, said, body)] = seen
+    assert used == method
+    if body:
+        assert (said, orjson.loads(body)) == (kind, {"a": 1})
+
+
+async def test_apply_says_who_and_whether_by_force() -> None:
+    """The field manager and force go into the query."""
+    asked: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(request.query_string)
+        return web.json_response({})
+
+    async with scripted(handler) as api:
+        await api.apply(PODS, {}, manager="meshca", force=True)
+    assert asked == ["fieldManager=meshca&force=true"]
+
+
+async def test_accept() -> None:
+    """The kind of answer can be chosen: the keys of a cluster have one of their own."""
+
+    async def handler(request: web.Request) -> web.Response:
+        return web.json_response({"asked": request.headers["Accept"]})
+
+    async with scripted(handler) as api:
+        found = await api.get("/openid/v1/jwks", accept="application/jwk-set+json")
+    assert found == {"asked": "application/jwk-set+json"}
+
+
+async def test_silence() -> None:
+    """A server that does not answer in time is Unavailable."""
+
+    async def handler(_: web.Request) -> web.Response:
+        await asyncio.sleep(60)
+        return web.Response()
+
+    async with scripted(handler, seconds=0.05) as api:
+        with pytest.raises(Unavailable, match="did not answer in time"):
+            await api.get("/version")
+
+
+async def test_nobody_there() -> None:
+    """A refused connection is Unavailable."""
+    async with asking("http://127.0.0.1:1") as api:
+        with pytest.raises(Unavailable, match="cannot be reached"):
+            await api.get("/version")
+
+
+@pytest.mark.parametrize("body", [b"<html>", b'{"a":', b""], ids=["html", "half", "nothing"])
+async def test_not_json(body: bytes) -> None:
+    """An answer that is not JSON, as a proxy gives, is Unavailable."""
+    async with scripted(answering(body)) as api:
+        with pytest.raises(Unavailable, match="not JSON"):
+            await api.get("/version")
+
+
+async def test_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer without end is not read to its end."""
+    monkeypatch.setattr(module, "MAX_BODY", 1000)
+    async with scripted(answering(b"x" * 2000)) as api:
+        with pytest.raises(Unavailable, match="larger than 1000"):
+            await api.get("/version")
+
+
+async def test_an_own_token_that_cannot_be_read() -> None:
+    """The file of our own token may be missing for a moment; the call fails as one that may be repeated."""
+    async with scripted(answering({})) as api:
+
+        def gone(_: object) -> None:
+            raise FileNotFoundError
+
+        api._client.configuration.api_key["BearerToken"] = ""
+        api._client.configuration.refresh_api_key_hook = gone
+        with pytest.raises(Unavailable, match="FileNotFoundError"):
+            await api.get("/version")
+
+
+def lines(*events: object, end: bytes = b"") -> Any:
+    """A watch that gives these events and ends."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for event in events:
+            await response.write(orjson.dumps(event) + b"\n")
+        await response.write(end)
+        return response
+
+    return handler
+
+
+async def watched(api: Api) -> list[Any]:
+    """All events of a watch."""
+    return [event async for event in api.watch(PODS, {"resourceVersion": "1"}, seconds=2)]
+
+
+class TestWatch:
+    """Events, and how a watch ends."""
+
+    async def test_events(self) -> None:
+        """They come one by one, until the server ends it."""
+        events = [{"type": "ADDED", "object": {"a": 1}}, {"type": "DELETED", "object": {"a": 1}}]
+        async with scripted(lines(*events)) as api:
+            assert await watched(api) == events
+
+    async def test_half_an_event_at_the_end_is_none(self) -> None:
+        """A connection that is cut in the middle of an event gives the whole ones."""
+        event = {"type": "ADDED", "object": {"a": 1}}
+        async with scripted(lines(event, end=b'{"type": "ADD')) as api:
+            assert await watched(api) == [event]
+
+    async def test_what_is_asked(self) -> None:
+        """Bookmarks and a time limit are asked for."""
+        asked: dict[str, str] = {}
+
+        async def handler(request: web.Request) -> web.Response:
+            asked.update(request.query)
+            return web.Response()
+
+        async with scripted(handler) as api:
+            await watched(api)
+        assert asked == {
+            "resourceVersion": "1",
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": "2",
+        }
+
+    @pytest.mark.parametrize("code", [410, 403, 500])
+    async def test_error_as_an_event(self, code: int) -> None:
+        """A failure that comes as an event is the same error as one that comes as a status."""
+        kinds = {410: Gone, 403: Forbidden, 500: Unavailable}
+        async with scripted(lines({"type": "ERROR", "object": status("Expired", code)})) as api:
+            with pytest.raises(kinds[code]):
+                await watched(api)
+
+    async def test_refused(self) -> None:
+        """A watch that may not begin says so."""
+        async with scripted(answering(status("Forbidden", 403), 403)) as api:
+            with pytest.raises(Forbidden, match="watch pods in shop"):
+                await watched(api)
+
+    async def test_cut(self) -> None:
+        """A connection that breaks is Unavailable."""
+
+        async def handler(request: web.Request) -> web.StreamResponse:
+            response = web.StreamResponse()
+            response.enable_chunked_encoding()
+            await response.prepare(request)
+            assert request.transport is not None
+            request.transport.abort()
+            return response
+
+        async with scripted(handler) as api:
+            with pytest.raises(Unavailable):
+                await watched(api)
+
+    async def test_too_large(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An event without end is not read to its end."""
+        monkeypatch.setattr(module, "MAX_BODY", 100)
+        async with scripted(lines(end=b"x" * 2000)) as api:
+            with pytest.raises(Unavailable, match="larger than 100"):
+                await watched(api)
+
+
+@pytest.mark.parametrize(
+    ("path", "resource"),
+    [
+        ("/api/v1/pods", "pods"),
+        ("/api/v1/namespaces", "namespaces"),
+        ("/api/v1/namespaces/shop", "namespaces"),
+        ("/api/v1/namespaces/shop/pods", "pods in shop"),
+        ("/api/v1/namespaces/shop/pods/a/status", "pods/status in shop"),
+        ("/api/v1/namespaces/shop/configmaps/a", "configmaps in shop"),
+        ("/apis/authentication.k8s.io/v1/tokenreviews", "tokenreviews.authentication.k8s.io"),
+        (
+            "/apis/coordination.k8s.io/v1/namespaces/m/leases/a",
+            "leases.coordination.k8s.io in m",
+        ),
+        ("/version", "/version"),
+    ],
+)
+def test_resource_of(path: str, resource: str) -> None:
+    """As RBAC spells it."""
+    assert resource_of(path) == resource
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b'{"reason": "AlreadyExists"}', "AlreadyExists"),
+        (b'{"reason": 1}', "no reason given"),
+        (b"[]", "no reason given"),
+        (b"", "no reason given"),
+        (orjson.dumps({"reason": "x" * 64}), "no reason given"),
+    ],
+)
+def test_reason_of(answer: bytes, reason: str) -> None:
+    """One word, if it is one."""
+    assert reason_of(answer) == reason
