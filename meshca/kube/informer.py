@@ -59,6 +59,7 @@ class Informer(Generic[T]):
         self._items: dict[str, T] = {}
         self._version = ""
         self._synced = asyncio.Event()
+        self._tried = asyncio.Event()
         self.failing = 0
         self.error: MeshcaError | None = None
 
@@ -76,6 +77,10 @@ class Informer(Generic[T]):
         """Return once the collection was read whole."""
         await self._synced.wait()
 
+    async def tried(self) -> None:
+        """Return once the collection was read whole, or something has failed."""
+        await self._tried.wait()
+
     async def run(self) -> None:
         """Follow for ever."""
         while True:
@@ -90,6 +95,7 @@ class Informer(Generic[T]):
                 if self.error is None or str(self.error) != str(error):  # once for each cause
                     log.warning("kube.watch_failed", path=self._path, cluster=self._api.name, detail=str(error))
                 self.error = error
+                self._tried.set()
                 await self._clock.sleep(BACKOFF.pause(self.failing, self._rng))
 
     async def _list(self) -> None:
@@ -111,6 +117,7 @@ class Informer(Generic[T]):
             self._put(key, value)
         self._well()
         self._synced.set()
+        self._tried.set()
 
     async def _watch(self) -> None:
         query = {**self._selectors, "resourceVersion": self._version}

@@ -141,6 +141,8 @@ class WatchedPods:
         Raises:
             Unavailable: they cannot be asked for, or too much is asked already.
         """
+        if not node:
+            return ()  # nowhere: of pods that are not scheduled nobody is the node
         await self._first_read()
         if self._works and (known := self._index.on_node(node, account)):
             return known
@@ -165,7 +167,7 @@ class WatchedPods:
         """Wait for the first read of all pods: no longer than patience, and not once it has failed."""
         if self._informer.is_synced or self._informer.failing:
             return
-        either = [asyncio.ensure_future(self._informer.synced()), asyncio.ensure_future(self._pause())]
+        either = [asyncio.ensure_future(self._informer.tried()), asyncio.ensure_future(self._pause())]
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
