@@ -11,6 +11,7 @@ from meshca.config.model import Duration, FilePath, Model, PositiveDuration
 from meshca.errors import BadRequest
 from meshca.identity.service_account import ServiceAccount
 
+MAX_CONCURRENCY = 48  # of the 64 connections that a worker may have to one API server
 MAX_REVIEW_CACHE = timedelta(seconds=10)  # the API server itself remembers good answers for as long
 ClusterName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\z")]
 Namespace = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\z")]
@@ -43,7 +44,7 @@ class TokenReviewConfig(Model):
     audiences: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = ("istio-ca",)
     mode: Literal["review", "local", "pods"] = "review"
     cache: Duration = MAX_REVIEW_CACHE
-    concurrency: Annotated[int, Field(ge=1, le=256)] = 16
+    concurrency: Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)] = 16
     queue: Annotated[int, Field(ge=0, le=100_000)] = 10_000
 
     @model_validator(mode="after")
