@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from meshca.authn.keyset import KeySource
+from meshca.authn.local_check import IssuerSource
 from meshca.identity.caller import NO_LABELS
 from meshca.identity.service_account import ServiceAccount
 from meshca.secret import Secret
@@ -33,8 +33,8 @@ class Review:
     error: str = ""
 
 
-class Reviewer(KeySource, Protocol):
-    """Asks an API server about tokens, in bounded time; `fetch` gives the keys that sign the cluster's tokens."""
+class Reviewer(IssuerSource, Protocol):
+    """Asks an API server about tokens, and for the keys and the name that sign them; in bounded time."""
 
     async def review(self, unverified_token: Secret[str], audiences: Sequence[str]) -> Review:
         """What the API server says of a token for one of these audiences.

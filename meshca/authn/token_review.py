@@ -6,7 +6,7 @@ Steps, each of which ends the proof with its own reason:
  3. the cluster of the `clusterid` header          unknown_cluster
  4. modes local and pods: the cluster's keys       see `local_check`
  5. modes review and local: the API server's word  see `judgement`
- 6. the pod that the token is bound to             see `judgement`; mode pods: token_unbound without one
+ 6. the pod that the token is bound to             see `judgement`
 
 What is read in step 2 of a token that nobody has verified can only refuse it; `exp` is believed once step 4 or 5
 has gone well. Step 6 is done at each use, whatever is remembered of the others.
@@ -92,8 +92,9 @@ class _Prover:
         self._clock = clock
         self._expected = Expectation(issuer=cluster.name, audiences=frozenset(config.audiences), leeway=LEEWAY)
         reviewer = cluster.reviewer
-        self._local = LocalCheck(reviewer, self._expected, clock) if config.mode != "review" else None
-        self._load = ReviewLoad(cluster.name, reviewer, config, clock) if config.mode != "pods" else None
+        alone = config.mode == "pods"
+        self._local = LocalCheck(reviewer, self._expected, clock, alone=alone) if config.mode != "review" else None
+        self._load = ReviewLoad(cluster.name, reviewer, config, clock) if not alone else None
 
     async def prove(self, unverified_token: Secret[str], token: UnverifiedToken, until: datetime) -> Caller:
         """As the authenticator, from step 4 on."""
@@ -104,8 +105,6 @@ class _Prover:
             review = await self._load.review(unverified_token, until)
             now = self._clock.now()
             caller = judge(review, token.unverified_claims, self._expected, now=now, until=until)
-        elif caller is not None and caller.pod is None:
-            raise Unauthenticated("token_unbound", "mode pods sees nothing of a token that is bound to no pod")
         assert caller is not None  # noqa: S101 - every mode has at least one of the two
         return await self._alive(caller)
 

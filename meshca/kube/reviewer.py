@@ -14,10 +14,11 @@ import orjson
 
 from meshca.authn.cluster import Review
 from meshca.errors import NotFound, Unavailable
-from meshca.kube.api import Api, Conflict, Rejected
+from meshca.kube.api import Api, Conflict, Rejected, Tree
 from meshca.secret import Secret
 
 REVIEWS: Final = "/apis/authentication.k8s.io/v1/tokenreviews"
+DISCOVERY: Final = "/.well-known/openid-configuration"
 KEYS: Final = "/openid/v1/jwks"
 KEYS_TYPE: Final = "application/jwk-set+json"  # application/json is answered with 406
 MAX_ANSWER: Final = 256 * 1024  # bytes; it repeats the token, and lists of a user's groups
@@ -25,7 +26,7 @@ _MAX_ERROR: Final = 300  # characters of the API server's reason, for the log
 
 
 class ApiReviewer:
-    """The port `authn.cluster.Reviewer`, and the source of the cluster's keys."""
+    """The port `authn.cluster.Reviewer`."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -56,8 +57,23 @@ class ApiReviewer:
         Raises:
             Unavailable: reason `issuer_keys`.
         """
+        return orjson.dumps(await self._public(KEYS, KEYS_TYPE))
+
+    async def issuer(self) -> str:
+        """The `iss` of the tokens that the cluster signs now.
+
+        Raises:
+            Unavailable: reason `issuer_keys`.
+        """
+        answer: object = await self._public(DISCOVERY, "")
+        found = answer.get("issuer") if isinstance(answer, dict) else None
+        if not isinstance(found, str) or not found:
+            raise Unavailable("issuer_keys", f"{self._api.name}: {DISCOVERY} names no issuer")
+        return found
+
+    async def _public(self, path: str, accept: str) -> Tree:
         try:
-            return orjson.dumps(await self._api.get(KEYS, accept=KEYS_TYPE, largest=MAX_ANSWER))
+            return await self._api.get(path, accept=accept, largest=MAX_ANSWER)
         except (Rejected, NotFound, Conflict, Unavailable) as error:
             raise Unavailable("issuer_keys", error.detail) from None
 

@@ -15,6 +15,7 @@ from meshca.authn.local_check import REFRESH, LocalCheck
 from meshca.errors import Unauthenticated, Unavailable
 from meshca.identity.caller import Caller, ProvenBy
 from tests.fakes.clock import FakeClock
+from tests.fakes.cluster import FakeReviewer
 from tests.fakes.logs import captured_logs
 from tests.fakes.tokens import FakeIssuer, ec_key, key_set, public_jwk
 
@@ -24,10 +25,10 @@ EXPECTED = Expectation(issuer="home", audiences=frozenset({"istio-ca"}), leeway=
 class Rig:
     """A check against one issuer."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, alone: bool = False) -> None:
         self.clock = FakeClock()
         self.issuer = FakeIssuer(self.clock)
-        self.check = LocalCheck(self.issuer.source, EXPECTED, self.clock)
+        self.check = LocalCheck(FakeReviewer(self.issuer), EXPECTED, self.clock, alone=alone)
 
     async def verify(self, claims: Mapping[str, Any] | None = None, **sign: Any) -> Caller:
         """A token with these claims, verified."""
@@ -58,9 +59,25 @@ async def test_what_a_signature_shows() -> None:
     assert await rig.refusal(rig.issuer.claims(exp=1)) == "token_expired"
 
 
-async def test_without_keys_nothing_is_known() -> None:
+async def test_another_issuer() -> None:
+    """That a key is shared is for a review to say; where none follows, the name must be right."""
+    claims = Rig().issuer.claims(iss="https://other")
+    assert (await Rig().verify(claims)).account.name == "web"
+    assert await Rig(alone=True).refusal(claims) == "token_issuer"
+    assert (await Rig(alone=True).verify()).account.name == "web"
+
+
+async def test_no_pod() -> None:
+    """Where no review follows, the pod is the one thing left to look at."""
+    claims = Rig().issuer.claims("shop", "web", **{"kubernetes.io": None})
+    assert (await Rig().verify(claims)).pod is None
+    assert await Rig(alone=True).refusal(claims) == "token_unbound"
+
+
+@pytest.mark.parametrize("alone", [False, True])
+async def test_without_keys_nothing_is_known(*, alone: bool) -> None:
     """The cluster does not answer: try again later."""
-    rig = Rig()
+    rig = Rig(alone=alone)
     rig.issuer.source.document = None
     with captured_logs(), pytest.raises(Unavailable) as caught:
         await rig.verify()

@@ -76,6 +76,10 @@ class FakeReviewer:
             raise self.down
         return await self._issuer.source.fetch()
 
+    async def issuer(self) -> str:
+        """The name that it signs under."""
+        return self._issuer.issuer
+
     def _answer(self, unverified_token: str, audiences: Sequence[str]) -> Review:
         try:
             token = take_apart(unverified_token)

@@ -232,10 +232,25 @@ async def test_the_keys() -> None:
         assert read_keys(await ApiReviewer(api).fetch()).find("k1") is not None
 
 
+async def test_the_issuer() -> None:
+    """As OpenID discovery names it."""
+    async with scripted(answering({"issuer": "https://kubernetes.default.svc", "jwks_uri": "x"})) as api:
+        assert await ApiReviewer(api).issuer() == "https://kubernetes.default.svc"
+
+
+@pytest.mark.parametrize("body", [{}, {"issuer": ""}, {"issuer": 1}, [], "x"])
+async def test_no_issuer(body: Any) -> None:
+    """Nothing is made up."""
+    async with scripted(answering(body)) as api:
+        with pytest.raises(Unavailable, match="names no issuer"):
+            await ApiReviewer(api).issuer()
+
+
 @pytest.mark.parametrize("code", [400, 403, 404, 406, 500])
 async def test_keys_that_cannot_be_had(code: int) -> None:
     """Have the reason that the users of keys know."""
     async with scripted(answering(status("SomeReason", code), code)) as api:
-        with pytest.raises(Unavailable) as caught:
-            await ApiReviewer(api).fetch()
-    assert caught.value.reason == "issuer_keys"
+        for call in (ApiReviewer(api).fetch(), ApiReviewer(api).issuer()):
+            with pytest.raises(Unavailable) as caught:
+                await call
+            assert caught.value.reason == "issuer_keys"
