@@ -11,9 +11,8 @@ from meshca.admission.model import RuleSet
 from meshca.admission.parse import parse
 from meshca.app.briefing import Briefing
 from meshca.app.control import UseAdmission, UseAuthority, UsePolicies, worker_instance
-from meshca.authn import jwks
-from meshca.authn.chain import Authenticator, Chain
-from meshca.authn.client_cert import ClientCertAuthenticator
+from meshca.app.proving import node_proxies, open_chain, open_known_clusters
+from meshca.authn.chain import Chain
 from meshca.authority.material import SigningMaterial, WireMaterial
 from meshca.authority.serials import Serials
 from meshca.authority.signing import Authority
@@ -106,9 +105,9 @@ async def open_pipeline(briefing: Briefing, clock: Clock) -> AsyncIterator[Pipel
     authority = Authority(Serials(briefing.prefix), profile)
     async with (
         open_store(config.ledger_url, clock, instance=briefing.name) as store,
-        jwks.open_(config.authn.issuers, clock) as tokens,
+        open_known_clusters(config, clock) as clusters,
+        open_chain(config, store.lineage, clusters, clock) as chain,
     ):
-        chain = _chain(config, store, tokens, clock)
         issuing = Issuing(
             chain=chain,
             rules=_rules(briefing.admission, config.trust_domain),
@@ -118,6 +117,7 @@ async def open_pipeline(briefing: Briefing, clock: Clock) -> AsyncIterator[Pipel
             ledger=store.ledger,
             quota=_quota(config),
             clock=clock,
+            node_proxies=node_proxies(config, clusters),
         )
         pipeline = Pipeline(
             config=config,
@@ -141,17 +141,6 @@ def profile_of(config: ServerConfig) -> Profile:
         max_lifetime=config.svid.max_lifetime,
         refuse_longer=config.svid.over_maximum == "refuse",
     )
-
-
-def _chain(config: ServerConfig, store: Store, tokens: Authenticator, clock: Clock) -> Chain:
-    """A client certificate wins over a token."""
-    certificate = ClientCertAuthenticator(
-        trust_domain=config.trust_domain,
-        lineage=store.lineage,
-        clock=clock,
-        max_lineage_age=config.authn.client_cert.max_lineage_age,
-    )
-    return Chain([certificate, tokens] if config.authn.client_cert.enabled else [tokens])
 
 
 def _quota(config: ServerConfig) -> Quota:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib.metadata import version
 
 from cryptography import x509
@@ -15,11 +15,19 @@ from meshca.app.supervisor import Supervisor, WorkerState
 from meshca.authority.adoption import Adoption, AdoptionStore
 from meshca.authority.slot import Slot
 from meshca.authz.parse import parse_files
+from meshca.config.kubernetes import KubernetesConfig
 from meshca.delivery import policies_version
 from meshca.discovery.resources import content_hash
 from meshca.errors import Unavailable
 from meshca.rotation import Rotation
-from meshca.rpc.status_report import CertificateReport, PolicyReport, StatusReport, WorkerReport, agents_of
+from meshca.rpc.status_report import (
+    CertificateReport,
+    PolicyReport,
+    StatusReport,
+    TokenReviewReport,
+    WorkerReport,
+    agents_of,
+)
 
 
 class Status:
@@ -71,6 +79,7 @@ class Status:
             authority_error=progress.error.detail if progress.error else "",
             store_error=store_error,
             ending_warning=self._end_watch.warning,
+            token_review=_token_review(self._in_force.loaded.config.kubernetes),
         )
 
     async def _held(self) -> tuple[Sequence[Adoption], str]:
@@ -87,6 +96,14 @@ class Status:
             count=len(policies.policies),
             error=self._in_force.errors.get("policies", ""),
         )
+
+
+def _token_review(config: KubernetesConfig | None) -> TokenReviewReport | None:
+    if config is None or not config.token_review.enabled:
+        return None
+    review = config.token_review
+    cache = timedelta(0) if review.mode == "pods" else review.cache
+    return TokenReviewReport(cluster=config.name, mode=review.mode, cache=cache)
 
 
 def _worker(state: WorkerState) -> WorkerReport:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from meshca.authn.local_check import IssuerSource
 from meshca.identity.caller import NO_LABELS
 from meshca.identity.service_account import ServiceAccount
 from meshca.secret import Secret
@@ -32,14 +33,14 @@ class Review:
     error: str = ""
 
 
-class Reviewer(Protocol):
-    """Asks about tokens."""
+class Reviewer(IssuerSource, Protocol):
+    """Asks an API server about tokens, and for the keys and the name that sign them; in bounded time."""
 
     async def review(self, unverified_token: Secret[str], audiences: Sequence[str]) -> Review:
         """What the API server says of a token for one of these audiences.
 
         Raises:
-            Unavailable: our own call failed; nothing is known of the token.
+            Unavailable: our own call failed, or was not answered in time; nothing is known of the token.
         """
         ...
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import textwrap
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from meshca.cli.admin_socket import ConfigFile, Socket, ask
 from meshca.cli.columns import WIDTH, exact, fit, iso, printable, workload
 from meshca.cli.output import Format, Output, emit, reporting_errors, table
+from meshca.duration import format_duration
 
 if TYPE_CHECKING:
-    from meshca.rpc.status_report import AgentReport, ResourceReport, StatusReport
+    from meshca.rpc.status_report import AgentReport, ResourceReport, StatusReport, TokenReviewReport
 
 SHOWN = 5  # problems; `--output json` has all
 ROOTS, POLICIES = "roots", "policies"
@@ -37,6 +38,8 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - any part of a report
         return {name: _plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
+    if isinstance(value, timedelta):
+        return format_duration(value)
     return exact(value) if isinstance(value, datetime) else value
 
 
@@ -48,11 +51,23 @@ def text(report: StatusReport) -> str:
         f"meshca {report.version}, trust domain {report.trust_domain}, up since {iso(report.started_at)}\n"
         f"roots {short(report.roots_version)}, {count} {short(policies.version)}"
     )
+    if report.token_review:
+        heading += f"\n{_token_review(report.token_review)}"
     parts = [heading, _certificates(report), _workers(report), _agents(report)]
     if problems := list(_problems(report)):
         more = [f"… {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
         parts.append("\n".join(["PROBLEMS", *map(_item, problems[:SHOWN]), *more]))
     return "\n\n".join(parts)
+
+
+def _token_review(review: TokenReviewReport) -> str:
+    """How tokens are proven, and for how long one that was revoked may still be believed."""
+    proven = f"tokens are proven by cluster {fit(review.cluster, 40)}, mode {printable(review.mode)}"
+    if review.mode == "pods":
+        return f"{proven}: nothing is asked, only the pod is looked at"
+    if not review.cache:
+        return f"{proven}: every use is reviewed"
+    return f"{proven}: a review holds {format_duration(review.cache)}"
 
 
 def short(version: str) -> str:

@@ -192,6 +192,17 @@ class ServerConfig(Model):
     kubernetes: KubernetesConfig | None = None
     ack_timeout: PositiveDuration = timedelta(seconds=10)
 
+    @model_validator(mode="after")
+    def _issuers_are_distinct(self) -> Self:
+        """Rules must be able to tell a reviewed token from another issuer's."""
+        cluster = self.kubernetes
+        if cluster and cluster.token_review.enabled and cluster.name in {one.name for one in self.authn.issuers}:
+            raise ValueError(
+                f"kubernetes.name and an issuer of authn.issuers are both called {cluster.name}: give the issuer"
+                " another name, or set kubernetes.token_review.enabled: false to check tokens by its keys alone"
+            )
+        return self
+
     @property
     def worker_count(self) -> int:
         """How many worker processes to run."""

@@ -65,25 +65,27 @@ class Api:
         self._timeout = timeout.total_seconds()
         self.name = name
 
-    async def get(self, path: str, query: Mapping[str, str] | None = None, *, accept: str = "") -> Tree:
-        """An object, or a list.
+    async def get(
+        self, path: str, query: Mapping[str, str] | None = None, *, accept: str = "", largest: int | None = None
+    ) -> Tree:
+        """An object, or a list; an answer of more than `largest` bytes is refused.
 
         Raises:
             NotFound: it does not exist.
             Forbidden: we may not read it.
             Unavailable: the API server does not answer.
         """
-        return await self._ask("GET", path, query, None, "", accept)
+        return await self._ask("GET", path, query, None, "", accept, largest)
 
-    async def create(self, path: str, body: Tree) -> Tree:
-        """A new object in this collection.
+    async def create(self, path: str, body: Tree, *, largest: int | None = None) -> Tree:
+        """A new object in this collection; an answer of more than `largest` bytes is refused.
 
         Raises:
             Conflict: it exists already.
             Rejected: it is not valid.
             NotFound, Forbidden, Unavailable: as `get`.
         """
-        return await self._ask("POST", path, None, body, "application/json", "")
+        return await self._ask("POST", path, None, body, "application/json", "", largest)
 
     async def replace(self, path: str, body: Tree) -> Tree:
         """The object as it shall be now; with its resourceVersion only if nobody changed it meanwhile.
@@ -165,12 +167,19 @@ class Api:
                 yield line
 
     async def _ask(  # noqa: PLR0913, PLR0917 - a request's parts
-        self, method: str, path: str, query: Mapping[str, str] | None, body: Tree | None, kind: str, accept: str
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Tree | None,
+        kind: str,
+        accept: str,
+        largest: int | None = None,
     ) -> Tree:
         deadline = aiohttp.ClientTimeout(total=self._timeout)
         response = await self._send(method, path, query, body, kind, accept, deadline)
         try:
-            answer = await self._read(response)
+            answer = await self._read(response, largest)
         finally:
             response.release()
         if response.status >= 400:
@@ -227,13 +236,14 @@ class Api:
         }
         return {name: value for name, value in said.items() if value}
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read(self, response: aiohttp.ClientResponse, largest: int | None = None) -> bytes:
+        most = largest or MAX_BODY
         try:
             body = bytearray()
             async for chunk in response.content.iter_any():
                 body += chunk
-                if len(body) > MAX_BODY:
-                    raise Unavailable("kube_answer", f"{self.name}: an answer is larger than {MAX_BODY} bytes")
+                if len(body) > most:
+                    raise Unavailable("kube_answer", f"{self.name}: an answer is larger than {most} bytes")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._silent(error) from None
         return bytes(body)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from meshca._proto.meshca.v1 import admin_pb2
@@ -19,6 +20,7 @@ from meshca.rpc.status_report import (
     PolicyReport,
     ResourceReport,
     StatusReport,
+    TokenReviewReport,
     WorkerReport,
 )
 
@@ -180,7 +182,14 @@ def status_message(report: StatusReport) -> admin_pb2.Status:
         authority_error=report.authority_error,
         store_error=report.store_error,
         ending_warning=report.ending_warning,
+        token_review=_review_message(report.token_review) if report.token_review else None,
     )
+
+
+def _review_message(report: TokenReviewReport) -> admin_pb2.TokenReviewStatus:
+    cache = Duration()
+    cache.FromTimedelta(report.cache)
+    return admin_pb2.TokenReviewStatus(cluster=report.cluster, mode=report.mode, cache=cache)
 
 
 def _certificate_message(report: CertificateReport) -> admin_pb2.CertificateStatus:
@@ -235,7 +244,12 @@ def status_of(message: admin_pb2.Status) -> StatusReport:
         authority_error=message.authority_error,
         store_error=message.store_error,
         ending_warning=message.ending_warning,
+        token_review=_review_of(message.token_review) if message.HasField("token_review") else None,
     )
+
+
+def _review_of(message: admin_pb2.TokenReviewStatus) -> TokenReviewReport:
+    return TokenReviewReport(cluster=message.cluster, mode=message.mode, cache=message.cache.ToTimedelta())
 
 
 def _certificate_of(message: admin_pb2.CertificateStatus) -> CertificateReport:

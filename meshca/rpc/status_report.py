@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import groupby
 
 from meshca.authority.adoption import Adoption
@@ -101,6 +101,21 @@ class AgentReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenReviewReport:
+    """How tokens of Kubernetes clusters are proven.
+
+    Attributes:
+        cluster: our name of the home cluster.
+        mode: review, local or pods.
+        cache: for how long a good answer of the API server is used again; nothing in mode pods.
+    """
+
+    cluster: str
+    mode: str
+    cache: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StatusReport:
     """A server.
 
@@ -116,6 +131,7 @@ class StatusReport:
         admission_error, config_error, authority_error, store_error: why the newest of each is not in force or
             cannot be used; empty when it is and can.
         ending_warning: which certificate of those that sign ends soon and what to do; empty when none does.
+        token_review: how tokens of clusters are proven; None when they are not.
     """
 
     version: str
@@ -131,6 +147,7 @@ class StatusReport:
     authority_error: str = ""
     store_error: str = ""
     ending_warning: str = ""
+    token_review: TokenReviewReport | None = None
 
 
 def agents_of(adoptions: Iterable[Adoption]) -> tuple[AgentReport, ...]:

@@ -61,9 +61,9 @@ class Down:
 class Rig:
     """A status over fakes."""
 
-    def __init__(self, adoptions: object | None = None) -> None:
+    def __init__(self, adoptions: object | None = None, config: ServerConfig | None = None) -> None:
         loaded = Loaded(
-            config=ServerConfig(),
+            config=config or ServerConfig(),
             admission=UseAdmission(text="", source=""),
             policies=UsePolicies(files={"a.yaml": POLICY}),
         )
@@ -108,6 +108,25 @@ async def test_workers_and_policies() -> None:
     assert (report.policies.count, report.policies.error) == (1, "")
     assert report.trust_domain == "cluster.local"
     assert report.started_at == NOW
+
+
+@pytest.mark.parametrize(
+    ("kubernetes", "expected"),
+    [
+        (None, None),
+        ({}, ("home", "review", 10)),
+        ({"name": "west", "token_review": {"mode": "local", "cache": "2s"}}, ("west", "local", 2)),
+        ({"token_review": {"mode": "pods"}}, ("home", "pods", 0)),
+        ({"token_review": {"enabled": False}}, None),
+    ],
+    ids=["no cluster", "defaults", "local", "pods", "off"],
+)
+async def test_how_tokens_are_proven(kubernetes: Any, expected: Any) -> None:
+    """Mode, and how long a revoked token may still be believed; nothing when no token is reviewed."""
+    config = ServerConfig.model_validate({"kubernetes": kubernetes})
+    found = (await Rig(config=config).report()).token_review
+    shown = (found.cluster, found.mode, found.cache.total_seconds()) if found else None
+    assert shown == expected
 
 
 async def test_before_the_first_signer() -> None:

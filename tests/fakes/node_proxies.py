@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
-from meshca.authn.cluster import Pod
+from meshca.authn.cluster import Cluster, Pod, Reviewer
 from meshca.authn.node_proxy import NodeProxies
 from meshca.identity.caller import NO_LABELS, BoundObject, Caller, ProvenBy
 from meshca.identity.service_account import ServiceAccount
 from tests.fakes.callers import NODE, caller
-from tests.fakes.clusters import FakeClusters
+from tests.fakes.cluster import FakeClusters
 from tests.fakes.pki import TRUST_DOMAIN
 from tests.fakes.pods import FakePods
 
@@ -46,5 +46,7 @@ def proxy(**changes: Any) -> Caller:
 
 def proxies(*pods: Pod, west: FakePods | None = None) -> NodeProxies:
     """A judge over the pods of the home cluster, and of another if there is one."""
-    remote = {} if west is None else {"west": west}
-    return NodeProxies([ZTUNNEL], FakeClusters(home=FakePods(*pods), **remote), TRUST_DOMAIN)
+    known = {"home": FakePods(*pods)} | ({} if west is None else {"west": west})
+    reviewer = cast("Reviewer", None)  # nobody is reviewed here
+    clusters = [Cluster(name=name, reviewer=reviewer, pods=found) for name, found in known.items()]
+    return NodeProxies([ZTUNNEL], FakeClusters(*clusters), TRUST_DOMAIN)

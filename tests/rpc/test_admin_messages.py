@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -27,6 +28,7 @@ from meshca.rpc.status_report import (
     PolicyReport,
     ResourceReport,
     StatusReport,
+    TokenReviewReport,
     WorkerReport,
 )
 from tests.fakes.any_records import instants, intents, outcomes, texts
@@ -75,6 +77,8 @@ reports = st.builds(
     authority_error=texts,
     store_error=texts,
     ending_warning=texts,
+    token_review=st.none()
+    | st.builds(TokenReviewReport, cluster=texts, mode=texts, cache=st.timedeltas(timedelta(0), timedelta(1))),
 )
 filters = st.none() | texts.filter(bool)
 queries = st.builds(

@@ -5,6 +5,7 @@ What the local administrator asks of a running server, over its Unix socket."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -51,6 +52,7 @@ class Status(_message.Message):
     STORE_ERROR_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
     ENDING_WARNING_FIELD_NUMBER: _builtins.int
+    TOKEN_REVIEW_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     trust_domain: _builtins.str
     roots_version: _builtins.str
@@ -74,6 +76,10 @@ class Status(_message.Message):
     def policies(self) -> Global___PolicyStatus: ...
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def token_review(self) -> Global___TokenReviewStatus:
+        """How tokens of Kubernetes clusters are proven; absent when they are not."""
+
     def __init__(
         self,
         *,
@@ -90,14 +96,45 @@ class Status(_message.Message):
         store_error: _builtins.str = ...,
         started_at: _timestamp_pb2.Timestamp | None = ...,
         ending_warning: _builtins.str = ...,
+        token_review: Global___TokenReviewStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["policies", b"policies", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policies", b"policies", "started_at", b"started_at", "token_review", b"token_review"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission_error", b"admission_error", "agents", b"agents", "authority_error", b"authority_error", "certificates", b"certificates", "config_error", b"config_error", "ending_warning", b"ending_warning", "policies", b"policies", "roots_version", b"roots_version", "started_at", b"started_at", "store_error", b"store_error", "trust_domain", b"trust_domain", "version", b"version", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission_error", b"admission_error", "agents", b"agents", "authority_error", b"authority_error", "certificates", b"certificates", "config_error", b"config_error", "ending_warning", b"ending_warning", "policies", b"policies", "roots_version", b"roots_version", "started_at", b"started_at", "store_error", b"store_error", "token_review", b"token_review", "trust_domain", b"trust_domain", "version", b"version", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Status: _TypeAlias = Status  # noqa: Y015
+
+@_typing.final
+class TokenReviewStatus(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
+    cluster: _builtins.str
+    """Our name of the home cluster."""
+    mode: _builtins.str
+    """"review", "local" or "pods"."""
+    @_builtins.property
+    def cache(self) -> _duration_pb2.Duration:
+        """For how long a good answer of the API server is used again: the delay of a revocation."""
+
+    def __init__(
+        self,
+        *,
+        cluster: _builtins.str = ...,
+        mode: _builtins.str = ...,
+        cache: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cluster", b"cluster", "mode", b"mode"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TokenReviewStatus: _TypeAlias = TokenReviewStatus  # noqa: Y015
 
 @_typing.final
 class CertificateStatus(_message.Message):
