@@ -24,7 +24,7 @@ async def open_known_clusters(config: ServerConfig, clock: Clock) -> AsyncIterat
         ConfigError: there is no usable way to the home cluster.
     """
     found = config.kubernetes
-    if found is None or not (found.token_review.enabled or found.trusted_node_accounts):
+    if found is None or not found.token_review.enabled:
         yield None
         return
     from meshca.kube.clusters import open_clusters  # a second of a worker's start, and not every server has one

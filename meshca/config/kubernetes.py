@@ -163,3 +163,19 @@ class KubernetesConfig(Model):
     cluster_trust_bundle: ClusterTrustBundleConfig = ClusterTrustBundleConfig()
     istiod_certificate: IstiodCertificateConfig = IstiodCertificateConfig()
     lease: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\z")] = "meshca-leader"
+
+    @model_validator(mode="after")
+    def _reviewed(self) -> Self:
+        """Who must be proven by a review is never proven without."""
+        if not self.token_review.enabled:
+            idle = [
+                name
+                for name, used in (
+                    ("trusted_node_accounts", bool(self.trusted_node_accounts)),
+                    ("remote_clusters.enabled", self.remote_clusters.enabled),
+                )
+                if used
+            ]
+            if idle:
+                raise ValueError(f"{' and '.join(idle)} would do nothing while token_review.enabled is false")
+        return self
