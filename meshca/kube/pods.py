@@ -110,6 +110,11 @@ class WatchedPods:
         self._overfull = False
 
     @property
+    def was_read(self) -> bool:
+        """Whether all pods were read, ever."""
+        return self._informer.is_synced
+
+    @property
     def problem(self) -> str:
         """Why the watch does not work now; empty when it does."""
         if self._informer.error is not None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from meshca.authn.cluster import Cluster, Pod, Review
+from meshca.authn.cluster import Cluster, ClusterState, Pod, Review
 from meshca.authn.compact import take_apart
 from meshca.authn.judgement import EXTRA, GROUP
 from meshca.authn.keys import read_keys
@@ -140,6 +140,14 @@ class FakeClusters:
     def __init__(self, *clusters: Cluster) -> None:
         self.home = clusters[0].name
         self.known = {cluster.name: cluster for cluster in clusters}
+
+    @property
+    def states(self) -> Sequence[ClusterState]:
+        """All well."""
+        return [ClusterState(name=name) for name in self.known]
+
+    def check_reached(self) -> None:
+        """It was."""
 
     def of(self, cluster_id: str) -> Cluster:
         """The cluster of this id."""

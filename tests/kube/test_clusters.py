@@ -62,6 +62,21 @@ async def test_states_are_counted() -> None:
             assert [metrics.clusters.labels(word)._value.get() for word in ("good", "failing")] == [1, 0]
 
 
+async def test_readiness_waits_for_the_home_cluster() -> None:
+    """Until its pods were read once; what goes wrong later is told otherwise."""
+    api, clock = FakeApi(), FakeClock()
+    clusters = home(api, clock)
+    with pytest.raises(Unavailable, match="main was not reached yet"):
+        clusters.check_reached()
+    async with running("pods", clusters._pods.run, clock):
+        await clock.advance(0)
+        clusters.check_reached()
+        api.down = Unavailable("kube_unreachable", "gone")
+        api.break_watches(api.down)
+        await clock.advance(0)
+        clusters.check_reached()
+
+
 class TestOpening:
     """A start waits for no API server."""
 
