@@ -11,7 +11,7 @@ from meshca.admission.model import RuleSet
 from meshca.admission.parse import parse
 from meshca.app.briefing import Briefing
 from meshca.app.control import UseAdmission, UseAuthority, UsePolicies, worker_instance
-from meshca.app.proving import open_chain, open_known_clusters
+from meshca.app.proving import node_proxies, open_chain, open_known_clusters
 from meshca.authn.chain import Chain
 from meshca.authority.material import SigningMaterial, WireMaterial
 from meshca.authority.serials import Serials
@@ -117,6 +117,7 @@ async def open_pipeline(briefing: Briefing, clock: Clock) -> AsyncIterator[Pipel
             ledger=store.ledger,
             quota=_quota(config),
             clock=clock,
+            node_proxies=node_proxies(config, clusters),
         )
         pipeline = Pipeline(
             config=config,

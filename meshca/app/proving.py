@@ -9,8 +9,10 @@ from meshca.authn import jwks
 from meshca.authn.chain import Authenticator, Chain
 from meshca.authn.client_cert import ClientCertAuthenticator, Lineage
 from meshca.authn.cluster import Clusters
+from meshca.authn.node_proxy import NodeProxies
 from meshca.authn.token_review import TokenReviewAuthenticator
 from meshca.clock import Clock
+from meshca.config.kubernetes import account_of
 from meshca.config.server import ServerConfig
 
 
@@ -22,7 +24,7 @@ async def open_known_clusters(config: ServerConfig, clock: Clock) -> AsyncIterat
         ConfigError: there is no usable way to the home cluster.
     """
     found = config.kubernetes
-    if found is None or not (found.token_review.enabled or found.trusted_node_accounts):
+    if found is None or not found.token_review.enabled:
         yield None
         return
     from meshca.kube.clusters import open_clusters  # a second of a worker's start, and not every server has one
@@ -50,6 +52,14 @@ async def open_chain(
         if config.authn.issuers or not reviews:
             chain.append(tokens)
         yield Chain(chain + reviews)
+
+
+def node_proxies(config: ServerConfig, clusters: Clusters | None) -> NodeProxies | None:
+    """Who may ask for the identities of workloads on its node; None when nobody may."""
+    if clusters is None or config.kubernetes is None or not config.kubernetes.trusted_node_accounts:
+        return None
+    trusted = map(account_of, config.kubernetes.trusted_node_accounts)
+    return NodeProxies(frozenset(trusted), clusters, config.trust_domain)
 
 
 def _certificates(config: ServerConfig, lineage: Lineage, clock: Clock) -> ClientCertAuthenticator:

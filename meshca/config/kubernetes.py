@@ -17,10 +17,19 @@ ClusterName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?
 Namespace = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\z")]
 
 
-def _account(value: str) -> str:
+def account_of(value: str) -> ServiceAccount:
+    """The account that `namespace/name` means.
+
+    Raises:
+        BadRequest: it is spelled another way.
+    """
     namespace, _, name = value.partition("/")
+    return ServiceAccount(namespace=namespace, name=name)
+
+
+def _account(value: str) -> str:
     try:
-        ServiceAccount(namespace=namespace, name=name)
+        account_of(value)
     except BadRequest:
         raise ValueError("expected namespace/service-account, such as istio-system/ztunnel") from None
     return value
@@ -154,3 +163,19 @@ class KubernetesConfig(Model):
     cluster_trust_bundle: ClusterTrustBundleConfig = ClusterTrustBundleConfig()
     istiod_certificate: IstiodCertificateConfig = IstiodCertificateConfig()
     lease: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\z")] = "meshca-leader"
+
+    @model_validator(mode="after")
+    def _reviewed(self) -> Self:
+        """Who must be proven by a review is never proven without."""
+        if not self.token_review.enabled:
+            idle = [
+                name
+                for name, used in (
+                    ("trusted_node_accounts", bool(self.trusted_node_accounts)),
+                    ("remote_clusters.enabled", self.remote_clusters.enabled),
+                )
+                if used
+            ]
+            if idle:
+                raise ValueError(f"{' and '.join(idle)} would do nothing while token_review.enabled is false")
+        return self

@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 
-from meshca.app.proving import open_chain, open_known_clusters
+from meshca.app.proving import node_proxies, open_chain, open_known_clusters
 from meshca.config.server import ServerConfig
 from meshca.errors import ConfigError, Unauthenticated, Unavailable
-from meshca.identity.caller import Credential
+from meshca.identity.caller import Credential, ProvenBy
+from tests.fakes.callers import caller
 from tests.fakes.certificates import FakeLineage
 from tests.fakes.clock import FakeClock
 from tests.fakes.cluster import FakeCluster, FakeClusters, shown
 from tests.fakes.logs import captured_logs
+from tests.fakes.node_proxies import WEB_ID, proxy
 
 ISSUER = {"name": "other", "issuer": "https://other", "keys": {"file": "none"}}
 
@@ -69,24 +71,41 @@ async def test_no_cluster_is_followed_without_need(tree: dict[str, Any]) -> None
         assert clusters is None
 
 
-@pytest.mark.parametrize(
-    "kubernetes",
-    [{}, {"token_review": {"enabled": False}, "trusted_node_accounts": ["istio-system/ztunnel"]}],
-    ids=["reviews", "node proxies"],
-)
-async def test_a_cluster_that_does_not_answer(tmp_path: Path, kubernetes: dict[str, Any]) -> None:
+async def test_a_cluster_that_does_not_answer(tmp_path: Path) -> None:
     """Opens at once: what needs it is unavailable until it answers."""
     path = tmp_path / "kubeconfig"
     path.write_text(
         "{clusters: [{name: c, cluster: {server: 'http://127.0.0.1:9'}}], users: [{name: u, user: {token: t}}],"
         " contexts: [{name: x, context: {cluster: c, user: u}}], current-context: x}"
     )
-    config = ServerConfig.model_validate({"kubernetes": {**kubernetes, "kubeconfig": str(path)}})
+    config = ServerConfig.model_validate({"kubernetes": {"kubeconfig": str(path)}})
     with captured_logs():
         async with open_known_clusters(config, clock := FakeClock()) as clusters:
             assert clusters is not None
             with pytest.raises(Unavailable):
                 await clusters.of("").reviewer.review(FakeCluster(clock).token(), ["istio-ca"])
+
+
+def test_nobody_asks_for_others_by_default() -> None:
+    """Node proxies must be named."""
+    clusters = FakeClusters(FakeCluster(FakeClock()).value)
+    assert node_proxies(ServerConfig(), clusters) is None
+    assert node_proxies(ServerConfig.model_validate({"kubernetes": {}}), clusters) is None
+
+
+async def test_named_node_proxies() -> None:
+    """Exactly those that are named are believed."""
+    clusters = FakeClusters(FakeCluster(FakeClock()).value)
+    config = ServerConfig.model_validate({"kubernetes": {"trusted_node_accounts": ["istio-system/ztunnel"]}})
+    judge = node_proxies(config, clusters)
+    assert judge is not None
+    for asker, reason in (
+        (proxy(), "node_proxy_pod"),
+        (caller(proven_by=ProvenBy.TOKEN_REVIEW), "node_proxy_account"),
+    ):
+        with pytest.raises(Unauthenticated) as caught:
+            await judge.workloads(asker, WEB_ID)
+        assert caught.value.reason == reason
 
 
 async def test_no_way_to_the_cluster() -> None:

@@ -14,6 +14,7 @@ from meshca.config.kubernetes import KubernetesConfig
 from meshca.errors import Unauthenticated, Unavailable
 from meshca.kube import remote_clusters
 from meshca.kube.api import Api, Forbidden
+from meshca.kube.connection import connect_remote
 from meshca.kube.kubeconfig_secrets import RESERVED
 from meshca.kube.remote_clusters import GRACE, ClusterState, RemoteClusters
 from tests.fakes.clock import FakeClock
@@ -33,13 +34,14 @@ class Rig:
         self.clock = FakeClock()
         self.opened: list[str] = []
         self.closed: list[str] = []
+        self.reviewers: list[str] = []
         self.remote = RemoteClusters(
             api=self.home,
             namespace="meshca",
             config=CONFIG,
             reserved={"home"},
             clock=self.clock,
-            make_reviewer=lambda api: cast("Reviewer", api.name),
+            make_reviewer=self.reviewer,
         )
 
     @contextlib.asynccontextmanager
@@ -47,20 +49,22 @@ class Rig:
         """In the place of the real connection."""
         if text == b"surprise":
             raise RecursionError("deep inside a library")
-        async with remote_connect(text, name, CONFIG.timeout):
+        async with connect_remote(text, name, CONFIG.timeout):
             self.opened.append(name)
             try:
                 yield FakeApi(name)
             finally:
                 self.closed.append(name)
 
+    def reviewer(self, api: Api) -> Reviewer:
+        """One that is never asked."""
+        self.reviewers.append(api.name)
+        return cast("Reviewer", None)
+
     async def put(self, name: str, kubeconfigs: Mapping[str, str], created: str = "2026-01-01T00:00:00Z") -> None:
         """Make or change a Secret."""
         self.home.put(SECRETS, secret_item(name, kubeconfigs, created))
         await self.clock.advance(0)
-
-
-remote_connect = remote_clusters.connect_remote
 
 
 @pytest.fixture
@@ -84,8 +88,7 @@ async def test_added(rig: Rig) -> None:
     """A Secret that appears makes its cluster known, with a reviewer of its own."""
     assert refused(rig, "east") == "unknown_cluster"
     await rig.put("s", {"east": inline_kubeconfig()})
-    cluster = rig.remote.named("east")
-    assert (cluster.name, cluster.reviewer) == ("east", "east")
+    assert (rig.remote.named("east").name, rig.reviewers) == ("east", ["east"])
     assert rig.remote.states == (ClusterState(name="east", secret="s"),)
 
 

@@ -432,6 +432,7 @@ class Issuance(_message.Message):
     PARENT_SERIAL_FIELD_NUMBER: _builtins.int
     PROVEN_AT_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    REQUESTED_BY_FIELD_NUMBER: _builtins.int
     serial: _builtins.str
     request_id: _builtins.str
     spiffe_id: _builtins.str
@@ -453,6 +454,8 @@ class Issuance(_message.Message):
     """"issued", "failed", or "unknown" when the process ended between intent and outcome."""
     reason: _builtins.str
     parent_serial: _builtins.str
+    requested_by: _builtins.str
+    """namespace/name of the node proxy's account that asked for the workload; empty when it asked itself."""
     @_builtins.property
     def intended_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -494,10 +497,11 @@ class Issuance(_message.Message):
         parent_serial: _builtins.str = ...,
         proven_at: _timestamp_pb2.Timestamp | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        requested_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["finished_at", b"finished_at", "intended_at", b"intended_at", "not_after", b"not_after", "not_before", b"not_before", "proven_at", b"proven_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["csr_sha256", b"csr_sha256", "finished_at", b"finished_at", "intended_at", b"intended_at", "issuer", b"issuer", "key_sha256", b"key_sha256", "key_type", b"key_type", "labels", b"labels", "namespace", b"namespace", "node_name", b"node_name", "node_uid", b"node_uid", "not_after", b"not_after", "not_before", b"not_before", "parent_serial", b"parent_serial", "pod_name", b"pod_name", "pod_uid", b"pod_uid", "proven_at", b"proven_at", "proven_by", b"proven_by", "reason", b"reason", "request_id", b"request_id", "result", b"result", "rule", b"rule", "serial", b"serial", "service_account", b"service_account", "signer", b"signer", "spiffe_id", b"spiffe_id", "token_id", b"token_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["csr_sha256", b"csr_sha256", "finished_at", b"finished_at", "intended_at", b"intended_at", "issuer", b"issuer", "key_sha256", b"key_sha256", "key_type", b"key_type", "labels", b"labels", "namespace", b"namespace", "node_name", b"node_name", "node_uid", b"node_uid", "not_after", b"not_after", "not_before", b"not_before", "parent_serial", b"parent_serial", "pod_name", b"pod_name", "pod_uid", b"pod_uid", "proven_at", b"proven_at", "proven_by", b"proven_by", "reason", b"reason", "request_id", b"request_id", "requested_by", b"requested_by", "result", b"result", "rule", b"rule", "serial", b"serial", "service_account", b"service_account", "signer", b"signer", "spiffe_id", b"spiffe_id", "token_id", b"token_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
