@@ -79,7 +79,7 @@ def running_control_plane(folder: Path, *, api_flags: Sequence[str] = ()) -> Ite
             stack.callback(_end, process)
             processes.insert(0, process)
 
-        etcd, peer, port = _free_ports(3)
+        etcd, peer, port = free_ports(3)
         credentials = _credentials(folder, port)
         start(
             "etcd",
@@ -192,7 +192,8 @@ def _write(path: Path, text: str) -> None:
     path.chmod(0o600)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody uses now."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
