@@ -27,12 +27,15 @@ RULES: Final = (REVIEWS, PODS)
 
 
 @contextlib.contextmanager
-def serving_cluster(folder: Path, kubernetes: Mapping[str, Any], **sections: Any) -> Iterator[Server]:
+def serving_cluster(
+    folder: Path, kubernetes: Mapping[str, Any], *, reached: bool = True, **sections: Any
+) -> Iterator[Server]:
     """A server that serves; always ended.
 
     Args:
         folder: its folder; its log is the file `log` in it.
         kubernetes: that section of its configuration.
+        reached: whether to wait until it is ready; else until all that it lacks is the cluster.
         sections: others.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,7 +54,7 @@ def serving_cluster(folder: Path, kubernetes: Mapping[str, Any], **sections: Any
             (folder / file).write_text(str(tree["listen"][name]))
         with _running(folder) as process:
             server = Server(folder=folder, process=process)
-            wait_for(lambda: process.poll() is not None or _is_ready(server), START_SECONDS)
+            wait_for(lambda: process.poll() is not None or _serves(server, reached), START_SECONDS)
             assert process.poll() is None, (folder / "log").read_text()
             (folder / "root.pem").write_bytes((folder / "data" / "ca" / "root.pem").read_bytes())
             yield server
@@ -76,8 +79,9 @@ def _running(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.wait()
 
 
-def _is_ready(server: Server) -> bool:
+def _serves(server: Server, reached: bool) -> bool:  # noqa: FBT001 - as above
     try:
-        return server.http("/readyz")[0] == 200
+        workers = server.workers()
     except OSError:
         return False
+    return bool(workers) and all(one["ready"] if reached else "not reached" in one["detail"] for one in workers)

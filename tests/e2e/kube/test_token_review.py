@@ -42,11 +42,13 @@ class Served:
     server: Server
 
 
-async def serve(cluster: TestCluster, folder: Path, *rules: Any, **kubernetes: Any) -> Serving:
+async def serve(
+    cluster: TestCluster, folder: Path, *rules: Any, reached: bool = True, **kubernetes: Any
+) -> Serving:
     """A server whose account has exactly these rules; to be entered."""
     account = await cluster.account(folder, await cluster.namespace(), "meshca", cluster_rules=rules)
     section = {"kubeconfig": str(account.kubeconfig), **kubernetes}
-    return serving_cluster(folder / "ca", section, limits=NO_LIMITS)
+    return serving_cluster(folder / "ca", section, reached=reached, limits=NO_LIMITS)
 
 
 @pytest.fixture(scope="module", params=MODES)
@@ -309,7 +311,7 @@ class TestPermissions:
     ) -> None:
         """Callers may try again; the log names verb and resource. A watch that works needs no get."""
         token = await cluster.token(namespace, "web", pod=await cluster.pod(namespace))
-        with await serve(cluster, tmp_path, *rules) as server:
+        with await serve(cluster, tmp_path, *rules, reached=rules != (REVIEWS,)) as server:
             if not named:
                 await until(lambda: is_issued(server, token))
                 return
@@ -335,15 +337,18 @@ class TestOutage:
     """The API server is out of reach, or slow."""
 
     async def test_at_the_start(self, cluster: TestCluster, namespace: str, tmp_path: Path) -> None:
-        """The server starts, callers with a token wait, and it finds the API server by itself."""
+        """The server starts and is not ready, callers with a token wait, and it finds the API server by itself."""
         token = await cluster.token(namespace, "web", pod=await cluster.pod(namespace))
         account = await cluster.account(tmp_path, namespace, "meshca", cluster_rules=RULES)
         with way_to(account.kubeconfig) as way:
             way.cut()
-            with serving_cluster(tmp_path / "ca", {"kubeconfig": str(account.kubeconfig)}) as server:
+            section = {"kubeconfig": str(account.kubeconfig)}
+            with serving_cluster(tmp_path / "ca", section, reached=False) as server:
+                assert server.http("/readyz")[0] == 503
                 assert await why_refused(server, token) == ("UNAVAILABLE", "kube_unreachable")
                 way.mend()
                 await until(lambda: is_issued(server, token))
+                await until(lambda: server.http("/readyz")[0] == 200, 60)
 
     async def test_later(self, cluster: TestCluster, namespace: str, tmp_path: Path) -> None:
         """Renewal by certificate goes on; tokens are Unavailable, soon without a question, and good again."""
