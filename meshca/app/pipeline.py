@@ -13,6 +13,7 @@ from meshca.app.briefing import Briefing
 from meshca.app.control import UseAdmission, UseAuthority, UsePolicies, worker_instance
 from meshca.app.proving import node_proxies, open_chain, open_known_clusters
 from meshca.authn.chain import Chain
+from meshca.authn.cluster import Clusters
 from meshca.authority.material import SigningMaterial, WireMaterial
 from meshca.authority.serials import Serials
 from meshca.authority.signing import Authority
@@ -42,6 +43,7 @@ class Pipeline:
         authority: Authority,
         delivery: Delivery,
         store: Store,
+        clusters: Clusters | None,
         instance: str,
         clock: Clock,
     ) -> None:
@@ -51,6 +53,7 @@ class Pipeline:
         self.authority = authority
         self.delivery = delivery
         self.store = store
+        self.clusters = clusters
         self.instance = instance
         self.clock = clock
 
@@ -84,13 +87,15 @@ class Pipeline:
         await self.delivery.publish_policies(parse_files(news.files, self.config.policies.root_namespace))
 
     async def probe(self) -> None:
-        """Sign and verify a certificate, write and read the store.
+        """Sign and verify a certificate, write and read the store, have reached the cluster once.
 
         Raises:
             Unavailable, InvariantBroken: what does not work.
         """
         self.authority.probe(self.clock.now())
         await self.store.probe()
+        if self.clusters is not None:
+            self.clusters.check()
 
 
 @contextlib.asynccontextmanager
@@ -126,6 +131,7 @@ async def open_pipeline(briefing: Briefing, clock: Clock) -> AsyncIterator[Pipel
             authority=authority,
             delivery=Delivery(clock),
             store=store,
+            clusters=clusters,
             instance=worker_instance(briefing.name, os.getpid()),
             clock=clock,
         )

@@ -122,3 +122,11 @@ class Clusters(Protocol):
             Unauthenticated, Unavailable: as `of`.
         """
         ...
+
+    def check(self) -> None:
+        """Return once the home cluster was reached for the first time; what comes later is each caller's to see.
+
+        Raises:
+            Unavailable: reason `cluster`.
+        """
+        ...

@@ -16,7 +16,7 @@ from meshca.authn.cluster import Cluster
 from meshca.background import running
 from meshca.clock import Clock
 from meshca.config.kubernetes import KubernetesConfig
-from meshca.errors import Unauthenticated
+from meshca.errors import Unauthenticated, Unavailable
 from meshca.kube.connection import connect, own_namespace
 from meshca.kube.pods import WatchedPods
 from meshca.kube.remote_clusters import ClusterState, MakeReviewer, RemoteClusters
@@ -70,6 +70,15 @@ class KubeClusters:
         if self._remote is not None:
             return self._remote.named(name)
         raise Unauthenticated("unknown_cluster", "the clusterid header names no cluster that is configured here")
+
+    def check(self) -> None:
+        """Return once the pods of the home cluster were read for the first time.
+
+        Raises:
+            Unavailable: reason `cluster`.
+        """
+        if not self._pods.is_read:
+            raise Unavailable("cluster", f"{self._home.name} was not reached yet: {self._pods.problem}")
 
     @property
     def states(self) -> tuple[ClusterState, ...]:

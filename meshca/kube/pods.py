@@ -116,6 +116,11 @@ class WatchedPods:
             return self._informer.error.detail
         return "" if self._informer.is_synced else "the pods have not been read yet"
 
+    @property
+    def is_read(self) -> bool:
+        """Whether all pods were read at least once."""
+        return self._informer.is_synced
+
     async def run(self) -> None:
         """Follow for ever."""
         await self._informer.run()

@@ -27,12 +27,15 @@ RULES: Final = (REVIEWS, PODS)
 
 
 @contextlib.contextmanager
-def serving_cluster(folder: Path, kubernetes: Mapping[str, Any], **sections: Any) -> Iterator[Server]:
+def serving_cluster(
+    folder: Path, kubernetes: Mapping[str, Any], *, reached: bool = True, **sections: Any
+) -> Iterator[Server]:
     """A server that serves; always ended.
 
     Args:
         folder: its folder; its log is the file `log` in it.
         kubernetes: that section of its configuration.
+        reached: whether to wait until it is ready, for which it must have reached the cluster.
         sections: others.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -49,9 +52,10 @@ def serving_cluster(folder: Path, kubernetes: Mapping[str, Any], **sections: Any
         (folder / "meshca.yaml").write_text(yaml.safe_dump(tree))
         for name, file in (*_DOORS.items(), ("admin", "endpoint-admin")):
             (folder / file).write_text(str(tree["listen"][name]))
+        page = "/readyz" if reached else "/livez"
         with _running(folder) as process:
             server = Server(folder=folder, process=process)
-            wait_for(lambda: process.poll() is not None or _is_ready(server), START_SECONDS)
+            wait_for(lambda: process.poll() is not None or _is_up(server, page), START_SECONDS)
             assert process.poll() is None, (folder / "log").read_text()
             (folder / "root.pem").write_bytes((folder / "data" / "ca" / "root.pem").read_bytes())
             yield server
@@ -76,8 +80,8 @@ def _running(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.wait()
 
 
-def _is_ready(server: Server) -> bool:
+def _is_up(server: Server, page: str) -> bool:
     try:
-        return server.http("/readyz")[0] == 200
+        return server.http(page)[0] == 200
     except OSError:
         return False
