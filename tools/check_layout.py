@@ -36,6 +36,7 @@ WITHOUT_OWN_TEST: dict[str, str] = {
     "meshca/app/server.py": "tests/e2e/test_server_life.py",  # wires real processes together
     "meshca/app/worker.py": "tests/e2e/test_server_life.py",
     "meshca/app/pipeline.py": "tests/e2e/test_create_certificate.py",
+    "meshca/app/worker_state.py": "tests/app/test_supervisor.py",  # plain values
     "meshca/app/doors.py": "tests/e2e/test_status_codes.py",
     "meshca/agent/once.py": "tests/cli/test_cert.py",
     "meshca/config/authn.py": "tests/config/test_loader.py",

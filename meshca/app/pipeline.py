@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
 from meshca.admission.model import RuleSet
@@ -13,7 +13,7 @@ from meshca.app.briefing import Briefing
 from meshca.app.control import UseAdmission, UseAuthority, UsePolicies, worker_instance
 from meshca.app.proving import node_proxies, open_chain, open_known_clusters
 from meshca.authn.chain import Chain
-from meshca.authn.cluster import Clusters
+from meshca.authn.cluster import Clusters, ClusterState
 from meshca.authority.material import SigningMaterial, WireMaterial
 from meshca.authority.serials import Serials
 from meshca.authority.signing import Authority
@@ -43,9 +43,9 @@ class Pipeline:
         authority: Authority,
         delivery: Delivery,
         store: Store,
-        clusters: Clusters | None,
         instance: str,
         clock: Clock,
+        clusters: Clusters | None = None,
     ) -> None:
         self.config = config
         self.chain = chain
@@ -53,9 +53,14 @@ class Pipeline:
         self.authority = authority
         self.delivery = delivery
         self.store = store
-        self.clusters = clusters
         self.instance = instance
         self.clock = clock
+        self._clusters = clusters
+
+    @property
+    def clusters(self) -> Sequence[ClusterState]:
+        """How Kubernetes clusters are; none when none is used."""
+        return self._clusters.states if self._clusters else ()
 
     def use_authority(self, news: UseAuthority) -> None:
         """Sign with other material from now on, once it has proven itself here as well.
@@ -87,15 +92,15 @@ class Pipeline:
         await self.delivery.publish_policies(parse_files(news.files, self.config.policies.root_namespace))
 
     async def probe(self) -> None:
-        """Sign and verify a certificate, write and read the store, have reached the cluster once.
+        """Sign and verify a certificate, write and read the store, and see that the home cluster was ever reached.
 
         Raises:
             Unavailable, InvariantBroken: what does not work.
         """
         self.authority.probe(self.clock.now())
         await self.store.probe()
-        if self.clusters is not None:
-            self.clusters.check()
+        if self._clusters:
+            self._clusters.check_reached()
 
 
 @contextlib.asynccontextmanager
@@ -131,9 +136,9 @@ async def open_pipeline(briefing: Briefing, clock: Clock) -> AsyncIterator[Pipel
             authority=authority,
             delivery=Delivery(clock),
             store=store,
-            clusters=clusters,
             instance=worker_instance(briefing.name, os.getpid()),
             clock=clock,
+            clusters=clusters,
         )
         pipeline.use_authority(briefing.authority)
         await pipeline.use_policies(briefing.policies)

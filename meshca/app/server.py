@@ -29,9 +29,10 @@ from meshca.app.ports import Address, address_of, reserve
 from meshca.app.spawning import Spawning
 from meshca.app.status import Status
 from meshca.app.stopping import Stopping
-from meshca.app.supervisor import Supervisor, Worker, WorkerState
+from meshca.app.supervisor import Supervisor, Worker
 from meshca.app.upstreams import open_upstream
 from meshca.app.watch import Watch
+from meshca.app.worker_state import WorkerState
 from meshca.authority.material import SigningMaterial
 from meshca.background import running
 from meshca.clock import Clock, SystemClock
@@ -140,7 +141,7 @@ class Server:
 
 def _shown(state: WorkerState) -> dict[str, object]:
     """A worker as /readyz shows it."""
-    return {name: value for name, value in asdict(state).items() if name != "serving"}
+    return {name: value for name, value in asdict(state).items() if name not in {"serving", "clusters"}}
 
 
 async def serve(load: Load, announced: Callable[[Started], None], spawning: Spawning) -> None:

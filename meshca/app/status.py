@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives import hashes
 
 from meshca.app.ending import EndWatch
 from meshca.app.in_force import InForce
-from meshca.app.supervisor import Supervisor, WorkerState
+from meshca.app.supervisor import Supervisor
+from meshca.app.worker_state import WorkerState
 from meshca.authority.adoption import Adoption, AdoptionStore
 from meshca.authority.slot import Slot
 from meshca.authz.parse import parse_files
@@ -22,6 +23,7 @@ from meshca.errors import Unavailable
 from meshca.rotation import Rotation
 from meshca.rpc.status_report import (
     CertificateReport,
+    ClusterReport,
     PolicyReport,
     StatusReport,
     TokenReviewReport,
@@ -80,6 +82,7 @@ class Status:
             store_error=store_error,
             ending_warning=self._end_watch.warning,
             token_review=_token_review(self._in_force.loaded.config.kubernetes),
+            clusters=tuple(_clusters(workers)),
         )
 
     async def _held(self) -> tuple[Sequence[Adoption], str]:
@@ -104,6 +107,17 @@ def _token_review(config: KubernetesConfig | None) -> TokenReviewReport | None:
     review = config.token_review
     cache = timedelta(0) if review.mode == "pods" else review.cache
     return TokenReviewReport(cluster=config.name, mode=review.mode, cache=cache)
+
+
+def _clusters(workers: Sequence[WorkerState]) -> Iterator[ClusterReport]:
+    """Each once, as the worker sees it that has most to complain of."""
+    seen: dict[tuple[str, str], ClusterReport] = {}
+    for found in (cluster for worker in workers for cluster in worker.clusters):
+        state = "refused" if not found.followed else "failing" if found.problem else "good"
+        report = ClusterReport(name=found.name, secret=found.secret, state=state, problem=found.problem)
+        if seen.setdefault((found.name, found.secret), report).state == "good":
+            seen[found.name, found.secret] = report
+    yield from seen.values()
 
 
 def _worker(state: WorkerState) -> WorkerReport:

@@ -103,8 +103,38 @@ class Cluster:
     pods: Pods
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterState:
+    """How one cluster is.
+
+    Attributes:
+        name: our name of it; of a refused one whatever its Secret says.
+        secret: name of the Secret that says how to reach it, empty for the home cluster.
+        followed: whether its callers can be proven at all.
+        problem: what does not work now, empty when everything does.
+    """
+
+    name: str
+    secret: str = ""
+    followed: bool = True
+    problem: str = ""
+
+
 class Clusters(Protocol):
     """Every cluster that is configured now; remote ones come and go while the server runs."""
+
+    @property
+    def states(self) -> Sequence[ClusterState]:
+        """How each is, the home cluster first, those that are refused included."""
+        ...
+
+    def check_reached(self) -> None:
+        """See that the home cluster has answered, ever.
+
+        Raises:
+            Unavailable: reason `cluster`.
+        """
+        ...
 
     def of(self, cluster_id: str) -> Cluster:
         """The cluster that a `clusterid` header means; the home cluster for an empty one.
@@ -120,13 +150,5 @@ class Clusters(Protocol):
 
         Raises:
             Unauthenticated, Unavailable: as `of`.
-        """
-        ...
-
-    def check(self) -> None:
-        """Return once the home cluster was reached for the first time; what comes later is each caller's to see.
-
-        Raises:
-            Unavailable: reason `cluster`.
         """
         ...

@@ -53,7 +53,9 @@ def text(report: StatusReport) -> str:
     )
     if report.token_review:
         heading += f"\n{_token_review(report.token_review)}"
-    parts = [heading, _certificates(report), _workers(report), _agents(report)]
+    parts = [heading, _certificates(report), _workers(report)]
+    parts += [_clusters(report)] if report.clusters else []
+    parts.append(_agents(report))
     if problems := list(_problems(report)):
         more = [f"… {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
         parts.append("\n".join(["PROBLEMS", *map(_item, problems[:SHOWN]), *more]))
@@ -99,6 +101,18 @@ def _workers(report: StatusReport) -> str:
         for one in report.workers
     ]
     return table(rows, ("worker", "pid", "state", "restarts"))
+
+
+def _clusters(report: StatusReport) -> str:
+    rows = [
+        {
+            "cluster": fit(one.name, 40),
+            "state": one.state,
+            "secret": fit(one.secret, 40) or "-",
+        }
+        for one in report.clusters
+    ]
+    return table(rows, ("cluster", "state", "secret"))
 
 
 def _agents(report: StatusReport) -> str:
@@ -147,6 +161,9 @@ def _problems(report: StatusReport) -> Iterator[str]:
     for worker in report.workers:
         if not worker.ready:
             yield f"worker {worker.name}: {worker.detail or 'not ready'}"
+    for cluster in report.clusters:
+        if cluster.problem:
+            yield f"cluster {fit(cluster.name, 80)} {cluster.state}: {fit(cluster.problem, 400)}"
     for agent in report.agents:
         yield from _of_agent(agent)
 

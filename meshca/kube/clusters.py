@@ -12,14 +12,14 @@ from collections.abc import AsyncIterator, Collection
 from typing import Final
 
 from meshca import metrics
-from meshca.authn.cluster import Cluster
+from meshca.authn.cluster import Cluster, ClusterState
 from meshca.background import running
 from meshca.clock import Clock
 from meshca.config.kubernetes import KubernetesConfig
 from meshca.errors import Unauthenticated, Unavailable
 from meshca.kube.connection import connect, own_namespace
 from meshca.kube.pods import WatchedPods
-from meshca.kube.remote_clusters import ClusterState, MakeReviewer, RemoteClusters
+from meshca.kube.remote_clusters import MakeReviewer, RemoteClusters
 
 SHOW_SECONDS: Final = 5.0  # between two looks at how the clusters are, for the metric
 HOME_NAME: Final = "home"  # what the shipped admission rules call it, whatever the configuration does
@@ -71,21 +71,21 @@ class KubeClusters:
             return self._remote.named(name)
         raise Unauthenticated("unknown_cluster", "the clusterid header names no cluster that is configured here")
 
-    def check(self) -> None:
-        """Return once the pods of the home cluster were read for the first time.
-
-        Raises:
-            Unavailable: reason `cluster`.
-        """
-        if not self._pods.is_read:
-            raise Unavailable("cluster", f"{self._home.name} was not reached yet: {self._pods.problem}")
-
     @property
     def states(self) -> tuple[ClusterState, ...]:
         """How each cluster is, the home cluster first."""
         problems = [self._pods.problem, self._remote.problem if self._remote else ""]
         home = ClusterState(name=self._home.name, problem="; ".join(filter(None, problems)))
         return (home, *(self._remote.states if self._remote else ()))
+
+    def check_reached(self) -> None:
+        """See that the home cluster has answered, ever; one that is gone later leaves us what needs it least.
+
+        Raises:
+            Unavailable: reason `cluster`.
+        """
+        if not self._pods.was_read:
+            raise Unavailable("cluster", f"{self._home.name} was not reached yet: {self._pods.problem}")
 
     async def run(self) -> None:
         """Show for ever how many clusters are in which state."""

@@ -110,16 +110,16 @@ class WatchedPods:
         self._overfull = False
 
     @property
+    def was_read(self) -> bool:
+        """Whether all pods were read, ever."""
+        return self._informer.is_synced
+
+    @property
     def problem(self) -> str:
         """Why the watch does not work now; empty when it does."""
         if self._informer.error is not None:
             return self._informer.error.detail
         return "" if self._informer.is_synced else "the pods have not been read yet"
-
-    @property
-    def is_read(self) -> bool:
-        """Whether all pods were read at least once."""
-        return self._informer.is_synced
 
     async def run(self) -> None:
         """Follow for ever."""

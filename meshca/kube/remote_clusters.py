@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
-from meshca.authn.cluster import Cluster, Reviewer
+from meshca.authn.cluster import Cluster, ClusterState, Reviewer
 from meshca.background import running
 from meshca.clock import Clock
 from meshca.config.kubernetes import KubernetesConfig
@@ -26,23 +26,6 @@ from meshca.log import log
 
 MakeReviewer = Callable[[Api], Reviewer]
 GRACE: Final = 2  # calls' timeouts, from a cluster's removal to the end of its connection
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterState:
-    """How one cluster is.
-
-    Attributes:
-        name: its id; of a refused one whatever the Secret says.
-        secret: name of the Secret that names it, empty for the home cluster.
-        followed: whether its callers can be proven at all.
-        problem: what does not work now, empty when everything does.
-    """
-
-    name: str
-    secret: str = ""
-    followed: bool = True
-    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

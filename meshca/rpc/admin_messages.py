@@ -5,6 +5,7 @@ Used by the servicer, and by the client on the other side of the socket.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 from google.protobuf.duration_pb2 import Duration
@@ -17,6 +18,7 @@ from meshca.ledger.record import Intent, Issuance, Outcome, Result
 from meshca.rpc.status_report import (
     AgentReport,
     CertificateReport,
+    ClusterReport,
     PolicyReport,
     ResourceReport,
     StatusReport,
@@ -183,6 +185,7 @@ def status_message(report: StatusReport) -> admin_pb2.Status:
         store_error=report.store_error,
         ending_warning=report.ending_warning,
         token_review=_review_message(report.token_review) if report.token_review else None,
+        clusters=[admin_pb2.ClusterStatus(**asdict(one)) for one in report.clusters],
     )
 
 
@@ -245,6 +248,10 @@ def status_of(message: admin_pb2.Status) -> StatusReport:
         store_error=message.store_error,
         ending_warning=message.ending_warning,
         token_review=_review_of(message.token_review) if message.HasField("token_review") else None,
+        clusters=tuple(
+            ClusterReport(name=one.name, secret=one.secret, state=one.state, problem=one.problem)
+            for one in message.clusters
+        ),
     )
 
 

@@ -116,6 +116,23 @@ class TokenReviewReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterReport:
+    """A Kubernetes cluster.
+
+    Attributes:
+        name: our name of it; of a refused one whatever its Secret says.
+        secret: name of the Secret that says how to reach it, empty for the home cluster.
+        state: `good`, `failing` (a worker at least cannot follow it) or `refused`.
+        problem: why, empty when good.
+    """
+
+    name: str
+    secret: str
+    state: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StatusReport:
     """A server.
 
@@ -132,6 +149,7 @@ class StatusReport:
             cannot be used; empty when it is and can.
         ending_warning: which certificate of those that sign ends soon and what to do; empty when none does.
         token_review: how tokens of clusters are proven; None when they are not.
+        clusters: Kubernetes clusters, the home cluster first.
     """
 
     version: str
@@ -148,6 +166,7 @@ class StatusReport:
     store_error: str = ""
     ending_warning: str = ""
     token_review: TokenReviewReport | None = None
+    clusters: tuple[ClusterReport, ...] = ()
 
 
 def agents_of(adoptions: Iterable[Adoption]) -> tuple[AgentReport, ...]:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from meshca.cli import status
 from meshca.cli.status import command
-from meshca.rpc.status_report import PolicyReport, TokenReviewReport, WorkerReport
+from meshca.rpc.status_report import ClusterReport, PolicyReport, TokenReviewReport, WorkerReport
 from tests.fakes.admin_client import FakeAdminClient
 from tests.fakes.reports import NOW, agent, report, resource
 
@@ -98,6 +98,21 @@ def test_how_tokens_are_proven(server: FakeAdminClient, mode: str, cache: int, e
         "mode": mode,
         "cache": f"{cache}s",
     }
+
+
+def test_clusters(server: FakeAdminClient) -> None:
+    """How each is, and what is wrong with which, where there are any."""
+    assert "CLUSTER" not in run()[1]
+    server.report = report(
+        clusters=(
+            ClusterReport(name="home", secret="", state="good", problem=""),
+            ClusterReport(name="West", secret="s", state="refused", problem="not a label"),
+        )
+    )
+    out = run()[1]
+    assert ["home", "good", "-"] in [line.split() for line in out.splitlines()]
+    assert ["West", "refused", "s"] in [line.split() for line in out.splitlines()]
+    assert "- cluster West refused: not a label" in out
 
 
 def test_policies_are_compared_with_what_was_sent(server: FakeAdminClient) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from meshca.authn.cluster import Cluster, Pod, Review
+from meshca.authn.cluster import Cluster, ClusterState, Pod, Review
 from meshca.authn.compact import take_apart
 from meshca.authn.judgement import EXTRA, GROUP
 from meshca.authn.keys import read_keys
@@ -141,6 +141,14 @@ class FakeClusters:
         self.home = clusters[0].name
         self.known = {cluster.name: cluster for cluster in clusters}
 
+    @property
+    def states(self) -> Sequence[ClusterState]:
+        """All well."""
+        return [ClusterState(name=name) for name in self.known]
+
+    def check_reached(self) -> None:
+        """It was."""
+
     def of(self, cluster_id: str) -> Cluster:
         """The cluster of this id."""
         return self.named(self.home if cluster_id in {"", "Kubernetes"} else cluster_id)
@@ -150,9 +158,6 @@ class FakeClusters:
         if name not in self.known:
             raise Unauthenticated("unknown_cluster", "no such cluster")
         return self.known[name]
-
-    def check(self) -> None:
-        """Is reached."""
 
 
 def shown(token: Secret[str], cluster: str = "") -> Credential:

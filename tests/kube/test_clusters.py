@@ -19,7 +19,6 @@ from meshca.kube.pods import WatchedPods
 from tests.fakes.clock import FakeClock
 from tests.fakes.kube_api import FakeApi
 from tests.fakes.kubeconfigs import inline_kubeconfig
-from tests.fakes.logs import captured_logs
 
 REVIEWER = cast("Reviewer", "reviewer")
 
@@ -51,26 +50,6 @@ def test_an_alias_is_no_name() -> None:
         home(FakeApi(), FakeClock()).named("Kubernetes")
 
 
-async def test_the_home_cluster_must_be_reached_once() -> None:
-    """Until its pods were read the server is not ready, and says why; what comes later does not count."""
-    api, clock = FakeApi("main"), FakeClock()
-    api.down = Unavailable("kube_unreachable", "main: the API server cannot be reached")
-    clusters = home(api, clock)
-    with captured_logs():
-        async with running("pods", clusters._pods.run, clock):
-            await clock.advance(0)
-            with pytest.raises(Unavailable) as caught:
-                clusters.check()
-            assert caught.value.reason == "cluster"
-            assert caught.value.detail == "main was not reached yet: main: the API server cannot be reached"
-            api.down = None
-            await clock.advance(60)
-            clusters.check()
-            api.break_watches(Unavailable("kube_unreachable", "main: the API server cannot be reached"))
-            await clock.advance(0)
-            clusters.check()
-
-
 async def test_states_are_counted() -> None:
     """The metric says how many clusters are in which state."""
     api, clock = FakeApi(), FakeClock()
@@ -81,6 +60,21 @@ async def test_states_are_counted() -> None:
         async with running("pods", clusters._pods.run, clock):
             await clock.advance(SHOW_SECONDS)
             assert [metrics.clusters.labels(word)._value.get() for word in ("good", "failing")] == [1, 0]
+
+
+async def test_readiness_waits_for_the_home_cluster() -> None:
+    """Until its pods were read once; what goes wrong later is told otherwise."""
+    api, clock = FakeApi(), FakeClock()
+    clusters = home(api, clock)
+    with pytest.raises(Unavailable, match="main was not reached yet"):
+        clusters.check_reached()
+    async with running("pods", clusters._pods.run, clock):
+        await clock.advance(0)
+        clusters.check_reached()
+        api.down = Unavailable("kube_unreachable", "gone")
+        api.break_watches(api.down)
+        await clock.advance(0)
+        clusters.check_reached()
 
 
 class TestOpening:

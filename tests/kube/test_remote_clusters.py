@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from meshca.authn.cluster import Reviewer
+from meshca.authn.cluster import ClusterState, Reviewer
 from meshca.background import running
 from meshca.config.kubernetes import KubernetesConfig
 from meshca.errors import Unauthenticated, Unavailable
@@ -16,7 +16,7 @@ from meshca.kube import remote_clusters
 from meshca.kube.api import Api, Forbidden
 from meshca.kube.connection import connect_remote
 from meshca.kube.kubeconfig_secrets import RESERVED
-from meshca.kube.remote_clusters import GRACE, ClusterState, RemoteClusters
+from meshca.kube.remote_clusters import GRACE, RemoteClusters
 from tests.fakes.clock import FakeClock
 from tests.fakes.kube_api import FakeApi
 from tests.fakes.kubeconfigs import inline_kubeconfig, secret_item

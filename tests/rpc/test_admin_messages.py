@@ -25,6 +25,7 @@ from meshca.rpc.admin_messages import (
 from meshca.rpc.status_report import (
     AgentReport,
     CertificateReport,
+    ClusterReport,
     PolicyReport,
     ResourceReport,
     StatusReport,
@@ -79,6 +80,9 @@ reports = st.builds(
     ending_warning=texts,
     token_review=st.none()
     | st.builds(TokenReviewReport, cluster=texts, mode=texts, cache=st.timedeltas(timedelta(0), timedelta(1))),
+    clusters=st.lists(
+        st.builds(ClusterReport, name=texts, secret=texts, state=texts, problem=texts), max_size=2
+    ).map(tuple),
 )
 filters = st.none() | texts.filter(bool)
 queries = st.builds(

@@ -53,6 +53,7 @@ class Status(_message.Message):
     STARTED_AT_FIELD_NUMBER: _builtins.int
     ENDING_WARNING_FIELD_NUMBER: _builtins.int
     TOKEN_REVIEW_FIELD_NUMBER: _builtins.int
+    CLUSTERS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     trust_domain: _builtins.str
     roots_version: _builtins.str
@@ -80,6 +81,10 @@ class Status(_message.Message):
     def token_review(self) -> Global___TokenReviewStatus:
         """How tokens of Kubernetes clusters are proven; absent when they are not."""
 
+    @_builtins.property
+    def clusters(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClusterStatus]:
+        """Kubernetes clusters, the home cluster first."""
+
     def __init__(
         self,
         *,
@@ -97,14 +102,45 @@ class Status(_message.Message):
         started_at: _timestamp_pb2.Timestamp | None = ...,
         ending_warning: _builtins.str = ...,
         token_review: Global___TokenReviewStatus | None = ...,
+        clusters: _abc.Iterable[Global___ClusterStatus] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["policies", b"policies", "started_at", b"started_at", "token_review", b"token_review"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission_error", b"admission_error", "agents", b"agents", "authority_error", b"authority_error", "certificates", b"certificates", "config_error", b"config_error", "ending_warning", b"ending_warning", "policies", b"policies", "roots_version", b"roots_version", "started_at", b"started_at", "store_error", b"store_error", "token_review", b"token_review", "trust_domain", b"trust_domain", "version", b"version", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission_error", b"admission_error", "agents", b"agents", "authority_error", b"authority_error", "certificates", b"certificates", "clusters", b"clusters", "config_error", b"config_error", "ending_warning", b"ending_warning", "policies", b"policies", "roots_version", b"roots_version", "started_at", b"started_at", "store_error", b"store_error", "token_review", b"token_review", "trust_domain", b"trust_domain", "version", b"version", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Status: _TypeAlias = Status  # noqa: Y015
+
+@_typing.final
+class ClusterStatus(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    secret: _builtins.str
+    """Name of the Secret that says how to reach it, empty for the home cluster."""
+    state: _builtins.str
+    """"good", "failing" (a worker at least cannot follow it) or "refused"."""
+    problem: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        secret: _builtins.str = ...,
+        state: _builtins.str = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "problem", b"problem", "secret", b"secret", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClusterStatus: _TypeAlias = ClusterStatus  # noqa: Y015
 
 @_typing.final
 class TokenReviewStatus(_message.Message):
