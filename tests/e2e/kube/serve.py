@@ -35,7 +35,7 @@ def serving_cluster(
     Args:
         folder: its folder; its log is the file `log` in it.
         kubernetes: that section of its configuration.
-        reached: whether to wait until it is ready; else until all that it lacks is the cluster.
+        reached: whether to wait until it is ready, for which it must have reached the cluster.
         sections: others.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,9 +52,10 @@ def serving_cluster(
         (folder / "meshca.yaml").write_text(yaml.safe_dump(tree))
         for name, file in (*_DOORS.items(), ("admin", "endpoint-admin")):
             (folder / file).write_text(str(tree["listen"][name]))
+        page = "/readyz" if reached else "/livez"
         with _running(folder) as process:
             server = Server(folder=folder, process=process)
-            wait_for(lambda: process.poll() is not None or _serves(server, reached), START_SECONDS)
+            wait_for(lambda: process.poll() is not None or _is_up(server, page), START_SECONDS)
             assert process.poll() is None, (folder / "log").read_text()
             (folder / "root.pem").write_bytes((folder / "data" / "ca" / "root.pem").read_bytes())
             yield server
@@ -79,9 +80,8 @@ def _running(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.wait()
 
 
-def _serves(server: Server, reached: bool) -> bool:  # noqa: FBT001 - as above
+def _is_up(server: Server, page: str) -> bool:
     try:
-        workers = server.workers()
+        return server.http(page)[0] == 200
     except OSError:
         return False
-    return bool(workers) and all(one["ready"] if reached else "not reached" in one["detail"] for one in workers)

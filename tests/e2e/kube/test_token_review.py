@@ -297,26 +297,29 @@ async def test_how_long_a_review_holds(
 class TestPermissions:
     """A permission that is missing is the administrator's to grant, not the caller's fault."""
 
-    @pytest.mark.parametrize(
-        ("rules", "named"),
-        [
-            ((PODS,), "create tokenreviews.authentication.k8s.io: forbidden"),
-            ((REVIEWS,), "get pods in"),
-            ((REVIEWS, {**PODS, "verbs": ["list", "watch"]}), ""),
-        ],
-        ids=["no reviews", "no pods", "no get"],
-    )
-    async def test_missing(
-        self, cluster: TestCluster, namespace: str, tmp_path: Path, rules: tuple[Any, ...], named: str
-    ) -> None:
-        """Callers may try again; the log names verb and resource. A watch that works needs no get."""
+    async def test_to_review(self, cluster: TestCluster, namespace: str, tmp_path: Path) -> None:
+        """Callers may try again; the log names verb and resource."""
         token = await cluster.token(namespace, "web", pod=await cluster.pod(namespace))
-        with await serve(cluster, tmp_path, *rules, reached=rules != (REVIEWS,)) as server:
-            if not named:
-                await until(lambda: is_issued(server, token))
-                return
+        with await serve(cluster, tmp_path, PODS) as server:
             assert await why_refused(server, token) == ("UNAVAILABLE", "kube_forbidden")
-            await until(lambda: any(named in line.get("detail", "") for line in decisions(server)))
+            named = "create tokenreviews.authentication.k8s.io: forbidden; grant this verb"
+            await until(lambda: any(named in line["detail"] for line in decisions(server)))
+
+    async def test_to_see_pods(self, cluster: TestCluster, namespace: str, tmp_path: Path) -> None:
+        """The server is not ready, and says which verb and resource it lacks."""
+        token = await cluster.token(namespace, "web", pod=await cluster.pod(namespace))
+        with await serve(cluster, tmp_path, REVIEWS, reached=False) as server:
+            assert await why_refused(server, token) == ("UNAVAILABLE", "kube_forbidden")
+            named = f"get pods in {namespace}: forbidden; grant this verb"
+            await until(lambda: any(named in line["detail"] for line in decisions(server)))
+            code, page = server.http("/readyz")
+            assert (code, "pods: forbidden; grant this verb" in page) == (503, True)
+
+    async def test_to_get_a_pod(self, cluster: TestCluster, namespace: str, tmp_path: Path) -> None:
+        """Is needed for what the watch does not know; the others go on without."""
+        token = await cluster.token(namespace, "web", pod=await cluster.pod(namespace))
+        with await serve(cluster, tmp_path, REVIEWS, {**PODS, "verbs": ["list", "watch"]}) as server:
+            await server.create(token)
 
     async def test_our_own_token(self, cluster: TestCluster, namespace: str, tmp_path: Path) -> None:
         """It is read anew: a bad one is said to be ours, and its successor is used at once."""
@@ -344,11 +347,12 @@ class TestOutage:
             way.cut()
             section = {"kubeconfig": str(account.kubeconfig)}
             with serving_cluster(tmp_path / "ca", section, reached=False) as server:
-                assert server.http("/readyz")[0] == 503
                 assert await why_refused(server, token) == ("UNAVAILABLE", "kube_unreachable")
+                code, page = server.http("/readyz")
+                assert (code, "home was not reached yet" in page) == (503, True)
                 way.mend()
-                await until(lambda: is_issued(server, token))
-                await until(lambda: server.http("/readyz")[0] == 200, 60)
+                await until(lambda: is_issued(server, token), 60)
+                await until(lambda: server.http("/readyz")[0] == 200)
 
     async def test_later(self, cluster: TestCluster, namespace: str, tmp_path: Path) -> None:
         """Renewal by certificate goes on; tokens are Unavailable, soon without a question, and good again."""
@@ -366,6 +370,7 @@ class TestOutage:
             assert reasons == [("UNAVAILABLE", "kube_unreachable")] * 5 + [("UNAVAILABLE", "review_paused")]
             assert (await server.create(shown=held)).spiffe_id == held.spiffe_id
             assert server.metric('meshca_token_reviews_paused{cluster="home"}') == 1
+            assert server.http("/readyz")[0] == 200
             way.mend()
             await until(lambda: is_issued(server, token), 60)
             assert server.metric('meshca_token_reviews_paused{cluster="home"}') == 0
