@@ -26,6 +26,7 @@ WITHOUT_OWN_TEST: dict[str, str] = {
     "meshca/svid/wanted.py": "tests/svid/test_lint.py",
     "meshca/authority/keys.py": "tests/contract/test_keystore.py",  # a port
     "meshca/authority/upstream.py": "tests/contract/test_upstream.py",
+    "meshca/authority/secret_source.py": "tests/contract/test_secret_source.py",
     "meshca/app/demo/changes.py": "tests/e2e/test_demo.py",
     "meshca/app/demo/mesh.py": "tests/e2e/test_demo.py",
     "meshca/app/demo/parts.py": "tests/e2e/test_demo.py",  # each starts a real process
