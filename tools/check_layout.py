@@ -41,7 +41,6 @@ WITHOUT_OWN_TEST: dict[str, str] = {
     "meshca/agent/once.py": "tests/cli/test_cert.py",
     "meshca/config/authn.py": "tests/config/test_loader.py",
     "meshca/config/server.py": "tests/config/test_loader.py",
-    "meshca/config/upstream.py": "tests/config/test_loader.py",
     "meshca/config/resource_names.py": "tests/sidecar/test_bootstrap.py",
 }
 # Files over LONGEST lines, each with its reason.
