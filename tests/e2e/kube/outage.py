@@ -42,6 +42,7 @@ class Outage:
 @contextlib.contextmanager
 def interruptible(folder: Path) -> Iterator[Outage]:
     """A control plane of its own whose API server can be interrupted."""
+    folder.mkdir(exist_ok=True)
     with running_control_plane(folder) as plane:
         outage = Outage(plane)
         try:

@@ -63,7 +63,7 @@ async def test_smallest_role(cluster: TestCluster, place: SecretPlace, tmp_path:
 async def test_rejected(place: SecretPlace) -> None:
     """What the API server will never take is a ConfigError, and nothing of it is told."""
     bad = StoredSecret(name=SECOND, kind="Opaque", contents={"no key": b"PRIVATE"})
-    with pytest.raises(ConfigError, match="Secret istio-ca-secret in namespace .*Invalid") as caught:
+    with pytest.raises(ConfigError, match=r"Secret istio-ca-secret in namespace .*Invalid") as caught:
         await place.source().create(bad)
     assert "PRIVATE" not in str(caught.value)
 
