@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.real.dev_server import Server, launched_server
+import yaml
+
+from tests.real.dev_server import MESHCA, Server, launched_server
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,14 @@ class Replica:
     def serves(self) -> bool:
         """Whether it is ready."""
         return self.page("/readyz")[0] == 200
+
+    def status_error(self) -> str:
+        """Why there is no new signer, as `meshca status` says."""
+        socket_path = yaml.safe_load((self.server.folder / "meshca.yaml").read_text())["listen"]["admin"]
+        run = [*MESHCA, "status", "--output", "json"]
+        environment = {**os.environ, "MESHCA_ADMIN_SOCKET": socket_path}
+        found = subprocess.run(run, check=False, capture_output=True, env=environment)
+        return str(json.loads(found.stdout)["authority_error"])
 
     def refusals(self) -> list[str]:
         """Why signing material was refused, as logged."""

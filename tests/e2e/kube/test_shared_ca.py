@@ -143,6 +143,7 @@ class TestFirstStart:
         await soon(lambda: "none holds a CA" in waiting.waits_for())
         assert waiting.page("/livez")[0] == 200
         assert waiting.page("/readyz")[0] == 503
+        assert "none holds a CA" in await asyncio.to_thread(waiting.status_error)
         await place.put(PLUGGED_IN, encoded(tls(FIRST, roots=(ROOT,))), "kubernetes.io/tls")
         await serving(waiting)
         assert parts(await issued(waiting))[0].issuer == FIRST.certificate.subject
