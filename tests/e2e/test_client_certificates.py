@@ -154,6 +154,24 @@ class TestLineage:
         assert (await server.create(shown=await server.create(server.token()))).spiffe_id == WEB
 
 
+class TestSwitchedOff:
+    """With `authn.client_cert.enabled: false` only tokens prove callers."""
+
+    @pytest.fixture
+    def server(self, tmp_path: Path) -> Iterator[Server]:
+        """A server that believes no certificate."""
+        settings = {**ONE, "MESHCA__AUTHN__CLIENT_CERT": "{enabled: false}"}
+        with running_server(tmp_path / "ca", settings=settings) as running:
+            yield running
+
+    async def test_only_a_token_proves(self, server: Server) -> None:
+        """On the mTLS port a good certificate counts as none shown; a token is as good as ever."""
+        held = await server.create(server.token())
+        error = await refused(server.create(shown=held))
+        assert (error.code(), reason(error)) == (CODE.UNAUTHENTICATED, "no_credential")
+        assert (await server.create(server.token(), shown=held)).spiffe_id == WEB
+
+
 class TestCertificatesOfTheCa:
     """What the CA itself holds proves no workload, though it leads to the very root that is trusted."""
 
