@@ -24,7 +24,7 @@ class Discovery:
     """Admits agents to `envoy.service.discovery.v3.AggregatedDiscoveryService`.
 
     Args:
-        prove: proves callers; the authenticators' chain.
+        prove: proves callers, and asks admission for them.
         delivery: what they should hold.
         adoptions: hears what they do with it.
         trust_domain: of the workloads.
@@ -43,6 +43,7 @@ class Discovery:
 
         Raises:
             Unauthenticated: the caller could not be proven.
+            Denied: no admission rule lets it have its own identity.
             Unavailable: that could not be decided now.
         """
         caller = await self._prove(read_credential(context))
