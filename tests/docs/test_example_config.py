@@ -1,4 +1,4 @@
-"""The example configuration is what it says it is: good, complete, and all defaults."""
+"""The example configuration is what it says it is: good, complete, all defaults; the README has each section."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from meshca.config.loader import load_config
 from meshca.config.model import Model
 from meshca.config.server import ServerConfig
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "meshca.yaml"
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "docs" / "examples" / "meshca.yaml"
 WITHOUT_DEFAULT = {"admission.file", "policies.dir", "ledger.url", "admin.uids"}  # shown in comments
 ONE_OF = {"file", "discovery", "ca_file", "labels_claim"}  # of an issuer; the example has url
 
@@ -47,6 +48,12 @@ def test_has_every_key(section: str) -> None:
     assert {f"{section}.{name}" for name in missing} <= WITHOUT_DEFAULT
     text = EXAMPLE.read_text()
     assert all(f"{name}:" in text for name in missing)
+
+
+@pytest.mark.parametrize("section", sorted(ServerConfig.model_fields))
+def test_the_readme_has_every_section(section: str) -> None:
+    """The README's table has a row for each."""
+    assert f"\n| `{section}` | " in (ROOT / "README.md").read_text()
 
 
 def test_has_every_key_of_an_issuer() -> None:
