@@ -18,7 +18,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, Discovery
 
 from meshca.agent.call_error import from_rpc
 from meshca.agent.channel import open_channel
-from meshca.agent.envoys import Envoys
+from meshca.agent.envoys import Envoys, HeldUp, InForce
 from meshca.agent.holding import Holding
 from meshca.agent.intake import Intake
 from meshca.agent.svid import Svid
@@ -216,9 +216,14 @@ class Relay:
             request.error_detail.code = INTERNAL
             request.error_detail.message = say.error
         if say.verdict is not None:
-            report = Report(grade=say.verdict.grade, pending_pids=say.verdict.pending_pids)
-            request.node.metadata.CopyFrom(write_report(report))
+            request.node.metadata.CopyFrom(write_report(_report(say.verdict)))
         return request
+
+
+def _report(verdict: InForce | HeldUp) -> Report:
+    if isinstance(verdict, HeldUp):
+        return Report(pending_pids=verdict.pids, held_up=verdict.error)
+    return Report(grade=verdict.grade, pending_pids=verdict.pending_pids)
 
 
 def _ended(error: grpc.aio.AioRpcError, target: str) -> MeshcaError:
