@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import datetime
 from typing import NoReturn, Protocol
 
 from meshca.agent.issuer import Issuer, due
@@ -72,10 +73,15 @@ class Renewal:
         if held is None:
             return
         moment = due(held, self._pace.rng.uniform(*HALF_LIFE))
-        while (left := (moment - self._clock.now()).total_seconds()) > 0 and not self._hurried.is_set():
+        while (left := self._left(held, moment)) > 0 and not self._hurried.is_set():
             await self._nap(min(left, LONGEST_NAP))
         if self._hurried.is_set():  # pushed to a whole fleet at once, so not all in the same instant
             await self._clock.sleep(self._pace.backoff.pause(HURRY_SPREAD, self._pace.rng))
+
+    def _left(self, held: Svid, moment: datetime) -> float:
+        """Seconds until this moment; none when what is held is not valid now, whatever way the clock jumped."""
+        now = self._clock.now()
+        return (moment - now).total_seconds() if held.valid(now) else 0.0
 
     async def _nap(self, seconds: float) -> None:
         """Sleep, or less when hurried."""

@@ -210,6 +210,16 @@ async def test_a_jump_of_the_clock_is_noticed() -> None:
         assert len(scene.shelf.taken) == 2
 
 
+async def test_a_certificate_that_is_not_valid_now_is_renewed() -> None:
+    """Though its half life is far: it came while the clock was wrong, and the clock is set back."""
+    async with Scene().running() as scene:
+        scene.clock._now -= timedelta(hours=1)  # wall time only; steady time did not move
+        await scene.pass_time(31)
+        assert len(scene.shelf.taken) == 2
+        assert scene.ca.asked == ["token", "token"]  # what is not valid proves nothing
+        assert scene.shelf.taken[1].valid(scene.clock.now())
+
+
 async def test_a_useless_certificate_is_renewed_soon_but_not_by_all_at_once() -> None:
     """After a change of roots under it."""
     moments = set()
