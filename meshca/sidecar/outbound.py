@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from meshca.sidecar.connections import address, is_address, seconds
-from meshca.sidecar.inbound import route, router
+from meshca.sidecar.inbound import NOBODY_INTERNAL, route, router
 from meshca.sidecar.service import Outbound, ServiceBootstrap
 from meshca.sidecar.subscriptions import tls_context
 
@@ -95,6 +95,7 @@ def _http(outbound: Outbound) -> dict[str, Any]:
         "stat_prefix": name(outbound),
         "codec_type": "AUTO",
         "request_headers_timeout": "10s",
+        "internal_address_config": NOBODY_INTERNAL,  # not the application either: it may pass on what a peer wrote
         # The application is not trusted to say who it is: Envoy's certificate does.
         "forward_client_cert_details": "SANITIZE",
         "http_filters": [router()],

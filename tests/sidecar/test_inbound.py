@@ -69,6 +69,13 @@ def test_tells_the_application_who_calls() -> None:
     )
 
 
+def test_no_caller_is_internal() -> None:
+    """An empty list would be Envoy's default, every private address."""
+    _, http = parts()
+    ranges = [{"address_prefix": "255.255.255.255", "prefix_len": 32}]
+    assert (http["use_remote_address"], http["internal_address_config"]) == (True, {"cidr_ranges": ranges})
+
+
 def test_connections_end_with_age() -> None:
     """Connections are closed at the age that the service asks for."""
     _, http = parts()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from meshca.sidecar.inbound import NOBODY_INTERNAL
 from meshca.sidecar.outbound import cluster, listener
 from tests.sidecar.services import ME, OUTBOUND, PAYMENTS, service
 
@@ -43,6 +44,12 @@ def test_keeps_no_session() -> None:
 def test_application_reaches_it_on_loopback_only() -> None:
     """The plain-HTTP port is not for others."""
     assert listener(OUTBOUND)["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 9001}
+
+
+def test_no_caller_is_internal() -> None:
+    """An application may pass on the headers of its own callers."""
+    (chain,) = listener(OUTBOUND)["filter_chains"]
+    assert chain["filters"][0]["typed_config"]["internal_address_config"] == NOBODY_INTERNAL
 
 
 @pytest.mark.parametrize(("host", "sni"), [("payments.shop", "payments.shop"), ("10.0.0.1", None)])

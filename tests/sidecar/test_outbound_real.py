@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,11 @@ NOBODY = SpiffeId.parse("spiffe://cluster.local/ns/shop/sa/nobody")
 
 
 async def call(
-    service: MeshService, folder: Path, *targets: tuple[str, SpiffeId], path: str = "/"
+    service: MeshService,
+    folder: Path,
+    *targets: tuple[str, SpiffeId],
+    path: str = "/",
+    headers: Mapping[str, str] | None = None,
 ) -> list[Answer]:
     """What the application behind web's Envoy gets from the service by these hosts and expected identities."""
     outbound = tuple(
@@ -49,7 +54,7 @@ async def call(
         ports = await envoy.ports()
         for host, identity in targets:
             async with RawClient(ports[f"{host} {identity}"]) as application:
-                answers.append(await application.request("GET", path))
+                answers.append(await application.request("GET", path, headers))
     return answers
 
 
@@ -75,3 +80,15 @@ async def test_policy_sees_the_callers_identity(tmp_path: Path) -> None:
         (allowed,) = await call(service, tmp_path / "caller", ("127.0.0.1", ME), path="/ok")
         (denied,) = await call(service, tmp_path / "caller", ("127.0.0.1", ME), path="/other")
     assert (allowed.status, denied.status) == (200, 403)
+
+
+async def test_headers_that_an_application_passes_on_do_not_steer_envoy(tmp_path: Path) -> None:
+    """An application that copies its caller's headers does not let the caller have requests repeated."""
+    (tmp_path / "caller").mkdir()
+    copied = {"x-forwarded-for": "10.0.0.1", "x-envoy-retry-on": "5xx", "x-envoy-max-retries": "3"}
+    async with mesh_service(tmp_path) as service:
+        await service.enforce(PolicySet())
+        (answer,) = await call(service, tmp_path / "caller", ("127.0.0.1", ME), path="/broken", headers=copied)
+    told = json.loads(answer.body)
+    assert (answer.status, told["calls"]) == (500, 1)
+    assert [name for name in told["headers"] if name.startswith("x-envoy-")] == []
