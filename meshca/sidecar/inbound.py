@@ -120,6 +120,7 @@ def _http(service: ServiceBootstrap, inbound: Inbound) -> dict[str, Any]:
             **({"max_requests_per_connection": 1} if service.full_handshakes else {}),
         },
         "request_headers_timeout": "10s",
+        "stream_idle_timeout": "0s",  # Envoy's five minutes would cut slow answers and quiet streams
         "drain_timeout": "5s",
         "use_remote_address": True,
         "internal_address_config": NOBODY_INTERNAL,

@@ -95,6 +95,7 @@ def _http(outbound: Outbound) -> dict[str, Any]:
         "stat_prefix": name(outbound),
         "codec_type": "AUTO",
         "request_headers_timeout": "10s",
+        "stream_idle_timeout": "0s",  # as inbound
         "internal_address_config": NOBODY_INTERNAL,  # not the application either: it may pass on what a peer wrote
         # The application is not trusted to say who it is: Envoy's certificate does.
         "forward_client_cert_details": "SANITIZE",

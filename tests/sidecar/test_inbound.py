@@ -69,6 +69,13 @@ def test_tells_the_application_who_calls() -> None:
     )
 
 
+def test_slow_answers_and_quiet_streams_are_not_cut() -> None:
+    """Neither by a limit on the whole answer nor by one on its silence."""
+    _, http = parts()
+    (host,) = http["route_config"]["virtual_hosts"]
+    assert (http["stream_idle_timeout"], host["routes"][0]["route"]["timeout"]) == ("0s", "0s")
+
+
 def test_no_caller_is_internal() -> None:
     """An empty list would be Envoy's default, every private address."""
     _, http = parts()
