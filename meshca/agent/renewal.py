@@ -56,9 +56,15 @@ class Renewal:
         self._clock = pace.clock
         self._pace = pace
         self._hurried = asyncio.Event()
+        self._anew = False
 
     def hurry(self) -> None:
         """Renew soon: the certificate in hand is of no use any more."""
+        self._hurried.set()
+
+    def prove_anew(self) -> None:
+        """Renew soon, by the token: the CA does not take the certificate in hand as a proof any more."""
+        self._anew = True
         self._hurried.set()
 
     async def run(self) -> NoReturn:
@@ -97,15 +103,27 @@ class Renewal:
         failures = 0
         while True:
             self._hurried.clear()
+            anew = self._anew
             try:
-                svid = await self._issuer.issue(self._holder.svid, self._expected)
+                svid = await self._issuer.issue(self._proof(), self._expected)
             except MeshcaError as error:
                 failures += 1
                 await self._wait_after(error, failures)
                 continue
             self._expected = replace(self._expected, identity=svid.identity)
+            self._anew = self._anew and not anew  # asked for meanwhile: what came now descends from the old proof
             self._holder.take_svid(svid)
             return
+
+    def _proof(self) -> Svid | None:
+        """The certificate to ask with, None for the token alone.
+
+        Past half life a refused certificate is shown too: it may still buy another, and the token may stay bad.
+        """
+        held = self._holder.svid
+        if held is None or (self._anew and self._clock.now() < due(held, HALF_LIFE[1])):
+            return None
+        return held
 
     async def _wait_after(self, error: MeshcaError, failures: int) -> None:
         pause = self._pace.after(error, failures)

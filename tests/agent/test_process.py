@@ -19,7 +19,7 @@ from meshca.agent.output import CHAIN, KEY, ROOTS
 from meshca.clock import SystemClock
 from meshca.config.resource_names import AUTHZ, DEFAULT, EXTENSION_TYPE_URL, ROOTCA, SECRET_TYPE_URL
 from meshca.discovery.event import Adopted
-from meshca.errors import ConfigError
+from meshca.errors import ConfigError, Unauthenticated, Unavailable
 from meshca.wire.xds_streams import Notice
 from tests.fakes.agent_machine import Machine, running_machine
 from tests.fakes.agent_values import bundle_of, new_root, policy_body
@@ -111,6 +111,21 @@ async def test_what_was_learnt_outlives_agent_and_ca(machine: Machine) -> None:
         assert roots_of(await machine.secret(ROOTCA)) == both.pem
         assert await machine.policies() == policy_body("a")
         assert agent.state()["ready"] is False
+
+
+async def test_a_refused_stream_comes_back_with_a_new_proof(machine: Machine) -> None:
+    """The CA has lost its records, or wants a token again after a week: the token is shown within seconds."""
+    machine.plane.push_policies(policy_body("a"))
+    async with machine.agent(machine.options()) as agent:
+        await machine.plane.heard(partial(adopted, name=AUTHZ))
+        first = agent.holding.svid
+        machine.plane.refusal = Unauthenticated("unknown_serial", "test")
+        machine.plane.end_streams(Unavailable("drain", "test"))
+        await machine.ca.answered(2)
+        machine.plane.refusal, since = None, len(machine.plane.notices)
+        await machine.plane.heard(partial(adopted, name=AUTHZ), since=since)
+        assert machine.ca.asked == ["token", "token"]
+        assert agent.holding.svid is not first
 
 
 def adopted(notice: Notice, name: str) -> bool:

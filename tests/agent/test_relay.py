@@ -26,7 +26,7 @@ from meshca.backoff import Backoff, Pace
 from meshca.clock import SystemClock
 from meshca.config.resource_names import AUTHZ, DEFAULT, EXTENSION_TYPE_URL, ROOTCA, SECRET_TYPE_URL
 from meshca.discovery.event import Adopted, Closed, Event, Overdue, Refused, Stale, Subscribed
-from meshca.errors import Unavailable
+from meshca.errors import Denied, MeshcaError, Unauthenticated, Unavailable
 from meshca.wire.node import Node, Report
 from meshca.wire.xds_services import AGGREGATED
 from meshca.wire.xds_streams import Notice
@@ -67,7 +67,10 @@ class Scene:
         self.trust = Trust(SystemRoots(), fetch=self._nothing, clock=clock, changed=self.holding.take_bundle)
         self.trust.first(bundle_of(self.ca.root, now=clock.now()))
         self.policies = PoliciesIntake(self.holding, self.state)
-        desk = Desk(target=serving.mtls, server_name="", node_id="web-0", trust=self.trust)
+        self.anew = 0
+        desk = Desk(
+            target=serving.mtls, server_name="", node_id="web-0", trust=self.trust, prove_anew=self._prove_anew
+        )
         self.relay = Relay(
             desk,
             (RootsIntake(self.holding, self.trust, clock, lambda: None), self.policies),
@@ -79,6 +82,17 @@ class Scene:
     @staticmethod
     async def _nothing() -> tuple[()]:
         return ()
+
+    def _prove_anew(self) -> None:
+        self.anew += 1
+
+    async def tries(self, number: int) -> None:
+        """Wait until the stream was opened in vain so often from now on."""
+        while not self.pauses.empty():
+            self.pauses.get_nowait()
+        async with asyncio.timeout(10):
+            for _ in range(number):
+                await self.pauses.get()
 
     def envoy(self, name: str, event: Event, *, envoy: str = "one") -> None:
         """Something happened at an Envoy."""
@@ -300,6 +314,36 @@ async def test_a_ca_that_is_down_is_asked_again(scene: Scene) -> None:
         await scene.serving.start()
         await scene.said(Adopted, AUTHZ, since)
     assert [entry["failures"] for entry in logs if entry["event"] == "relay.disconnected"][:3] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("refusal", [Unauthenticated("unknown_serial", "test"), Denied("no_rule", "test")])
+async def test_a_refused_certificate_is_proven_anew_once(scene: Scene, refusal: MeshcaError) -> None:
+    """Until a stream speaks again: a new one that is refused too says that the proof was not the reason."""
+    scene.plane.push_policies(policy_body("a"))
+    await scene.said(Adopted, AUTHZ)
+    scene.plane.refusal = refusal
+    with captured_logs() as logs:
+        scene.plane.end_streams(Unavailable("drain", "test"))
+        await scene.tries(8)
+        assert scene.anew == 1
+        scene.holding.take_svid(svid_of(scene.ca))
+        await scene.tries(8)
+    assert scene.anew == 1
+    assert [entry["event"] for entry in logs].count("certificate.refused") == 1
+    scene.plane.refusal, since = None, scene.mark()
+    await scene.said(Adopted, AUTHZ, since)
+    scene.plane.refusal = refusal
+    scene.plane.end_streams(Unavailable("drain", "test"))
+    await scene.tries(8)
+    assert scene.anew == 2
+
+
+async def test_a_ca_that_is_down_refuses_no_certificate(scene: Scene) -> None:
+    """It would be asked for nothing."""
+    scene.plane.refusal = Unavailable("store", "test")
+    scene.plane.end_streams(Unavailable("drain", "test"))
+    await scene.tries(5)
+    assert scene.anew == 0
 
 
 async def test_a_renewed_certificate_opens_a_new_stream(scene: Scene) -> None:
