@@ -14,13 +14,15 @@ from tests.sidecar.services import ME, OUTBOUND, PAYMENTS, service
 
 def tls(**changes: Any) -> dict[str, Any]:
     """The TLS context towards the other service."""
-    found: dict[str, Any] = cluster(service(), replace(OUTBOUND, **changes))["transport_socket"]["typed_config"]
+    found: dict[str, Any] = cluster(service(), replace(OUTBOUND, **changes), "pay")["transport_socket"][
+        "typed_config"
+    ]
     return found
 
 
 def protocol(**changes: Any) -> dict[str, Any]:
     """The HTTP options of the cluster."""
-    (found,) = cluster(service(**changes), OUTBOUND)["typed_extension_protocol_options"].values()
+    (found,) = cluster(service(**changes), OUTBOUND, "pay")["typed_extension_protocol_options"].values()
     options: dict[str, Any] = found["common_http_protocol_options"]
     return options
 
@@ -43,12 +45,12 @@ def test_keeps_no_session() -> None:
 
 def test_application_reaches_it_on_loopback_only() -> None:
     """The plain-HTTP port is not for others."""
-    assert listener(OUTBOUND)["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 9001}
+    assert listener(OUTBOUND, "pay")["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 9001}
 
 
 def manager() -> dict[str, Any]:
     """The HTTP connection manager of the application's port."""
-    (chain,) = listener(OUTBOUND)["filter_chains"]
+    (chain,) = listener(OUTBOUND, "pay")["filter_chains"]
     found: dict[str, Any] = chain["filters"][0]["typed_config"]
     return found
 

@@ -38,22 +38,15 @@ async def call(
         Outbound(listen_port=0, host=host, port=service.port, identities=(identity,)) for host, identity in targets
     )
     built = build(settings_of(inbound=(), outbound=outbound, full_handshakes=True))
-    for item, target in zip(built["static_resources"]["listeners"], targets, strict=True):
-        item["name"] = f"{target[0]} {target[1]}"
-    clusters = built["static_resources"]["clusters"][1:]
-    for index, (item, cluster) in enumerate(zip(built["static_resources"]["listeners"], clusters, strict=True)):
-        cluster["name"] = cluster["load_assignment"]["cluster_name"] = f"target-{index}"
-        (chain,) = item["filter_chains"]
-        (host,) = chain["filters"][0]["typed_config"]["route_config"]["virtual_hosts"]
-        host["routes"][0]["route"]["cluster"] = f"target-{index}"
+    names = [item["name"] for item in built["static_resources"]["listeners"]]
     push(folder, SECRET_TYPE_URL, DEFAULT, certificate_secret(service.pki.leaf(str(WEB))))
     push(folder, SECRET_TYPE_URL, ROOTCA, roots_secret(service.pki.root()))
     answers = []
     async with running_envoy(from_files(built, folder), folder, name="caller") as envoy:
         await envoy.ready()
         ports = await envoy.ports()
-        for host, identity in targets:
-            async with RawClient(ports[f"{host} {identity}"]) as application:
+        for name in names:
+            async with RawClient(ports[name]) as application:
                 answers.append(await application.request("GET", path, headers))
     return answers
 
