@@ -204,6 +204,31 @@ async def test_a_missing_token_is_waited_for(machine: Machine) -> None:
     assert "token.not_yet" in [entry["event"] for entry in logs]
 
 
+async def test_emptied_system_roots_end_nothing(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is held is served on; renewal and stream wait for the file, and the log says so."""
+    roots = machine.folder / "system.pem"
+    roots.write_text(machine.ca.root.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(roots))
+    async with machine.agent(machine.options(pin=("--system-roots",))) as agent:
+        first = await machine.secret(DEFAULT)
+        machine.plane.push_policies(policy_body("a"))
+        await machine.plane.heard(partial(adopted, name=AUTHZ))
+        roots.write_text("")
+        with captured_logs() as logs:
+            agent._renewal.prove_anew()
+            machine.plane.end_streams(Unavailable("drain", "test"))
+            waiting = {"certificate.renewal_failed", "relay.disconnected"}
+            async with asyncio.timeout(10):
+                while not waiting <= {e["event"] for e in logs if e.get("reason") == "system_roots"}:  # noqa: ASYNC110 - logs
+                    await asyncio.sleep(0.01)
+        assert await machine.secret(DEFAULT) == first
+        assert agent.state()["ready"] is True
+        roots.write_text(machine.ca.root.pem)
+        async with asyncio.timeout(10):
+            while await machine.secret(DEFAULT) == first:
+                continue
+
+
 @pytest.mark.parametrize("content", [None, "", "garbage"])
 async def test_a_bad_root_file_ends_the_start(machine: Machine, content: str | None) -> None:
     """The operator can mend it now."""
