@@ -31,7 +31,7 @@ from meshca._proto.istio.v1.auth.ca_pb2_grpc import (
 from meshca.agent.svid import Svid
 from meshca.agent.target import Target
 from meshca.clock import Clock
-from meshca.errors import Exhausted, MeshcaError, Unauthenticated, Unavailable
+from meshca.errors import Denied, Exhausted, MeshcaError, Unauthenticated, Unavailable
 from meshca.wire.interceptors import Guarded
 
 OWN = "spiffe://cluster.local/ns/shop/sa/web"
@@ -44,6 +44,7 @@ class Mood(enum.Enum):
 
     ISSUE = enum.auto()
     REFUSE = enum.auto()
+    DENY = enum.auto()
     BUSY = enum.auto()
     DOWN = enum.auto()
     HANG = enum.auto()
@@ -250,6 +251,7 @@ class FakeCa:
 
 _ERRORS: dict[Mood, MeshcaError] = {
     Mood.REFUSE: Unauthenticated("test", "as the test wants"),
+    Mood.DENY: Denied("test", "as the test wants"),
     Mood.BUSY: Exhausted("test", "as the test wants", retry_after=7.0),
     Mood.DOWN: Unavailable("test", "as the test wants"),
 }
