@@ -43,7 +43,6 @@ class Discovery:
 
         Raises:
             Unauthenticated: the caller could not be proven.
-            Denied: no admission rule lets it have its own identity.
             Unavailable: that could not be decided now.
         """
         caller = await self._prove(read_credential(context))

@@ -45,7 +45,7 @@ class Plugged:
             (folder / name).touch(mode=0o600)
             (folder / name).write_text(text)
 
-    def leaf(self, *extensions: tuple[x509.ExtensionType, bool]) -> tuple[str, str]:
+    def leaf(self, *extensions: tuple[x509.ExtensionType, bool], serial: int | None = None) -> tuple[str, str]:
         """A leaf of these extensions that the signer signed behind the server's back: key and chain."""
         now, key = datetime.now(UTC), ec_key()
         signer: Any = self.signer
@@ -57,6 +57,7 @@ class Plugged:
             begin=now - timedelta(minutes=2),
             end=now + timedelta(hours=1),
             extensions=extensions,
+            serial=serial,
         )
         return pem_of(key), Pair(made, key).pem + signer.pem
 
@@ -99,6 +100,24 @@ async def showing(server: Server, key: str, chain: str) -> Any:
     credentials = grpc.ssl_channel_credentials(server.root, key.encode(), chain.encode())
     async with grpc.aio.secure_channel(server.endpoint("endpoint-mtls"), credentials) as channel:
         yield channel
+
+
+class TestForged:
+    """A CA's key that was stolen signs anything; a renewal is for the key that we certified."""
+
+    async def test_our_serial_with_another_key(self, server: Server, plugged: Plugged) -> None:
+        """Serial and identity of a workload, another key: refused."""
+        held = await server.create(server.token())
+        key, chain = plugged.leaf(*_extensions(held), serial=held.leaf.serial_number)
+        async with showing(server, key, chain) as channel:
+            error = await refused(create(channel))
+        assert (error.code(), reason(error)) == (CODE.UNAUTHENTICATED, "lineage_mismatch")
+
+
+def _extensions(held: Certificate) -> list[tuple[x509.ExtensionType, bool]]:
+    """Those that say who it is and what it is for."""
+    about_keys = (x509.SubjectKeyIdentifier, x509.AuthorityKeyIdentifier)
+    return [(each.value, each.critical) for each in held.leaf.extensions if not isinstance(each.value, about_keys)]
 
 
 class TestEnded:

@@ -89,14 +89,15 @@ def certificate(
     begin: datetime,
     end: datetime,
     extensions: Sequence[tuple[x509.ExtensionType, bool]],
+    serial: int | None = None,
 ) -> x509.Certificate:
-    """A certificate with exactly these extensions."""
+    """A certificate with exactly these extensions, and a fresh serial unless one is given."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)] if subject else [])
     builder = x509.CertificateBuilder(
         issuer_name=issuer.certificate.subject if issuer else name,
         subject_name=name,
         public_key=public_key,
-        serial_number=x509.random_serial_number(),
+        serial_number=serial or x509.random_serial_number(),
         not_valid_before=begin,
         not_valid_after=end,
     )
