@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from importlib.metadata import version
 
@@ -19,6 +19,7 @@ from meshca.delivery import policies_version
 from meshca.discovery.resources import content_hash
 from meshca.errors import Unavailable
 from meshca.rotation import Rotation
+from meshca.rpc.kubernetes_report import KubernetesReport
 from meshca.rpc.status_report import CertificateReport, PolicyReport, StatusReport, WorkerReport, agents_of
 
 
@@ -32,6 +33,7 @@ class Status:
         end_watch: knows whether it ends soon.
         adoptions: what agents hold.
         started_at: when the server started.
+        kubernetes: tells what is written to the cluster; None when nothing is configured.
     """
 
     def __init__(  # noqa: PLR0913 - its parts, by name
@@ -43,6 +45,7 @@ class Status:
         end_watch: EndWatch,
         adoptions: AdoptionStore,
         started_at: datetime,
+        kubernetes: Callable[[], KubernetesReport] | None = None,
     ) -> None:
         self._in_force = in_force
         self._supervisor = supervisor
@@ -50,6 +53,7 @@ class Status:
         self._end_watch = end_watch
         self._adoptions = adoptions
         self._started_at = started_at
+        self._kubernetes = kubernetes
 
     async def report(self) -> StatusReport:
         """How the server is now; every worker is asked."""
@@ -71,6 +75,7 @@ class Status:
             authority_error=progress.error.detail if progress.error else "",
             store_error=store_error,
             ending_warning=self._end_watch.warning,
+            kubernetes=self._kubernetes() if self._kubernetes else None,
         )
 
     async def _held(self) -> tuple[Sequence[Adoption], str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from meshca.cli import status_kubernetes
 from meshca.cli.admin_socket import ConfigFile, Socket, ask
 from meshca.cli.columns import WIDTH, exact, fit, iso, printable, workload
 from meshca.cli.output import Format, Output, emit, reporting_errors, table
@@ -49,6 +50,8 @@ def text(report: StatusReport) -> str:
         f"roots {short(report.roots_version)}, {count} {short(policies.version)}"
     )
     parts = [heading, _certificates(report), _workers(report), _agents(report)]
+    if report.kubernetes is not None:
+        parts.append(status_kubernetes.section(report.kubernetes))
     if problems := list(_problems(report)):
         more = [f"… {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
         parts.append("\n".join(["PROBLEMS", *map(_item, problems[:SHOWN]), *more]))
@@ -132,6 +135,8 @@ def _problems(report: StatusReport) -> Iterator[str]:
     for worker in report.workers:
         if not worker.ready:
             yield f"worker {worker.name}: {worker.detail or 'not ready'}"
+    if report.kubernetes is not None:
+        yield from status_kubernetes.problems(report.kubernetes)
     for agent in report.agents:
         yield from _of_agent(agent)
 

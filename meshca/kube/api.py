@@ -20,6 +20,7 @@ import orjson
 from kubernetes.aio.client import ApiClient
 
 from meshca.errors import MeshcaError, NotFound, Unavailable
+from meshca.kube import refusal
 
 Tree = Mapping[str, Any]
 APPLY: Final = "application/apply-patch+yaml"
@@ -45,6 +46,10 @@ class Rejected(MeshcaError):
 
 class Forbidden(Unavailable):
     """A permission is missing (403, or 401 for our own credentials); an administrator must grant it."""
+
+
+class Terminating(Unavailable):
+    """The namespace is being deleted and takes nothing new."""
 
 
 class Gone(Unavailable):
@@ -249,7 +254,11 @@ class Api:
     def _refuse(self, verb: str, path: str, status: int, answer: bytes) -> None:
         """Raise what an answer that is no success means."""
         what = f"{self.name}: {verb} {resource_of(path)}"
+        if status == 403 and refusal.is_terminating(answer):
+            raise Terminating("kube_terminating", f"{what}: the namespace is being deleted")
         if status in {401, 403}:
+            if named := refusal.missing_permission(answer):
+                what = f"{self.name}: {named}"
             raise Forbidden("kube_forbidden", f"{what}: {_FORBIDDEN[status]}")
         if status == 404:
             raise NotFound("kube_not_found", f"{what}: not found")
@@ -258,7 +267,8 @@ class Api:
         if status == 410:
             raise Gone("kube_gone", f"{what}: the resource version is too old")
         if status in {400, 413, 415, 422}:
-            raise Rejected("kube_rejected", f"{what}: rejected with {status} ({reason_of(answer)})")
+            why = "too large" if refusal.is_too_long(answer) else reason_of(answer)
+            raise Rejected("kube_rejected", f"{what}: rejected with {status} ({why})")
         raise Unavailable("kube_unreachable", f"{what}: the API server answered {status} ({reason_of(answer)})")
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from itertools import groupby
 
 from meshca.authority.adoption import Adoption
+from meshca.rpc.kubernetes_report import KubernetesReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +117,7 @@ class StatusReport:
         admission_error, config_error, authority_error, store_error: why the newest of each is not in force or
             cannot be used; empty when it is and can.
         ending_warning: which certificate of those that sign ends soon and what to do; empty when none does.
+        kubernetes: what is written to the cluster; None when nothing is configured.
     """
 
     version: str
@@ -131,6 +133,7 @@ class StatusReport:
     authority_error: str = ""
     store_error: str = ""
     ending_warning: str = ""
+    kubernetes: KubernetesReport | None = None
 
 
 def agents_of(adoptions: Iterable[Adoption]) -> tuple[AgentReport, ...]:
