@@ -23,9 +23,7 @@ _MAX_PORT = 65535
 class Model(BaseModel):
     """Strict and frozen; an unknown key is an error."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, validate_default=False, serialize_by_alias=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=False)
 
 
 def _duration(value: object) -> timedelta:
