@@ -85,7 +85,7 @@ class IstiodCertificate:
         self._rng = rng
         self._wasted = 0  # certificates in a row that were signed and could not be written
         self._signer_changed = asyncio.Event()
-        self._made_at: datetime | None = None
+        self._made_at: float | None = None
 
     def signer_changed(self) -> None:
         """Look now: another signer is in force."""
@@ -116,7 +116,7 @@ class IstiodCertificate:
         self._wasted += 1
         await self._place.write(TlsMaterial(chain="".join(issued.chain), key=key, roots=issued.roots))
         self._wasted = 0
-        self._made_at, self.not_after = self._clock.now(), issued.not_after
+        self._made_at, self.not_after = self._clock.monotonic(), issued.not_after
         metrics.expires("istiod", issued.not_after)
         log.info(
             "istiod.certificate_renewed",
@@ -135,9 +135,12 @@ class IstiodCertificate:
             return why
         begin, self.not_after = served.validity(found.chain)
         metrics.expires("istiod", self.not_after)
-        now = self._clock.now()
-        if self._made_at is not None and now - self._made_at < min(FLOOR, self._lifetime / 2):
+        floor = min(FLOOR, self._lifetime / 2).total_seconds()
+        if self._made_at is not None and self._clock.monotonic() - self._made_at < floor:
             return ""  # below a signer that ends soon every certificate is near its end
+        now = self._clock.now()
+        if now < begin:
+            return "it begins in the future"
         return "half of its life is over" if now >= begin + (self.not_after - begin) / 2 else ""
 
     async def _pause(self) -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 from itertools import count
 from typing import Final
 
 from meshca.clock import Clock, pause
 
-NOW: Final = 0.0  # before everything that waits for its turn
+NOW: Final = -math.inf  # before everything that waits for its turn
 
 
 class Due:

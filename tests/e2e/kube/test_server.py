@@ -1,4 +1,4 @@
-"""A whole server, with the rights that the chart gives it, writing to a real cluster; also one that comes and goes."""
+"""A whole server, with the rights that the chart gives it, and a real cluster: written to, gone, and back."""
 
 from __future__ import annotations
 
@@ -58,15 +58,21 @@ def settings(kubeconfig: Path, namespace: str, **more: Any) -> Mapping[str, str]
 
 def status(server: Server) -> dict[str, Any]:
     """What its administrator sees of it."""
+    told: dict[str, Any] = administer(server, "status")["kubernetes"]
+    return told
+
+
+def administer(server: Server, *command: str) -> dict[str, Any]:
+    """The answer of an administrator's command."""
     environment = {**os.environ, "MESHCA_ADMIN_SOCKET": server.endpoint("endpoint-admin")}
-    run = [*MESHCA, "status", "--output", "json"]
+    run = [*MESHCA, *command, "--output", "json"]
     answer = subprocess.run(run, check=True, capture_output=True, text=True, env=environment)
-    told: dict[str, Any] = json.loads(answer.stdout)["kubernetes"]
+    told: dict[str, Any] = json.loads(answer.stdout)
     return told
 
 
 async def secret(cluster: TestCluster, namespace: str) -> Mapping[str, bytes]:
-    """istiod's certificate."""
+    """The certificate of istiod."""
     try:
         made = await cluster.api.get(f"/api/v1/namespaces/{namespace}/secrets/istiod-tls")
     except NotFound:
@@ -95,7 +101,7 @@ async def test_everything_is_written(cluster: TestCluster, tmp_path: Path) -> No
         path = f"/apis/certificates.k8s.io/v1/clustertrustbundles/{name}"
 
         async def bundled() -> bool:
-            return (await cluster.api.get(path))["spec"]["trustBundle"] == roots
+            return bool((await cluster.api.get(path))["spec"]["trustBundle"] == roots)
 
         await until(bundled)
         await until(lambda: status(server)["config_maps"]["pending"] == 0)
@@ -115,12 +121,11 @@ async def test_everything_is_written(cluster: TestCluster, tmp_path: Path) -> No
 
         await until(made_anew)
         await cluster.api.delete(path)
-        log = (server.folder / "server.log").read_text() if (server.folder / "server.log").exists() else ""
-        assert "PRIVATE KEY" not in log
+        assert "PRIVATE KEY" not in (server.folder / "log").read_text()
 
 
 async def test_issued_certificate_is_in_the_ledger(cluster: TestCluster, tmp_path: Path) -> None:
-    """istiod's certificate is recorded like every signature."""
+    """What is made for istiod is recorded like every signature."""
     namespace = await cluster.namespace()
     ours = await account(cluster, tmp_path, namespace)
     with running_server(tmp_path / "ca", settings=settings(ours.kubeconfig, namespace)) as server:
@@ -131,10 +136,7 @@ async def test_issued_certificate_is_in_the_ledger(cluster: TestCluster, tmp_pat
         await until(there)
         made = await secret(cluster, namespace)
         serial = f"{x509.load_pem_x509_certificates(made['tls.crt'])[0].serial_number:x}"
-        environment = {**os.environ, "MESHCA_ADMIN_SOCKET": server.endpoint("endpoint-admin")}
-        run = [*MESHCA, "ledger", "show", serial, "--output", "json"]
-        answer = subprocess.run(run, check=True, capture_output=True, text=True, env=environment)
-    record = json.loads(answer.stdout)
+        record = administer(server, "ledger", "show", serial)
     assert (record["rule"], record["namespace"], record["result"]) == ("istiod", namespace, "issued")
 
 
