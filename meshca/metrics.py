@@ -129,6 +129,36 @@ roots_left_out = Gauge(
     "Certificates among the roots that are not published: ended, damaged, or no CA's",
     multiprocess_mode="livemax",
 )
+clusters = Gauge(
+    "meshca_kubernetes_clusters",
+    "Kubernetes clusters as one worker sees them: state is good, failing (its watch does not work) or refused",
+    ["state"],
+    multiprocess_mode="livemax",
+)
+token_reviews = Counter(
+    "meshca_token_reviews_total",
+    "Callers' questions about tokens: result is good, refused or failed (the API server was asked), remembered or"
+    " shared (it was not), turned_away (it is paused, or too many wait)",
+    ["cluster", "result"],
+)
+token_reviews_in_flight = Gauge(
+    "meshca_token_reviews_in_flight",
+    "Token reviews that an API server works on",
+    ["cluster"],
+    multiprocess_mode="livesum",
+)
+token_review_seconds = Histogram(
+    "meshca_token_review_seconds",
+    "Time that a token review took: part is queue (for a place) or call (to the API server)",
+    ["cluster", "part"],
+    buckets=LATENCY_BUCKETS,
+)
+token_reviews_paused = Gauge(
+    "meshca_token_reviews_paused",
+    "Workers that ask this cluster's API server nothing for now, because it did not answer",
+    ["cluster"],
+    multiprocess_mode="livesum",
+)
 build = Gauge("meshca_build_info", "The running version", ["version"], multiprocess_mode="livemax")
 
 

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from meshca import metrics
-from meshca.app.background import running
+from meshca.background import running
 from meshca.app.in_force import InForce
 from meshca.app.istiod_certificate import RULE, IstiodCertificate
 from meshca.app.own_leaves import OwnLeaves

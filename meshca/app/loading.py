@@ -22,7 +22,7 @@ from meshca.config.server import ServerConfig
 from meshca.errors import ConfigError, Unavailable
 from meshca.log import log
 
-NO_ISSUERS = "nobody can be proven by a token; name who issues them in authn.issuers"
+NO_ISSUERS = "nobody can be proven by a token; name who issues them in authn.issuers, or add kubernetes: {}"
 SHIPPED = "the rules shipped with meshca"
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
         ConfigError: with every problem of every file.
     """
     loaded = read_files(load_config(path, environ), str(path or "configuration"))
-    if not loaded.config.authn.issuers:
+    if not loaded.config.authn.issuers and not _reviews(loaded.config):
         log.warning("authn.no_issuers", detail=NO_ISSUERS)
     return loaded
 
@@ -65,6 +65,7 @@ def read_files(config: ServerConfig, source: str) -> Loaded:
     policies = _tried(problems, lambda: read_policies(config))
     _tried(problems, lambda: read_names(config.serving.names))
     _tried(problems, lambda: _check_keys(config))
+    _tried(problems, lambda: _check_kubeconfig(config))
     if problems or rules is None or policies is None:
         raise ConfigError(source, problems)
     return Loaded(config=config, admission=rules, policies=policies)
@@ -139,6 +140,16 @@ def _check_keys(config: ServerConfig) -> None:
                 problems.append(f"{issuer.keys.file}: {error.detail}")
     if problems:
         raise ConfigError("authn.issuers", problems)
+
+
+def _reviews(config: ServerConfig) -> bool:
+    return config.kubernetes is not None and config.kubernetes.token_review.enabled
+
+
+def _check_kubeconfig(config: ServerConfig) -> None:
+    """Must be there at start; whether the API server takes what it says is seen later."""
+    if config.kubernetes is not None and config.kubernetes.kubeconfig is not None:
+        durable.read(config.kubernetes.kubeconfig)
 
 
 def _text(path: Path) -> str:

@@ -21,6 +21,32 @@ _DENIED: Final = re.compile(
 _SIGNER: Final = re.compile(rf'not permitted to ([a-z]{{1,32}}) for signerName "({_NAME}/{_NAME})"')
 
 
+_VERBS: Final = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
+def resource_of(path: str) -> str:
+    """The resource of an API path as RBAC spells it: `pods/status in shop`, `leases.coordination.k8s.io`."""
+    group, namespace, rest = _parts(path)
+    name = f"{rest[0]}.{group}" if group and rest else (rest[0] if rest else path)
+    if len(rest) > 2:
+        name += f"/{rest[2]}"
+    return f"{name} in {namespace}" if namespace else name
+
+
+def verb_of(method: str, path: str) -> str:
+    """As RBAC calls it: to get a collection is to list it."""
+    return "list" if method == "GET" and len(_parts(path)[2]) == 1 else _VERBS[method]
+
+
+def _parts(path: str) -> tuple[str, str, list[str]]:
+    """Group, namespace, and the rest: resource, name, subresource."""
+    parts = path.strip("/").split("/")
+    group, rest = ("", parts[2:]) if parts[0] == "api" else (parts[1] if len(parts) > 1 else "", parts[3:])
+    if len(rest) > 2 and rest[0] == "namespaces":
+        return group, rest[1], rest[2:]
+    return group, "", rest
+
+
 def missing_permission(answer: bytes) -> str | None:
     """The verb and the resource that a 403 names, as `create configmaps in shop`; None when it names none."""
     message = _status(answer).get("message")
@@ -33,6 +59,15 @@ def missing_permission(answer: bytes) -> str | None:
     if signer := _SIGNER.search(message):
         return f"{signer[1]} signers.certificates.k8s.io named {signer[2]}"
     return None
+
+
+def reason_of(answer: bytes) -> str:
+    """The machine's word for a refusal (metav1.Status.reason); never its message, which may quote a body."""
+    try:
+        reason = orjson.loads(answer).get("reason")
+    except (orjson.JSONDecodeError, AttributeError):
+        return "no reason given"
+    return reason if isinstance(reason, str) and reason.isascii() and len(reason) < 64 else "no reason given"
 
 
 def is_terminating(answer: bytes) -> bool:

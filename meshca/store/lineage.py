@@ -65,6 +65,7 @@ def _ancestor(intent: Intent) -> Ancestor:
         token_id=intent.token_id,
         proven_at=intent.proven_at,
         labels=intent.labels,
+        requested_by=intent.requested_by,
     )
 
 

@@ -169,13 +169,38 @@ def test_read_again(tmp_path: Path) -> None:
     assert read_policies(ServerConfig()).files == {}
 
 
-@pytest.mark.parametrize("issuers", [True, False], ids=["issuers", "none"])
-def test_no_issuers_is_warned_of(tmp_path: Path, config: dict[str, Any], issuers: bool) -> None:  # noqa: FBT001 - a row
+def test_kubeconfig_that_is_not_there(tmp_path: Path, config: dict[str, Any]) -> None:
+    """A file that is missing is named before anything starts."""
+    config["kubernetes"] = {"kubeconfig": "admin.kubeconfig", "name": "west"}
+    with pytest.raises(ConfigError, match=r"admin\.kubeconfig: cannot be read"):
+        load(write(tmp_path, config), {})
+    (tmp_path / "admin.kubeconfig").touch()
+    found = load(write(tmp_path, config), {}).config.kubernetes
+    assert found is not None
+    assert found.kubeconfig == tmp_path / "admin.kubeconfig"
+
+
+@pytest.mark.parametrize(
+    ("sections", "warned"),
+    [
+        (["authn"], False),
+        (["kubernetes"], False),
+        ([], True),
+        (["nothing_reviewed"], True),
+    ],
+    ids=["issuers", "a cluster", "none", "a cluster whose tokens are not reviewed"],
+)
+def test_that_nobody_can_be_proven_is_warned_of(
+    tmp_path: Path, config: dict[str, Any], sections: list[str], *, warned: bool
+) -> None:
     """A server that nobody can prove anything to would start without a word."""
-    if not issuers:
+    kubernetes = {"kubernetes": {}, "nothing_reviewed": {"token_review": {"enabled": False}}}
+    if "authn" not in sections:
         del config["authn"]
+    for section in set(sections) & kubernetes.keys():
+        config["kubernetes"] = kubernetes[section]
     path = tmp_path / "meshca.yaml"
     path.write_text(yaml.safe_dump(config))
     with captured_logs() as logs:
         load(path, {})
-    assert [line["event"] for line in logs] == ([] if issuers else ["authn.no_issuers"])
+    assert [line["event"] for line in logs] == (["authn.no_issuers"] if warned else [])

@@ -69,6 +69,12 @@ async def test_a_valid_certificate_proves_its_holder() -> None:
     )
 
 
+async def test_a_certificate_that_a_node_proxy_holds() -> None:
+    """It proves nobody here: whether its pod is still on the node only the proxy's own token can begin to say."""
+    ancestor = replace(ANCESTOR, requested_by="istio-system/ztunnel")
+    assert (await Subject(ancestor).failure(leaf())).reason == "held_by_node_proxy"
+
+
 async def test_no_certificate() -> None:
     """A caller on the token port shows none."""
     assert (await Subject().failure(None)).reason == "no_credential"

@@ -36,6 +36,13 @@ async def test_everything_that_was_proven_is_inherited(ledger: FakeLedger) -> No
     )
 
 
+async def test_who_holds_the_key_is_known(ledger: FakeLedger) -> None:
+    """A certificate that a node proxy asked for says so."""
+    one = intent(requested_by="istio-system/ztunnel")
+    await ledger.intend(one)
+    assert (await LedgerLineage(ledger).of(one.serial)).requested_by == "istio-system/ztunnel"
+
+
 async def test_an_unbound_proof_stays_unbound(ledger: FakeLedger) -> None:
     """No pod and no node are made up."""
     one = intent(pod_name="", pod_uid="", node_name="", node_uid="")

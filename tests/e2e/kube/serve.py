@@ -1,0 +1,87 @@
+"""`meshca serve` against a cluster, as a process of its own with a service account's kubeconfig.
+
+account = await cluster.account(folder, namespace, "meshca", cluster_rules=RULES)
+with serving_cluster(folder, {"kubeconfig": str(account.kubeconfig)}) as server:
+    await server.create(token)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from tests.e2e.kube.control_plane import free_ports
+from tests.real.dev_server import MESHCA, START_SECONDS, STOP_SECONDS, Server, wait_for
+
+# What proving callers needs of the cluster; the keys' address every service account may read.
+REVIEWS: Final = {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]}
+PODS: Final = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}
+RULES: Final = (REVIEWS, PODS)
+
+
+@contextlib.contextmanager
+def serving_cluster(
+    folder: Path, kubernetes: Mapping[str, Any], *, reached: bool = True, **sections: Any
+) -> Iterator[Server]:
+    """A server that serves; always ended.
+
+    Args:
+        folder: its folder; its log is the file `log` in it.
+        kubernetes: that section of its configuration.
+        reached: whether to wait until it is ready, for which it must have reached the cluster.
+        sections: others.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="meshca-") as short:  # a socket's name must be short
+        addresses = {name: f"127.0.0.1:{port}" for name, port in zip(_DOORS, free_ports(3), strict=True)}
+        tree = {
+            "data_dir": str(folder / "data"),
+            "workers": 1,
+            "listen": {**addresses, "admin": f"{short}/admin.sock"},
+            "kubernetes": dict(kubernetes),
+            "log": {"format": "json"},
+            **sections,
+        }
+        (folder / "meshca.yaml").write_text(yaml.safe_dump(tree))
+        for name, file in (*_DOORS.items(), ("admin", "endpoint-admin")):
+            (folder / file).write_text(str(tree["listen"][name]))
+        page = "/readyz" if reached else "/livez"
+        with _running(folder) as process:
+            server = Server(folder=folder, process=process)
+            wait_for(lambda: process.poll() is not None or _is_up(server, page), START_SECONDS)
+            assert process.poll() is None, (folder / "log").read_text()
+            (folder / "root.pem").write_bytes((folder / "data" / "ca" / "root.pem").read_bytes())
+            yield server
+
+
+_DOORS: Final = {"token": "endpoint", "mtls": "endpoint-mtls", "http": "endpoint-http"}
+
+
+@contextlib.contextmanager
+def _running(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    command = [*MESHCA, "serve", "--config", str(folder / "meshca.yaml")]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, env={**os.environ}, stderr=log, stdout=log)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _is_up(server: Server, page: str) -> bool:
+    try:
+        return server.http(page)[0] == 200
+    except OSError:
+        return False
