@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from meshca import metrics
-from meshca.background import running
 from meshca.app.in_force import InForce
 from meshca.app.istiod_certificate import RULE, IstiodCertificate
 from meshca.app.own_leaves import OwnLeaves
@@ -22,6 +21,7 @@ from meshca.app.pipeline import profile_of
 from meshca.authority.serials import Serials
 from meshca.authority.signing import Authority
 from meshca.authority.slot import Slot
+from meshca.background import running
 from meshca.clock import Clock
 from meshca.config.kubernetes import KubernetesConfig
 from meshca.config.server import ServerConfig
