@@ -14,7 +14,7 @@ import time
 from bench.figures import Figure, figure, table
 from meshca.kube.root_config_maps import RootConfigMaps
 from tests.e2e.kube.cluster import TestCluster, open_cluster, until
-from tests.e2e.kube.publishing import FIRST, SECOND, publishing
+from tests.e2e.kube.publishing import FIRST, SECOND, Roots
 
 SECONDS = 300.0
 
@@ -23,8 +23,8 @@ async def measure(count: int, runs: int) -> dict[str, Figure]:
     """Seconds of each change, CPU seconds of it here, and seconds of a start that finds all as it is."""
     async with open_cluster() as cluster:
         await _make(cluster, count)
-        changes, cpu = [], []
-        async with publishing(cluster.api) as maps:
+        changes, cpu, published = [], [], Roots()
+        async with published.publishing(cluster.api) as maps:
             await _in_sync(maps, count)
             for run in range(runs):
                 begun, used = time.monotonic(), time.process_time()
@@ -33,7 +33,7 @@ async def measure(count: int, runs: int) -> dict[str, Figure]:
                 changes.append(time.monotonic() - begun)
                 cpu.append(time.process_time() - used)
         begun = time.monotonic()
-        async with publishing(cluster.api, roots=SECOND if runs % 2 == 1 else FIRST) as maps:
+        async with published.publishing(cluster.api, roots=SECOND if runs % 2 == 1 else FIRST) as maps:
             await _in_sync(maps, count)
             restart = time.monotonic() - begun
         cluster.forget()
