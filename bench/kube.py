@@ -1,4 +1,4 @@
-"""A real API server behind the CA: certificates by TokenReview, a storm of starting pods, memory of the pod watch.
+"""A real API server behind the CA: token reviews, a storm of starting pods, the pod watch, the roots everywhere.
 
 The control plane is the one of `make test-kube`, on loopback, without kubelets. Every request has a token of its
 own, so that no answer is remembered.
@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import grpc
 
+from bench import roots
 from bench.figures import Samples
 from meshca._proto.istio.v1.auth.ca_pb2 import IstioCertificateRequest
 from meshca._proto.istio.v1.auth.ca_pb2_grpc import IstioCertificateServiceStub
@@ -31,6 +32,7 @@ CALLERS: Final = 32
 CHANNELS: Final = 64
 PODS: Final = 1000
 STORM: Final = 1000
+NAMESPACES: Final = 2000
 LIMITS: Final = {
     "per_identity": {"rate": 1e6, "burst": 1_000_000},
     "per_namespace": {"rate": 1e6, "burst": 1_000_000},
@@ -42,7 +44,8 @@ def measure(folder: Path, *, count: int, runs: int) -> Samples:
     """Everything that needs a cluster, each of so many runs."""
     (folder / "plane").mkdir()
     with running_control_plane(folder / "plane") as plane:
-        return asyncio.run(_measure(plane.kubeconfig, folder, count=count, runs=runs))
+        samples = asyncio.run(_measure(plane.kubeconfig, folder, count=count, runs=runs))
+        return samples | asyncio.run(roots.measure(NAMESPACES, runs, plane.kubeconfig))
 
 
 async def _measure(kubeconfig: Path, folder: Path, *, count: int, runs: int) -> Samples:
