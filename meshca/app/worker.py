@@ -159,7 +159,6 @@ async def work(fd: int) -> int:
         configure(
             level=briefing.config.log.level,
             format_=briefing.config.log.format,
-            batching=True,
             worker=briefing.name,
         )
         async with opened(briefing, channel, SystemClock()) as worker:

@@ -255,7 +255,7 @@ class TestReload:
         await asyncio.to_thread(wait_for, lambda: server.metric(RELOADS.format("config")) == 1)
         assert _pids(server) == before
         assert lifetime(await server.create(server.token())) == timedelta(hours=24)
-        (line,) = [line for line in server.log() if line["event"] == "reload.refused"]
+        (line,) = await asyncio.to_thread(server.logged, "reload.refused")
         assert word in line["detail"]
 
 
@@ -314,7 +314,7 @@ rules:
         _write(rules, "rules: [")
         await asyncio.to_thread(wait_for, lambda: server.metric(RELOADS.format("admission")) == 1)
         assert (await server.create(server.token())).spiffe_id
-        assert _logged(server, "reload.refused")
+        assert await asyncio.to_thread(server.logged, "reload.refused")
 
 
 async def _first_refusal(server: Server) -> grpc.aio.AioRpcError:
