@@ -21,10 +21,11 @@ from meshca.clock import Clock
 from meshca.errors import ConfigError, MeshcaError
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.log import log
+from meshca.validity import begun
 
 BACKOFF = Backoff(floor=1.0, ceiling=60.0)  # between attempts after one that failed
-# One sleep at most, so that a clock that was set right or a machine that slept does not delay a renewal.
-LONGEST_SLEEP_SECONDS = 3600.0
+# One sleep at most, so that a clock that was set right or a machine that slept delays a renewal by no more.
+LONGEST_SLEEP_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,4 +151,8 @@ class Rotation:
         return min(max(left, 0.0), LONGEST_SLEEP_SECONDS)
 
     def _due(self) -> bool:
-        return self._renew_at is not None and self._clock.now() >= self._renew_at
+        """Whether the upstream's time has come, or a clock was set back to before what is in force begins."""
+        now, slot = self._clock.now(), self.progress.slot
+        if slot is not None and not begun(slot.issuer.not_before, now):
+            return True
+        return self._renew_at is not None and now >= self._renew_at

@@ -1,5 +1,7 @@
 """A CA of our own: a root made at first start, and a signing intermediate re-made under it at half life.
 
+An intermediate that begins later is re-made too: a clock that was ahead once must not stop issuance for good.
+
 State is `ca/` in the data directory (`upstream.ca_folder`) and a key store. A restart keeps both; a damaged or
 incomplete state stops the start and is never replaced by a new root, which nobody would trust. When the
 intermediate is re-made it is proven first, then kept on disk, then offered.
@@ -29,7 +31,7 @@ from meshca.log import log
 from meshca.svid.signature import SigningKey
 from meshca.upstream.ca_certificates import make_intermediate, make_root
 from meshca.upstream.ca_folder import CaFolder
-from meshca.validity import spent
+from meshca.validity import begun, spent
 
 BACKDATE = timedelta(minutes=2)  # as leaves have, for clocks that run behind
 
@@ -103,14 +105,14 @@ class SelfSigned:
                 self._load()
 
     async def obtain(self) -> Offer:
-        """The intermediate on disk while it is in the first half of its life, a new one after.
+        """The intermediate on disk while it is in the first half of its life, a new one after, or before.
 
         Raises:
             ConfigError: the key of the root is damaged, or what it signed is not sound.
             Unavailable: reason `ca_folder` or `key_store`.
         """
-        renew_at = self._renew_at()
-        if renew_at is not None and self._clock.now() >= renew_at:
+        renew_at, now = self._renew_at(), self._clock.now()
+        if not begun(self._intermediate.not_valid_before_utc, now) or (renew_at is not None and now >= renew_at):
             self._renew()
         return Offer(material=self._material(self._intermediate), renew_at=self._renew_at())
 
@@ -172,7 +174,7 @@ class SelfSigned:
                 problems += [f"{error.source}: {problem}" for problem in error.problems]
         if spent(root.not_valid_after_utc, now):
             problems.append("the root has expired; move the data directory away to begin with a new one")
-        elif not spent(intermediate.not_valid_after_utc, now):
+        elif not begun(root.not_valid_before_utc, now) or not _replaceable(intermediate, now):
             problems += find_faults([intermediate], [root], None, self._trust_domain, now)
         if problems:
             raise ConfigError(f"self-signed CA in {self._folder.path}", problems)
@@ -189,6 +191,11 @@ class SelfSigned:
     def _forget_old_keys(self) -> None:
         in_use = {key_id(certificate.public_key()) for certificate in (self._root, self._intermediate)}
         self._keys.keep_only(frozenset(in_use))
+
+
+def _replaceable(intermediate: x509.Certificate, now: datetime) -> bool:
+    """Whether a new one is made in any case: it is over, or was made by a clock that was ahead."""
+    return spent(intermediate.not_valid_after_utc, now) or not begun(intermediate.not_valid_before_utc, now)
 
 
 def _audit(kind: str, certificate: x509.Certificate) -> None:

@@ -149,6 +149,13 @@ class TestCheck:
         before = names(tmp_path)
         assert self.check(tmp_path, FakeClock(NOW + 20 * DAY)) == before
 
+    async def test_clock_was_ahead(self, tmp_path: Path) -> None:
+        """An intermediate that the start would make anew passes, and is not made anew."""
+        await start(tmp_path)
+        await offered(tmp_path, FakeClock(NOW + 16 * DAY))
+        before = names(tmp_path)
+        assert self.check(tmp_path) == before
+
     @pytest.mark.parametrize(
         "damage",
         [
@@ -241,6 +248,26 @@ class TestRestart:
         await start(tmp_path)
         with pytest.raises(ConfigError, match="the root has expired"):
             await start(tmp_path, FakeClock(NOW + 3650 * DAY))
+
+    async def test_clock_was_ahead(self, tmp_path: Path) -> None:
+        """An intermediate made by a clock that was ahead is made anew under the same root, and its key goes."""
+        root = (await offered(tmp_path)).material.roots
+        ahead = await offered(tmp_path, FakeClock(NOW + 16 * DAY))
+        mended = await offered(tmp_path)
+        signer = mended.material.certificate
+        assert ahead.material.certificate.not_valid_before_utc > NOW
+        assert mended.material.roots == root
+        assert (signer.not_valid_before_utc, signer.not_valid_after_utc) == (NOW - MINUTES, NOW + 30 * DAY)
+        assert find_faults([signer], mended.material.roots, mended.material.key, TRUST_DOMAIN, NOW) == []
+        assert (await offered(tmp_path)).material.fingerprint == mended.material.fingerprint
+        assert len(FileKeyStore(tmp_path / "keys").key_ids()) == 2
+
+    async def test_clock_was_ahead_near_the_end_of_the_root(self, tmp_path: Path) -> None:
+        """So is one that lasts as long as its root and is never renewed otherwise."""
+        await start(tmp_path, config=SelfSignedConfig(root_lifetime=20 * DAY))
+        await offered(tmp_path, FakeClock(NOW + 16 * DAY))
+        mended = await offered(tmp_path)
+        assert mended.material.certificate.not_valid_before_utc == NOW - MINUTES
 
     async def test_clock_before_the_root(self, tmp_path: Path) -> None:
         """A clock that stands before the root began stops the start."""
