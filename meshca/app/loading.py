@@ -80,7 +80,7 @@ def read_admission(config: ServerConfig) -> UseAdmission:
     """
     file = config.admission.file
     news = (
-        UseAdmission(text=_text(file), source=str(file))
+        UseAdmission(text=durable.read_text(file), source=str(file))
         if file
         else UseAdmission(text=admission.shipped_text(), source=SHIPPED)
     )
@@ -149,21 +149,14 @@ def _check_keys(config: ServerConfig) -> None:
     problems: list[str] = []
     for issuer in config.authn.issuers:
         for file in filter(None, (issuer.keys.file, issuer.keys.ca_file)):
-            _tried(problems, lambda file=file: durable.read(file))  # type: ignore[misc] # mypy: lambda's default
+            _tried(problems, lambda file=file: durable.read(file, durable.NAME_A_FILE))  # type: ignore[misc] # mypy: lambda's default
         if issuer.keys.file and not problems:
             try:
-                read_keys(durable.read(issuer.keys.file))
+                read_keys(durable.read(issuer.keys.file, durable.NAME_A_FILE))
             except Unavailable as error:
                 problems.append(f"{issuer.keys.file}: {error.detail}")
     if problems:
         raise ConfigError("authn.issuers", problems)
-
-
-def _text(path: Path) -> str:
-    try:
-        return durable.read(path).decode("utf-8")
-    except UnicodeDecodeError:
-        raise ConfigError(str(path), ["is not UTF-8 text"]) from None
 
 
 def _tried(problems: list[str], read: Callable[[], T]) -> T | None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from meshca import durable
 from meshca.config import strict_yaml
 from meshca.config.model import Model
 from meshca.config.server import ServerConfig
@@ -57,16 +58,7 @@ def validated(tree: Mapping[str, Any], source: str) -> ServerConfig:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        if path.exists() and not path.is_file():
-            raise ConfigError(str(path), ["is no regular file; name a YAML file"])
-        with path.open("rb") as file:
-            text = file.read(strict_yaml.MAX_BYTES + 1).decode("utf-8")  # one more: the reader refuses it
-    except OSError as error:
-        raise ConfigError(str(path), [f"cannot be read ({error.strerror}); name an existing file"]) from None
-    except UnicodeDecodeError:
-        raise ConfigError(str(path), ["is not UTF-8 text"]) from None
-    tree = strict_yaml.load(text, str(path))
+    tree = strict_yaml.load(durable.read_text(path), str(path))
     if tree is None:
         return {}
     if not isinstance(tree, dict):

@@ -16,6 +16,7 @@ from meshca.errors import ConfigError, Unavailable
 from meshca.identity.key_type import KeyType
 from meshca.svid.signature import SigningKey
 
+_RESTORE = "restore it from a backup"
 _SUFFIX = ".key.pem"
 
 
@@ -54,9 +55,9 @@ class FileKeyStore:
             ConfigError: it is missing, damaged, another one, or readable by others.
         """
         path = self._path(key_id)
-        key = read_key(durable.read_private(path), str(path))
+        key = read_key(durable.read_private(path, _RESTORE), str(path))
         if _name(key) != key_id:
-            raise ConfigError(str(path), ["holds another key than its name says; restore it from a backup"])
+            raise ConfigError(str(path), [f"holds another key than its name says; {_RESTORE}"])
         return key
 
     def key_ids(self) -> frozenset[str]:

@@ -90,7 +90,7 @@ def _read(folder: Path, *, projected: bool) -> Look:
     problems: list[str] = []
     for name in layout.names:
         try:
-            contents[name] = durable.read(folder / name)
+            contents[name] = durable.read(folder / name, f"put {name} there")
         except ConfigError as error:
             problems += [f"{name}: {problem}" for problem in error.problems]
     if layout.key in contents and not projected:

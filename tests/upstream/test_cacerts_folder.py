@@ -44,7 +44,7 @@ class TestLayouts:
         seen = look(tmp_path)
         assert len(seen.contents) == 3
         [problem] = seen.problems
-        assert problem.startswith(f"{name}: cannot be read (No such file or directory); ")
+        assert problem == f"{name}: cannot be read (No such file or directory); put {name} there"
 
     def test_no_folder(self, tmp_path: Path) -> None:
         """Without the folder every file is missing."""
@@ -127,10 +127,10 @@ class TestChanges:
         volume.swap(ONE)
         real = durable.read
 
-        def swap_at_the_key(path: Path) -> bytes:
+        def swap_at_the_key(path: Path, missing: str) -> bytes:
             if path.name == "ca-key.pem" and volume.count == 1:
                 volume.swap(TWO)
-            return real(path)
+            return real(path, missing)
 
         monkeypatch.setattr(durable, "read", swap_at_the_key)
         assert texts(look(volume.folder)) == TWO
@@ -141,10 +141,10 @@ class TestChanges:
         volume.swap(ONE)
         real = durable.read
 
-        def swap_always(path: Path) -> bytes:
+        def swap_always(path: Path, missing: str) -> bytes:
             if path.name == "root-cert.pem":
                 volume.swap(TWO if volume.count % 2 else ONE)
-            return real(path)
+            return real(path, missing)
 
         monkeypatch.setattr(durable, "read", swap_always)
         assert (look(volume.folder).projected, volume.count) == (True, 1 + 5)

@@ -195,12 +195,18 @@ class TestRestart:
     @pytest.mark.parametrize(
         ("damage", "problem"),
         [
-            pytest.param(lambda d: (d / "ca/root.pem").unlink(), "root.pem", id="root-missing"),
+            pytest.param(
+                lambda d: (d / "ca/root.pem").unlink(), "directory); restore it from a backup", id="root-missing"
+            ),
             pytest.param(
                 lambda d: (d / "ca/intermediate.pem").unlink(), "intermediate.pem", id="intermediate-missing"
             ),
             pytest.param(lambda d: (d / "ca/root.pem").write_text("damaged"), "root.pem", id="root-damaged"),
-            pytest.param(lambda d: [p.unlink() for p in (d / "keys").iterdir()], "keys/", id="keys-missing"),
+            pytest.param(
+                lambda d: [p.unlink() for p in (d / "keys").iterdir()],
+                "cannot be read (No such file or directory); restore it from a backup",
+                id="keys-missing",
+            ),
             pytest.param(lambda d: [p.write_text("x") for p in (d / "keys").iterdir()], "PEM", id="keys-damaged"),
             pytest.param(
                 lambda d: [p.chmod(0o644) for p in (d / "keys").iterdir()],
