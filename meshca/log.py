@@ -19,6 +19,8 @@ from typing import IO, Any, Final, Literal
 
 import orjson
 
+from meshca.printable import printable
+
 _rich = sys.modules.get("rich")
 sys.modules["rich"] = None  # type: ignore[assignment] # None makes `import rich` fail: Python's import protocol
 try:
@@ -106,6 +108,10 @@ class Lines:
                 data = data[os.write(fd, data) :]
 
 
+def _shown(value: object) -> object:
+    return printable(value, keep="\n") if isinstance(value, str) else value
+
+
 class _Rendered:
     """The last processor: one event as bytes, with the same fields first in every line."""
 
@@ -126,15 +132,8 @@ class _Rendered:
         self._time(logger, name, line)
         if not self._is_text:
             return orjson.dumps(line, default=str) + b"\n"
-        shown = {key: _printable(value) for key, value in line.items()}
+        shown = {key: _shown(value) for key, value in line.items()}
         return self._text(logger, name, shown).encode("utf-8", "backslashreplace") + b"\n"
-
-
-def _printable(value: object) -> object:
-    """Text without control characters: a terminal must not obey what a client wrote."""
-    if not isinstance(value, str):
-        return value
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in value)
 
 
 def configure(

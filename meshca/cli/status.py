@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from meshca.cli.admin_socket import ConfigFile, Socket, ask
-from meshca.cli.columns import WIDTH, exact, fit, iso, printable, workload
+from meshca.cli.columns import WIDTH, exact, fit, iso, workload
 from meshca.cli.output import Format, Output, emit, reporting_errors, table
+from meshca.printable import printable
 
 if TYPE_CHECKING:
     from meshca.rpc.status_report import AgentReport, ResourceReport, StatusReport
