@@ -18,7 +18,7 @@ from meshca.authority.slot import Slot
 from meshca.authority.upstream import Upstream
 from meshca.backoff import JITTER, Backoff
 from meshca.clock import Clock
-from meshca.errors import ConfigError, MeshcaError
+from meshca.errors import ConfigError, InvariantBroken, MeshcaError
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.log import log
 from meshca.validity import begun
@@ -85,14 +85,20 @@ class Rotation:
         await self._attempt()
 
     async def run(self) -> None:
-        """Keep good material in force until cancelled."""
+        """Keep good material in force until cancelled.
+
+        Raises:
+            Exception: what an upstream must not raise, once it is kept to be shown; run it again.
+        """
         while True:
-            changed = await self._wait()
-            if changed or self.progress.failing or self._due():
-                try:
+            try:
+                if await self._wait() or self.progress.failing or self._due():
                     await self._attempt()
-                except MeshcaError as error:
-                    self._failed(error)
+            except MeshcaError as error:
+                self._failed(error)
+            except Exception as error:
+                self._failed(InvariantBroken("upstream", f"unexpected {type(error).__name__}; see the log"))
+                raise
 
     async def _attempt(self) -> None:
         offer = await self._upstream.obtain()

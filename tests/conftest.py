@@ -15,12 +15,17 @@ from xdist.workermanage import WorkerController
 
 from tests.real.envoy import find_envoy
 from tests.real.mounts import find_mounts
+from tests.real.unprivileged import find_unprivileged
 
 # No test is timed: a busy machine must not turn a law into a failure.
 settings.register_profile("meshca", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("meshca")
 
-PARTS: dict[str, Callable[[], object | None]] = {"envoy": find_envoy, "mounts": find_mounts}
+PARTS: dict[str, Callable[[], object | None]] = {
+    "envoy": find_envoy,
+    "mounts": find_mounts,
+    "unprivileged": find_unprivileged,
+}
 MISSING = pytest.StashKey[dict[str, int]]()
 
 

@@ -318,7 +318,7 @@ class TestHalfLife:
 
 
 async def test_a_fault_of_the_upstream_is_not_hidden(clock: FakeClock, published: Published) -> None:
-    """What an upstream must not raise ends the driver, so that its owner sees it."""
+    """What an upstream must not raise ends the driver, which its owner logs, and is shown until it is over."""
     upstream = FakeUpstream(FIRST)
     rotation = rotation_of(upstream, clock, published)
     await rotation.start()
@@ -327,8 +327,14 @@ async def test_a_fault_of_the_upstream_is_not_hidden(clock: FakeClock, published
         raise ZeroDivisionError
 
     upstream.changed = broken  # type: ignore[method-assign] # a broken upstream
-    with pytest.raises(ZeroDivisionError):
+    with captured_logs(), pytest.raises(ZeroDivisionError):
         await rotation.run()
+    assert str(rotation.progress.error) == "upstream: unexpected ZeroDivisionError; see the log"
+    del upstream.changed  # mended
+    task = asyncio.create_task(rotation.run())
+    await clock.advance(2 * BACKOFF.floor)
+    task.cancel()
+    assert rotation.progress.error is None
 
 
 def test_material_is_what_it_says() -> None:

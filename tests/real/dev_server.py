@@ -188,7 +188,11 @@ class Server:
 
 @contextlib.contextmanager
 def running_server(
-    folder: Path, *arguments: str, settings: Mapping[str, str] | None = None, log: int | None = None
+    folder: Path,
+    *arguments: str,
+    settings: Mapping[str, str] | None = None,
+    log: int | None = None,
+    through: Sequence[str] = (),
 ) -> Iterator[Server]:
     """A server that serves; always ended.
 
@@ -197,13 +201,17 @@ def running_server(
         arguments: more of `meshca dev up`.
         settings: more environment, such as MESHCA__WORKERS.
         log: a file descriptor for its log instead.
+        through: a command that runs it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "MESHCA__LOG__FORMAT": "json", **(settings or {})}
     with (folder / "log").open("wb") as file:
         output = file if log is None else log
         process = subprocess.Popen(
-            [*MESHCA, "dev", "up", "--dir", str(folder), *arguments], env=environment, stderr=output, stdout=output
+            [*through, *MESHCA, "dev", "up", "--dir", str(folder), *arguments],
+            env=environment,
+            stderr=output,
+            stdout=output,
         )
     try:
         wait_for(lambda: (folder / "ready").exists() or process.poll() is not None, START_SECONDS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,19 @@ class TestLayouts:
         assert len(seen.contents) == 3
         [problem] = seen.problems
         assert problem == f"{name}: cannot be read (No such file or directory); put {name} there"
+
+    def test_folder_that_may_not_be_entered(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Every file is a problem, with what to do about it, and none an error of ours."""
+        write(tmp_path, ONE)
+
+        def refuse(path: object, *_: object, **__: object) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+        monkeypatch.setattr(Path, "stat", refuse)
+        monkeypatch.setattr(os, "open", refuse)
+        problems = look(tmp_path).problems
+        assert [problem.partition(": ")[0] for problem in problems] == list(CACERTS.names)
+        assert all("(Permission denied); give it" in problem for problem in problems)
 
     def test_no_folder(self, tmp_path: Path) -> None:
         """Without the folder every file is missing."""
