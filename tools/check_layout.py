@@ -35,7 +35,6 @@ WITHOUT_OWN_TEST: dict[str, str] = {
     "meshca/decision.py": "tests/test_issuance.py",  # the pipeline's trace
     "meshca/app/server.py": "tests/e2e/test_server_life.py",  # wires real processes together
     "meshca/app/worker.py": "tests/e2e/test_server_life.py",
-    "meshca/app/pipeline.py": "tests/e2e/test_create_certificate.py",
     "meshca/app/doors.py": "tests/e2e/test_status_codes.py",
     "meshca/agent/once.py": "tests/cli/test_cert.py",
     "meshca/config/authn.py": "tests/config/test_loader.py",

@@ -62,7 +62,7 @@ class InForce:
             prefix=self._replica << WORKER_BITS | int(name.removeprefix("w")),
         )
         assert self.authority is not None  # noqa: S101 - rotation has published before any worker is started
-        return (configure, self.authority, loaded.admission, loaded.policies)
+        return (configure, self.authority, loaded.admission, loaded.policies.news)
 
     def take(self, loaded: Loaded) -> None:
         """Everything was read anew and serves: it is in force, and no file's error is older than it."""

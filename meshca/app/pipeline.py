@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
@@ -18,7 +19,7 @@ from meshca.authority.material import SigningMaterial, WireMaterial
 from meshca.authority.serials import Serials
 from meshca.authority.signing import Authority
 from meshca.authority.slot import Slot
-from meshca.authz.parse import parse_files
+from meshca.authz.parse import ParsedFiles, parse_changed
 from meshca.clock import Clock
 from meshca.config.server import BucketConfig, ServerConfig
 from meshca.delivery import Delivery
@@ -54,6 +55,7 @@ class Pipeline:
         self.store = store
         self.instance = instance
         self.clock = clock
+        self._parsed = ParsedFiles()
 
     def use_authority(self, news: UseAuthority) -> None:
         """Sign with other material from now on, once it has proven itself here as well.
@@ -68,21 +70,23 @@ class Pipeline:
         self.authority.replace(slot)
         self.delivery.publish_roots(bundle)
 
-    def use_admission(self, news: UseAdmission) -> None:
-        """Decide by other rules from now on.
+    async def use_admission(self, news: UseAdmission) -> None:
+        """Decide by other rules from now on; parsed in a thread, so that others are answered meanwhile.
 
         Raises:
             ConfigError: they cannot be read; those in force stay.
         """
-        self.issuing.use_rules(_rules(news, self.config.trust_domain))
+        self.issuing.use_rules(await asyncio.to_thread(_rules, news, self.config.trust_domain))
 
     async def use_policies(self, news: UsePolicies) -> None:
-        """Push other policies from now on.
+        """Push other policies from now on; parsed in a thread, so that others are answered meanwhile.
 
         Raises:
             ConfigError: they cannot be read; those in force stay.
         """
-        await self.delivery.publish_policies(parse_files(news.files, self.config.policies.root_namespace))
+        root = self.config.policies.root_namespace
+        self._parsed = await asyncio.to_thread(parse_changed, news.files, root, self._parsed)
+        await self.delivery.publish_policies(self._parsed.policies)
 
     async def probe(self) -> None:
         """Sign and verify a certificate, write and read the store.

@@ -10,17 +10,17 @@ import asyncio
 import contextlib
 import functools
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from meshca import metrics
 from meshca.app import chores, loading
 from meshca.app.admin_server import admin_serving
 from meshca.app.background import running
-from meshca.app.control import UsePolicies, worker_instance
+from meshca.app.control import worker_instance
 from meshca.app.data_dir import locked
 from meshca.app.ending import EndWatch
 from meshca.app.health import Health
@@ -35,7 +35,8 @@ from meshca.app.upstreams import open_upstream
 from meshca.app.watch import Watch
 from meshca.authority.material import SigningMaterial
 from meshca.clock import Clock, SystemClock
-from meshca.errors import Unavailable
+from meshca.config.server import ServerConfig
+from meshca.errors import ConfigError, Unavailable
 from meshca.log import configure, log
 from meshca.rotation import Rotation
 from meshca.store.engine import Store, open_store
@@ -43,6 +44,7 @@ from meshca.web.pages import Readiness, application
 from meshca.web.serving import serving
 
 PROBE_AGE: Final = 1.0  # seconds for which an answer of /readyz is used again: probes write to the store
+T = TypeVar("T")
 Load = Callable[[], Loaded]
 
 
@@ -95,19 +97,34 @@ class Server:
 
     async def reload_admission(self) -> None:
         """Take the rule file as it is now, or keep the rules in force."""
-        async with self._changing:
-            with self.in_force.changing("admission"):
-                rules = loading.read_admission(self.in_force.loaded.config)
+        with self.in_force.changing("admission"):
+            async with self._read(loading.read_admission) as rules:
                 self.in_force.loaded = replace(self.in_force.loaded, admission=rules)
                 await self.supervisor.tell_all(rules)
 
     async def reload_policies(self) -> None:
         """Take the policy files as they are now, or keep the policies in force."""
-        async with self._changing:
-            with self.in_force.changing("policies"):
-                policies: UsePolicies = loading.read_policies(self.in_force.loaded.config)
+        with self.in_force.changing("policies"):
+            before = self.in_force.loaded.policies.parsed
+            async with self._read(lambda config: loading.read_policies(config, before)) as policies:
                 self.in_force.loaded = replace(self.in_force.loaded, policies=policies)
-                await self.supervisor.tell_all(policies)
+                await self.supervisor.tell_all(policies.news)
+
+    @contextlib.asynccontextmanager
+    async def _read(self, read: Callable[[ServerConfig], T]) -> AsyncIterator[T]:
+        """Files read in a thread by the configuration in force, and nothing else changes inside the block."""
+        while True:
+            config = self.in_force.loaded.config
+            try:
+                found = await asyncio.to_thread(read, config)  # before the lock: the brake waits for no large set
+            except ConfigError:
+                if config is self.in_force.loaded.config:
+                    raise
+                continue
+            async with self._changing:
+                if config is self.in_force.loaded.config:
+                    yield found
+                    return
 
     async def reload_all(self) -> None:
         """Load everything anew and replace the workers, or keep all as it is."""

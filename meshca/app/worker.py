@@ -33,6 +33,7 @@ from meshca.app.control import (
     kind_of,
 )
 from meshca.app.doors import Doors
+from meshca.app.newest import Newest
 from meshca.app.pipeline import Pipeline, open_pipeline
 from meshca.app.serving_certificate import ServingCertificate
 from meshca.app.stopping import Stopping
@@ -58,6 +59,7 @@ class Worker:
         self._channel = channel
         self._clock = clock
         self._probing: set[asyncio.Task[None]] = set()
+        self._newest = {UseAdmission: Newest(self._use), UsePolicies: Newest(self._use)}
         self._refused: dict[str, str] = {}  # why, by kind of news, until good news of that kind come
 
     async def follow(self) -> None:
@@ -76,8 +78,12 @@ class Worker:
 
     async def _obey(self, message: Message) -> None:
         match message:
-            case UseAuthority() | UseAdmission() | UsePolicies():
+            case UseAuthority():
                 await self._use(message)
+            case (
+                UseAdmission() | UsePolicies()
+            ):  # large ones take seconds; probes and the brake do not wait for them
+                self._newest[type(message)].offer(message)
             case Probe(id=number):
                 self._probe(number)
             case _:
@@ -92,7 +98,7 @@ class Worker:
                     self._pipeline.use_authority(news)
                     self._certificate.signer_changed()
                 case UseAdmission():
-                    self._pipeline.use_admission(news)
+                    await self._pipeline.use_admission(news)
                 case UsePolicies():
                     await self._pipeline.use_policies(news)
         except MeshcaError as error:  # unlikely: the parent has tried the same before

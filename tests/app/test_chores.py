@@ -11,7 +11,7 @@ from meshca import metrics
 from meshca.app import chores
 from meshca.app.control import UseAdmission, UsePolicies
 from meshca.app.in_force import InForce
-from meshca.app.loading import Loaded
+from meshca.app.loading import Loaded, Policies
 from meshca.authority.slot import Slot
 from meshca.config.server import LedgerConfig, ServerConfig
 from meshca.errors import Unavailable
@@ -51,7 +51,9 @@ class FakeRotation:
 def in_force() -> InForce:
     """The defaults."""
     loaded = Loaded(
-        config=ServerConfig(), admission=UseAdmission(text="", source=""), policies=UsePolicies(files={})
+        config=ServerConfig(),
+        admission=UseAdmission(text="", source=""),
+        policies=Policies(news=UsePolicies(files={})),
     )
     return InForce(loaded, {})
 

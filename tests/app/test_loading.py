@@ -77,7 +77,7 @@ def test_everything_is_read(tmp_path: Path, config: dict[str, Any]) -> None:
     found = load(write(tmp_path, config), {})
     assert found.config.data_dir == tmp_path / "data"
     assert found.admission.text == RULES
-    assert list(found.policies.files.values()) == [POLICY]
+    assert list(found.policies.news.files.values()) == [POLICY]
 
 
 def test_nothing_is_made(tmp_path: Path, config: dict[str, Any]) -> None:
@@ -92,7 +92,7 @@ def test_defaults() -> None:
     """Without a file the shipped rules hold and there are no policies."""
     found = load(None, {})
     assert found.admission.source == SHIPPED
-    assert found.policies.files == {}
+    assert found.policies.news.files == {}
 
 
 def test_environment_overrides(tmp_path: Path, config: dict[str, Any]) -> None:
@@ -190,7 +190,7 @@ def test_read_again(tmp_path: Path) -> None:
     """Rules and policies are read anew by themselves, for a change of their files."""
     (tmp_path / "rules.yaml").write_text(RULES)
     assert read_admission(ServerConfig(admission=AdmissionConfig(file=tmp_path / "rules.yaml"))).text == RULES
-    assert read_policies(ServerConfig()).files == {}
+    assert read_policies(ServerConfig()).news.files == {}
 
 
 @pytest.mark.parametrize("issuers", [True, False], ids=["issuers", "none"])
@@ -218,7 +218,7 @@ class TestSelectors:
         """Where one is, selectors are taken."""
         (tmp_path / "policies" / "all.yaml").write_text(SELECTING)
         config["authn"]["issuers"][0]["labels_claim"] = "labels"
-        assert load(write(tmp_path, config), {}).policies.files
+        assert load(write(tmp_path, config), {}).policies.news.files
 
 
 def test_policies_that_fit_no_agent(config: dict[str, Any], tmp_path: Path) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
 
+from meshca.app import loading
 from meshca.app.control import Configure, Message, UseAdmission, UsePolicies
 from meshca.app.in_force import InForce
-from meshca.app.loading import Loaded
+from meshca.app.loading import Loaded, Policies
 from meshca.app.ports import Address
 from meshca.app.server import Server
 from meshca.config.server import ServerConfig, SvidConfig
@@ -27,7 +29,7 @@ def loaded(config: ServerConfig, policies: str = "") -> Loaded:
     return Loaded(
         config=config,
         admission=UseAdmission(text="rules", source="file"),
-        policies=UsePolicies(files={"a": policies}),
+        policies=Policies(news=UsePolicies(files={"a": policies})),
     )
 
 
@@ -126,3 +128,58 @@ async def test_unreadable(rig: Rig) -> None:
     rig.server._load = bad
     await rig.server.reload_all()
     assert rig.in_force.errors == {"config": "meshca.yaml: a problem"}
+
+
+class Reading:
+    """A reader of files that takes as long as the test wants, and gives what it has then."""
+
+    def __init__(self, found: object) -> None:
+        self.found = found
+        self.configs: list[ServerConfig] = []
+        self.begun = threading.Event()
+        self.may_end = threading.Event()
+
+    def __call__(self, config: ServerConfig, *_: object) -> object:
+        """Read, when it may."""
+        self.configs.append(config)
+        self.begun.set()
+        assert self.may_end.wait(30)
+        if isinstance(self.found, Exception):
+            raise self.found
+        return self.found
+
+
+POLICIES = Policies(news=UsePolicies(files={"a": "newer"}), version="v9")
+RULES = UseAdmission(text="newer", source="file")
+
+
+async def test_policies_hold_nobody_up(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a large set is read, probes are answered and the rules, which are the brake, come into force."""
+    reading = Reading(POLICIES)
+    monkeypatch.setattr(loading, "read_policies", reading)
+    monkeypatch.setattr(loading, "read_admission", lambda _: RULES)
+    task = asyncio.create_task(rig.server.reload_policies())
+    await asyncio.to_thread(reading.begun.wait)
+    assert (await rig.server.readiness()).ready
+    await rig.server.reload_admission()
+    assert (rig.in_force.loaded.admission, rig.in_force.loaded.policies) == (RULES, OLD.policies)
+    reading.may_end.set()
+    await task
+    assert rig.in_force.loaded.policies is POLICIES
+    assert [worker.told[-2:] for worker in rig.house.workers] == [[RULES, POLICIES.news]] * 2
+
+
+@pytest.mark.parametrize("found", [POLICIES, ConfigError("a", ["a problem"])], ids=["good", "bad"])
+async def test_read_by_a_configuration_that_is_gone(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, found: object
+) -> None:
+    """Files that were read while another configuration came into force are read again by that one."""
+    reading = Reading(found)
+    monkeypatch.setattr(loading, "read_policies", reading)
+    task = asyncio.create_task(rig.server.reload_policies())
+    await asyncio.to_thread(reading.begun.wait)
+    await rig.server.reload_all()
+    reading.may_end.set()
+    await task
+    assert reading.configs == [OLD.config, NEW.config]
+    assert rig.in_force.errors == ({} if found is POLICIES else {"policies": "a: a problem"})
