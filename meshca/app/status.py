@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives import hashes
 
 from meshca.app.ending import EndWatch
 from meshca.app.in_force import InForce
-from meshca.app.supervisor import Supervisor, WorkerState
+from meshca.app.place import WorkerState
+from meshca.app.supervisor import Supervisor
 from meshca.authority.adoption import Adoption, AdoptionStore
 from meshca.authority.slot import Slot
 from meshca.discovery.resources import content_hash

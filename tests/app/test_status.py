@@ -11,9 +11,10 @@ from meshca.app.control import UseAdmission, UsePolicies
 from meshca.app.ending import EndWatch
 from meshca.app.in_force import InForce
 from meshca.app.loading import Loaded, Policies
+from meshca.app.place import WorkerState
 from meshca.app.ports import Address
 from meshca.app.status import Status
-from meshca.app.supervisor import Supervisor, WorkerState
+from meshca.app.supervisor import Supervisor
 from meshca.authority.adoption import AdoptionStore
 from meshca.authority.slot import Slot
 from meshca.authz.parse import ParsedFiles, parse_changed

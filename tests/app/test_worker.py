@@ -12,8 +12,8 @@ from meshca.app import worker as worker_module
 from meshca.app.control import Channel, Drain, Message, Probe, Probed, UseAdmission, UseAuthority, UsePolicies
 from meshca.app.doors import Doors
 from meshca.app.pipeline import Pipeline
+from meshca.app.place import PROBE_SECONDS
 from meshca.app.serving_certificate import ServingCertificate
-from meshca.app.supervisor import PROBE_SECONDS
 from meshca.app.worker import Worker
 from meshca.errors import ConfigError, Unavailable
 from tests.fakes.clock import FakeClock
