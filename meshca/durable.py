@@ -42,10 +42,44 @@ def make_private_folder(path: Path) -> None:
         ConfigError: as `make_folder`, or group or others may use it.
     """
     make_folder(path)
+    _check_private(path)
+
+
+def _check_private(path: Path) -> None:
     mode = path.stat().st_mode
     if mode & _OTHERS:
         problem = f"others may use this private folder (mode {stat.S_IMODE(mode):04o}); run: chmod 700 {path}"
         raise ConfigError(str(path), [problem])
+
+
+def check_folder(path: Path) -> None:
+    """Refuse what making a folder, or making files in it, would fail at; nothing is made.
+
+    Raises:
+        ConfigError: it could not be made, or is there and not writable.
+    """
+    there = path.absolute()
+    try:
+        while not there.exists():
+            there = there.parent
+    except OSError as error:
+        raise ConfigError(str(path), [unusable("made or used as a folder", error)]) from None
+    if not is_folder(there):
+        raise ConfigError(str(path), [f"cannot be made or used as a folder ({there} is none)"])
+    if not os.access(there, os.W_OK | os.X_OK, effective_ids=True):
+        problem = f"cannot be written; make {there} writable for this user (uid {os.geteuid()})"
+        raise ConfigError(str(path), [problem])
+
+
+def check_private_folder(path: Path) -> None:
+    """As `check_folder`, and nobody else may use it.
+
+    Raises:
+        ConfigError: as `check_folder`, or group or others may use it.
+    """
+    check_folder(path)
+    if path.exists():
+        _check_private(path)
 
 
 def replace(path: Path, data: bytes) -> None:

@@ -53,6 +53,47 @@ class TestFolders:
             durable.make_folder(tmp_path / "a")
 
 
+class TestCheckFolder:
+    """`check_folder` and `check_private_folder`: what would be refused, without making anything."""
+
+    @pytest.mark.parametrize("name", [".", "a", "a/b"], ids=["there", "missing", "missing with its parent"])
+    def test_good(self, tmp_path: Path, name: str) -> None:
+        """A folder that is there, or could be made."""
+        durable.check_private_folder(tmp_path / name)
+        assert names(tmp_path) == []
+
+    def test_open_to_others(self, tmp_path: Path) -> None:
+        """One that others may use is no private one."""
+        tmp_path.chmod(0o755)
+        durable.check_folder(tmp_path)
+        with pytest.raises(ConfigError, match=f"chmod 700 {tmp_path}"):
+            durable.check_private_folder(tmp_path)
+
+    @pytest.mark.parametrize("name", ["file", "file/below"])
+    def test_a_file_in_the_way(self, tmp_path: Path, name: str) -> None:
+        """A file in its place or above it."""
+        (tmp_path / "file").touch()
+        with pytest.raises(ConfigError, match="as a folder"):
+            durable.check_folder(tmp_path / name)
+
+    @pytest.mark.parametrize("name", [".", "a"], ids=["there", "missing"])
+    def test_not_writable(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        """One that we may not write, or not make; what must change is named."""
+        monkeypatch.setattr(os, "access", lambda *_, **__: False)
+        with pytest.raises(ConfigError, match=f"make {tmp_path} writable for this user"):
+            durable.check_folder(tmp_path / name)
+
+    def test_not_to_be_seen(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One below a folder that may not be entered."""
+
+        def refuse(*_: object, **__: object) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr(Path, "stat", refuse)
+        with pytest.raises(ConfigError, match=r"\(Permission denied\); give it"):
+            durable.check_folder(tmp_path / "a")
+
+
 class TestReplace:
     """`replace`: atomic and 0600."""
 

@@ -24,22 +24,24 @@ class FileKeyStore:
     """Implements `authority.keys.KeyStore`.
 
     Args:
-        folder: made when it is not there.
+        folder: made with the first key when it is not there.
 
     Raises:
-        ConfigError: the folder cannot be made, or others may use it.
+        ConfigError: the folder could not be made, or others may use it.
     """
 
     def __init__(self, folder: Path) -> None:
-        durable.make_private_folder(folder)
+        durable.check_private_folder(folder)
         self._folder = folder
 
     def create(self, key_type: KeyType) -> SigningKey:
         """A new key, on disk when this returns.
 
         Raises:
+            ConfigError: the folder cannot be made, or others may use it.
             Unavailable: reason `key_store`.
         """
+        durable.make_private_folder(self._folder)
         key = new_key(key_type)
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         try:

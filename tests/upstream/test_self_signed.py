@@ -140,7 +140,7 @@ class TestCheck:
 
     def test_nothing_there(self, tmp_path: Path) -> None:
         """Before the first start there is nothing to refuse and nothing is made."""
-        assert self.check(tmp_path) == ["keys"]
+        assert self.check(tmp_path) == []
 
     async def test_sound(self, tmp_path: Path) -> None:
         """Sound state passes and stays as it is, even when the intermediate is due or a key is left over."""
