@@ -93,7 +93,7 @@ class Parent:
     async def reload_all(self) -> None:
         """Load everything anew and replace the workers, or keep all as it is."""
         async with self._changing:
-            with self.in_force.changing("config"):
+            with self.in_force.changing("config", self._again):
                 loaded = await asyncio.to_thread(self._load)
                 self.in_force.check_replaceable(loaded)
                 briefing = functools.partial(self.in_force.briefing, loaded=loaded)
@@ -101,6 +101,10 @@ class Parent:
                 self.in_force.take(loaded)
                 self._taken(loaded)
                 await self.supervisor.replace(fresh, loaded.config.serving.drain_timeout.total_seconds())
+
+    def _again(self) -> str:
+        """When this was; nothing repeats the attempt by itself, though its cause may have passed."""
+        return f" (at {self._clock.now().strftime('%Y-%m-%dT%H:%M:%SZ')}; once mended, send SIGHUP again)"
 
     async def readiness(self) -> Readiness:
         """Whether every worker works now; asked at most once a second, however many ask."""

@@ -127,7 +127,8 @@ async def test_unreadable(rig: Rig) -> None:
 
     rig.parent._load = bad
     await rig.parent.reload_all()
-    assert rig.in_force.errors == {"config": "meshca.yaml: a problem"}
+    told = "meshca.yaml: a problem (at 2026-01-01T00:00:00Z; once mended, send SIGHUP again)"
+    assert rig.in_force.errors == {"config": told}
 
 
 class Reading:
