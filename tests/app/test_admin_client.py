@@ -125,6 +125,26 @@ async def test_a_server_that_does_not_answer(ledger: FakeLedger, monkeypatch: py
     assert "did not answer" in caught.value.detail
 
 
+async def test_a_server_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its kernel still connects; that is neither a server that ends nor a user who may not."""
+    monkeypatch.setattr(subject, "_CONNECT_SECONDS", 0.05)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        said = await words(tmp_path / "s")
+    assert said == f"the server at {tmp_path / 's'} does not answer; look at /livez and its log, or restart it"
+
+
+async def test_a_server_that_ends_after_the_greeting(tmp_path: Path) -> None:
+    """Is said to be ending, and not to hang."""
+
+    async def end(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_unix_server(end, tmp_path / "s"):
+        assert "it is ending, or this user" in await words(tmp_path / "s")
+
+
 async def test_another_user_is_told_so(ledger: FakeLedger) -> None:
     """The gate closes the connection without a word."""
     async with admin_server(ledger, uids=[os.geteuid() + 1]) as path:
