@@ -23,13 +23,11 @@ from google.protobuf.message import DecodeError
 from meshca.errors import BadRequest, MeshcaError, Unavailable
 from meshca.log import log
 from meshca.wire.status import details, private_trailers, status_code, trailers
+from meshca.wire.tls import MAX_METADATA_BYTES
 
 Context = grpc.aio.ServicerContext[Any, Any]
 DRAINING = "draining"
 Failed = Callable[[str, str, str], None]
-# A request is parsed before its caller is proven, and empty elements of two bytes become objects of fifty. A CSR
-# of the largest size that is read (64 KiB) fits four times; an xDS request is parsed after the proof.
-MAX_PARSED_BYTES = 256 * 1024
 
 
 @dataclass(slots=True)
@@ -82,10 +80,11 @@ class Guarded:
         self, service_name: str, method_handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
     ) -> None:
         """Wrap and pass on; called by generated code."""
-        wrapped = {
-            name: self._wrapped(f"/{service_name}/{name}", handler) for name, handler in method_handlers.items()
-        }
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service_name, wrapped),))
+        wrapped = {}
+        for name, handler in method_handlers.items():
+            method = f"/{service_name}/{name}"
+            wrapped[method] = self._wrapped(method, handler)
+        self._server.add_generic_rpc_handlers((_Entrance(wrapped, self._refusal),))
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Nothing: generated code registers the same methods by name as well."""
@@ -102,20 +101,49 @@ class Guarded:
         self._refusing.set()
 
     def _wrapped(self, method: str, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
-        guard = _Guard(method, self._failed, self._streams, self._refusing, private=self._private)
+        guard = self._guard(method)
         if handler.unary_unary:
             return grpc.unary_unary_rpc_method_handler(guard.unary(handler))
         if handler.stream_unary:
             raise TypeError(f"{method}: client streaming is not guarded")
-        behaviour = handler.unary_stream or handler.stream_stream
-        make = (
-            grpc.unary_stream_rpc_method_handler if handler.unary_stream else grpc.stream_stream_rpc_method_handler
-        )
-        return make(
-            guard.stream(behaviour),
+        if handler.unary_stream:
+            behaviour = guard.stream(handler.unary_stream, read=handler.request_deserializer)
+            return grpc.unary_stream_rpc_method_handler(behaviour, response_serializer=handler.response_serializer)
+        return grpc.stream_stream_rpc_method_handler(
+            guard.stream(handler.stream_stream),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
+
+    def _guard(self, method: str) -> _Guard:
+        return _Guard(method, self._failed, self._streams, self._refusing, private=self._private)
+
+    def _refusal(self, method: str) -> grpc.RpcMethodHandler[Any, Any]:
+        """Refuses a call by its metadata, without waiting for its message."""
+        return grpc.stream_stream_rpc_method_handler(self._guard(method).stream(_too_much_metadata))
+
+
+class _Entrance(grpc.GenericRpcHandler):
+    """Finds the handler of a call when its headers are there, and its message perhaps never will be.
+
+    gRPC holds clients to its limit of metadata only once they have acknowledged its settings (RFC 9113 section
+    6.5.3): before that a call may carry 16 MiB, and would keep them for as long as it lasts.
+    """
+
+    def __init__(
+        self,
+        handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]],
+        refusal: Callable[[str], grpc.RpcMethodHandler[Any, Any]],
+    ) -> None:
+        self._handlers = handlers
+        self._refusal = refusal
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """The handler, or the one that refuses."""
+        method = handler_call_details.method
+        if _size(handler_call_details.invocation_metadata) > MAX_METADATA_BYTES and method in self._handlers:
+            return self._refusal(method)
+        return self._handlers.get(method)
 
 
 class OpenStreams:
@@ -181,7 +209,7 @@ class _Guard:
                 await self._refuse(_stopping(), call, context)
                 return b""  # as below
             try:
-                answer: bytes = write(await behaviour(read(_bounded(raw)), context))
+                answer: bytes = write(await behaviour(read(raw), context))
             except Exception as error:  # noqa: BLE001 - the outermost layer; cancellation passes as BaseException
                 raw = b""  # a traceback may keep this frame alive until the next collection
                 await self._refuse(error, call, context)
@@ -190,8 +218,18 @@ class _Guard:
 
         return guarded
 
-    def stream(self, behaviour: Any) -> Callable[[Any, Context], Awaitable[None]]:  # noqa: ANN401 - any handler
-        """A call with streamed answers, from an async generator or a coroutine that writes by itself."""
+    def stream(
+        self,
+        behaviour: Any,  # noqa: ANN401 - any handler
+        *,
+        read: Callable[[bytes], Any] | None = None,
+    ) -> Callable[[Any, Context], Awaitable[None]]:
+        """A call with streamed answers, from an async generator or a coroutine that writes by itself.
+
+        Args:
+            behaviour: the handler.
+            read: parses the one request; None when requests are streamed too, which gRPC reads as they come.
+        """
         generates = inspect.isasyncgenfunction(behaviour)
         if not generates and not inspect.iscoroutinefunction(behaviour):
             behaviour = _unimplemented
@@ -210,7 +248,7 @@ class _Guard:
             _current.set(call)
             try:
                 with self._streams.joined():
-                    await answered(request, context)
+                    await answered(read(request) if read else request, context)
             except Exception as error:  # noqa: BLE001 - as above
                 await self._refuse(error, call, context)
 
@@ -245,14 +283,17 @@ class _Guard:
         await context.abort(code, details(error, call.id), told)
 
 
-def _bounded(raw: bytes) -> bytes:
-    if len(raw) > MAX_PARSED_BYTES:
-        raise BadRequest("message_size", f"a request must be at most {MAX_PARSED_BYTES} bytes")
-    return raw
-
-
 def _stopping() -> Unavailable:
     return Unavailable(DRAINING, "the server is stopping")
+
+
+def _size(metadata: Sequence[tuple[str, str | bytes]] | None) -> int:
+    """As HTTP/2 counts it (RFC 9113 section 6.5.2)."""
+    return sum(len(key) + len(value) + 32 for key, value in metadata or ())
+
+
+async def _too_much_metadata(_requests: object, _context: Context) -> None:
+    raise BadRequest("metadata_size", f"the metadata of a call must be at most {MAX_METADATA_BYTES} bytes")
 
 
 async def _unimplemented(_request: object, context: Context) -> None:

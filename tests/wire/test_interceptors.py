@@ -13,8 +13,9 @@ from grpc_health.v1 import health_pb2
 
 from meshca._proto.istio.v1.auth import ca_pb2, ca_pb2_grpc
 from meshca.errors import BadRequest, Denied, MeshcaError, Unavailable
-from meshca.wire.interceptors import MAX_PARSED_BYTES, Context, Guarded, current_call
+from meshca.wire.interceptors import Context, Guarded, current_call
 from meshca.wire.status import REASON, REQUEST_ID
+from meshca.wire.tls import MAX_METADATA_BYTES
 from tests.fakes.logs import captured_logs
 
 SERVICE = "test.Service"
@@ -105,7 +106,7 @@ async def served() -> AsyncIterator[Served]:
     """A server whose every handler is guarded."""
     behaviour = Behaviour()
     failures: list[tuple[str, str, str]] = []
-    server = grpc.aio.server()
+    server = grpc.aio.server(options=(("grpc.max_metadata_size", 2**20),))  # more than the guard allows
     guarded = Guarded(server, lambda *failure: failures.append(failure))
     guarded.add_registered_method_handlers(
         SERVICE,
@@ -216,13 +217,24 @@ async def test_error_in_both_directions(served: Served) -> None:
     assert await call.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
-async def test_oversized_message(served: Served) -> None:
-    """A request that is larger than anything we read is refused before it is parsed."""
-    largest, larger = b"\x00" * MAX_PARSED_BYTES, b"\x00" * (MAX_PARSED_BYTES + 1)
-    found = [await failure(served.call("Unary", raw=True)(raw)) for raw in (largest, larger)]
-    assert [error.code() for error in found] == [grpc.StatusCode.INVALID_ARGUMENT] * 2
-    assert [reason(error) for error in found] == ["message", "message_size"]
+@pytest.mark.parametrize("kind", ["unary_unary", "unary_stream", "stream_stream"])
+async def test_too_much_metadata(served: Served, kind: str) -> None:
+    """It is refused before there is a message: gRPC itself bounds it for clients only that heard its settings."""
+    call = served.call(
+        {"unary_unary": "Unary", "unary_stream": "Generated", "stream_stream": "Echoed"}[kind], kind
+    )
+    enough = (("a", "b" * (MAX_METADATA_BYTES - 1)),)
+    found = await failure(call(iter([]) if kind == "stream_stream" else REQUEST, metadata=enough))
+    assert (found.code(), reason(found)) == (grpc.StatusCode.INVALID_ARGUMENT, "metadata_size")
+    assert dict(found.trailing_metadata() or ())[REQUEST_ID]
     assert not served.behaviour.started.is_set()
+
+
+async def test_unknown_method(served: Served) -> None:
+    """Of no service, with much metadata or none: UNIMPLEMENTED, in gRPC's words."""
+    for metadata in ((), (("a", "b" * MAX_METADATA_BYTES),)):
+        found = await failure(served.call("Other")(REQUEST, metadata=metadata))
+        assert found.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 @pytest.mark.parametrize("raw", [b"\xff\xff\xff", b"\x0a\x02\xff\xfe"], ids=["garbage", "string is not UTF-8"])
@@ -231,6 +243,14 @@ async def test_unreadable_message(served: Served, raw: bytes) -> None:
     found = await failure(served.call("Unary", raw=True)(raw))
     assert found.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert reason(found) == "message"
+
+
+@pytest.mark.parametrize("name", STREAMS)
+async def test_unreadable_message_of_a_call_with_streamed_answers(served: Served, name: str) -> None:
+    """The one request is read inside the guard as well: no text of the library leaves."""
+    found = await failure(served.call(name, "unary_stream", raw=True)(b"\xff\xff\xff"))
+    assert (found.code(), reason(found)) == (grpc.StatusCode.INVALID_ARGUMENT, "message")
+    assert dict(found.trailing_metadata() or ())[REQUEST_ID]
 
 
 async def test_unreadable_message_in_a_stream(served: Served) -> None:
