@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import inspect
 import random
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -20,13 +20,12 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from meshca.errors import BadRequest, MeshcaError, Unavailable
+from meshca.errors import BadRequest, MeshcaError
 from meshca.log import log
+from meshca.wire.open_calls import DRAINING, Context, OpenCalls, StreamContext, stopping
 from meshca.wire.status import details, private_trailers, status_code, trailers
 from meshca.wire.tls import MAX_METADATA_BYTES
 
-Context = grpc.aio.ServicerContext[Any, Any]
-DRAINING = "draining"
 Failed = Callable[[str, str, str], None]
 
 
@@ -73,7 +72,7 @@ class Guarded:
         self._server = server
         self._failed = failed
         self._private = private
-        self._streams = OpenStreams()
+        self._calls = OpenCalls()
         self._refusing = asyncio.Event()
 
     def add_registered_method_handlers(
@@ -91,7 +90,12 @@ class Guarded:
 
     def end_streams(self) -> None:
         """End every open stream with UNAVAILABLE, which tells its client to connect again, elsewhere."""
-        self._streams.end_all()
+        self._calls.end_streams()
+
+    @property
+    def idle(self) -> bool:
+        """Whether every call that reached a handler is answered, though perhaps its client does not read that."""
+        return self._calls.answering == 0 and not self._calls.streams
 
     def refuse_calls(self) -> None:
         """Answer every new unary call with UNAVAILABLE, which its client may send again, elsewhere.
@@ -116,7 +120,7 @@ class Guarded:
         )
 
     def _guard(self, method: str) -> _Guard:
-        return _Guard(method, self._failed, self._streams, self._refusing, private=self._private)
+        return _Guard(method, self._failed, self._calls, self._refusing, private=self._private)
 
     def _refusal(self, method: str) -> grpc.RpcMethodHandler[Any, Any]:
         """Refuses a call by its metadata, without waiting for its message."""
@@ -146,50 +150,15 @@ class _Entrance(grpc.GenericRpcHandler):
         return self._handlers.get(method)
 
 
-class OpenStreams:
-    """The tasks that serve streams now; once they were ended, later ones end at once."""
-
-    def __init__(self) -> None:
-        self._ending = asyncio.Event()
-        self.tasks: set[asyncio.Task[Any]] = set()
-
-    def end_all(self) -> None:
-        """Interrupt every task; where it joined it goes on with `Unavailable`."""
-        self._ending.set()
-        for task in self.tasks:
-            task.cancel()
-
-    @contextlib.contextmanager
-    def joined(self) -> Iterator[None]:
-        """The present task serves a stream inside the block.
-
-        Raises:
-            Unavailable: reason `draining`, when streams are being ended.
-        """
-        task = asyncio.current_task()
-        if task is None or self._ending.is_set():
-            raise _stopping()
-        self.tasks.add(task)
-        try:
-            yield
-        except asyncio.CancelledError:
-            if not self._ending.is_set():
-                raise  # the client went away
-            task.uncancel()
-            raise _stopping() from None
-        finally:
-            self.tasks.discard(task)
-
-
 class _Guard:
     """Maps the errors of one method."""
 
     def __init__(
-        self, method: str, failed: Failed, streams: OpenStreams, refusing: asyncio.Event, *, private: bool
+        self, method: str, failed: Failed, calls: OpenCalls, refusing: asyncio.Event, *, private: bool
     ) -> None:
         self._method = method
         self._failed = failed
-        self._streams = streams
+        self._calls = calls
         self._refusing = refusing
         self._private = private
 
@@ -200,20 +169,23 @@ class _Guard:
         write: Any = handler.response_serializer
         if not inspect.iscoroutinefunction(behaviour):
             behaviour = _unimplemented
-        method, refusing = self._method, self._refusing
+        method, refusing, calls = self._method, self._refusing, self._calls
 
         async def guarded(raw: bytes, context: Context) -> bytes:
             call = Call(_request_id(), method)
             _current.set(call)
             if refusing.is_set():
-                await self._refuse(_stopping(), call, context)
+                await self._refuse(stopping(), call, context)
                 return b""  # as below
+            calls.answering += 1
             try:
                 answer: bytes = write(await behaviour(read(raw), context))
             except Exception as error:  # noqa: BLE001 - the outermost layer; cancellation passes as BaseException
                 raw = b""  # a traceback may keep this frame alive until the next collection
                 await self._refuse(error, call, context)
                 return b""  # never sent: the call is over
+            finally:
+                calls.answering -= 1
             return answer
 
         return guarded
@@ -235,7 +207,7 @@ class _Guard:
             behaviour = _unimplemented
         method = self._method
 
-        async def answered(request: Any, context: Context) -> None:  # noqa: ANN401 - a message or an iterator of them
+        async def answered(request: Any, context: StreamContext) -> None:  # noqa: ANN401 - a message or many
             if not generates:
                 await behaviour(request, context)
                 return
@@ -246,10 +218,12 @@ class _Guard:
         async def guarded(request: Any, context: Context) -> None:  # noqa: ANN401 - as above
             call = Call(_request_id(), method)
             _current.set(call)
+            stream = StreamContext(context)
             try:
-                with self._streams.joined():
-                    await answered(read(request) if read else request, context)
+                with self._calls.joined():
+                    await answered(read(request) if read else request, stream)
             except Exception as error:  # noqa: BLE001 - as above
+                await stream.settle()
                 await self._refuse(error, call, context)
 
         return guarded
@@ -281,10 +255,6 @@ class _Guard:
             )
         told = trailers(error, call.id) + (private_trailers(error) if self._private else ())
         await context.abort(code, details(error, call.id), told)
-
-
-def _stopping() -> Unavailable:
-    return Unavailable(DRAINING, "the server is stopping")
 
 
 def _size(metadata: Sequence[tuple[str, str | bytes]] | None) -> int:
