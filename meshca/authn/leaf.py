@@ -2,16 +2,19 @@
 
 The TLS handshake verified the chain against our roots, once. What is checked here, at every call, is what the
 handshake does not know or what time changes: validity now, the SPIFFE profile (rules X1-X7 of X509-SVID.md),
-and whose identity it is. Not checked here: the chain, and whether we issued it (the lineage says that).
+and whose identity it is. Not checked here: the chain, and whether we issued it to this key (so says the lineage).
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -28,6 +31,7 @@ _MALFORMED = (
     x509.InvalidVersion,
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
+    UnsupportedAlgorithm,
     CryptographyDeprecationWarning,
 )
 E_ = TypeVar("E_", bound=x509.ExtensionType)
@@ -40,12 +44,14 @@ class Leaf:
     Attributes:
         identity: its one SPIFFE ID, of any trust domain.
         serial: lower-case hexadecimal, without leading zeros.
+        key_sha256: of its SubjectPublicKeyInfo (DER), lower-case hexadecimal.
         not_before: first instant of its validity.
         not_after: last instant of its validity.
     """
 
     identity: SpiffeId
     serial: str
+    key_sha256: str
     not_before: datetime
     not_after: datetime
 
@@ -75,6 +81,7 @@ def read_leaf(unverified: bytes) -> Leaf:
         extensions = certificate.extensions
         serial = certificate.serial_number
         empty_subject = not certificate.subject.rdns
+        key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         not_before, not_after = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     except _MALFORMED:
         raise Unauthenticated("cert_malformed", "the certificate can not be parsed") from None
@@ -84,6 +91,7 @@ def read_leaf(unverified: bytes) -> Leaf:
     return Leaf(
         identity=_identity(extensions),
         serial=format(serial, "x"),
+        key_sha256=hashlib.sha256(key).hexdigest(),
         not_before=not_before,
         not_after=not_after,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import ipaddress
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from meshca.authn.client_cert import Ancestor
@@ -27,8 +28,15 @@ def signing_key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
+def key_sha256(key: ec.EllipticCurvePrivateKey | None = None) -> str:
+    """The fingerprint of a key; of the one that is certified in every test unless told."""
+    public = (key or signing_key()).public_key()
+    return hashlib.sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+
+
 def leaf(
     *,
+    key: ec.EllipticCurvePrivateKey | None = None,
     uris: Sequence[str] = (WEB,),
     others: Sequence[x509.GeneralName] = (),
     san_critical: bool = True,
@@ -46,6 +54,7 @@ def leaf(
     """A certificate in PEM.
 
     Args:
+        key: the key that is certified.
         uris: URI SANs.
         others: SANs of other kinds.
         san_critical: whether the SAN extension is critical.
@@ -64,7 +73,7 @@ def leaf(
     builder = x509.CertificateBuilder(
         issuer_name=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "signer")]),
         subject_name=name,
-        public_key=signing_key().public_key(),
+        public_key=(key or signing_key()).public_key(),
         serial_number=serial,
         not_valid_before=begin,
         not_valid_after=end,
