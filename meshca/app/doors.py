@@ -107,7 +107,7 @@ class Doors:
         trust_domain = pipeline.config.trust_domain
         adoptions = Adoptions(pipeline.store.adoption, trust_domain, pipeline.clock, pipeline.instance)
         discovery = Discovery(
-            prove=pipeline.issuing.admitted,
+            prove=pipeline.subscribers.proven,
             delivery=pipeline.delivery,
             adoptions=adoptions,
             trust_domain=trust_domain,
@@ -116,7 +116,7 @@ class Doors:
         if not pipeline.config.sds.server_keys:
             return [AGGREGATED.name]
         server_keys = ServerKeys(
-            prove=pipeline.issuing.admitted,
+            prove=pipeline.subscribers.admitted,
             issue=pipeline.issuing.issue_with_server_key,
             delivery=pipeline.delivery,
             adoptions=adoptions,
