@@ -24,8 +24,8 @@ from meshca.rpc.status_report import (
     WorkerReport,
 )
 
-# Bytes of all agents in a status: a hundred thousand of the usual kind. By what it says of itself an agent can take
-# ten times as much.
+# Bytes of all agents in a status: a hundred thousand of the usual kind. One that says much of itself takes ten
+# times as many.
 MAX_AGENT_BYTES: Final = 32 * 1024 * 1024
 MAX_ANSWER_BYTES: Final = 2 * MAX_AGENT_BYTES  # that a client must take
 
