@@ -254,7 +254,10 @@ class _Guard:
                 detail=error.detail,
             )
         told = trailers(error, call.id) + (private_trailers(error) if self._private else ())
-        await context.abort(code, details(error, call.id), told)
+        try:
+            await context.abort(code, details(error, call.id), told)
+        except grpc.aio.InternalError:  # the client never took it; gRPC would log a traceback of ours
+            raise asyncio.CancelledError from None
 
 
 def _size(metadata: Sequence[tuple[str, str | bytes]] | None) -> int:

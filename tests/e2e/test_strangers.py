@@ -1,4 +1,7 @@
-"""What a stranger may cost: no token, one connection, everything that HTTP/2 lets it leave unfinished."""
+"""What a stranger may cost: no token, one connection, everything that HTTP/2 lets it leave unfinished.
+
+And what a workload may that is proven.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from meshca.config.resource_names import SECRET_TYPE_URL
 from meshca.wire.tls import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, MAX_STREAMS
+from tests.fakes.xds_client import ADS
 from tests.real.dev_server import Server, running_server
 from tests.real.raw_http2 import EMPTY, HEADERS, NEWEST, RST_STREAM, http2, literal
 
@@ -96,3 +101,34 @@ async def test_headers_that_grow_before_settings_are_acknowledged(server: Server
             await connection.writer.drain()
         await connection.until(HEADERS, RST_STREAM, streams=20)
     assert (await server.create(server.token())).spiffe_id
+
+
+def bulky(size: int) -> bytes:
+    """A discovery request of so many bytes, most of them empty list elements that become objects when parsed."""
+    element = b"\x0a\x00"
+    values = b"\x32" + _sized(element * (size // len(element)))  # google.protobuf.Value.list_value
+    entry = b"\x0a\x01x" + b"\x12" + _sized(values)  # an entry of google.protobuf.Struct.fields
+    node = b"\x0a\x01n" + b"\x1a" + _sized(b"\x0a" + _sized(entry))  # Node.id, Node.metadata
+    return b"\x12" + _sized(node) + b"\x22" + _sized(SECRET_TYPE_URL.encode())
+
+
+def _sized(payload: bytes) -> bytes:
+    size, length = len(payload), b""
+    while size > 0x7F:
+        length, size = length + bytes([size & 0x7F | 0x80]), size >> 7
+    return length + bytes([size]) + payload
+
+
+async def test_idle_streams_hold_nothing_of_their_requests(server: Server) -> None:
+    """A workload's hundred streams, each begun with a request of nearly the largest size, and then silent."""
+    before, request = memory(server), bulky(MAX_MESSAGE_BYTES - 1024)
+    metadata = (("authorization", f"Bearer {server.token()}"),)
+    async with server.channel() as channel:
+        calls = [channel.stream_stream(ADS + "StreamAggregatedResources")(metadata=metadata) for _ in range(100)]
+        for call in calls:
+            await call.write(request)
+        await asyncio.sleep(1)  # for the last to be read
+        assert not any(call.done() for call in calls)
+        assert memory(server) - before < MOST_MIB
+        for call in calls:
+            call.cancel()
