@@ -20,7 +20,7 @@ from meshca._proto.meshca.v1.admin_pb2_grpc import AdminStub
 from meshca.errors import BadRequest, MeshcaError, NotFound, Unavailable
 from meshca.ledger.query import Query
 from meshca.ledger.record import Issuance
-from meshca.rpc.admin_messages import issuance_of, query_message, status_of
+from meshca.rpc.admin_messages import MAX_ANSWER_BYTES, issuance_of, query_message, status_of
 from meshca.rpc.status_report import StatusReport
 from meshca.wire.status import DETAIL, REASON, REQUEST_ID
 
@@ -79,7 +79,11 @@ async def connect(path: Path) -> AsyncIterator[AdminClient]:
     """
     await _knock(path)
     # The default authority of a unix socket is its path, which HTTP/2 servers may refuse.
-    options = (("grpc.default_authority", "localhost"), ("grpc.enable_retries", 0))
+    options = (
+        ("grpc.default_authority", "localhost"),
+        ("grpc.enable_retries", 0),
+        ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
+    )
     async with grpc.aio.insecure_channel(f"unix:{quote(str(path))}", options=options) as channel:
         yield AdminClient(channel)
 

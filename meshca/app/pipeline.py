@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 
 from meshca.admission.model import RuleSet
 from meshca.admission.parse import parse
 from meshca.app.briefing import Briefing
 from meshca.app.control import UseAdmission, UseAuthority, UsePolicies, worker_instance
+from meshca.app.subscribers import Subscribers, stream_rate
 from meshca.authn import jwks
 from meshca.authn.chain import Authenticator, Chain
 from meshca.authn.client_cert import ClientCertAuthenticator
@@ -39,8 +40,8 @@ class Pipeline:
         self,
         *,
         config: ServerConfig,
-        chain: Chain,
         issuing: Issuing,
+        subscribers: Subscribers,
         authority: Authority,
         delivery: Delivery,
         store: Store,
@@ -48,8 +49,8 @@ class Pipeline:
         clock: Clock,
     ) -> None:
         self.config = config
-        self.chain = chain
         self.issuing = issuing
+        self.subscribers = subscribers
         self.authority = authority
         self.delivery = delivery
         self.store = store
@@ -125,8 +126,14 @@ async def open_pipeline(briefing: Briefing, clock: Clock) -> AsyncIterator[Pipel
         )
         pipeline = Pipeline(
             config=config,
-            chain=chain,
             issuing=issuing,
+            subscribers=Subscribers(
+                chain=chain,
+                issuing=issuing,
+                quota=_quota(config, stream_rate),
+                trust_domain=config.trust_domain,
+                clock=clock,
+            ),
             authority=authority,
             delivery=Delivery(clock),
             store=store,
@@ -158,11 +165,11 @@ def _chain(config: ServerConfig, store: Store, tokens: Authenticator, clock: Clo
     return Chain([certificate, tokens] if config.authn.client_cert.enabled else [tokens])
 
 
-def _quota(config: ServerConfig) -> Quota:
+def _quota(config: ServerConfig, scaled: Callable[[Rate], Rate] = lambda rate: rate) -> Quota:
     """This worker's share of the server's limits."""
 
     def share(bucket: BucketConfig) -> Rate:
-        return Rate(per_second=bucket.rate, burst=bucket.burst).share(config.worker_count)
+        return scaled(Rate(per_second=bucket.rate, burst=bucket.burst)).share(config.worker_count)
 
     return Quota(per_identity=share(config.limits.per_identity), per_namespace=share(config.limits.per_namespace))
 

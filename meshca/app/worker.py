@@ -40,6 +40,7 @@ from meshca.app.stopping import Stopping
 from meshca.clock import Clock, SystemClock
 from meshca.errors import ConfigError, MeshcaError
 from meshca.log import configure, log
+from meshca.wire.descriptors import raise_limit
 from meshca.wire.tls import Serving
 
 ORPHAN_SECONDS = 1.0  # for calls in flight when the parent has died
@@ -201,6 +202,7 @@ def _spare_the_collector() -> None:
 def main() -> None:
     """Run a worker on the control channel whose file descriptor is the only argument."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent drains us
+    raise_limit()  # a connection is a descriptor, and the store needs some as well
     sys.exit(uvloop.run(work(int(sys.argv[1]))))
 
 

@@ -100,7 +100,8 @@ def _agents(report: StatusReport) -> str:
         }
         for one in report.agents
     ]
-    return table(rows, ("agent", "node", "seen", "roots", "policies"))
+    more = f"\n… {report.agents_left_out} more, which do not fit" if report.agents_left_out else ""
+    return table(rows, ("agent", "node", "seen", "roots", "policies")) + more
 
 
 def _state(agent: AgentReport, kind: str, current: str | None) -> str:

@@ -5,7 +5,9 @@ Used by the servicer, and by the client on the other side of the socket.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -21,6 +23,11 @@ from meshca.rpc.status_report import (
     StatusReport,
     WorkerReport,
 )
+
+# Bytes of all agents in a status: a hundred thousand of the usual kind. One that says much of itself takes ten
+# times as many.
+MAX_AGENT_BYTES: Final = 32 * 1024 * 1024
+MAX_ANSWER_BYTES: Final = 2 * MAX_AGENT_BYTES  # that a client must take
 
 
 def timestamp(instant: datetime | None) -> Timestamp | None:
@@ -157,8 +164,9 @@ def _outcome_of(message: admin_pb2.Issuance) -> Outcome | None:
 
 
 def status_message(report: StatusReport) -> admin_pb2.Status:
-    """A report as a message."""
+    """A report as a message, without the agents that would make it too large."""
     policies = report.policies
+    agents = _fitting(report.agents)
     return admin_pb2.Status(
         version=report.version,
         trust_domain=report.trust_domain,
@@ -172,13 +180,29 @@ def status_message(report: StatusReport) -> admin_pb2.Status:
             for one in report.workers
         ],
         policies=admin_pb2.PolicyStatus(version=policies.version, count=policies.count, error=policies.error),
-        agents=[_agent_message(one) for one in report.agents],
+        agents=agents,
+        agents_left_out=report.agents_left_out + len(report.agents) - len(agents),
         admission_error=report.admission_error,
         config_error=report.config_error,
         authority_error=report.authority_error,
         store_error=report.store_error,
         ending_warning=report.ending_warning,
     )
+
+
+def _fitting(reports: Sequence[AgentReport]) -> list[admin_pb2.AgentStatus]:
+    """In the order given, those that fit: connected ones rather than others, then those heard last."""
+    messages = [_agent_message(one) for one in reports]
+    wanted = sorted(
+        range(len(reports)), key=lambda at: (reports[at].connected, reports[at].last_seen), reverse=True
+    )
+    taken, room = set(), MAX_AGENT_BYTES
+    for at in wanted:
+        room -= messages[at].ByteSize()
+        if room < 0:
+            break
+        taken.add(at)
+    return [message for at, message in enumerate(messages) if at in taken]
 
 
 def _certificate_message(report: CertificateReport) -> admin_pb2.CertificateStatus:
@@ -233,6 +257,7 @@ def status_of(message: admin_pb2.Status) -> StatusReport:
         authority_error=message.authority_error,
         store_error=message.store_error,
         ending_warning=message.ending_warning,
+        agents_left_out=message.agents_left_out,
     )
 
 

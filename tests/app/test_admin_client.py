@@ -22,7 +22,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.logs import captured_logs
 from tests.fakes.records import NOW, intent, issued
-from tests.fakes.reports import report
+from tests.fakes.reports import agent, report, resource
 
 
 @pytest.fixture
@@ -50,6 +50,20 @@ async def words(path: Path) -> str:
 async def test_status(client: AdminClient) -> None:
     """The report as the server made it."""
     assert await client.status() == report()
+
+
+async def test_status_of_very_many_agents(ledger: FakeLedger) -> None:
+    """What does not fit is left out and counted; the answer is not too large for the client."""
+    told = (resource(error="e" * 1000),)
+    crowd = tuple(agent(node=f"{number:06}" + "x" * 500, resources=told) for number in range(25_000))
+
+    async def status() -> StatusReport:
+        return report(agents=crowd)
+
+    async with admin_server(ledger, status=status) as path, connect(path) as client:
+        found = await client.status()
+    assert 0 < len(found.agents) < len(crowd)
+    assert len(found.agents) + found.agents_left_out == len(crowd)
 
 
 async def test_records(client: AdminClient, ledger: FakeLedger) -> None:

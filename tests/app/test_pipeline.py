@@ -59,8 +59,8 @@ def pipeline(issuing: FakeIssuing) -> Pipeline:
     nothing = cast("Any", None)
     return Pipeline(
         config=ServerConfig(),
-        chain=nothing,
         issuing=cast("Issuing", issuing),
+        subscribers=nothing,
         authority=nothing,
         delivery=Delivery(FakeClock()),
         store=nothing,

@@ -180,7 +180,7 @@ def _logged(server: Server, event: str) -> bool:
 
 
 async def test_streams_end_with_unavailable(tmp_path: Path) -> None:
-    """A stream is told to go elsewhere: health first says not serving, then UNAVAILABLE."""
+    """A stream is told to go elsewhere: UNAVAILABLE, health's too."""
     with running_server(tmp_path / "ca", settings=ONE) as server:
         async with server.channel() as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)

@@ -51,6 +51,7 @@ class Status(_message.Message):
     STORE_ERROR_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
     ENDING_WARNING_FIELD_NUMBER: _builtins.int
+    AGENTS_LEFT_OUT_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     trust_domain: _builtins.str
     roots_version: _builtins.str
@@ -64,6 +65,8 @@ class Status(_message.Message):
     """Why the store cannot be used; empty when it can. The agents are then missing."""
     ending_warning: _builtins.str
     """Which certificate of those that sign ends soon, and what to do; empty when none does."""
+    agents_left_out: _builtins.int
+    """How many agents are left out, because the list would be too long; connected ones come first, then those heard last."""
     @_builtins.property
     def certificates(self) -> _containers.RepeatedCompositeFieldContainer[Global___CertificateStatus]: ...
     @_builtins.property
@@ -90,10 +93,11 @@ class Status(_message.Message):
         store_error: _builtins.str = ...,
         started_at: _timestamp_pb2.Timestamp | None = ...,
         ending_warning: _builtins.str = ...,
+        agents_left_out: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["policies", b"policies", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission_error", b"admission_error", "agents", b"agents", "authority_error", b"authority_error", "certificates", b"certificates", "config_error", b"config_error", "ending_warning", b"ending_warning", "policies", b"policies", "roots_version", b"roots_version", "started_at", b"started_at", "store_error", b"store_error", "trust_domain", b"trust_domain", "version", b"version", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission_error", b"admission_error", "agents", b"agents", "agents_left_out", b"agents_left_out", "authority_error", b"authority_error", "certificates", b"certificates", "config_error", b"config_error", "ending_warning", b"ending_warning", "policies", b"policies", "roots_version", b"roots_version", "started_at", b"started_at", "store_error", b"store_error", "trust_domain", b"trust_domain", "version", b"version", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
