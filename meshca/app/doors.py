@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Collection
-from typing import Final, cast
+from collections.abc import AsyncIterator, Collection
+from typing import Any, Final, cast
 
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from meshca import metrics
 from meshca._proto.istio.v1.auth import ca_pb2, ca_pb2_grpc
 from meshca.app.pipeline import Pipeline
-from meshca.errors import ConfigError
+from meshca.errors import ConfigError, Exhausted
 from meshca.rpc.adoptions import Adoptions
 from meshca.rpc.discovery import Discovery
 from meshca.rpc.health import Health
@@ -31,6 +31,7 @@ from meshca.wire.xds_streams import Streams
 TELL_SECONDS: Final = 0.4  # that callers are told to go elsewhere before connections are closed
 FLUSH_SECONDS: Final = 1.0  # that clients have to take what they were answered: some never read
 LOOK_SECONDS: Final = 0.05  # between two looks whether all is answered
+MAX_QUESTIONS: Final = 100  # of one stream of reflection; a client that reads everything asks about thirty
 _ISTIO_CA: Final = ca_pb2.DESCRIPTOR.services_by_name["IstioCertificateService"].full_name
 _HEALTH: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 # service -> the module that knows its descriptor
@@ -62,7 +63,7 @@ class Doors:
         _describe(names)
         health_pb2_grpc.add_HealthServicer_to_server(Health(names), registry)
         # `enable_server_reflection` would add the synchronous servicer: the guard is no grpc.aio.Server.
-        reflected = reflection.aio.ReflectionServicer((*names, _HEALTH, reflection.SERVICE_NAME))
+        reflected = _Reflection((*names, _HEALTH, reflection.SERVICE_NAME))
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, registry)
 
     async def open(self, token_address: str, mtls_address: str) -> None:
@@ -126,6 +127,27 @@ class Doors:
         )
         server_keys.add_to(self._guarded)
         return [AGGREGATED.name, SECRETS.name, EXTENSIONS.name]
+
+
+class _Reflection(reflection.aio.ReflectionServicer):  # type: ignore[misc] # untyped there
+    """Describes our services to anybody; an answer may be 700 times as long as its question, so few are given."""
+
+    async def ServerReflectionInfo(  # noqa: N802 - gRPC's name
+        self,
+        request_iterator: AsyncIterator[Any],
+        unused_context: Any,  # noqa: ANN401 - gRPC's
+    ) -> AsyncIterator[Any]:
+        async for answer in super().ServerReflectionInfo(_few(request_iterator), unused_context):
+            yield answer
+
+
+async def _few(questions: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    left = MAX_QUESTIONS
+    async for question in questions:
+        if left == 0:
+            raise Exhausted("reflection", f"a stream may ask {MAX_QUESTIONS} questions", retry_after=1.0)
+        left -= 1
+        yield question
 
 
 def _describe(names: Collection[str]) -> None:
