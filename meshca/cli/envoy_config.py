@@ -49,7 +49,7 @@ class Notation(enum.StrEnum):
     JSON = "json"
 
 
-def command(
+def command(  # long by its flags: typer reads them from the signature
     namespace: Annotated[str, typer.Option(help="The service's namespace.")],
     service_account: Annotated[str, typer.Option(help="The service account that the service runs as.")],
     trust_domain: Annotated[str, typer.Option(help="The mesh's trust domain.")] = "cluster.local",

@@ -13,7 +13,7 @@ from meshca.errors import NotFound
 from meshca.ledger.port import LedgerStore
 from meshca.rpc.admin_messages import issuance_message, query_of, status_message
 from meshca.rpc.status_report import StatusReport
-from meshca.wire.interceptors import Context
+from meshca.wire.open_calls import Context
 
 
 class Admin(AdminServicer):

@@ -5,8 +5,10 @@ Used by the servicer, and by the client on the other side of the socket.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
+from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -27,6 +29,11 @@ from meshca.rpc.status_report import (
     WorkerReport,
 )
 from meshca.rpc.timestamps import instant, timestamp
+
+# Bytes of all agents in a status: a hundred thousand of the usual kind. One that says much of itself takes ten
+# times as many.
+MAX_AGENT_BYTES: Final = 32 * 1024 * 1024
+MAX_ANSWER_BYTES: Final = 2 * MAX_AGENT_BYTES  # that a client must take
 
 
 def query_message(query: Query) -> admin_pb2.ListIssuancesRequest:
@@ -151,8 +158,9 @@ def _outcome_of(message: admin_pb2.Issuance) -> Outcome | None:
 
 
 def status_message(report: StatusReport) -> admin_pb2.Status:
-    """A report as a message."""
+    """A report as a message, without the agents that would make it too large."""
     policies = report.policies
+    agents = _fitting(report.agents)
     return admin_pb2.Status(
         version=report.version,
         trust_domain=report.trust_domain,
@@ -166,7 +174,8 @@ def status_message(report: StatusReport) -> admin_pb2.Status:
             for one in report.workers
         ],
         policies=admin_pb2.PolicyStatus(version=policies.version, count=policies.count, error=policies.error),
-        agents=[_agent_message(one) for one in report.agents],
+        agents=agents,
+        agents_left_out=report.agents_left_out + len(report.agents) - len(agents),
         admission_error=report.admission_error,
         config_error=report.config_error,
         authority_error=report.authority_error,
@@ -182,6 +191,21 @@ def _review_message(report: TokenReviewReport) -> admin_pb2.TokenReviewStatus:
     cache = Duration()
     cache.FromTimedelta(report.cache)
     return admin_pb2.TokenReviewStatus(cluster=report.cluster, mode=report.mode, cache=cache)
+
+
+def _fitting(reports: Sequence[AgentReport]) -> list[admin_pb2.AgentStatus]:
+    """In the order given, those that fit: connected ones rather than others, then those heard last."""
+    messages = [_agent_message(one) for one in reports]
+    wanted = sorted(
+        range(len(reports)), key=lambda at: (reports[at].connected, reports[at].last_seen), reverse=True
+    )
+    taken, room = set(), MAX_AGENT_BYTES
+    for at in wanted:
+        room -= messages[at].ByteSize()
+        if room < 0:
+            break
+        taken.add(at)
+    return [message for at, message in enumerate(messages) if at in taken]
 
 
 def _certificate_message(report: CertificateReport) -> admin_pb2.CertificateStatus:
@@ -242,6 +266,7 @@ def status_of(message: admin_pb2.Status) -> StatusReport:
             ClusterReport(name=one.name, secret=one.secret, state=one.state, problem=one.problem)
             for one in message.clusters
         ),
+        agents_left_out=message.agents_left_out,
     )
 
 

@@ -80,6 +80,7 @@ class ServerKeys:
         Raises:
             Unauthenticated: the caller could not be proven.
             Denied: no admission rule lets it have its own identity.
+            Exhausted: it began too many streams.
             Unavailable: that could not be decided now.
         """
         shown = read_credential(context)

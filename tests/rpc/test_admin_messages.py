@@ -14,6 +14,7 @@ from meshca._proto.meshca.v1.admin_pb2 import ListIssuancesRequest
 from meshca.errors import BadRequest
 from meshca.ledger.query import DEFAULT_LIMIT, Query
 from meshca.ledger.record import Intent, Issuance, Outcome, Result
+from meshca.rpc import admin_messages
 from meshca.rpc.admin_messages import (
     issuance_message,
     issuance_of,
@@ -33,6 +34,7 @@ from meshca.rpc.status_report import (
     WorkerReport,
 )
 from tests.fakes.any_records import instants, intents, outcomes, texts
+from tests.fakes.reports import NOW, agent, report
 
 pids = st.integers(0, 2**31)
 certificates = st.builds(
@@ -83,6 +85,7 @@ reports = st.builds(
     clusters=st.lists(
         st.builds(ClusterReport, name=texts, secret=texts, state=texts, problem=texts), max_size=2
     ).map(tuple),
+    agents_left_out=pids,
 )
 filters = st.none() | texts.filter(bool)
 queries = st.builds(
@@ -99,10 +102,24 @@ queries = st.builds(
 
 
 @given(reports)
-def test_reports_survive(report: StatusReport) -> None:
+def test_reports_survive(said: StatusReport) -> None:
     """Over the wire and back."""
-    message = status_message(report)
-    assert status_of(type(message).FromString(message.SerializeToString())) == report
+    message = status_message(said)
+    assert status_of(type(message).FromString(message.SerializeToString())) == said
+
+
+def test_agents_that_do_not_fit_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connected ones stay, then those heard last, in their order."""
+    every = (
+        agent(node="a", connected=False, last_seen=NOW + timedelta(seconds=1)),
+        agent(node="b", connected=False, last_seen=NOW + timedelta(seconds=9)),
+        agent(node="c"),
+        agent(node="d", connected=False),
+    )
+    one = status_message(report(agents=every[:1])).agents[0].ByteSize()
+    monkeypatch.setattr(admin_messages, "MAX_AGENT_BYTES", 2 * one + one // 2)
+    found = status_of(status_message(report(agents=every, agents_left_out=5)))
+    assert ([each.node for each in found.agents], found.agents_left_out) == (["b", "c"], 5 + 2)
 
 
 @given(intents, st.none() | outcomes)
