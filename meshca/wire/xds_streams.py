@@ -128,10 +128,11 @@ class Streams:
         for stream in self._all():
             stream.end(error)
 
-    def end_peer(self, peer: str, error: MeshcaError) -> None:
-        """End every stream of one connection."""
-        for stream in tuple(self._by_peer.get(peer, ())):
-            stream.end(error)
+    def end_source(self, source: Source, error: MeshcaError) -> None:
+        """End every stream that is served from this source."""
+        for stream in self._all():
+            if stream.source is source:
+                stream.end(error)
 
     def recovered(self, stream: _Stream) -> None:
         """Let the other streams of this client retry what may have been refused on its account."""
@@ -167,6 +168,11 @@ class _Stream:
         self._writer: asyncio.Task[None] | None = None
         self._writing: float | None = None  # since when, for the message on its way
         self._ended: MeshcaError | None = None
+
+    @property
+    def source(self) -> Source:
+        """What the subscriber should hold."""
+        return self._terms.source
 
     async def run(self) -> None:
         """Read until the client stops; `end` from outside turns into its error."""

@@ -374,13 +374,13 @@ async def test_drain_ends_all_streams_and_admits_no_more(server: Server, channel
         assert (await stream.status())[2]["meshca-reason"] == "draining"
 
 
-async def test_connection_can_be_ended(server: Server, channel: grpc.aio.Channel) -> None:
-    """All streams of one peer, and no others."""
+async def test_streams_of_a_source_can_be_ended(server: Server, channel: grpc.aio.Channel) -> None:
+    """All of one source, and no others."""
     async with xds_stream(channel, SDS + "StreamSecrets") as stream:
         await stream.ask("default")
-        notice = await server.until(lambda event: isinstance(event, Pending))
-        server.streams.end_peer("somebody else", Unavailable("gone", "gone"))
-        server.streams.end_peer(notice.peer, Unavailable("told", "told"))
+        await server.until(lambda event: isinstance(event, Pending))
+        server.streams.end_source(Shelf(), Unavailable("gone", "gone"))
+        server.streams.end_source(server.shelf, Unavailable("told", "told"))
         assert (await stream.status())[2]["meshca-reason"] == "told"
 
 
