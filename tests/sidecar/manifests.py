@@ -45,6 +45,24 @@ def deployment(annotations: Tree | None = None, **spec: Any) -> Tree:
     }
 
 
+def complete(group: str, kind: str, annotations: Tree | None = None) -> Tree:
+    """An object of a kind with all that the API server asks for."""
+    template = pod(annotations, restartPolicy="Never" if group == "batch" else "Always")
+    labels = {"app": "web"}
+    template["metadata"]["labels"] = labels
+    spec: Tree = {"template": template}
+    if group == "apps":
+        spec["selector"] = {"matchLabels": labels}
+    if kind == "StatefulSet":
+        spec["serviceName"] = "web"
+    if kind == "CronJob":
+        spec = {"schedule": "@daily", "jobTemplate": {"spec": spec}}
+    head = {"apiVersion": f"{group}/v1" if group else "v1", "kind": kind}
+    if kind == "Pod":
+        return head | {"metadata": template["metadata"] | {"name": "web"}, "spec": template["spec"]}
+    return head | {"metadata": {"name": "web"}, "spec": spec}
+
+
 # Names like those of Kubernetes, and values as manifests have them; none is a name of ours.
 _NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,6}[a-z0-9]", fullmatch=True)
 _TEXTS = st.text("ab1:#'\" -{}[],&*!|>%@é", max_size=8)
