@@ -242,6 +242,9 @@ def _namespace(text: str) -> str:
 
 def _age(text: str) -> timedelta:
     try:
-        return parse_duration(text)
+        age = parse_duration(text)
     except ValueError as error:
         raise ConfigError("--max-connection-age", [str(error)]) from None
+    if not age:
+        raise ConfigError("--max-connection-age", ["expected a duration over 0s"])
+    return age

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
-from meshca.errors import BadRequest, ConfigError
+from meshca.errors import BadRequest
 from meshca.identity.service_account import ServiceAccount
 from meshca.identity.spiffe_id import SpiffeId
 from meshca.sidecar import bootstrap
@@ -106,19 +106,15 @@ def _record(settings: Settings, chosen: Wishes) -> str:
 
 
 def _bootstrap(account: ServiceAccount, opened: Ports, settings: Settings) -> str:
-    try:
-        service = ServiceBootstrap(
-            identity=SpiffeId.of(settings.trust_domain, account),
-            source=AgentSocket(path=DEFAULT_AGENT_SOCKET),
-            inbound=opened.inbound,
-            outbound=opened.outbound,
-            admin=AdminPort(port=parts.ADMIN_PORT),
-            ready=ReadyPage(port=parts.ENVOY_READY_PORT, address=settings.listen_address),
-            max_connection_age=settings.max_connection_age,
-        )
-    except (ConfigError, BadRequest) as error:
-        told = error.problems if isinstance(error, ConfigError) else [error.detail]
-        raise Refused([Problem(ANNOTATIONS, text) for text in told]) from None
+    service = ServiceBootstrap(
+        identity=SpiffeId.of(settings.trust_domain, account),
+        source=AgentSocket(path=DEFAULT_AGENT_SOCKET),
+        inbound=opened.inbound,
+        outbound=opened.outbound,
+        admin=AdminPort(port=parts.ADMIN_PORT),
+        ready=ReadyPage(port=parts.ENVOY_READY_PORT, address=settings.listen_address),
+        max_connection_age=settings.max_connection_age,
+    )
     text = in_lines(bootstrap.build(service))
     if len(text.encode()) > _LARGEST_BOOTSTRAP:
         raise Refused([Problem(ANNOTATIONS, "so many ports need more than an annotation holds; name fewer")])

@@ -125,13 +125,14 @@ class _Editor:
         first = node.entries[0][0].start
         column = self._layout.column(first)
         kept = [key.start for key, _ in own.values() if key.value in new]
-        if not kept:
+        if own and not kept:
             whole = "".join(render.entry(str(name), part, column) for name, part in new.items())
             self._add(first, self._layout.next_line(node.end), whole[column:])
             return
+        behind_dash = bool(self._text[first - column : first].strip())
         for key, value in own.values():
-            if key.value not in new and self._text[self._layout.line(key.start) : key.start].strip():
-                self._add(key.start, kept[0], "")  # behind the dash of an item
+            if key.value not in new and key.start == first and behind_dash:
+                self._add(first, kept[0], "")
             elif key.value not in new:
                 self._add(self._layout.line(key.start), self._layout.next_line(value.end), "", lines=True)
             elif not same(value.value, new[key.value]):
@@ -140,8 +141,11 @@ class _Editor:
         for name, part in new.items():
             if name not in node.value:
                 pending.append(render.entry(str(name), part, column))
+            elif pending and name in own and behind_dash and own[name][0].start == kept[0]:
+                self._add(kept[0], kept[0], "".join(pending)[column:] + " " * column)
+                pending = []
             elif pending and name in own:
-                self._before(node, own[name][0], "".join(pending), column)
+                self._above(node, own[name][0], "".join(pending))
                 pending = []
         end = self._layout.next_line(node.end)
         self._add(end, end, "".join(pending), lines=True)
@@ -167,12 +171,9 @@ class _Editor:
         self._add(colon, value.end, said)
         self._add(after, after, below, lines=True)
 
-    def _before(self, node: Node, key: Node, text: str, column: int) -> None:
+    def _above(self, node: Node, key: Node, text: str) -> None:
         """Insert lines above a key and its comments."""
         place = self._layout.line(key.start)
-        if self._text[place : key.start].strip():  # behind the dash of an item
-            self._add(key.start, key.start, text[column:] + " " * column)
-            return
         ends = [value.end for _, value in node.entries if value.end <= place]
         above = self._layout.above_comments(place, self._layout.next_line(max(ends)) if ends else 0)
         self._add(above, above, text, lines=True)

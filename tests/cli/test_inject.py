@@ -180,6 +180,7 @@ def test_a_refused_file_is_not_written(tmp_path: Path) -> None:
         (("--image", "$(X)"), "--image:\n  - expected a value without blanks"),
         (("--root-key", ""), "--root-key:\n  - expected a value without blanks"),
         (("--max-connection-age", "5"), "--max-connection-age:\n  - expected a duration"),
+        (("--max-connection-age", "0s"), "--max-connection-age:\n  - expected a duration over 0s"),
         (("--inbound", "x"), "--inbound:\n  - x: expected PORT:APP_PORT"),
         (("--outbound", "x"), "--outbound:\n  - x: expected PORT=HOST:PORT"),
         (("--health-path", "x"), "--health-path:\n  - x: expected a path"),

@@ -93,6 +93,26 @@ def test_keys_come_where_they_are_put() -> None:
     assert rewrite(text, parse(text, ""), {0: {"a": 1, "x": 0, "b": 2}}) == "a: 1\nx: 0\n# about b\nb: 2\n"
 
 
+@pytest.mark.parametrize(
+    ("new", "out"),
+    [
+        ([{"name": "n", "w": 2}], "- name: n  # n\n  w: 2\n"),
+        ([{"u": 0, "v": 1, "name": "n", "w": 2}], "- u: 0\n  v: 1\n  name: n  # n\n  w: 2\n"),
+        ([{"x": 1, "name": "n"}], "- x: 1\n  name: n  # n\n"),
+    ],
+)
+def test_the_first_key_of_an_item(new: Any, out: str) -> None:
+    """Stands behind a dash, which stays."""
+    text = "- v: 1\n  name: n  # n\n  w: 2\n"
+    assert rewrite(text, parse(text, ""), {0: new}) == out
+
+
+def test_beside_a_merge() -> None:
+    """Keys are added; what is merged stays merged."""
+    text = "x: &x {a: 1}\nb:\n  <<: *x # c\n"
+    assert edited(text, (("b", "d"), 2)) == text + "  d: 2\n"
+
+
 def test_things_without_names_are_paired() -> None:
     """As the objects of a List are; each is changed where it stands."""
     text = "- a: {v: 1} # a\n  w: 'x'\n- b: [1]  # b\n- 7\n"

@@ -53,3 +53,10 @@ def test_no_dashes(text: str) -> None:
     [document] = parse(text, "")
     with pytest.raises(NotEditable, match="does not begin on a line of its own"):
         Layout(text).dashes(document.items[0] if text.startswith("- -") else document)
+
+
+def test_line_breaks_of_another_age() -> None:
+    """A lone carriage return is a line break to YAML, not to us."""
+    text = "- 1\r- 2\r"
+    with pytest.raises(NotEditable, match="do not stand below each other"):
+        Layout(text).dashes(parse(text, "")[0])
