@@ -34,6 +34,7 @@ class Decision:
         self._started = clock.monotonic()
         self._request_id = request_id
         self._caller: Caller | None = None
+        self._proxy: Caller | None = None
         self._grant: Grant | None = None
         self._key: ProvenKey | None = None
         self._issued: Issued | None = None
@@ -63,6 +64,11 @@ class Decision:
         """The caller is proven."""
         self._caller = caller
         return caller
+
+    def certifies_for(self, workload: Caller) -> Caller:
+        """The proven caller is a node proxy, and asks for this workload."""
+        self._proxy, self._caller = self._caller, workload
+        return workload
 
     def grants(self, grant: Grant) -> Grant:
         """Admission granted this."""
@@ -130,6 +136,7 @@ class Decision:
             intended_at=self._clock.now(),
             not_before=draft.not_before,
             not_after=draft.not_after,
+            requested_by=str(self._proxy.account) if self._proxy else "",
         )
 
     def _facts(self) -> dict[str, Any]:
@@ -143,6 +150,11 @@ class Decision:
                 "pod": caller.pod.name if caller.pod else "",
                 "token_id": caller.token_id,
                 "parent_serial": caller.serial,
+            }
+        if proxy := self._proxy:
+            facts |= {
+                "requested_by": str(proxy.account),
+                "requested_by_pod": proxy.pod.name if proxy.pod else "",
             }
         if grant := self._grant:
             facts |= {"spiffe_id": str(grant.identity), "rule": grant.rule}

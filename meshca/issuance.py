@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from meshca import csr, metrics
-from meshca.admission.decide import decide
+from meshca.admission.decide import decide, decide_for_workload
 from meshca.admission.model import Grant, RuleSet
 from meshca.authn.chain import Authenticator
+from meshca.authn.node_proxy import NodeProxies
 from meshca.authority.signing import Authority
 from meshca.clock import Clock
 from meshca.csr import ProvenKey
@@ -37,7 +38,8 @@ class Wish:
     Attributes:
         csr: the certificate signing request, unverified.
         lifetime_seconds: 0 for the default.
-        impersonated_identity: the identity of someone else, for node proxies; not supported yet.
+        impersonated_identity: the identity of a workload, asked for by the proxy of its node; empty for the
+            caller's own.
         cert_signer: the signer to use; not supported yet.
     """
 
@@ -61,6 +63,7 @@ class Issuing:
         ledger: LedgerStore,
         quota: Quota,
         clock: Clock,
+        node_proxies: NodeProxies | None = None,
     ) -> None:
         self._chain = chain
         self._rules = rules
@@ -70,13 +73,14 @@ class Issuing:
         self._ledger = ledger
         self._quota = quota
         self._clock = clock
+        self._node_proxies = node_proxies
 
     def use_rules(self, rules: RuleSet) -> None:
         """Decide by these admission rules from the next request on."""
         self._rules = rules
 
     async def issue(self, credential: Credential, wish: Callable[[], Wish], request_id: str) -> Issued:
-        """A certificate for the caller's own key.
+        """A certificate for the caller's own key, and for its own identity or that of a workload on its node.
 
         Args:
             credential: what the caller showed, unverified.
@@ -84,7 +88,7 @@ class Issuing:
             request_id: the call's, for the ledger and the audit event.
 
         Raises:
-            Unauthenticated: the caller could not be proven.
+            Unauthenticated: the caller could not be proven, or may not ask for another's identity.
             Denied: no admission rule grants this.
             Exhausted: too many requests of this identity or its namespace.
             BadRequest: the request is wrong.
@@ -93,8 +97,11 @@ class Issuing:
         """
         with Decision(request_id, self._clock) as decision:
             caller = await self._proven(decision, credential)
-            asked = _supported(wish())
-            grant = self._granted(decision, caller)
+            asked = self._supported(wish())
+            if asked.impersonated_identity:
+                grant = await self._granted_to_proxy(decision, caller, asked.impersonated_identity)
+            else:
+                grant = self._granted(decision, caller)
             key = decision.certifies(csr.prove(asked.csr))
             csr.check_names(key, grant.identity, strict=self._strict)
             return await self._certify(decision, key, asked.lifetime_seconds)
@@ -127,11 +134,29 @@ class Issuing:
 
     def _granted(self, decision: Decision, caller: Caller) -> Grant:
         wanted = caller.identity(self._rules.trust_domain)
-        renewal = caller.proven_by is ProvenBy.CLIENT_CERT
         grant = decision.grants(decide(self._rules, caller, wanted))
+        return self._within_quota(grant, renewal=caller.proven_by is ProvenBy.CLIENT_CERT)
+
+    async def _granted_to_proxy(self, decision: Decision, proxy: Caller, unverified_identity: str) -> Grant:
+        assert self._node_proxies is not None  # noqa: S101 - `_supported` has seen to it
+        workloads = await self._node_proxies.workloads(proxy, unverified_identity)
+        decision.certifies_for(workloads[0])
+        return self._within_quota(decision.grants(decide_for_workload(self._rules, proxy, workloads)))
+
+    def _within_quota(self, grant: Grant, *, renewal: bool = False) -> Grant:
         # After admission: a denial costs us little, and must not use up what the namespace's own workloads need.
-        self._quota.take(wanted, self._clock.monotonic(), renewal=renewal)
+        self._quota.take(grant.identity, self._clock.monotonic(), renewal=renewal)
         return grant
+
+    def _supported(self, wish: Wish) -> Wish:
+        if wish.impersonated_identity and self._node_proxies is None:
+            raise BadRequest(
+                "impersonation",
+                "ImpersonatedIdentity is only for kubernetes.trusted_node_accounts, which names none",
+            )
+        if wish.cert_signer:
+            raise BadRequest("cert_signer", "CertSigner is not supported yet; leave it out")
+        return wish
 
     async def _certify(self, decision: Decision, key: ProvenKey, asked_seconds: int) -> Issued:
         grant = decision.grant
@@ -146,14 +171,6 @@ class Issuing:
         if clamped:
             metrics.lifetimes_clamped.inc()
         return lifetime
-
-
-def _supported(wish: Wish) -> Wish:
-    if wish.impersonated_identity:
-        raise BadRequest("impersonation", "ImpersonatedIdentity is not supported yet; leave it out")
-    if wish.cert_signer:
-        raise BadRequest("cert_signer", "CertSigner is not supported yet; leave it out")
-    return wish
 
 
 def _preferred(grant: Grant) -> KeyType:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from meshca import metrics
 from meshca.admission.parse import parse, shipped
+from meshca.authn.node_proxy import NodeProxies
 from meshca.authority.serials import Serials
 from meshca.authority.signing import Authority
 from meshca.errors import (
@@ -38,7 +39,9 @@ from tests.fakes.callers import caller
 from tests.fakes.clock import FakeClock
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.logs import captured_logs
+from tests.fakes.node_proxies import WEB_ID, pod, proxies, proxy, proxy_pod
 from tests.fakes.pki import TRUST_DOMAIN, WEB, ec_key, good_slot, make_csr
+from tests.fakes.pods import FakePods
 from tests.fakes.profiles import PROFILE
 
 CREDENTIAL = Credential()
@@ -85,7 +88,14 @@ class Chain:
 class Rig:
     """A pipeline of real rooms with a fake chain, ledger and clock."""
 
-    def __init__(self, *, strict: bool = False, profile: Profile | None = None, burst: int = 1000) -> None:
+    def __init__(
+        self,
+        *,
+        strict: bool = False,
+        profile: Profile | None = None,
+        burst: int = 1000,
+        node_proxies: NodeProxies | None = None,
+    ) -> None:
         self.clock = FakeClock()
         self.chain = Chain()
         self.ledger = FakeLedger(self.clock)
@@ -101,6 +111,7 @@ class Rig:
             ledger=self.ledger,
             quota=Quota(per_identity=rate, per_namespace=rate),
             clock=self.clock,
+            node_proxies=node_proxies,
         )
         self.key = ec_key()
 
@@ -416,3 +427,88 @@ async def test_only_our_errors_come_out(csr: bytes | str, seconds: int, identity
     wish = {"csr": csr, "lifetime_seconds": seconds, "impersonated_identity": identity, "cert_signer": signer}
     with contextlib.suppress(BadRequest):
         await rig.issue(**wish)
+
+
+class TestForAWorkload:
+    """A node proxy asks for a workload on its node."""
+
+    @pytest.fixture
+    def rig(self) -> Rig:
+        """A pipeline that trusts ztunnel, which is proven, beside a pod of shop/web."""
+        rig = Rig(node_proxies=proxies(proxy_pod(), pod(labels={"app": "web"})), burst=3)
+        rig.chain.caller = proxy()
+        return rig
+
+    async def test_issues_the_workloads_identity(self, rig: Rig) -> None:
+        """The certificate has the workload's identity and the key of the proxy's CSR."""
+        leaf = await rig.issue(impersonated_identity=WEB_ID)
+        assert uris(leaf) == [WEB_ID]
+        assert leaf.public_key() == rig.key.public_key()
+
+    async def test_the_ledger_names_both(self, rig: Rig) -> None:
+        """Who is certified, on which pod, and which account asked for it."""
+        await rig.issue(impersonated_identity=WEB_ID)
+        (intent,) = rig.ledger.intents.values()
+        assert (intent.spiffe_id, intent.namespace, intent.service_account) == (WEB_ID, "shop", "web")
+        assert (intent.pod_name, intent.pod_uid, intent.labels) == ("web-1", "w1", {"app": "web"})
+        assert (intent.requested_by, intent.proven_by) == ("istio-system/ztunnel", "node_proxy")
+        assert (intent.issuer, intent.node_name, intent.token_id) == ("home", "node-1", "JTI=z")
+
+    async def test_the_event_names_both(self, rig: Rig, logs: list[Any]) -> None:
+        """So does the audit event."""
+        await rig.issue(impersonated_identity=WEB_ID)
+        (line,) = [line for line in logs if line["event"] == "issuance.decided"]
+        assert (line["namespace"], line["pod"]) == ("shop", "web-1")
+        assert (line["requested_by"], line["requested_by_pod"]) == ("istio-system/ztunnel", "ztunnel-1")
+
+    async def test_its_own_identity_as_ever(self, rig: Rig) -> None:
+        """Without the field the proxy gets its own, and nobody asked for it."""
+        assert uris(await rig.issue()) == ["spiffe://cluster.local/ns/istio-system/sa/ztunnel"]
+        (intent,) = rig.ledger.intents.values()
+        assert (intent.requested_by, intent.proven_by) == ("", "token_review")
+
+    async def test_a_refusal_is_opaque(self, rig: Rig, logs: list[Any]) -> None:
+        """The client learns only that it is not believed; the log has the reason and who asked."""
+        with pytest.raises(Unauthenticated) as caught:
+            await rig.issue(impersonated_identity="spiffe://cluster.local/ns/shop/sa/api")
+        assert (caught.value.reason, caught.value.public) == ("workload_not_on_node", Unauthenticated.public)
+        (line,) = [line for line in logs if line["event"] == "issuance.decided"]
+        assert (line["result"], line["service_account"]) == ("refused", "ztunnel")
+        assert rig.ledger.intents == {}
+
+    @pytest.mark.parametrize("account", ["web", "ztunnel"])
+    async def test_the_brake(self, rig: Rig, account: str) -> None:
+        """A rule that refuses the workload or its proxy stops it."""
+        rules = f"""
+rules:
+  - name: brake
+    effect: refuse
+    match: {{service_accounts: [{account}]}}
+  - name: all
+    effect: grant
+    match: {{}}
+    grant: {{identity: own}}
+"""
+        rig.issuing.use_rules(parse(rules, "test", TRUST_DOMAIN))
+        with pytest.raises(Denied) as caught:
+            await rig.issue(impersonated_identity=WEB_ID)
+        assert caught.value.reason == "refused_by_rule"
+
+    async def test_the_workloads_quota(self, rig: Rig) -> None:
+        """It is the workload's buckets that are charged, as for any first issue."""
+        for _ in range(3):
+            with contextlib.suppress(Exhausted):
+                await rig.issue(impersonated_identity=WEB_ID)
+        with pytest.raises(Exhausted) as caught:
+            await rig.issue(impersonated_identity=WEB_ID)
+        assert caught.value.reason == "identity_quota"
+        await rig.issue()
+
+    async def test_pods_that_are_not_known(self) -> None:
+        """While its cluster cannot be asked the proxy is told to try again."""
+        pods = FakePods()
+        pods.down = Unavailable("kube_unreachable", "the API server cannot be reached")
+        rig = Rig(node_proxies=proxies(west=pods))
+        rig.chain.caller = proxy(issuer="west")
+        with pytest.raises(Unavailable):
+            await rig.issue(impersonated_identity=WEB_ID)

@@ -6,8 +6,8 @@ matches; otherwise nobody gets anything. `explain` is for people and never decid
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from meshca.admission.model import SEEN, Effect, Grant, Rule, RuleSet
 from meshca.errors import Denied
@@ -28,9 +28,7 @@ def decide(rules: RuleSet, caller: Caller, wanted: SpiffeId) -> Grant:
     """
     if wanted.trust_domain != rules.trust_domain:
         raise Denied("foreign_trust_domain", f"only identities of {rules.trust_domain} are issued")
-    for rule in rules.rules:
-        if rule.terms is None and _matches(rule, caller, wanted):
-            raise Denied("refused_by_rule", f"rule {rule.name} refuses {wanted} to {caller.account}")
+    _check_not_refused(rules, caller, wanted)
     for rule in rules.rules:
         if rule.terms is not None and _matches(rule, caller, wanted):
             return Grant(
@@ -40,6 +38,35 @@ def decide(rules: RuleSet, caller: Caller, wanted: SpiffeId) -> Grant:
                 rule=rule.name,
             )
     raise Denied("no_rule", f"no rule grants {wanted} to {caller.account}")
+
+
+def decide_for_workload(rules: RuleSet, proxy: Caller, workloads: Sequence[Caller]) -> Grant:
+    """What a node proxy may be issued for a workload of its node.
+
+    The workload's own rules decide, as if it asked itself. No refusing rule may match the proxy either, neither
+    for its own identity nor for the one that it asks for. The proxy holds one key for all pods of the account on
+    its node, so each of them must be granted: the shortest lifetime counts, and the key types common to all.
+
+    Args:
+        rules: the rules in force.
+        proxy: who asks, proven.
+        workloads: for whom: the pods of one account on its node, at least one.
+
+    Raises:
+        Denied: as `decide`.
+    """
+    wanted = workloads[0].identity(rules.trust_domain)
+    for identity in (proxy.identity(rules.trust_domain), wanted):
+        _check_not_refused(rules, proxy, identity)
+    grants = [decide(rules, workload, wanted) for workload in workloads]
+    shortest = min(grants, key=lambda grant: grant.max_lifetime)
+    return replace(shortest, key_types=frozenset.intersection(*(grant.key_types for grant in grants)))
+
+
+def _check_not_refused(rules: RuleSet, caller: Caller, wanted: SpiffeId) -> None:
+    for rule in rules.rules:
+        if rule.terms is None and _matches(rule, caller, wanted):
+            raise Denied("refused_by_rule", f"rule {rule.name} refuses {wanted} to {caller.account}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

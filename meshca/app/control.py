@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
 import orjson
+
+from meshca.authn.cluster import ClusterState
 
 MAX_LINE: Final = 64 * 1024 * 1024  # bytes; a policy folder is the largest thing that passes
 
@@ -102,6 +104,7 @@ class Probed:
         detail: what does not, in our own words.
         serving: PEM of its TLS certificate.
         answered: false only where the parent made this because the worker said nothing.
+        clusters: how it sees Kubernetes clusters.
     """
 
     id: int
@@ -109,6 +112,7 @@ class Probed:
     detail: str = ""
     serving: str = ""
     answered: bool = True
+    clusters: Sequence[ClusterState] = ()
 
 
 Message = Configure | UseAuthority | UseAdmission | UsePolicies | Probe | Drain | Ready | Failed | Probed
@@ -140,6 +144,8 @@ def decode(line: bytes) -> Message:
     """The message of one line; both ends run the same code, so a fault here is a bug."""
     tree: dict[str, Any] = orjson.loads(line)
     kind = _KINDS[tree.pop("kind")]
+    if kind is Probed:
+        tree["clusters"] = tuple(ClusterState(**state) for state in tree["clusters"])
     return kind(**{known.name: tree[known.name] for known in fields(kind)})
 
 

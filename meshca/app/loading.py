@@ -16,13 +16,15 @@ from meshca.app.control import UseAdmission, UsePolicies
 from meshca.app.policy_files import policy_files, read_policy_files
 from meshca.authn.keys import read_keys
 from meshca.authority.serving import read_names
-from meshca.authz.parse import parse_files
+from meshca.authz.fits import check_fits
+from meshca.authz.model import PolicySet
+from meshca.authz.parse import SOURCE, parse_files
 from meshca.config.loader import load_config
 from meshca.config.server import ServerConfig
 from meshca.errors import ConfigError, Unavailable
 from meshca.log import log
 
-NO_ISSUERS = "nobody can be proven by a token; name who issues them in authn.issuers"
+NO_ISSUERS = "nobody can be proven by a token; name who issues them in authn.issuers, or add kubernetes: {}"
 SHIPPED = "the rules shipped with meshca"
 T = TypeVar("T")
 
@@ -49,7 +51,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
         ConfigError: with every problem of every file.
     """
     loaded = read_files(load_config(path, environ), str(path or "configuration"))
-    if not loaded.config.authn.issuers:
+    if not loaded.config.authn.issuers and not _reviews(loaded.config):
         log.warning("authn.no_issuers", detail=NO_ISSUERS)
     return loaded
 
@@ -65,6 +67,7 @@ def read_files(config: ServerConfig, source: str) -> Loaded:
     policies = _tried(problems, lambda: read_policies(config))
     _tried(problems, lambda: read_names(config.serving.names))
     _tried(problems, lambda: _check_keys(config))
+    _tried(problems, lambda: _check_kubeconfig(config))
     if problems or rules is None or policies is None:
         raise ConfigError(source, problems)
     return Loaded(config=config, admission=rules, policies=policies)
@@ -96,8 +99,24 @@ def read_policies(config: ServerConfig) -> UsePolicies:
     if folder is None:
         return UsePolicies(files={})
     news = UsePolicies(files=read_policy_files(policy_files(folder)))
-    parse_files(news.files, config.policies.root_namespace)
+    policies = parse_files(news.files, config.policies.root_namespace)
+    _check_selectors(config, policies)
+    check_fits(policies, config.trust_domain)
     return news
+
+
+def _check_selectors(config: ServerConfig, policies: PolicySet) -> None:
+    """A selector over labels that nobody proves would never hold, and a DENY would never deny."""
+    if config.kubernetes is not None or any(issuer.labels_claim for issuer in config.authn.issuers):
+        return  # a cluster's pods have labels
+    problems = [
+        f"{policy.namespace}/{policy.name}: spec.selector: no issuer in authn.issuers has a labels_claim, so no"
+        " workload's labels are proven and this would never hold; leave the selector out, or name the claim"
+        for policy in policies.policies
+        if policy.selector
+    ]
+    if problems:
+        raise ConfigError(SOURCE, problems)
 
 
 def policy_paths(config: ServerConfig) -> list[Path]:
@@ -139,6 +158,16 @@ def _check_keys(config: ServerConfig) -> None:
                 problems.append(f"{issuer.keys.file}: {error.detail}")
     if problems:
         raise ConfigError("authn.issuers", problems)
+
+
+def _reviews(config: ServerConfig) -> bool:
+    return config.kubernetes is not None and config.kubernetes.token_review.enabled
+
+
+def _check_kubeconfig(config: ServerConfig) -> None:
+    """Must be there at start; whether the API server takes what it says is seen later."""
+    if config.kubernetes is not None and config.kubernetes.kubeconfig is not None:
+        durable.read(config.kubernetes.kubeconfig)
 
 
 def _text(path: Path) -> str:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
 from meshca.admission.model import RuleSet
 from meshca.admission.parse import parse
 from meshca.app.briefing import Briefing
 from meshca.app.control import UseAdmission, UseAuthority, UsePolicies, worker_instance
-from meshca.authn import jwks
-from meshca.authn.chain import Authenticator, Chain
-from meshca.authn.client_cert import ClientCertAuthenticator
+from meshca.app.proving import node_proxies, open_chain, open_known_clusters
+from meshca.authn.chain import Chain
+from meshca.authn.cluster import Clusters, ClusterState
 from meshca.authority.material import SigningMaterial, WireMaterial
 from meshca.authority.serials import Serials
 from meshca.authority.signing import Authority
@@ -45,6 +45,7 @@ class Pipeline:
         store: Store,
         instance: str,
         clock: Clock,
+        clusters: Clusters | None = None,
     ) -> None:
         self.config = config
         self.chain = chain
@@ -54,6 +55,12 @@ class Pipeline:
         self.store = store
         self.instance = instance
         self.clock = clock
+        self._clusters = clusters
+
+    @property
+    def clusters(self) -> Sequence[ClusterState]:
+        """How Kubernetes clusters are; none when none is used."""
+        return self._clusters.states if self._clusters else ()
 
     def use_authority(self, news: UseAuthority) -> None:
         """Sign with other material from now on, once it has proven itself here as well.
@@ -85,13 +92,15 @@ class Pipeline:
         await self.delivery.publish_policies(parse_files(news.files, self.config.policies.root_namespace))
 
     async def probe(self) -> None:
-        """Sign and verify a certificate, write and read the store.
+        """Sign and verify a certificate, write and read the store, and see that the home cluster was ever reached.
 
         Raises:
             Unavailable, InvariantBroken: what does not work.
         """
         self.authority.probe(self.clock.now())
         await self.store.probe()
+        if self._clusters:
+            self._clusters.check_reached()
 
 
 @contextlib.asynccontextmanager
@@ -106,9 +115,9 @@ async def open_pipeline(briefing: Briefing, clock: Clock) -> AsyncIterator[Pipel
     authority = Authority(Serials(briefing.prefix), profile)
     async with (
         open_store(config.ledger_url, clock, instance=briefing.name) as store,
-        jwks.open_(config.authn.issuers, clock) as tokens,
+        open_known_clusters(config, clock) as clusters,
+        open_chain(config, store.lineage, clusters, clock) as chain,
     ):
-        chain = _chain(config, store, tokens, clock)
         issuing = Issuing(
             chain=chain,
             rules=_rules(briefing.admission, config.trust_domain),
@@ -118,6 +127,7 @@ async def open_pipeline(briefing: Briefing, clock: Clock) -> AsyncIterator[Pipel
             ledger=store.ledger,
             quota=_quota(config),
             clock=clock,
+            node_proxies=node_proxies(config, clusters),
         )
         pipeline = Pipeline(
             config=config,
@@ -128,6 +138,7 @@ async def open_pipeline(briefing: Briefing, clock: Clock) -> AsyncIterator[Pipel
             store=store,
             instance=worker_instance(briefing.name, os.getpid()),
             clock=clock,
+            clusters=clusters,
         )
         pipeline.use_authority(briefing.authority)
         await pipeline.use_policies(briefing.policies)
@@ -141,17 +152,6 @@ def profile_of(config: ServerConfig) -> Profile:
         max_lifetime=config.svid.max_lifetime,
         refuse_longer=config.svid.over_maximum == "refuse",
     )
-
-
-def _chain(config: ServerConfig, store: Store, tokens: Authenticator, clock: Clock) -> Chain:
-    """A client certificate wins over a token."""
-    certificate = ClientCertAuthenticator(
-        trust_domain=config.trust_domain,
-        lineage=store.lineage,
-        clock=clock,
-        max_lineage_age=config.authn.client_cert.max_lineage_age,
-    )
-    return Chain([certificate, tokens] if config.authn.client_cert.enabled else [tokens])
 
 
 def _quota(config: ServerConfig) -> Quota:

@@ -19,21 +19,25 @@ from typing import Final
 from meshca import metrics
 from meshca.app import chores, loading
 from meshca.app.admin_server import admin_serving
-from meshca.app.background import running
 from meshca.app.control import UsePolicies, worker_instance
+from meshca.app.controllers import controlling
 from meshca.app.data_dir import locked
 from meshca.app.ending import EndWatch
 from meshca.app.health import Health
 from meshca.app.in_force import InForce
+from meshca.app.late_upstream import late_upstream
 from meshca.app.loading import Loaded
 from meshca.app.ports import Address, address_of, reserve
 from meshca.app.spawning import Spawning
+from meshca.app.starting import Starting
 from meshca.app.status import Status
 from meshca.app.stopping import Stopping
-from meshca.app.supervisor import Supervisor, Worker, WorkerState
+from meshca.app.supervisor import Supervisor, Worker
 from meshca.app.upstreams import open_upstream
 from meshca.app.watch import Watch
+from meshca.app.worker_state import WorkerState
 from meshca.authority.material import SigningMaterial
+from meshca.background import running
 from meshca.clock import Clock, SystemClock
 from meshca.errors import Unavailable
 from meshca.log import configure, log
@@ -140,7 +144,7 @@ class Server:
 
 def _shown(state: WorkerState) -> dict[str, object]:
     """A worker as /readyz shows it."""
-    return {name: value for name, value in asdict(state).items() if name != "serving"}
+    return {name: value for name, value in asdict(state).items() if name not in {"serving", "clusters"}}
 
 
 async def serve(load: Load, announced: Callable[[Started], None], spawning: Spawning) -> None:
@@ -190,7 +194,8 @@ async def _open(
     in_force = InForce(loaded, {"token": token, "mtls": mtls})
     store = await stack.enter_async_context(open_store(config.ledger_url, clock, migrate=True, instance="parent"))
     await store.adoption.disconnect_everyone()
-    upstream = await stack.enter_async_context(open_upstream(config, clock))
+    opening = late_upstream(functools.partial(open_upstream, config, clock))
+    upstream = await stack.enter_async_context(opening)
 
     async def publish(material: SigningMaterial) -> None:
         await supervisor.tell_all(in_force.use_material(material))
@@ -203,10 +208,33 @@ async def _open(
         clock=clock,
     )
     rotation = Rotation(upstream, clock, config.trust_domain, publish)
-    await rotation.start()
     server = Server(load=load, in_force=in_force, supervisor=supervisor, clock=clock, taken=_log_by)
     stack.push_async_callback(supervisor.kill)
+    starting = Starting(rotation, server.readiness)
+    pages = application(
+        readiness=starting.readiness,
+        metrics=lambda: metrics.render(spawning.metrics_folder),
+        metrics_type=metrics.CONTENT_TYPE,
+    )
+    await stack.enter_async_context(serving(pages, held["listen.http"]))
+    end_watch = EndWatch(rotation, in_force, clock)
+    controllers = await stack.enter_async_context(controlling(config, in_force, rotation, store.ledger, clock))
+    status = Status(
+        in_force=in_force,
+        supervisor=supervisor,
+        rotation=rotation,
+        end_watch=end_watch,
+        adoptions=store.adoption,
+        started_at=clock.now(),
+        kubernetes=controllers.report if controllers else None,
+    )
+    uids = config.admin.uids or (os.geteuid(),)
+    await stack.enter_async_context(
+        admin_serving(config.admin_socket, uids=uids, status=status.report, ledger=store.ledger, clock=clock)
+    )
+    await rotation.start()
     await supervisor.start()
+    starting.over = True
     watch = Watch(clock)
     watch.add(
         "admission",
@@ -219,25 +247,6 @@ async def _open(
         lambda: loading.policy_paths(in_force.loaded.config),
         server.reload_policies,
         read=loading.policies_read(loaded),
-    )
-    pages = application(
-        readiness=server.readiness,
-        metrics=lambda: metrics.render(spawning.metrics_folder),
-        metrics_type=metrics.CONTENT_TYPE,
-    )
-    await stack.enter_async_context(serving(pages, held["listen.http"]))
-    end_watch = EndWatch(rotation, in_force, clock)
-    status = Status(
-        in_force=in_force,
-        supervisor=supervisor,
-        rotation=rotation,
-        end_watch=end_watch,
-        adoptions=store.adoption,
-        started_at=clock.now(),
-    )
-    uids = config.admin.uids or (os.geteuid(),)
-    await stack.enter_async_context(
-        admin_serving(config.admin_socket, uids=uids, status=status.report, ledger=store.ledger, clock=clock)
     )
     for name, run in (
         ("watch", watch.run),

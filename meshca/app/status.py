@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
 from importlib.metadata import version
 
 from cryptography import x509
@@ -11,15 +11,26 @@ from cryptography.hazmat.primitives import hashes
 
 from meshca.app.ending import EndWatch
 from meshca.app.in_force import InForce
-from meshca.app.supervisor import Supervisor, WorkerState
+from meshca.app.supervisor import Supervisor
+from meshca.app.worker_state import WorkerState
 from meshca.authority.adoption import Adoption, AdoptionStore
 from meshca.authority.slot import Slot
 from meshca.authz.parse import parse_files
+from meshca.config.kubernetes import KubernetesConfig
 from meshca.delivery import policies_version
 from meshca.discovery.resources import content_hash
 from meshca.errors import Unavailable
 from meshca.rotation import Rotation
-from meshca.rpc.status_report import CertificateReport, PolicyReport, StatusReport, WorkerReport, agents_of
+from meshca.rpc.kubernetes_report import KubernetesReport
+from meshca.rpc.status_report import (
+    CertificateReport,
+    ClusterReport,
+    PolicyReport,
+    StatusReport,
+    TokenReviewReport,
+    WorkerReport,
+    agents_of,
+)
 
 
 class Status:
@@ -32,6 +43,7 @@ class Status:
         end_watch: knows whether it ends soon.
         adoptions: what agents hold.
         started_at: when the server started.
+        kubernetes: tells what is written to the cluster; None when nothing is configured.
     """
 
     def __init__(  # noqa: PLR0913 - its parts, by name
@@ -43,6 +55,7 @@ class Status:
         end_watch: EndWatch,
         adoptions: AdoptionStore,
         started_at: datetime,
+        kubernetes: Callable[[], KubernetesReport] | None = None,
     ) -> None:
         self._in_force = in_force
         self._supervisor = supervisor
@@ -50,6 +63,7 @@ class Status:
         self._end_watch = end_watch
         self._adoptions = adoptions
         self._started_at = started_at
+        self._kubernetes = kubernetes
 
     async def report(self) -> StatusReport:
         """How the server is now; every worker is asked."""
@@ -71,6 +85,9 @@ class Status:
             authority_error=progress.error.detail if progress.error else "",
             store_error=store_error,
             ending_warning=self._end_watch.warning,
+            kubernetes=self._kubernetes() if self._kubernetes else None,
+            token_review=_token_review(self._in_force.loaded.config.kubernetes),
+            clusters=tuple(_clusters(workers)),
         )
 
     async def _held(self) -> tuple[Sequence[Adoption], str]:
@@ -87,6 +104,25 @@ class Status:
             count=len(policies.policies),
             error=self._in_force.errors.get("policies", ""),
         )
+
+
+def _token_review(config: KubernetesConfig | None) -> TokenReviewReport | None:
+    if config is None or not config.token_review.enabled:
+        return None
+    review = config.token_review
+    cache = timedelta(0) if review.mode == "pods" else review.cache
+    return TokenReviewReport(cluster=config.name, mode=review.mode, cache=cache)
+
+
+def _clusters(workers: Sequence[WorkerState]) -> Iterator[ClusterReport]:
+    """Each once, as the worker sees it that has most to complain of."""
+    seen: dict[tuple[str, str], ClusterReport] = {}
+    for found in (cluster for worker in workers for cluster in worker.clusters):
+        state = "refused" if not found.followed else "failing" if found.problem else "good"
+        report = ClusterReport(name=found.name, secret=found.secret, state=state, problem=found.problem)
+        if seen.setdefault((found.name, found.secret), report).state == "good":
+            seen[found.name, found.secret] = report
+    yield from seen.values()
 
 
 def _worker(state: WorkerState) -> WorkerReport:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from meshca import metrics
 from meshca.app.control import Message, Probed
+from meshca.app.worker_state import WorkerState
 from meshca.backoff import JITTER, Backoff
 from meshca.clock import Clock
 from meshca.errors import Unavailable
@@ -61,19 +61,6 @@ class Worker(Protocol):
     def end_hung(self, detail: str) -> None:
         """End it at once because it does nothing any more, and wait for nobody."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerState:
-    """How one worker is; serving is the PEM of its TLS certificate; silent that it did not answer at all."""
-
-    name: str
-    pid: int
-    ready: bool
-    detail: str
-    restarts: int
-    serving: str = ""
-    silent: bool = False
 
 
 class _Place:
@@ -297,4 +284,5 @@ class Supervisor:
             restarts=place.restarts,
             serving=probed.serving,
             silent=not probed.answered,
+            clusters=probed.clusters,
         )

@@ -17,7 +17,6 @@ from collections.abc import AsyncIterator
 
 import uvloop
 
-from meshca.app.background import running
 from meshca.app.briefing import Briefing, read_briefing
 from meshca.app.control import (
     Channel,
@@ -36,6 +35,7 @@ from meshca.app.doors import Doors
 from meshca.app.pipeline import Pipeline, open_pipeline
 from meshca.app.serving_certificate import ServingCertificate
 from meshca.app.stopping import Stopping
+from meshca.background import running
 from meshca.clock import Clock, SystemClock
 from meshca.errors import ConfigError, MeshcaError
 from meshca.log import configure, log
@@ -112,16 +112,19 @@ class Worker:
         task.add_done_callback(self._probing.discard)
 
     async def _probed(self, number: int) -> Probed:
+        detail = await self._problem()
+        serving, clusters = self._certificate.leaf, self._pipeline.clusters
+        return Probed(id=number, ok=not detail, detail=detail, serving=serving, clusters=clusters)
+
+    async def _problem(self) -> str:
+        """What does not work, empty when everything does."""
         try:
             await asyncio.wait_for(self._pipeline.probe(), ANSWER_SECONDS)
         except TimeoutError:
-            detail = f"store: no answer within {ANSWER_SECONDS:g} s"
-            return Probed(id=number, ok=False, detail=detail, serving=self._certificate.leaf)
+            return f"store: no answer within {ANSWER_SECONDS:g} s"
         except MeshcaError as error:
-            detail = f"{error.reason}: {error.detail}"
-            return Probed(id=number, ok=False, detail=detail, serving=self._certificate.leaf)
-        detail = "; ".join(f"newer {kind} refused: {why}" for kind, why in self._refused.items())
-        return Probed(id=number, ok=not self._refused, detail=detail, serving=self._certificate.leaf)
+            return f"{error.reason}: {error.detail}"
+        return "; ".join(f"newer {kind} refused: {why}" for kind, why in self._refused.items())
 
 
 @contextlib.asynccontextmanager

@@ -64,7 +64,7 @@ class Chain:
                 failures.append((authenticator.name, error))
                 continue
             for name, failure in failures:
-                if failure.reason != NO_CREDENTIAL:
+                if failure.reason not in _TELLS:
                     log.info("authn.fell_through", failed=name, reason=failure.reason, proven_by=caller.proven_by)
             return caller
         raise _joined(failures)

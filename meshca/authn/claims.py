@@ -53,7 +53,7 @@ def read_claims(claims: Mapping[str, Any], expected: Expectation, now: datetime)
         Unauthenticated: reason `token_claims` (missing or of a wrong type), `token_expired`,
             `token_not_yet_valid`, `token_audience` or `token_subject`.
     """
-    until = _check_times(claims, min(expected.leeway, MAX_LEEWAY).total_seconds(), now.timestamp())
+    until = read_times(claims, min(expected.leeway, MAX_LEEWAY), now)
     _check_audience(claims.get("aud"), expected.audiences)
     account = _account(claims.get("sub"))
     bound = _bound_claim(claims, account)
@@ -65,20 +65,24 @@ def read_claims(claims: Mapping[str, Any], expected: Expectation, now: datetime)
         node=_bound_object(bound, "node"),
         token_id=_text(claims, "jti") if "jti" in claims else "",
         proven_at=now,
-        until=datetime.fromtimestamp(until, UTC),
+        until=until,
         labels=_labels(claims, expected.labels_claim),
     )
 
 
-def _check_times(claims: Mapping[str, Any], leeway: float, now: float) -> float:
-    """RFC 7519 sections 4.1.4-4.1.6; gives `exp`."""
-    until = _time(claims, "exp")
-    if now >= until + leeway:
-        raise Unauthenticated("token_expired", f"exp was {now - until:.0f} s ago")
+def read_times(claims: Mapping[str, Any], leeway: timedelta, now: datetime) -> datetime:
+    """When a token ends; it must be valid now (RFC 7519 sections 4.1.4-4.1.6).
+
+    Raises:
+        Unauthenticated: reason `token_claims`, `token_expired` or `token_not_yet_valid`.
+    """
+    until, instant, tolerance = _time(claims, "exp"), now.timestamp(), leeway.total_seconds()
+    if instant >= until + tolerance:
+        raise Unauthenticated("token_expired", f"exp was {instant - until:.0f} s ago")
     for name in ("nbf", "iat"):
-        if name in claims and now < (begin := _time(claims, name)) - leeway:
-            raise Unauthenticated("token_not_yet_valid", f"{name} is {begin - now:.0f} s ahead")
-    return until
+        if name in claims and instant < (begin := _time(claims, name)) - tolerance:
+            raise Unauthenticated("token_not_yet_valid", f"{name} is {begin - instant:.0f} s ahead")
+    return datetime.fromtimestamp(until, UTC)
 
 
 def _check_audience(audience: object, expected: frozenset[str]) -> None:

@@ -26,21 +26,26 @@ class Ancestor:
 
     Attributes:
         identity: the SPIFFE ID that was issued; a certificate with this serial and another one is forged.
+        key_sha256: of the public key that was certified, as `Leaf.key_sha256`; another one is forged as well.
         issuer: our configured name of the token's issuer.
         pod: the pod that the token was bound to, None when unbound.
         node: the node of that pod, when the token named it.
         token_id: `jti` of the token that began the chain of renewals, empty when it has none.
         proven_at: when a token last proved this chain; renewals hand it on unchanged.
         labels: workload labels from that proof.
+        requested_by: the node proxy that asked for the certificate and holds its key; empty for the workload
+            itself.
     """
 
     identity: SpiffeId
+    key_sha256: str
     issuer: str
     pod: BoundObject | None
     node: BoundObject | None
     token_id: str
     proven_at: datetime
     labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
+    requested_by: str = ""
 
 
 class Lineage(Protocol):
@@ -78,7 +83,7 @@ class ClientCertAuthenticator:
         Raises:
             Unauthenticated: reason `no_credential`, one of `cert_malformed`, `cert_expired`,
                 `cert_not_yet_valid`, `cert_profile`, `cert_uri`, `cert_trust_domain`, or `unknown_serial`,
-                `lineage_mismatch`, `lineage_too_old`.
+                `lineage_mismatch`, `held_by_node_proxy`, `lineage_too_old`.
             Unavailable: the records can not be read now.
         """
         if credential.peer_certificate is None:
@@ -90,6 +95,13 @@ class ClientCertAuthenticator:
         ancestor = await self._lineage.of(leaf.serial)
         if ancestor.identity != leaf.identity:
             raise Unauthenticated("lineage_mismatch", "our record of this serial names another identity")
+        if ancestor.key_sha256 != leaf.key_sha256:
+            raise Unauthenticated("lineage_mismatch", "our record of this serial names another key")
+        if ancestor.requested_by:
+            # Its pod may have left the node since; only the proxy's own token and the pods there can say.
+            raise Unauthenticated(
+                "held_by_node_proxy", f"{ancestor.requested_by} asked for it, and must ask again"
+            )
         if now - ancestor.proven_at > self._max_lineage_age:
             raise Unauthenticated("lineage_too_old", f"a token last proved it at {ancestor.proven_at.isoformat()}")
         return Caller(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from meshca.authn.local_check import IssuerSource
 from meshca.identity.caller import NO_LABELS
 from meshca.identity.service_account import ServiceAccount
 from meshca.secret import Secret
@@ -32,14 +33,14 @@ class Review:
     error: str = ""
 
 
-class Reviewer(Protocol):
-    """Asks about tokens."""
+class Reviewer(IssuerSource, Protocol):
+    """Asks an API server about tokens, and for the keys and the name that sign them; in bounded time."""
 
     async def review(self, unverified_token: Secret[str], audiences: Sequence[str]) -> Review:
         """What the API server says of a token for one of these audiences.
 
         Raises:
-            Unavailable: our own call failed; nothing is known of the token.
+            Unavailable: our own call failed, or was not answered in time; nothing is known of the token.
         """
         ...
 
@@ -102,8 +103,38 @@ class Cluster:
     pods: Pods
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterState:
+    """How one cluster is.
+
+    Attributes:
+        name: our name of it; of a refused one whatever its Secret says.
+        secret: name of the Secret that says how to reach it, empty for the home cluster.
+        followed: whether its callers can be proven at all.
+        problem: what does not work now, empty when everything does.
+    """
+
+    name: str
+    secret: str = ""
+    followed: bool = True
+    problem: str = ""
+
+
 class Clusters(Protocol):
     """Every cluster that is configured now; remote ones come and go while the server runs."""
+
+    @property
+    def states(self) -> Sequence[ClusterState]:
+        """How each is, the home cluster first, those that are refused included."""
+        ...
+
+    def check_reached(self) -> None:
+        """See that the home cluster has answered, ever.
+
+        Raises:
+            Unavailable: reason `cluster`.
+        """
+        ...
 
     def of(self, cluster_id: str) -> Cluster:
         """The cluster that a `clusterid` header means; the home cluster for an empty one.

@@ -104,6 +104,7 @@ def document(issuance: Issuance) -> dict[str, Any]:
         "issuer": intent.issuer,
         "token_id": intent.token_id,
         "parent_serial": intent.parent_serial,
+        "requested_by": intent.requested_by,
         "namespace": intent.namespace,
         "service_account": intent.service_account,
         "pod_name": intent.pod_name,

@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import textwrap
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from meshca.cli import status_kubernetes
 from meshca.cli.admin_socket import ConfigFile, Socket, ask
 from meshca.cli.columns import WIDTH, exact, fit, iso, printable, workload
 from meshca.cli.output import Format, Output, emit, reporting_errors, table
+from meshca.duration import format_duration
 
 if TYPE_CHECKING:
-    from meshca.rpc.status_report import AgentReport, ResourceReport, StatusReport
+    from meshca.rpc.status_report import AgentReport, ResourceReport, StatusReport, TokenReviewReport
 
 SHOWN = 5  # problems; `--output json` has all
 ROOTS, POLICIES = "roots", "policies"
@@ -37,6 +39,8 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - any part of a report
         return {name: _plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
+    if isinstance(value, timedelta):
+        return format_duration(value)
     return exact(value) if isinstance(value, datetime) else value
 
 
@@ -48,11 +52,26 @@ def text(report: StatusReport) -> str:
         f"meshca {report.version}, trust domain {report.trust_domain}, up since {iso(report.started_at)}\n"
         f"roots {short(report.roots_version)}, {count} {short(policies.version)}"
     )
-    parts = [heading, _certificates(report), _workers(report), _agents(report)]
+    if report.token_review:
+        heading += f"\n{_token_review(report.token_review)}"
+    parts = [heading, _certificates(report), _workers(report)]
+    parts += [_clusters(report)] if report.clusters else []
+    parts += [status_kubernetes.section(report.kubernetes)] if report.kubernetes else []
+    parts.append(_agents(report))
     if problems := list(_problems(report)):
         more = [f"… {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
         parts.append("\n".join(["PROBLEMS", *map(_item, problems[:SHOWN]), *more]))
     return "\n\n".join(parts)
+
+
+def _token_review(review: TokenReviewReport) -> str:
+    """How tokens are proven, and for how long one that was revoked may still be believed."""
+    proven = f"tokens are proven by cluster {fit(review.cluster, 40)}, mode {printable(review.mode)}"
+    if review.mode == "pods":
+        return f"{proven}: nothing is asked, only the pod is looked at"
+    if not review.cache:
+        return f"{proven}: every use is reviewed"
+    return f"{proven}: a review holds {format_duration(review.cache)}"
 
 
 def short(version: str) -> str:
@@ -84,6 +103,18 @@ def _workers(report: StatusReport) -> str:
         for one in report.workers
     ]
     return table(rows, ("worker", "pid", "state", "restarts"))
+
+
+def _clusters(report: StatusReport) -> str:
+    rows = [
+        {
+            "cluster": fit(one.name, 40),
+            "state": one.state,
+            "secret": fit(one.secret, 40) or "-",
+        }
+        for one in report.clusters
+    ]
+    return table(rows, ("cluster", "state", "secret"))
 
 
 def _agents(report: StatusReport) -> str:
@@ -132,6 +163,11 @@ def _problems(report: StatusReport) -> Iterator[str]:
     for worker in report.workers:
         if not worker.ready:
             yield f"worker {worker.name}: {worker.detail or 'not ready'}"
+    if report.kubernetes is not None:
+        yield from status_kubernetes.problems(report.kubernetes)
+    for cluster in report.clusters:
+        if cluster.problem:
+            yield f"cluster {fit(cluster.name, 80)} {cluster.state}: {fit(cluster.problem, 400)}"
     for agent in report.agents:
         yield from _of_agent(agent)
 
@@ -143,7 +179,7 @@ def _of_agent(agent: AgentReport) -> Iterator[str]:
             yield f"{who}: {one.kind} {short(one.sent_version)}: {fit(one.error, 400)}"
         if one.pending_pids:
             pids = ", ".join(map(str, one.pending_pids))
-            yield f"{who}: {one.kind} {short(one.sent_version)}: no answer yet from Envoy with pid {pids}"
+            yield f"{who}: {one.kind} {short(one.sent_version)}: not in force yet at Envoy with pid {pids}"
 
 
 def _item(problem: str) -> str:

@@ -11,15 +11,25 @@ from meshca.config.model import Duration, FilePath, Model, PositiveDuration
 from meshca.errors import BadRequest
 from meshca.identity.service_account import ServiceAccount
 
+MAX_CONCURRENCY = 48  # of the 64 connections that a worker may have to one API server
 MAX_REVIEW_CACHE = timedelta(seconds=10)  # the API server itself remembers good answers for as long
 ClusterName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\z")]
 Namespace = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\z")]
 
 
-def _account(value: str) -> str:
+def account_of(value: str) -> ServiceAccount:
+    """The account that `namespace/name` means.
+
+    Raises:
+        BadRequest: it is spelled another way.
+    """
     namespace, _, name = value.partition("/")
+    return ServiceAccount(namespace=namespace, name=name)
+
+
+def _account(value: str) -> str:
     try:
-        ServiceAccount(namespace=namespace, name=name)
+        account_of(value)
     except BadRequest:
         raise ValueError("expected namespace/service-account, such as istio-system/ztunnel") from None
     return value
@@ -43,7 +53,7 @@ class TokenReviewConfig(Model):
     audiences: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = ("istio-ca",)
     mode: Literal["review", "local", "pods"] = "review"
     cache: Duration = MAX_REVIEW_CACHE
-    concurrency: Annotated[int, Field(ge=1, le=256)] = 16
+    concurrency: Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)] = 16
     queue: Annotated[int, Field(ge=0, le=100_000)] = 10_000
 
     @model_validator(mode="after")
@@ -153,3 +163,19 @@ class KubernetesConfig(Model):
     cluster_trust_bundle: ClusterTrustBundleConfig = ClusterTrustBundleConfig()
     istiod_certificate: IstiodCertificateConfig = IstiodCertificateConfig()
     lease: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\z")] = "meshca-leader"
+
+    @model_validator(mode="after")
+    def _reviewed(self) -> Self:
+        """Who must be proven by a review is never proven without."""
+        if not self.token_review.enabled:
+            idle = [
+                name
+                for name, used in (
+                    ("trusted_node_accounts", bool(self.trusted_node_accounts)),
+                    ("remote_clusters.enabled", self.remote_clusters.enabled),
+                )
+                if used
+            ]
+            if idle:
+                raise ValueError(f"{' and '.join(idle)} would do nothing while token_review.enabled is false")
+        return self

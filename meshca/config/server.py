@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from meshca.config.authn import AuthnConfig
 from meshca.config.kubernetes import KubernetesConfig
 from meshca.config.model import FilePath, ListenAddress, Model, PositiveDuration, TrustDomainName
-from meshca.config.upstream import SelfSignedConfig, UpstreamConfig
+from meshca.config.upstream import SecretConfig, SelfSignedConfig, UpstreamConfig
 from meshca.identity.spiffe_id import TrustDomain
 
 MAX_LIFETIME = timedelta(days=90)  # Istio's MAX_WORKLOAD_CERT_TTL; nobody may configure more
@@ -191,6 +191,25 @@ class ServerConfig(Model):
     log: LogConfig = LogConfig()
     kubernetes: KubernetesConfig | None = None
     ack_timeout: PositiveDuration = timedelta(seconds=10)
+
+    @model_validator(mode="after")
+    def _issuers_are_distinct(self) -> Self:
+        """Rules must be able to tell a reviewed token from another issuer's."""
+        cluster = self.kubernetes
+        if cluster and cluster.token_review.enabled and cluster.name in {one.name for one in self.authn.issuers}:
+            raise ValueError(
+                f"kubernetes.name and an issuer of authn.issuers are both called {cluster.name}: give the issuer"
+                " another name, or set kubernetes.token_review.enabled: false to check tokens by its keys alone"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_cluster(self) -> Self:
+        if isinstance(self.upstream, SecretConfig) and self.kubernetes is None:
+            raise ValueError(
+                "upstream.kind: secret needs the section kubernetes; `kubernetes: {}` will do in a pod"
+            )
+        return self
 
     @property
     def worker_count(self) -> int:

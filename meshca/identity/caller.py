@@ -24,6 +24,7 @@ class ProvenBy(enum.StrEnum):
     JWKS = "jwks"
     TOKEN_REVIEW = "token_review"  # noqa: S105 - a way of proving, not a password
     CLIENT_CERT = "client_cert"
+    NODE_PROXY = "node_proxy"  # a workload for whom a proven proxy of its node asks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,13 +20,13 @@ import orjson
 from kubernetes.aio.client import ApiClient
 
 from meshca.errors import MeshcaError, NotFound, Unavailable
+from meshca.kube import refusal
 
 Tree = Mapping[str, Any]
 APPLY: Final = "application/apply-patch+yaml"
 MERGE: Final = "application/merge-patch+json"
 # Server-side: 1.5 MiB is etcd's limit of one object; a list of ten thousand pods is about 100 MiB.
 MAX_BODY: Final = 256 * 1024 * 1024
-_VERBS: Final = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
 class Conflict(MeshcaError):
@@ -47,6 +47,10 @@ class Forbidden(Unavailable):
     """A permission is missing (403, or 401 for our own credentials); an administrator must grant it."""
 
 
+class Terminating(Unavailable):
+    """The namespace is being deleted and takes nothing new."""
+
+
 class Gone(Unavailable):
     """A watch's resource version is too old (410): list again."""
 
@@ -65,25 +69,27 @@ class Api:
         self._timeout = timeout.total_seconds()
         self.name = name
 
-    async def get(self, path: str, query: Mapping[str, str] | None = None, *, accept: str = "") -> Tree:
-        """An object, or a list.
+    async def get(
+        self, path: str, query: Mapping[str, str] | None = None, *, accept: str = "", largest: int | None = None
+    ) -> Tree:
+        """An object, or a list; an answer of more than `largest` bytes is refused.
 
         Raises:
             NotFound: it does not exist.
             Forbidden: we may not read it.
             Unavailable: the API server does not answer.
         """
-        return await self._ask("GET", path, query, None, "", accept)
+        return await self._ask("GET", path, query, None, "", accept, largest)
 
-    async def create(self, path: str, body: Tree) -> Tree:
-        """A new object in this collection.
+    async def create(self, path: str, body: Tree, *, largest: int | None = None) -> Tree:
+        """A new object in this collection; an answer of more than `largest` bytes is refused.
 
         Raises:
             Conflict: it exists already.
             Rejected: it is not valid.
             NotFound, Forbidden, Unavailable: as `get`.
         """
-        return await self._ask("POST", path, None, body, "application/json", "")
+        return await self._ask("POST", path, None, body, "application/json", "", largest)
 
     async def replace(self, path: str, body: Tree) -> Tree:
         """The object as it shall be now; with its resourceVersion only if nobody changed it meanwhile.
@@ -165,16 +171,23 @@ class Api:
                 yield line
 
     async def _ask(  # noqa: PLR0913, PLR0917 - a request's parts
-        self, method: str, path: str, query: Mapping[str, str] | None, body: Tree | None, kind: str, accept: str
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Tree | None,
+        kind: str,
+        accept: str,
+        largest: int | None = None,
     ) -> Tree:
         deadline = aiohttp.ClientTimeout(total=self._timeout)
         response = await self._send(method, path, query, body, kind, accept, deadline)
         try:
-            answer = await self._read(response)
+            answer = await self._read(response, largest)
         finally:
             response.release()
         if response.status >= 400:
-            self._refuse(_VERBS[method], path, response.status, answer)
+            self._refuse(refusal.verb_of(method, path), path, response.status, answer)
         try:
             tree: Tree = orjson.loads(answer)
         except orjson.JSONDecodeError:
@@ -227,13 +240,14 @@ class Api:
         }
         return {name: value for name, value in said.items() if value}
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read(self, response: aiohttp.ClientResponse, largest: int | None = None) -> bytes:
+        most = largest or MAX_BODY
         try:
             body = bytearray()
             async for chunk in response.content.iter_any():
                 body += chunk
-                if len(body) > MAX_BODY:
-                    raise Unavailable("kube_answer", f"{self.name}: an answer is larger than {MAX_BODY} bytes")
+                if len(body) > most:
+                    raise Unavailable("kube_answer", f"{self.name}: an answer is larger than {most} bytes")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._silent(error) from None
         return bytes(body)
@@ -248,43 +262,28 @@ class Api:
 
     def _refuse(self, verb: str, path: str, status: int, answer: bytes) -> None:
         """Raise what an answer that is no success means."""
-        what = f"{self.name}: {verb} {resource_of(path)}"
+        what = f"{self.name}: {verb} {refusal.resource_of(path)}"
+        if status == 403 and refusal.is_terminating(answer):
+            raise Terminating("kube_terminating", f"{what}: the namespace is being deleted")
         if status in {401, 403}:
+            if named := refusal.missing_permission(answer):
+                what = f"{self.name}: {named}"
             raise Forbidden("kube_forbidden", f"{what}: {_FORBIDDEN[status]}")
         if status == 404:
             raise NotFound("kube_not_found", f"{what}: not found")
         if status == 409:
-            raise Conflict("kube_conflict", f"{what}: {reason_of(answer)}")
+            raise Conflict("kube_conflict", f"{what}: {refusal.reason_of(answer)}")
         if status == 410:
             raise Gone("kube_gone", f"{what}: the resource version is too old")
         if status in {400, 413, 415, 422}:
-            raise Rejected("kube_rejected", f"{what}: rejected with {status} ({reason_of(answer)})")
-        raise Unavailable("kube_unreachable", f"{what}: the API server answered {status} ({reason_of(answer)})")
+            why = "too large" if refusal.is_too_long(answer) else refusal.reason_of(answer)
+            raise Rejected("kube_rejected", f"{what}: rejected with {status} ({why})")
+        raise Unavailable(
+            "kube_unreachable", f"{what}: the API server answered {status} ({refusal.reason_of(answer)})"
+        )
 
 
 _FORBIDDEN: Final = {
     401: "our own credentials are not accepted; is our service-account token or kubeconfig still valid?",
     403: "forbidden; grant this verb on this resource to our service account (the chart's Roles do)",
 }
-
-
-def resource_of(path: str) -> str:
-    """The resource of an API path as RBAC spells it: `pods/status in shop`, `leases.coordination.k8s.io`."""
-    parts = path.strip("/").split("/")
-    group, rest = ("", parts[2:]) if parts[0] == "api" else (parts[1] if len(parts) > 1 else "", parts[3:])
-    namespace = ""
-    if len(rest) > 2 and rest[0] == "namespaces":
-        namespace, rest = rest[1], rest[2:]
-    name = f"{rest[0]}.{group}" if group and rest else (rest[0] if rest else path)
-    if len(rest) > 2:
-        name += f"/{rest[2]}"
-    return f"{name} in {namespace}" if namespace else name
-
-
-def reason_of(answer: bytes) -> str:
-    """The machine's word for a refusal (metav1.Status.reason); never its message, which may quote a body."""
-    try:
-        reason = orjson.loads(answer).get("reason")
-    except (orjson.JSONDecodeError, AttributeError):
-        return "no reason given"
-    return reason if isinstance(reason, str) and reason.isascii() and len(reason) < 64 else "no reason given"

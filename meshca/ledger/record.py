@@ -52,6 +52,8 @@ class Intent:
         rule: the admission rule that granted it.
         intended_at: when this was recorded.
         not_before, not_after: the certificate's validity.
+        requested_by: `namespace/name` of the node proxy's account that asked for the workload and holds the key;
+            empty when the workload asked itself.
 
     Raises:
         InvariantBroken: reason `serial_spelling`, when the serial is spelled another way.
@@ -80,6 +82,7 @@ class Intent:
     intended_at: datetime
     not_before: datetime
     not_after: datetime
+    requested_by: str = ""
 
     def __post_init__(self) -> None:
         if not _SERIAL.fullmatch(self.serial):

@@ -5,36 +5,28 @@ Used by the servicer, and by the client on the other side of the socket.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import asdict
+from datetime import datetime
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from meshca._proto.meshca.v1 import admin_pb2
 from meshca.errors import BadRequest
 from meshca.ledger.query import DEFAULT_LIMIT, Query
 from meshca.ledger.record import Intent, Issuance, Outcome, Result
+from meshca.rpc.kubernetes_messages import kubernetes_message, kubernetes_of
 from meshca.rpc.status_report import (
     AgentReport,
     CertificateReport,
+    ClusterReport,
     PolicyReport,
     ResourceReport,
     StatusReport,
+    TokenReviewReport,
     WorkerReport,
 )
-
-
-def timestamp(instant: datetime | None) -> Timestamp | None:
-    """An instant as a message; None leaves the field out."""
-    if instant is None:
-        return None
-    message = Timestamp()
-    message.FromDatetime(instant)
-    return message
-
-
-def instant(message: Timestamp) -> datetime:
-    """The instant, in UTC."""
-    return message.ToDatetime(tzinfo=UTC)
+from meshca.rpc.timestamps import instant, timestamp
 
 
 def query_message(query: Query) -> admin_pb2.ListIssuancesRequest:
@@ -104,6 +96,7 @@ def issuance_message(issuance: Issuance) -> admin_pb2.Issuance:
         proven_at=timestamp(intent.proven_at),
         parent_serial=intent.parent_serial,
         labels=dict(intent.labels),
+        requested_by=intent.requested_by,
         key_type=intent.key_type,
         key_sha256=intent.key_sha256,
         csr_sha256=intent.csr_sha256,
@@ -136,6 +129,7 @@ def issuance_of(message: admin_pb2.Issuance) -> Issuance:
         proven_at=instant(message.proven_at),
         parent_serial=message.parent_serial,
         labels=dict(message.labels),
+        requested_by=message.requested_by,
         key_type=message.key_type,
         key_sha256=message.key_sha256,
         csr_sha256=message.csr_sha256,
@@ -178,7 +172,16 @@ def status_message(report: StatusReport) -> admin_pb2.Status:
         authority_error=report.authority_error,
         store_error=report.store_error,
         ending_warning=report.ending_warning,
+        kubernetes=kubernetes_message(report.kubernetes) if report.kubernetes else None,
+        token_review=_review_message(report.token_review) if report.token_review else None,
+        clusters=[admin_pb2.ClusterStatus(**asdict(one)) for one in report.clusters],
     )
+
+
+def _review_message(report: TokenReviewReport) -> admin_pb2.TokenReviewStatus:
+    cache = Duration()
+    cache.FromTimedelta(report.cache)
+    return admin_pb2.TokenReviewStatus(cluster=report.cluster, mode=report.mode, cache=cache)
 
 
 def _certificate_message(report: CertificateReport) -> admin_pb2.CertificateStatus:
@@ -233,7 +236,17 @@ def status_of(message: admin_pb2.Status) -> StatusReport:
         authority_error=message.authority_error,
         store_error=message.store_error,
         ending_warning=message.ending_warning,
+        kubernetes=kubernetes_of(message.kubernetes) if message.HasField("kubernetes") else None,
+        token_review=_review_of(message.token_review) if message.HasField("token_review") else None,
+        clusters=tuple(
+            ClusterReport(name=one.name, secret=one.secret, state=one.state, problem=one.problem)
+            for one in message.clusters
+        ),
     )
+
+
+def _review_of(message: admin_pb2.TokenReviewStatus) -> TokenReviewReport:
+    return TokenReviewReport(cluster=message.cluster, mode=message.mode, cache=message.cache.ToTimedelta())
 
 
 def _certificate_of(message: admin_pb2.CertificateStatus) -> CertificateReport:

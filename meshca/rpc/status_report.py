@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import groupby
 
 from meshca.authority.adoption import Adoption
+from meshca.rpc.kubernetes_report import KubernetesReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +102,38 @@ class AgentReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenReviewReport:
+    """How tokens of Kubernetes clusters are proven.
+
+    Attributes:
+        cluster: our name of the home cluster.
+        mode: review, local or pods.
+        cache: for how long a good answer of the API server is used again; nothing in mode pods.
+    """
+
+    cluster: str
+    mode: str
+    cache: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterReport:
+    """A Kubernetes cluster.
+
+    Attributes:
+        name: our name of it; of a refused one whatever its Secret says.
+        secret: name of the Secret that says how to reach it, empty for the home cluster.
+        state: `good`, `failing` (a worker at least cannot follow it) or `refused`.
+        problem: why, empty when good.
+    """
+
+    name: str
+    secret: str
+    state: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StatusReport:
     """A server.
 
@@ -116,6 +149,9 @@ class StatusReport:
         admission_error, config_error, authority_error, store_error: why the newest of each is not in force or
             cannot be used; empty when it is and can.
         ending_warning: which certificate of those that sign ends soon and what to do; empty when none does.
+        kubernetes: what is written to the cluster; None when nothing is configured.
+        token_review: how tokens of clusters are proven; None when they are not.
+        clusters: Kubernetes clusters, the home cluster first.
     """
 
     version: str
@@ -131,6 +167,9 @@ class StatusReport:
     authority_error: str = ""
     store_error: str = ""
     ending_warning: str = ""
+    kubernetes: KubernetesReport | None = None
+    token_review: TokenReviewReport | None = None
+    clusters: tuple[ClusterReport, ...] = ()
 
 
 def agents_of(adoptions: Iterable[Adoption]) -> tuple[AgentReport, ...]:

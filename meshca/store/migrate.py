@@ -13,7 +13,7 @@ from meshca.errors import ConfigError
 from meshca.store.connection import connect
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
-_KNOWN: Final = ("0001",)  # every revision, oldest first; a test compares
+_KNOWN: Final = ("0001", "0002")  # every revision, oldest first; a test compares
 HEAD: Final = _KNOWN[-1]
 
 

@@ -22,7 +22,7 @@ Row = tuple[Any, ...]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _NO_LABELS: Final = "{}"
-_INTENT_WIDTH: Final = 23
+_INTENT_WIDTH: Final = 24
 
 
 def micros(instant: datetime) -> int:
@@ -61,6 +61,7 @@ def intent_row(intent: Intent) -> Row:
         micros(intent.intended_at),
         micros(intent.not_before),
         micros(intent.not_after),
+        intent.requested_by,
     )
 
 
@@ -104,6 +105,7 @@ def _intent_of(row: Row) -> Intent:
         intended_at=instant(row[20]),
         not_before=instant(row[21]),
         not_after=instant(row[22]),
+        requested_by=row[23],
     )
 
 

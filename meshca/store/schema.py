@@ -45,6 +45,7 @@ intent = Table(
     _instant("intended_at"),
     _instant("not_before"),
     _instant("not_after"),
+    Column("requested_by", Text, nullable=False, server_default=""),  # since 0002
     # Two indexes that grow at few places, so that a batch of inserts touches few pages. An identity implies its
     # namespace, so the second serves both filters.
     Index("issuance_intent_by_time", "intended_at"),

@@ -32,6 +32,7 @@ _INTENT_COLUMNS: Final = (
     "intended_at",
     "not_before",
     "not_after",
+    "requested_by",
 )
 _OUTCOME_COLUMNS: Final = ("result", "reason", "finished_at")
 _ADOPTION_KEY: Final = ("agent", "node_id", "kind")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshca.admission.decide import RuleReport, decide, explain
+from meshca.admission.decide import RuleReport, decide, decide_for_workload, explain
 from meshca.admission.model import SEEN, Effect, Grant, Match, Pattern, Rule, RuleSet, Terms
 from meshca.admission.parse import parse, shipped
 from meshca.errors import Denied
@@ -248,6 +249,62 @@ class TestShipped:
         assert denial(self.RULES, who, wanted).reason == "no_rule"
 
 
+class TestForAWorkload:
+    """What a node proxy is issued for a workload of its node."""
+
+    PROXY = caller("istio-system", "ztunnel", proven_by=ProvenBy.TOKEN_REVIEW)
+    POD = caller(proven_by=ProvenBy.NODE_PROXY)
+
+    def denied(self, rules: RuleSet, *workloads: Caller) -> str:
+        """The reason of a denial."""
+        with pytest.raises(Denied) as caught:
+            decide_for_workload(rules, self.PROXY, workloads or (self.POD,))
+        return caught.value.reason
+
+    def test_the_workloads_rules_decide(self) -> None:
+        """Its identity, under the rule that it would have itself; the proxy needs none of its own."""
+        rules = rule_set(grant("web", namespaces="shop"))
+        assert decide_for_workload(rules, self.PROXY, [self.POD]) == decide(rules, self.POD, WEB)
+        assert self.denied(rule_set(grant(namespaces="istio-system"))) == "no_rule"
+
+    @pytest.mark.parametrize(
+        "match",
+        [
+            {"identities": str(WEB)},
+            {"namespaces": "shop"},
+            {"proven_by": "node_proxy"},
+            {"service_accounts": "ztunnel"},
+            {"proven_by": "token_review"},
+            {"identities": "spiffe://cluster.local/ns/istio-system/sa/ztunnel"},
+        ],
+        ids=["identity", "workload", "by proxies", "proxy", "proxy's proof", "proxy's identity"],
+    )
+    def test_the_brake_bites_for_both(self, match: dict[str, str]) -> None:
+        """A refusing rule that matches the workload or its proxy stops it."""
+        assert self.denied(rule_set(grant(), refuse(**match))) == "refused_by_rule"
+
+    def test_one_refused_pod(self) -> None:
+        """Its proxy has one key for all pods of the account, so a refused pod stops them all."""
+        bad = caller(proven_by=ProvenBy.NODE_PROXY, pod=BoundObject(name="bad", uid="x"))
+        rules = rule_set(grant(), refuse(pods="bad"))
+        assert self.denied(rules, self.POD, bad) == "refused_by_rule"
+        assert decide_for_workload(rules, self.PROXY, [self.POD]).rule == "grant"
+
+    def test_the_strictest_counts(self) -> None:
+        """Where pods of the account are granted different things, the shortest life and the common key types."""
+        curves = frozenset({KeyType.EC_P256, KeyType.EC_P384})
+        short = Terms(identities=None, max_lifetime=timedelta(minutes=5), key_types=curves)
+        long = Terms(identities=None, max_lifetime=timedelta(hours=1), key_types=frozenset({KeyType.EC_P256}))
+        other = caller(proven_by=ProvenBy.NODE_PROXY, pod=BoundObject(name="old", uid="x"))
+        rules = rule_set(grant("short", short, pods="old"), grant("long", long))
+        assert decide_for_workload(rules, self.PROXY, [self.POD, other]) == Grant(
+            identity=WEB,
+            max_lifetime=timedelta(minutes=5),
+            key_types=frozenset({KeyType.EC_P256}),
+            rule="short",
+        )
+
+
 @pytest.mark.parametrize(
     ("file", "who", "outcome"),
     [
@@ -269,6 +326,15 @@ class TestShipped:
         ("two-clusters", caller(issuer="west"), "no_rule"),
         ("two-clusters", caller("partner-a", issuer="west"), "west-has-the-partners"),
         ("two-clusters", caller("partner-a"), "no_rule"),
+        ("remote-cluster", caller(), "home-has-every-namespace"),
+        ("remote-cluster", caller(proven_by=ProvenBy.NODE_PROXY), "home-has-every-namespace"),
+        ("remote-cluster", caller("partner-a", issuer="west"), "west-has-the-partners"),
+        ("remote-cluster", caller("shared", issuer="west"), "west-has-the-partners"),
+        ("remote-cluster", caller("partner-a", issuer="west", proven_by=ProvenBy.NODE_PROXY), "refused_by_rule"),
+        ("remote-cluster", caller("partner-a", issuer="west", pod=None), "no_rule"),
+        ("remote-cluster", caller(issuer="west"), "no_rule"),
+        ("remote-cluster", caller("istio-system", issuer="west"), "no_rule"),
+        ("remote-cluster", caller("partner-a", issuer="east"), "no_rule"),
         ("virtual-machines", caller("machines", "billing", pod=None), "machines"),
         ("virtual-machines", caller("machines", "billing"), "refused_by_rule"),
         ("virtual-machines", caller("machines", "other", pod=None), "no_rule"),
@@ -337,3 +403,21 @@ def test_another_refusal_never_grants_more(rules: RuleSet, who: Caller, wanted: 
     more = rule_set(brake, *rules.rules)
     if isinstance(explain(more, who, wanted).outcome, Grant):
         assert explain(more, who, wanted).outcome == explain(rules, who, wanted).outcome
+
+
+@given(RULES, CALLERS, st.lists(CALLERS, min_size=1, max_size=3))
+def test_a_proxy_gets_no_more_than_the_workload(rules: RuleSet, proxy: Caller, pods: list[Caller]) -> None:
+    """What is granted for a workload each of its pods would be granted itself, and no rule refuses the proxy."""
+    workloads = [replace(pod, account=pods[0].account) for pod in pods]
+    wanted = workloads[0].identity(TD)
+    try:
+        given = decide_for_workload(rules, proxy, workloads)
+    except Denied:
+        return
+    for workload in workloads:
+        own = decide(rules, workload, wanted)
+        assert (given.identity, own.identity) == (wanted, wanted)
+        assert given.max_lifetime <= own.max_lifetime
+        assert given.key_types <= own.key_types
+    refusing = rule_set(*(rule for rule in rules.rules if rule.terms is None))
+    assert denial(refusing, proxy, wanted).reason == "no_rule"

@@ -191,7 +191,7 @@ RULES = {
     ),
     "an unknown proof": (
         MATCH % "proven_by: [magic]",
-        "rules[0].match.proven_by[0]: input should be 'jwks' or 'client_cert'",
+        "rules[0].match.proven_by[0]: input should be 'jwks', 'token_review', 'client_cert' or 'node_proxy'",
     ),
     "pod_bound as text": (MATCH % "pod_bound: 'yes'", "rules[0].match.pod_bound: expected true or false"),
     "pod_bound null": (

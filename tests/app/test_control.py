@@ -27,6 +27,7 @@ from meshca.app.control import (
     decode,
     encode,
 )
+from meshca.authn.cluster import ClusterState
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 messages: st.SearchStrategy[Message] = st.one_of(
@@ -45,7 +46,16 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Drain, seconds=st.floats(0, 1000)),
     st.builds(Ready),
     st.builds(Failed, detail=texts),
-    st.builds(Probed, id=st.integers(0, 2**31), ok=st.booleans(), detail=texts, serving=texts),
+    st.builds(
+        Probed,
+        id=st.integers(0, 2**31),
+        ok=st.booleans(),
+        detail=texts,
+        serving=texts,
+        clusters=st.lists(
+            st.builds(ClusterState, name=texts, secret=texts, followed=st.booleans(), problem=texts), max_size=2
+        ).map(tuple),
+    ),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -13,13 +14,15 @@ from meshca.app.in_force import InForce
 from meshca.app.loading import Loaded
 from meshca.app.ports import Address
 from meshca.app.status import Status
-from meshca.app.supervisor import Supervisor, WorkerState
+from meshca.app.supervisor import Supervisor
+from meshca.app.worker_state import WorkerState
+from meshca.authn.cluster import ClusterState
 from meshca.authority.adoption import AdoptionStore
 from meshca.authority.slot import Slot
 from meshca.config.server import ServerConfig
 from meshca.errors import ConfigError, Unavailable
 from meshca.rotation import Progress, Rotation
-from meshca.rpc.status_report import StatusReport
+from meshca.rpc.status_report import ClusterReport, StatusReport
 from tests.fakes.adoption import RecordedAdoptions
 from tests.fakes.clock import FakeClock
 from tests.fakes.logs import captured_logs
@@ -32,6 +35,11 @@ metadata: {name: all, namespace: shop}
 spec: {rules: [{}]}
 """
 SERVING = make_ca("serving")
+CLUSTERS = (
+    ClusterState(name="home"),
+    ClusterState(name="west", secret="s"),
+    ClusterState(name="home", secret="s", followed=False, problem="not its name"),
+)
 
 
 class FakeSupervisor:
@@ -39,8 +47,11 @@ class FakeSupervisor:
 
     async def states(self) -> Sequence[WorkerState]:
         """As they are."""
-        well = WorkerState(name="w0", pid=1, ready=True, detail="", restarts=0, serving=SERVING.pem)
-        return [well, WorkerState(name="w1", pid=2, ready=False, detail="starting", restarts=3)]
+        well = WorkerState(
+            name="w0", pid=1, ready=True, detail="", restarts=0, serving=SERVING.pem, clusters=CLUSTERS
+        )
+        ill = [replace(CLUSTERS[0], problem="gone"), *CLUSTERS[1:]]
+        return [well, WorkerState(name="w1", pid=2, ready=False, detail="starting", restarts=3, clusters=ill)]
 
 
 class FakeRotation:
@@ -61,9 +72,9 @@ class Down:
 class Rig:
     """A status over fakes."""
 
-    def __init__(self, adoptions: object | None = None) -> None:
+    def __init__(self, adoptions: object | None = None, config: ServerConfig | None = None) -> None:
         loaded = Loaded(
-            config=ServerConfig(),
+            config=config or ServerConfig(),
             admission=UseAdmission(text="", source=""),
             policies=UsePolicies(files={"a.yaml": POLICY}),
         )
@@ -110,6 +121,25 @@ async def test_workers_and_policies() -> None:
     assert report.started_at == NOW
 
 
+@pytest.mark.parametrize(
+    ("kubernetes", "expected"),
+    [
+        (None, None),
+        ({}, ("home", "review", 10)),
+        ({"name": "west", "token_review": {"mode": "local", "cache": "2s"}}, ("west", "local", 2)),
+        ({"token_review": {"mode": "pods"}}, ("home", "pods", 0)),
+        ({"token_review": {"enabled": False}}, None),
+    ],
+    ids=["no cluster", "defaults", "local", "pods", "off"],
+)
+async def test_how_tokens_are_proven(kubernetes: Any, expected: Any) -> None:
+    """Mode, and how long a revoked token may still be believed; nothing when no token is reviewed."""
+    config = ServerConfig.model_validate({"kubernetes": kubernetes})
+    found = (await Rig(config=config).report()).token_review
+    shown = (found.cluster, found.mode, found.cache.total_seconds()) if found else None
+    assert shown == expected
+
+
 async def test_before_the_first_signer() -> None:
     """Before anything signs there is no root to show."""
     report = await Rig().status.report()
@@ -154,3 +184,13 @@ async def test_store_that_cannot_be_read() -> None:
     """A store that is down is an error in the report, not of the report."""
     report = await Rig(Down()).report()
     assert (report.agents, report.store_error) == ((), "the disk is gone")
+
+
+async def test_clusters() -> None:
+    """Each once, as the worker sees it that has most to complain of."""
+    report = await Rig().report()
+    assert report.clusters == (
+        ClusterReport(name="home", secret="", state="failing", problem="gone"),
+        ClusterReport(name="west", secret="s", state="good", problem=""),
+        ClusterReport(name="home", secret="s", state="refused", problem="not its name"),
+    )

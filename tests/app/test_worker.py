@@ -15,6 +15,7 @@ from meshca.app.pipeline import Pipeline
 from meshca.app.serving_certificate import ServingCertificate
 from meshca.app.supervisor import PROBE_SECONDS
 from meshca.app.worker import Worker
+from meshca.authn.cluster import ClusterState
 from meshca.errors import ConfigError, Unavailable
 from tests.fakes.clock import FakeClock
 
@@ -32,6 +33,7 @@ class FakePipeline:
         self.refusing = False
         self.failing = False
         self.hanging = False
+        self.clusters: tuple[ClusterState, ...] = ()
 
     def use_authority(self, news: UseAuthority) -> None:
         """Take it or refuse it."""
@@ -134,6 +136,14 @@ def rig() -> Rig:
 async def test_fine(rig: Rig) -> None:
     """A worker in which all works says so, and shows its certificate."""
     assert await rig.probed() == Probed(id=7, ok=True, serving="PEM")
+
+
+async def test_how_clusters_are(rig: Rig) -> None:
+    """A worker tells how it sees them, also when it is not well."""
+    rig.pipeline.clusters = (ClusterState(name="home", problem="gone"),)
+    rig.pipeline.failing = True
+    probed = await rig.probed()
+    assert (probed.ok, probed.clusters) == (False, rig.pipeline.clusters)
 
 
 @pytest.mark.parametrize(("news", "kind"), NEWS)

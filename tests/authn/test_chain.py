@@ -46,10 +46,12 @@ async def test_a_failure_asks_the_next() -> None:
     ]
 
 
-async def test_nothing_shown_is_not_logged() -> None:
-    """That a token caller has no certificate is no news."""
+@pytest.mark.parametrize("reason", ["no_credential", "token_issuer"])
+async def test_what_is_not_ones_own_is_not_logged(reason: str) -> None:
+    """That a token caller has no certificate is no news, nor that a token is of the next one's issuer."""
+    first = answering("first", Unauthenticated(reason, "not mine"))
     with captured_logs() as logs:
-        await Chain([answering("cert", NONE_SHOWN), answering("token", caller())]).prove(NOTHING)
+        await Chain([first, answering("token", caller())]).prove(NOTHING)
     assert logs == []
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from meshca.cli import status
 from meshca.cli.status import command
-from meshca.rpc.status_report import PolicyReport, WorkerReport
+from meshca.rpc.status_report import ClusterReport, PolicyReport, TokenReviewReport, WorkerReport
 from tests.fakes.admin_client import FakeAdminClient
 from tests.fakes.reports import NOW, agent, report, resource
 
@@ -79,6 +79,42 @@ def test_how_far_an_agent_is_with_the_roots(
     assert out.splitlines()[-1].split("  ")[3].strip() == expected
 
 
+@pytest.mark.parametrize(
+    ("mode", "cache", "expected"),
+    [
+        ("review", 10, "mode review: a review holds 10s"),
+        ("local", 2, "mode local: a review holds 2s"),
+        ("review", 0, "mode review: every use is reviewed"),
+        ("pods", 0, "mode pods: nothing is asked, only the pod is looked at"),
+    ],
+)
+def test_how_tokens_are_proven(server: FakeAdminClient, mode: str, cache: int, expected: str) -> None:
+    """Mode, and how long a revoked token may still be believed."""
+    review = TokenReviewReport(cluster="home", mode=mode, cache=timedelta(seconds=cache))
+    server.report = report(token_review=review)
+    assert run()[1].splitlines()[2] == f"tokens are proven by cluster home, {expected}"
+    assert json.loads(run("-o", "json")[1])["token_review"] == {
+        "cluster": "home",
+        "mode": mode,
+        "cache": f"{cache}s",
+    }
+
+
+def test_clusters(server: FakeAdminClient) -> None:
+    """How each is, and what is wrong with which, where there are any."""
+    assert "CLUSTER" not in run()[1]
+    server.report = report(
+        clusters=(
+            ClusterReport(name="home", secret="", state="good", problem=""),
+            ClusterReport(name="West", secret="s", state="refused", problem="not a label"),
+        )
+    )
+    out = run()[1]
+    assert ["home", "good", "-"] in [line.split() for line in out.splitlines()]
+    assert ["West", "refused", "s"] in [line.split() for line in out.splitlines()]
+    assert "- cluster West refused: not a label" in out
+
+
 def test_policies_are_compared_with_what_was_sent(server: FakeAdminClient) -> None:
     """Every workload has policies of its own."""
     own = resource(kind="policies", sent_version="own2", adopted_version="own1")
@@ -127,7 +163,7 @@ def test_problems_are_listed(server: FakeAdminClient, monkeypatch: pytest.Monkey
         "- worker w0: store: the disk is full",
         "- worker w1: not ready",
         "- shop/web on web-1: roots rrrrrrrrrrrr: bad\\x1b[2J",
-        "- shop/web on web-1: roots rrrrrrrrrrrr: no answer yet from Envoy with pid 17, 42",
+        "- shop/web on web-1: roots rrrrrrrrrrrr: not in force yet at Envoy with pid 17, 42",
     ]
 
 

@@ -58,6 +58,14 @@ def test_goes_to_the_workers_and_back() -> None:
         ({"cluster_trust_bundle": {"signer": "meshca"}}, "signer"),
         ({"istiod_certificate": {"names": []}}, "names"),
         ({"timeout": "0s"}, "timeout"),
+        (
+            {"token_review": {"enabled": False}, "trusted_node_accounts": ["istio-system/ztunnel"]},
+            "trusted_node_accounts would do nothing while token_review.enabled is false",
+        ),
+        (
+            {"token_review": {"enabled": False}, "remote_clusters": {"enabled": True}},
+            r"remote_clusters\.enabled would do nothing",
+        ),
     ],
 )
 def test_refused(tree: dict[str, Any], words: str) -> None:

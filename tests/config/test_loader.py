@@ -120,6 +120,12 @@ def test_a_config_survives_json(tmp_path: Path, keys: str) -> None:
             "authn: issuers: each name must be used once",
             id="same-name",
         ),
+        pytest.param(
+            {"authn": {"issuers": [{"issuer": "x", "keys": {"file": "k"}}]}, "kubernetes": {}},
+            "the file: kubernetes.name and an issuer of authn.issuers are both called home: give the issuer"
+            " another name, or set kubernetes.token_review.enabled: false to check tokens by its keys alone",
+            id="an-issuer-called-as-the-cluster",
+        ),
     ],
 )
 def test_refuses(tree: dict[str, object], problem: str) -> None:
@@ -224,3 +230,15 @@ def test_a_wrong_number_of_workers(tmp_path: Path, value: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(written(tmp_path, f"workers: {value}\n"), {})
     assert caught.value.problems == ("workers: expected auto or 1 to 64",)
+
+
+@pytest.mark.parametrize(
+    ("name", "kubernetes"),
+    [("other", {}), ("home", {"token_review": {"enabled": False}}), ("home", {"name": "west"})],
+    ids=["another name", "nothing reviewed", "another cluster"],
+)
+def test_issuers_beside_a_cluster(name: str, kubernetes: dict[str, object]) -> None:
+    """Rules can tell them apart, or there is nothing to tell apart."""
+    issuer = {"name": name, "issuer": "x", "keys": {"file": "k"}}
+    config = validated({"authn": {"issuers": [issuer]}, "kubernetes": kubernetes}, "f")
+    assert config.kubernetes is not None

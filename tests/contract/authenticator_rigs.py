@@ -1,6 +1,6 @@
 """What each authenticator brings to run through tests/contract/test_authenticator.py.
 
-A new authenticator (TokenReview is the next one) adds a rig here and gets the whole suite.
+A new authenticator adds a rig here and gets the whole suite.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ from typing import Protocol
 
 from meshca.authn.chain import Authenticator, Chain
 from meshca.authn.client_cert import Ancestor, ClientCertAuthenticator
+from meshca.authn.token_review import TokenReviewAuthenticator
+from meshca.config.kubernetes import TokenReviewConfig
 from meshca.errors import MeshcaError, Unauthenticated, Unavailable
 from meshca.identity.caller import Caller, Credential
 from meshca.identity.spiffe_id import SpiffeId, TrustDomain
 from tests.fakes.authenticator import FakeAuthenticator
 from tests.fakes.callers import NODE, NOW, POD, caller
-from tests.fakes.certificates import WEB, FakeLineage, leaf
+from tests.fakes.certificates import WEB, FakeLineage, key_sha256, leaf
 from tests.fakes.clock import FakeClock
+from tests.fakes.cluster import FakeCluster, FakeClusters, pod, shown
 from tests.fakes.tokens import FakeIssuer, bearing
 
 API = "spiffe://cluster.local/ns/shop/sa/api"
@@ -112,13 +115,86 @@ class JwksRig:
         self.clock.move(1)
 
 
+class TokenReviewRig:
+    """Tokens proven by their cluster."""
+
+    def __init__(self, mode: str = "review") -> None:
+        self.clock = FakeClock(NOW)
+        self.cluster = FakeCluster(self.clock)
+        self.cluster.pods.pods.append(pod("batch", finished=True))
+        config = TokenReviewConfig.model_validate({"mode": mode})
+        clusters = FakeClusters(self.cluster.value)
+        self.authenticator: Authenticator = TokenReviewAuthenticator(clusters, config, self.clock)
+
+    def good(self) -> Credential:
+        """A good one of shop/web."""
+        return shown(self.cluster.token())
+
+    def other(self) -> Credential:
+        """A good one of shop/api."""
+        return shown(self.cluster.token("api"))
+
+    def unbound(self) -> Credential:
+        """A good one without a pod."""
+        return shown(self.cluster.token(bound=False))
+
+    def wrong(self) -> Mapping[str, Credential]:
+        """Every way to be wrong."""
+        now = int(NOW.timestamp())
+        token = self.cluster.token
+        return {
+            "token_expired": shown(token(exp=now - 3600)),
+            "token_not_yet_valid": shown(token(nbf=now + 3600)),
+            "token_claims": shown(token(exp=None)),
+            "token_refused": shown(token(aud=["other"])),
+            "token_subject": shown(token(sub="alice")),
+            "token_malformed": bearing("garbage"),
+            "token_too_large": bearing("a" * 1_000_000),
+            "unknown_cluster": shown(token(), "west"),
+            "pod_unknown": shown(token("gone")),
+            "pod_finished": shown(token("batch")),
+        }
+
+    def hostile(self, raw: bytes) -> Credential:
+        """Any bytes."""
+        return undecodable(raw)
+
+    def cut_off(self) -> None:
+        """Out of reach."""
+        self.cluster.reviewer.down = Unavailable("kube_unreachable", "the test's API server is down")
+
+    def reconnect(self) -> None:
+        """Back again."""
+        self.cluster.reviewer.down = None
+        self.clock.move(60)
+
+
+class LocalReviewRig(TokenReviewRig):
+    """The same, with the signature checked here first."""
+
+    def __init__(self) -> None:
+        super().__init__("local")
+
+    def wrong(self) -> Mapping[str, Credential]:
+        """Our own check names what it sees."""
+        found = dict(super().wrong())
+        found["token_audience"] = found.pop("token_refused")
+        return found
+
+
 class ClientCertRig:
     """Certificates of our own trust domain."""
 
     def __init__(self) -> None:
         self.clock = FakeClock(NOW)
         bound = Ancestor(
-            identity=SpiffeId.parse(WEB), issuer="home", pod=POD, node=NODE, token_id="a3b1", proven_at=NOW
+            identity=SpiffeId.parse(WEB),
+            key_sha256=key_sha256(),
+            issuer="home",
+            pod=POD,
+            node=NODE,
+            token_id="a3b1",
+            proven_at=NOW,
         )
         self.lineage = FakeLineage(
             {
@@ -226,4 +302,4 @@ class ChainRig(JwksRig):
         self.authenticator = Chain([ClientCertRig().authenticator, self.issuer.authenticator()])
 
 
-RIGS: tuple[type[Rig], ...] = (JwksRig, ClientCertRig, FakeRig, ChainRig)
+RIGS: tuple[type[Rig], ...] = (JwksRig, TokenReviewRig, LocalReviewRig, ClientCertRig, FakeRig, ChainRig)

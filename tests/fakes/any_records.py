@@ -38,6 +38,7 @@ intents = st.builds(
     intended_at=instants,
     not_before=instants,
     not_after=instants,
+    requested_by=texts,
 )
 results = st.sampled_from([Result.ISSUED, Result.FAILED])
 outcomes = st.builds(Outcome, serial=serials, result=results, reason=texts, finished_at=instants)

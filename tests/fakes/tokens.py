@@ -104,7 +104,8 @@ class FakeIssuer:
         self.algorithm = "RS256" if isinstance(self.key, rsa.RSAPrivateKey) else "ES256"
         self.name = name
         self.issuer = issuer
-        self.source = MemorySource(key_set(public_jwk(self.key, kid=kid, use="sig", alg=self.algorithm)))
+        self.document = key_set(public_jwk(self.key, kid=kid, use="sig", alg=self.algorithm))
+        self.source = MemorySource(self.document)
 
     def claims(self, namespace: str = "shop", name: str = "web", **changes: object) -> dict[str, Any]:
         """Claims as Kubernetes lays them out; a change to None takes a claim away."""

@@ -11,7 +11,8 @@ from aiohttp import web
 
 from meshca.errors import MeshcaError, NotFound, Unavailable
 from meshca.kube import api as module
-from meshca.kube.api import Api, Conflict, Forbidden, Gone, Rejected, reason_of, resource_of
+from meshca.kube.api import Api, Conflict, Forbidden, Gone, Rejected
+from meshca.kube.refusal import reason_of, resource_of
 from tests.fakes.kube_server import answering, asking, scripted, status
 
 PODS = "/api/v1/namespaces/shop/pods"
@@ -43,6 +44,25 @@ async def test_refusals(code: int, kind: type[MeshcaError], slug: str) -> None:
     assert caught.value.reason == slug
     assert caught.value.detail.startswith("home: create pods in shop: ")
     assert "private words" not in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("path", "verb"),
+    [
+        (PODS, "list pods in shop"),
+        (f"{PODS}/web-0", "get pods in shop"),
+        (f"{PODS}/web-0/status", "get pods/status in shop"),
+        ("/api/v1/namespaces", "list namespaces"),
+        ("/api/v1/namespaces/shop", "get namespaces"),
+        ("/apis/coordination.k8s.io/v1/namespaces/shop/leases", "list leases.coordination.k8s.io in shop"),
+    ],
+)
+async def test_reading_verbs(path: str, verb: str) -> None:
+    """To read a collection is to list it, as RBAC calls it."""
+    async with scripted(answering(status("Forbidden", 403), 403)) as api:
+        with pytest.raises(Forbidden) as caught:
+            await api.get(path)
+    assert caught.value.detail.startswith(f"home: {verb}: forbidden")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -24,9 +25,11 @@ from meshca.rpc.admin_messages import (
 from meshca.rpc.status_report import (
     AgentReport,
     CertificateReport,
+    ClusterReport,
     PolicyReport,
     ResourceReport,
     StatusReport,
+    TokenReviewReport,
     WorkerReport,
 )
 from tests.fakes.any_records import instants, intents, outcomes, texts
@@ -75,6 +78,11 @@ reports = st.builds(
     authority_error=texts,
     store_error=texts,
     ending_warning=texts,
+    token_review=st.none()
+    | st.builds(TokenReviewReport, cluster=texts, mode=texts, cache=st.timedeltas(timedelta(0), timedelta(1))),
+    clusters=st.lists(
+        st.builds(ClusterReport, name=texts, secret=texts, state=texts, problem=texts), max_size=2
+    ).map(tuple),
 )
 filters = st.none() | texts.filter(bool)
 queries = st.builds(

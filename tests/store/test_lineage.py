@@ -27,6 +27,7 @@ async def test_everything_that_was_proven_is_inherited(ledger: FakeLedger) -> No
     ledger.finish(issued(one))
     assert await LedgerLineage(ledger).of(one.serial) == Ancestor(
         identity=SpiffeId.parse("spiffe://cluster.local/ns/shop/sa/web"),
+        key_sha256=one.key_sha256,
         issuer="dev",
         pod=BoundObject(name="web-1", uid="pod-uid-1"),
         node=BoundObject(name="node-1", uid="node-uid-1"),
@@ -34,6 +35,13 @@ async def test_everything_that_was_proven_is_inherited(ledger: FakeLedger) -> No
         proven_at=NOW,
         labels={"app": "web"},
     )
+
+
+async def test_who_holds_the_key_is_known(ledger: FakeLedger) -> None:
+    """A certificate that a node proxy asked for says so."""
+    one = intent(requested_by="istio-system/ztunnel")
+    await ledger.intend(one)
+    assert (await LedgerLineage(ledger).of(one.serial)).requested_by == "istio-system/ztunnel"
 
 
 async def test_an_unbound_proof_stays_unbound(ledger: FakeLedger) -> None:

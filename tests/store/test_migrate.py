@@ -17,9 +17,9 @@ from meshca.store import migrate as subject
 from meshca.store.connection import connect
 from meshca.store.location import prepare
 from meshca.store.migrate import HEAD, check_schema, migrate
-from meshca.store.rows import intent_row, outcome_row
+from meshca.store.rows import intent_row, issuance_of, outcome_row
 from meshca.store.schema import metadata
-from meshca.store.sql import FINISH, INTEND
+from meshca.store.sql import _INTENT_COLUMNS, FIND, FINISH, INTEND
 from tests.fakes.records import intent, issued
 from tests.store.opening import migrated
 
@@ -84,6 +84,24 @@ def test_a_migration_that_fails_leaves_nothing(tmp_path: Path) -> None:
         assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
 
 
+def test_a_file_of_an_earlier_version(tmp_path: Path) -> None:
+    """Its records stay, and nobody is said to have asked for them."""
+    path = migrated(tmp_path)
+    columns = ", ".join(_INTENT_COLUMNS[:-1])
+    execute(
+        path,
+        "ALTER TABLE issuance_intent DROP COLUMN requested_by",
+        "UPDATE alembic_version SET version_num = '0001'",
+    )
+    one = intent()
+    with contextlib.closing(connect(path)) as connection:
+        statement = f"INSERT INTO issuance_intent ({columns}) VALUES ({', '.join('?' * 23)})"  # noqa: S608 - ours
+        connection.execute(statement, intent_row(one)[:-1])
+    migrate(path, "the file")
+    with contextlib.closing(connect(path)) as connection:
+        assert issuance_of(connection.execute(FIND, (one.serial,)).fetchone()).intent == one
+
+
 def test_a_newer_file_is_refused(tmp_path: Path) -> None:
     """By the parent and by workers; it is not touched."""
     path = migrated(tmp_path)
@@ -95,8 +113,8 @@ def test_a_newer_file_is_refused(tmp_path: Path) -> None:
 def test_an_older_file_is_refused_by_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the parent migrates."""
     path = migrated(tmp_path)
-    monkeypatch.setattr(subject, "HEAD", "0002")
-    assert "this version needs 0002" in refusal(path, by_worker=True)
+    monkeypatch.setattr(subject, "HEAD", "0003")
+    assert "this version needs 0003" in refusal(path, by_worker=True)
 
 
 def test_an_empty_file_is_refused_by_workers(tmp_path: Path) -> None:

@@ -57,12 +57,14 @@ class TestCluster:
 
     Args:
         api: as administrator.
+        file: the administrator's kubeconfig.
     """
 
     __test__ = False
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, file: Path) -> None:
         self.api = api
+        self._file = file
         self._made: list[str] = []
 
     async def namespace(self, labels: Mapping[str, str] | None = None) -> str:
@@ -169,15 +171,18 @@ class TestCluster:
             await self._bind(place, "Role", unique, granted, subject)
         token_file = folder / f"{name}.token"
         token_file.write_text(await self.token(namespace, name, audiences=(), seconds=7200))
-        context = yaml.safe_load(kubeconfig().read_text())["clusters"][0]["cluster"]
-        file = write_kubeconfig(
-            folder / f"{name}.kubeconfig",
-            context["server"],
-            Path(context["certificate-authority"]),
-            {"tokenFile": str(token_file)},
-            namespace,
-        )
+        file = self.kubeconfig_of(folder / f"{name}.kubeconfig", token_file, namespace)
         return Account(namespace=namespace, name=name, kubeconfig=file, token_file=token_file)
+
+    def kubeconfig_of(self, path: Path, token_file: Path, namespace: str = "") -> Path:
+        """A kubeconfig for this cluster that shows the token of a file."""
+        context = yaml.safe_load(self._file.read_text())["clusters"][0]["cluster"]
+        root = Path(context["certificate-authority"])
+        return write_kubeconfig(path, context["server"], root, {"tokenFile": str(token_file)}, namespace)
+
+    def forget(self) -> None:
+        """Leave what was made to the end of the cluster."""
+        self._made.clear()
 
     async def clean(self) -> None:
         """Remove what was made, and wait for nothing."""
@@ -217,11 +222,12 @@ def path_of(pod: Tree) -> str:
 
 
 @contextlib.asynccontextmanager
-async def open_cluster() -> AsyncIterator[TestCluster]:
-    """The cluster under test; what was made in it is removed afterwards."""
-    config = KubernetesConfig(kubeconfig=kubeconfig(), timeout=timedelta(seconds=10))
+async def open_cluster(file: Path | None = None) -> AsyncIterator[TestCluster]:
+    """The cluster under test, or that of another kubeconfig; what was made in it is removed afterwards."""
+    file = file or kubeconfig()
+    config = KubernetesConfig(kubeconfig=file, timeout=timedelta(seconds=10))
     async with connect(config) as api:
-        cluster = TestCluster(api)
+        cluster = TestCluster(api, file)
         try:
             yield cluster
         finally:

@@ -79,7 +79,7 @@ def running_control_plane(folder: Path, *, api_flags: Sequence[str] = ()) -> Ite
             stack.callback(_end, process)
             processes.insert(0, process)
 
-        etcd, peer, port = _free_ports(3)
+        etcd, peer, port = free_ports(3)
         credentials = _credentials(folder, port)
         start(
             "etcd",
@@ -91,7 +91,7 @@ def running_control_plane(folder: Path, *, api_flags: Sequence[str] = ()) -> Ite
             "--log-level=error",
         )
         start("kube-apiserver", *_api_flags(folder, etcd, port), *api_flags)
-        _wait_until_ready(f"https://127.0.0.1:{port}/readyz", folder, processes)
+        wait_until_ready(f"https://127.0.0.1:{port}/readyz", folder, processes)
         start(
             "kube-controller-manager",
             f"--kubeconfig={credentials}",
@@ -192,7 +192,8 @@ def _write(path: Path, text: str) -> None:
     path.chmod(0o600)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody uses now."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -200,7 +201,8 @@ def _free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def _wait_until_ready(url: str, folder: Path, processes: Sequence[subprocess.Popen[bytes]]) -> None:
+def wait_until_ready(url: str, folder: Path, processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Return once the API server answers; fail when one of the processes ends first."""
     context = ssl.create_default_context(cafile=str(folder / "ca.crt"))
     context.load_cert_chain(folder / "admin.crt", folder / "admin.key")
     end = time.monotonic() + START_SECONDS

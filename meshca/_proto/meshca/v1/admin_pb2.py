@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15meshca/v1/admin.proto\x12\tmeshca.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetStatusRequest\"\x9c\x03\n\x06Status\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x14\n\x0ctrust_domain\x18\x02 \x01(\t\x12\x32\n\x0c\x63\x65rtificates\x18\x03 \x03(\x0b\x32\x1c.meshca.v1.CertificateStatus\x12(\n\x07workers\x18\x04 \x03(\x0b\x32\x17.meshca.v1.WorkerStatus\x12&\n\x06\x61gents\x18\x05 \x03(\x0b\x32\x16.meshca.v1.AgentStatus\x12\x15\n\rroots_version\x18\x06 \x01(\t\x12)\n\x08policies\x18\x07 \x01(\x0b\x32\x17.meshca.v1.PolicyStatus\x12\x17\n\x0f\x61\x64mission_error\x18\x08 \x01(\t\x12\x14\n\x0c\x63onfig_error\x18\t \x01(\t\x12\x17\n\x0f\x61uthority_error\x18\n \x01(\t\x12\x13\n\x0bstore_error\x18\x0b \x01(\t\x12.\n\nstarted_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x65nding_warning\x18\r \x01(\t\"\xb1\x01\n\x11\x43\x65rtificateStatus\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0e\n\x06serial\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12.\n\nnot_before\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tnot_after\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Z\n\x0cWorkerStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12\x10\n\x08restarts\x18\x05 \x01(\r\"\xac\x01\n\x0b\x41gentStatus\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0b\n\x03pod\x18\x03 \x01(\t\x12-\n\tlast_seen\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tconnected\x18\x05 \x01(\x08\x12-\n\tresources\x18\x06 \x03(\x0b\x32\x1a.meshca.v1.AdoptedResource\"\x82\x01\n\x0f\x41\x64optedResource\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x14\n\x0csent_version\x18\x02 \x01(\t\x12\x17\n\x0f\x61\x64opted_version\x18\x03 \x01(\t\x12\r\n\x05grade\x18\x04 \x01(\t\x12\x14\n\x0cpending_pids\x18\x05 \x03(\r\x12\r\n\x05\x65rror\x18\x06 \x01(\t\"=\n\x0cPolicyStatus\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\r\n\x05\x65rror\x18\x03 \x01(\t\"\xdc\x01\n\x14ListIssuancesRequest\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0b\n\x03pod\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x0e\n\x06issuer\x18\x05 \x01(\t\x12\x0e\n\x06result\x18\x06 \x01(\t\x12)\n\x05since\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05limit\x18\t \x01(\r\"$\n\x12GetIssuanceRequest\x12\x0e\n\x06serial\x18\x01 \x01(\t\"\xc9\x05\n\x08Issuance\x12\x0e\n\x06serial\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x11\n\tspiffe_id\x18\x03 \x01(\t\x12\x11\n\tproven_by\x18\x04 \x01(\t\x12\x0e\n\x06issuer\x18\x05 \x01(\t\x12\x11\n\tnamespace\x18\x06 \x01(\t\x12\x17\n\x0fservice_account\x18\x07 \x01(\t\x12\x10\n\x08pod_name\x18\x08 \x01(\t\x12\x0f\n\x07pod_uid\x18\t \x01(\t\x12\x11\n\tnode_name\x18\n \x01(\t\x12\x10\n\x08node_uid\x18\x0b \x01(\t\x12\x10\n\x08token_id\x18\x0c \x01(\t\x12\x10\n\x08key_type\x18\r \x01(\t\x12\x12\n\nkey_sha256\x18\x0e \x01(\t\x12\x12\n\ncsr_sha256\x18\x0f \x01(\t\x12\x0e\n\x06signer\x18\x10 \x01(\t\x12\x0c\n\x04rule\x18\x11 \x01(\t\x12/\n\x0bintended_at\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nnot_before\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tnot_after\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06result\x18\x16 \x01(\t\x12\x0e\n\x06reason\x18\x17 \x01(\t\x12\x15\n\rparent_serial\x18\x18 \x01(\t\x12-\n\tproven_at\x18\x19 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x06labels\x18\x1a \x03(\x0b\x32\x1f.meshca.v1.Issuance.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\xd0\x01\n\x05\x41\x64min\x12;\n\tGetStatus\x12\x1b.meshca.v1.GetStatusRequest\x1a\x11.meshca.v1.Status\x12G\n\rListIssuances\x12\x1f.meshca.v1.ListIssuancesRequest\x1a\x13.meshca.v1.Issuance0\x01\x12\x41\n\x0bGetIssuance\x12\x1d.meshca.v1.GetIssuanceRequest\x1a\x13.meshca.v1.Issuanceb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15meshca/v1/admin.proto\x12\tmeshca.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetStatusRequest\"\xad\x04\n\x06Status\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x14\n\x0ctrust_domain\x18\x02 \x01(\t\x12\x32\n\x0c\x63\x65rtificates\x18\x03 \x03(\x0b\x32\x1c.meshca.v1.CertificateStatus\x12(\n\x07workers\x18\x04 \x03(\x0b\x32\x17.meshca.v1.WorkerStatus\x12&\n\x06\x61gents\x18\x05 \x03(\x0b\x32\x16.meshca.v1.AgentStatus\x12\x15\n\rroots_version\x18\x06 \x01(\t\x12)\n\x08policies\x18\x07 \x01(\x0b\x32\x17.meshca.v1.PolicyStatus\x12\x17\n\x0f\x61\x64mission_error\x18\x08 \x01(\t\x12\x14\n\x0c\x63onfig_error\x18\t \x01(\t\x12\x17\n\x0f\x61uthority_error\x18\n \x01(\t\x12\x13\n\x0bstore_error\x18\x0b \x01(\t\x12.\n\nstarted_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x65nding_warning\x18\r \x01(\t\x12\x32\n\x0ctoken_review\x18\x0e \x01(\x0b\x32\x1c.meshca.v1.TokenReviewStatus\x12*\n\x08\x63lusters\x18\x0f \x03(\x0b\x32\x18.meshca.v1.ClusterStatus\x12/\n\nkubernetes\x18\x10 \x01(\x0b\x32\x1b.meshca.v1.KubernetesStatus\"M\n\rClusterStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0f\n\x07problem\x18\x04 \x01(\t\"\\\n\x11TokenReviewStatus\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0c\n\x04mode\x18\x02 \x01(\t\x12(\n\x05\x63\x61\x63he\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb5\x02\n\x10KubernetesStatus\x12\x0f\n\x07leading\x18\x01 \x01(\x08\x12\x0e\n\x06holder\x18\x02 \x01(\t\x12\x16\n\x0e\x65lection_error\x18\x03 \x01(\t\x12\x10\n\x08left_out\x18\x04 \x03(\t\x12/\n\x0b\x63onfig_maps\x18\x05 \x01(\x0b\x32\x1a.meshca.v1.PublishedStatus\x12*\n\x06\x62undle\x18\x06 \x01(\x0b\x32\x1a.meshca.v1.PublishedStatus\x12\x16\n\x0e\x62undle_version\x18\x07 \x01(\t\x12\x15\n\ristiod_secret\x18\x08 \x01(\t\x12\x34\n\x10istiod_not_after\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cistiod_error\x18\n \x01(\t\"\x91\x01\n\x0fPublishedStatus\x12\x0f\n\x07in_sync\x18\x01 \x01(\r\x12\x0f\n\x07pending\x18\x02 \x01(\r\x12\x0f\n\x07\x66\x61iling\x18\x03 \x01(\r\x12\x11\n\tcontested\x18\x04 \x01(\r\x12)\n\x08problems\x18\x05 \x03(\x0b\x32\x17.meshca.v1.ObjectStatus\x12\r\n\x05\x65rror\x18\x06 \x01(\t\",\n\x0cObjectStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"\xb1\x01\n\x11\x43\x65rtificateStatus\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0e\n\x06serial\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12.\n\nnot_before\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tnot_after\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Z\n\x0cWorkerStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12\x10\n\x08restarts\x18\x05 \x01(\r\"\xac\x01\n\x0b\x41gentStatus\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0b\n\x03pod\x18\x03 \x01(\t\x12-\n\tlast_seen\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tconnected\x18\x05 \x01(\x08\x12-\n\tresources\x18\x06 \x03(\x0b\x32\x1a.meshca.v1.AdoptedResource\"\x82\x01\n\x0f\x41\x64optedResource\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x14\n\x0csent_version\x18\x02 \x01(\t\x12\x17\n\x0f\x61\x64opted_version\x18\x03 \x01(\t\x12\r\n\x05grade\x18\x04 \x01(\t\x12\x14\n\x0cpending_pids\x18\x05 \x03(\r\x12\r\n\x05\x65rror\x18\x06 \x01(\t\"=\n\x0cPolicyStatus\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\r\n\x05\x65rror\x18\x03 \x01(\t\"\xdc\x01\n\x14ListIssuancesRequest\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0b\n\x03pod\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x0e\n\x06issuer\x18\x05 \x01(\t\x12\x0e\n\x06result\x18\x06 \x01(\t\x12)\n\x05since\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05limit\x18\t \x01(\r\"$\n\x12GetIssuanceRequest\x12\x0e\n\x06serial\x18\x01 \x01(\t\"\xdf\x05\n\x08Issuance\x12\x0e\n\x06serial\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x11\n\tspiffe_id\x18\x03 \x01(\t\x12\x11\n\tproven_by\x18\x04 \x01(\t\x12\x0e\n\x06issuer\x18\x05 \x01(\t\x12\x11\n\tnamespace\x18\x06 \x01(\t\x12\x17\n\x0fservice_account\x18\x07 \x01(\t\x12\x10\n\x08pod_name\x18\x08 \x01(\t\x12\x0f\n\x07pod_uid\x18\t \x01(\t\x12\x11\n\tnode_name\x18\n \x01(\t\x12\x10\n\x08node_uid\x18\x0b \x01(\t\x12\x10\n\x08token_id\x18\x0c \x01(\t\x12\x10\n\x08key_type\x18\r \x01(\t\x12\x12\n\nkey_sha256\x18\x0e \x01(\t\x12\x12\n\ncsr_sha256\x18\x0f \x01(\t\x12\x0e\n\x06signer\x18\x10 \x01(\t\x12\x0c\n\x04rule\x18\x11 \x01(\t\x12/\n\x0bintended_at\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nnot_before\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tnot_after\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06result\x18\x16 \x01(\t\x12\x0e\n\x06reason\x18\x17 \x01(\t\x12\x15\n\rparent_serial\x18\x18 \x01(\t\x12-\n\tproven_at\x18\x19 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x06labels\x18\x1a \x03(\x0b\x32\x1f.meshca.v1.Issuance.LabelsEntry\x12\x14\n\x0crequested_by\x18\x1b \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\xd0\x01\n\x05\x41\x64min\x12;\n\tGetStatus\x12\x1b.meshca.v1.GetStatusRequest\x1a\x11.meshca.v1.Status\x12G\n\rListIssuances\x12\x1f.meshca.v1.ListIssuancesRequest\x1a\x13.meshca.v1.Issuance0\x01\x12\x41\n\x0bGetIssuance\x12\x1d.meshca.v1.GetIssuanceRequest\x1a\x13.meshca.v1.Issuanceb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,28 +35,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ISSUANCE_LABELSENTRY']._loaded_options = None
   _globals['_ISSUANCE_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_GETSTATUSREQUEST']._serialized_start=69
-  _globals['_GETSTATUSREQUEST']._serialized_end=87
-  _globals['_STATUS']._serialized_start=90
-  _globals['_STATUS']._serialized_end=502
-  _globals['_CERTIFICATESTATUS']._serialized_start=505
-  _globals['_CERTIFICATESTATUS']._serialized_end=682
-  _globals['_WORKERSTATUS']._serialized_start=684
-  _globals['_WORKERSTATUS']._serialized_end=774
-  _globals['_AGENTSTATUS']._serialized_start=777
-  _globals['_AGENTSTATUS']._serialized_end=949
-  _globals['_ADOPTEDRESOURCE']._serialized_start=952
-  _globals['_ADOPTEDRESOURCE']._serialized_end=1082
-  _globals['_POLICYSTATUS']._serialized_start=1084
-  _globals['_POLICYSTATUS']._serialized_end=1145
-  _globals['_LISTISSUANCESREQUEST']._serialized_start=1148
-  _globals['_LISTISSUANCESREQUEST']._serialized_end=1368
-  _globals['_GETISSUANCEREQUEST']._serialized_start=1370
-  _globals['_GETISSUANCEREQUEST']._serialized_end=1406
-  _globals['_ISSUANCE']._serialized_start=1409
-  _globals['_ISSUANCE']._serialized_end=2122
-  _globals['_ISSUANCE_LABELSENTRY']._serialized_start=2077
-  _globals['_ISSUANCE_LABELSENTRY']._serialized_end=2122
-  _globals['_ADMIN']._serialized_start=2125
-  _globals['_ADMIN']._serialized_end=2333
+  _globals['_GETSTATUSREQUEST']._serialized_start=101
+  _globals['_GETSTATUSREQUEST']._serialized_end=119
+  _globals['_STATUS']._serialized_start=122
+  _globals['_STATUS']._serialized_end=679
+  _globals['_CLUSTERSTATUS']._serialized_start=681
+  _globals['_CLUSTERSTATUS']._serialized_end=758
+  _globals['_TOKENREVIEWSTATUS']._serialized_start=760
+  _globals['_TOKENREVIEWSTATUS']._serialized_end=852
+  _globals['_KUBERNETESSTATUS']._serialized_start=855
+  _globals['_KUBERNETESSTATUS']._serialized_end=1164
+  _globals['_PUBLISHEDSTATUS']._serialized_start=1167
+  _globals['_PUBLISHEDSTATUS']._serialized_end=1312
+  _globals['_OBJECTSTATUS']._serialized_start=1314
+  _globals['_OBJECTSTATUS']._serialized_end=1358
+  _globals['_CERTIFICATESTATUS']._serialized_start=1361
+  _globals['_CERTIFICATESTATUS']._serialized_end=1538
+  _globals['_WORKERSTATUS']._serialized_start=1540
+  _globals['_WORKERSTATUS']._serialized_end=1630
+  _globals['_AGENTSTATUS']._serialized_start=1633
+  _globals['_AGENTSTATUS']._serialized_end=1805
+  _globals['_ADOPTEDRESOURCE']._serialized_start=1808
+  _globals['_ADOPTEDRESOURCE']._serialized_end=1938
+  _globals['_POLICYSTATUS']._serialized_start=1940
+  _globals['_POLICYSTATUS']._serialized_end=2001
+  _globals['_LISTISSUANCESREQUEST']._serialized_start=2004
+  _globals['_LISTISSUANCESREQUEST']._serialized_end=2224
+  _globals['_GETISSUANCEREQUEST']._serialized_start=2226
+  _globals['_GETISSUANCEREQUEST']._serialized_end=2262
+  _globals['_ISSUANCE']._serialized_start=2265
+  _globals['_ISSUANCE']._serialized_end=3000
+  _globals['_ISSUANCE_LABELSENTRY']._serialized_start=2955
+  _globals['_ISSUANCE_LABELSENTRY']._serialized_end=3000
+  _globals['_ADMIN']._serialized_start=3003
+  _globals['_ADMIN']._serialized_end=3211
 # @@protoc_insertion_point(module_scope)

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 
 from meshca import metrics
-from meshca.app.background import BACKOFF, STEADY, running
+from meshca.background import BACKOFF, STEADY, running
 from tests.fakes.clock import FakeClock
 from tests.fakes.jitter import Jitter
 from tests.fakes.logs import captured_logs
