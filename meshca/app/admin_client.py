@@ -20,7 +20,8 @@ from meshca._proto.meshca.v1.admin_pb2_grpc import AdminStub
 from meshca.errors import BadRequest, MeshcaError, NotFound, Unavailable
 from meshca.ledger.query import Query
 from meshca.ledger.record import Issuance
-from meshca.rpc.admin_messages import MAX_ANSWER_BYTES, issuance_of, query_message, status_of
+from meshca.rpc.admin_messages import issuance_of, query_message
+from meshca.rpc.status_messages import MAX_ANSWER_BYTES, status_of
 from meshca.rpc.status_report import StatusReport
 from meshca.wire.status import DETAIL, REASON, REQUEST_ID
 
