@@ -18,9 +18,10 @@ from meshca.errors import ConfigError
 from meshca.identity.caller import NO_LABELS
 from meshca.identity.spiffe_id import TrustDomain
 
-# The most that a character of a value becomes in an expression of `authz.path`, and a value beside its text.
+# The most that a character of a value becomes in an expression of `authz.path`, and a value beside its text: a
+# namespace of any name comes with the trust domain, of up to 255 characters, each of them escaped.
 _GROWTH: Final = 32
-_OVERHEAD: Final = 512
+_OVERHEAD: Final = 1024
 
 
 def check_fits(policies: PolicySet, trust_domain: TrustDomain) -> None:

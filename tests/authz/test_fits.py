@@ -100,3 +100,12 @@ def test_the_estimate_is_never_too_small(policies: PolicySet, workload: Workload
     )
     empty = len(compile_rbac(PolicySet(), workload))
     assert len(compile_rbac(policies, workload)) <= longest + empty + 512
+
+
+def test_short_values_with_a_long_trust_domain() -> None:
+    """What is written around a value counts, too: thousands of stars come to more than their text."""
+    longest = TrustDomain("-." * 127 + "a")
+    stars = Source(namespaces=(Pattern(Match.PRESENT, ""),) * 500)
+    rules = (Rule(sources=(stars,)),) * 8
+    with pytest.raises(ConfigError, match="namespace shop: its policies come to 2"):
+        check_fits(PolicySet(policies=(Policy(namespace="shop", name="p", rules=rules),)), longest)
