@@ -2,7 +2,7 @@
 
 A subscriber is known by its proven namespace and labels only. Streams that share them share one shelf, so a
 change is compiled once for each kind of workload and wakes each stream once. Nothing is withdrawn: what was
-published last stays until something better is.
+published last stays until something better is, and a filter that agents would refuse is none.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from weakref import WeakValueDictionary
 from meshca.authz.compile import compile_rbac
 from meshca.authz.model import PolicySet, Workload
 from meshca.clock import Clock
-from meshca.config.resource_names import EXTENSION_TYPE_URL, ROOTCA, SECRET_TYPE_URL
+from meshca.config.resource_names import EXTENSION_TYPE_URL, LARGEST_POLICIES, ROOTCA, SECRET_TYPE_URL
 from meshca.discovery import resources
 from meshca.discovery.resources import TrustBundle
 from meshca.discovery.source import Shelf, Source
+from meshca.log import log
 
 Compile = Callable[[PolicySet, Workload], bytes]
 _Kind = tuple[str, str, frozenset[tuple[str, str]]]
@@ -95,6 +96,10 @@ class Delivery:
     def _put_policies(self, shelf: _WorkloadShelf) -> None:
         if self._policies is not None:
             body = self._compile(self._policies, shelf.workload)
+            if len(body) > LARGEST_POLICIES:  # `authz.fits` lets in no such set
+                namespace = shelf.workload.namespace
+                log.error("delivery.policies_too_large", namespace=namespace, size=len(body))
+                return
             shelf.put(EXTENSION_TYPE_URL, [resources.policies(body)])
 
 

@@ -8,12 +8,13 @@ import gc
 import pytest
 
 from meshca.authz.model import Action, Policy, PolicySet, Workload
-from meshca.config.resource_names import AUTHZ, EXTENSION_TYPE_URL, ROOTCA, SECRET_TYPE_URL
+from meshca.config.resource_names import AUTHZ, EXTENSION_TYPE_URL, LARGEST_POLICIES, ROOTCA, SECRET_TYPE_URL
 from meshca.delivery import Delivery, Versions
 from meshca.discovery.resources import TrustBundle, content_hash
 from meshca.discovery.source import Source
 from meshca.identity.spiffe_id import TrustDomain
 from tests.fakes.clock import FakeClock
+from tests.fakes.logs import captured_logs
 
 DOMAIN = TrustDomain("cluster.local")
 ROOTS = TrustBundle(pem="root a")
@@ -176,3 +177,15 @@ async def test_subscriber_in_the_middle_of_a_publication_gets_the_newer(compiler
     await publishing
     assert [body(source) for source in kept] == [b"1 for 0{}", b"1 for 1{}"]
     assert clock.sleepers == 0
+
+
+async def test_a_filter_that_no_agent_takes_is_not_sent() -> None:
+    """The last good one stays."""
+    filters = [b"good", b"x" * (LARGEST_POLICIES + 1)]
+    delivery = Delivery(FakeClock(), lambda *_: filters.pop(0))
+    source = delivery.source(workload())
+    await delivery.publish_policies(NO_POLICIES)
+    with captured_logs() as logs:
+        await delivery.publish_policies(ONE_POLICY)
+    assert body(source) == b"good"
+    assert [line["event"] for line in logs] == ["delivery.policies_too_large"]
