@@ -34,7 +34,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from tests.e2e.kube.build import build
+from tests.e2e.kube.build import build, helm
 from tests.fakes.pki import Ca, make_ca
 
 ISSUER: Final = "https://kubernetes.default.svc.cluster.local"
@@ -240,6 +240,7 @@ def main(command: Sequence[str]) -> int:
         environ = {**os.environ, "MESHCA_TEST_KUBECONFIG": kubeconfig}
         return subprocess.run(command, env=environ, check=False).returncode
 
+    helm()  # now, not in the middle of a suite
     if given := os.environ.get("KUBECONFIG"):
         return run(given)
     with (
