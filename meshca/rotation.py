@@ -18,7 +18,7 @@ from meshca.authority.slot import Slot
 from meshca.authority.upstream import Upstream
 from meshca.backoff import JITTER, Backoff
 from meshca.clock import Clock
-from meshca.errors import ConfigError, MeshcaError
+from meshca.errors import ConfigError, MeshcaError, Unavailable
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.log import log
 
@@ -75,13 +75,17 @@ class Rotation:
         self.progress = Progress()
 
     async def start(self) -> None:
-        """Put the first material in force.
+        """Put the first material in force; what is not available is waited for, and `progress` says why.
 
         Raises:
             ConfigError: it cannot be used; nothing was published.
-            Unavailable: it cannot be had or published now.
         """
-        await self._attempt()
+        while self.progress.slot is None:
+            try:
+                await self._attempt()
+            except Unavailable as error:
+                self._failed(error)
+                await self._wait()
 
     async def run(self) -> None:
         """Keep good material in force until cancelled."""

@@ -83,14 +83,50 @@ class TestStart:
         await rotation.start()
         assert (published, rotation.progress.published, rotation.progress.error) == ([FIRST], 1, None)
 
-    @pytest.mark.parametrize("error", [ConfigError("files", ["bad"]), DOWN], ids=["bad", "down"])
-    async def test_not_to_be_had(self, clock: FakeClock, published: Published, error: MeshcaError) -> None:
-        """What the upstream raises stops the start."""
+    async def test_not_to_be_used(self, clock: FakeClock, published: Published) -> None:
+        """What the operator got wrong stops the start."""
         upstream = FakeUpstream(FIRST)
-        upstream.change(error=error)
-        with pytest.raises(type(error)):
+        upstream.change(error=ConfigError("files", ["bad"]))
+        with pytest.raises(ConfigError):
             await rotation_of(upstream, clock, published).start()
         assert published == []
+
+    async def test_not_to_be_had(self, clock: FakeClock, published: Published) -> None:
+        """What cannot be had now is waited for, as long as it takes, and why is told meanwhile."""
+        upstream = FakeUpstream(FIRST)
+        upstream.change(error=DOWN)
+        rotation = rotation_of(upstream, clock, published)
+        task = asyncio.create_task(rotation.start())
+        await clock.advance(3600)
+        assert not task.done()
+        assert str(rotation.progress.error) == str(DOWN)
+        assert upstream.asked > 3600 / BACKOFF.ceiling
+        upstream.error = None
+        await clock.advance(BACKOFF.ceiling)
+        assert task.done()
+        assert (published, rotation.progress.error, rotation.progress.failing) == ([FIRST], None, 0)
+
+    async def test_had_at_once(self, clock: FakeClock, published: Published) -> None:
+        """When the upstream tells of a change meanwhile, it is asked at once."""
+        upstream = FakeUpstream(FIRST)
+        upstream.change(error=DOWN)
+        task = asyncio.create_task(rotation_of(upstream, clock, published).start())
+        await clock.advance(0)
+        await clock.advance(0)
+        upstream.change()
+        await clock.advance(0)
+        assert (task.done(), published) == (True, [FIRST])
+
+    async def test_wrong_once_it_is_there(self, clock: FakeClock, published: Published) -> None:
+        """What was waited for and then cannot be used stops the start."""
+        upstream = FakeUpstream(FIRST)
+        upstream.change(error=DOWN)
+        task = asyncio.create_task(rotation_of(upstream, clock, published).start())
+        await clock.advance(0)
+        upstream.change(BAD)
+        await clock.advance(0)
+        with pytest.raises(ConfigError):
+            await task
 
     async def test_unproven(self, clock: FakeClock, published: Published) -> None:
         """Material that does not prove itself is never published."""

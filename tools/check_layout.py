@@ -26,6 +26,7 @@ WITHOUT_OWN_TEST: dict[str, str] = {
     "meshca/svid/wanted.py": "tests/svid/test_lint.py",
     "meshca/authority/keys.py": "tests/contract/test_keystore.py",  # a port
     "meshca/authority/upstream.py": "tests/contract/test_upstream.py",
+    "meshca/authority/secret_source.py": "tests/contract/test_secret_source.py",
     "meshca/app/demo/changes.py": "tests/e2e/test_demo.py",
     "meshca/app/demo/mesh.py": "tests/e2e/test_demo.py",
     "meshca/app/demo/parts.py": "tests/e2e/test_demo.py",  # each starts a real process
@@ -41,7 +42,6 @@ WITHOUT_OWN_TEST: dict[str, str] = {
     "meshca/agent/once.py": "tests/cli/test_cert.py",
     "meshca/config/authn.py": "tests/config/test_loader.py",
     "meshca/config/server.py": "tests/config/test_loader.py",
-    "meshca/config/upstream.py": "tests/config/test_loader.py",
     "meshca/config/resource_names.py": "tests/sidecar/test_bootstrap.py",
 }
 # Files over LONGEST lines, each with its reason.

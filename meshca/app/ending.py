@@ -15,7 +15,7 @@ from meshca.app.in_force import InForce
 from meshca.authority.slot import Slot
 from meshca.clock import Clock
 from meshca.config.server import ServerConfig
-from meshca.config.upstream import FilesConfig
+from meshca.config.upstream import FilesConfig, SecretConfig
 from meshca.log import log
 from meshca.rotation import Rotation
 
@@ -49,7 +49,7 @@ def ending(slot: Slot, config: ServerConfig, now: datetime) -> Ending | None:
     end = first.not_valid_after_utc
     life = end - first.not_valid_before_utc
     near = min(life / PART, LONGEST)
-    if isinstance(config.upstream, FilesConfig):
+    if isinstance(config.upstream, FilesConfig | SecretConfig):
         near = min(max(near, 2 * config.svid.default_lifetime), life / 2)
     left = end - now
     if left > near:
@@ -67,6 +67,16 @@ def _todo(config: ServerConfig, *, root: bool) -> tuple[str, str]:
         if root:
             return "the root", f"put a new root and an intermediate below it into {upstream.dir}, then restart"
         return "the intermediate", f"put a new intermediate into {upstream.dir}"
+    if isinstance(upstream, SecretConfig):
+        if root:
+            return (
+                "the root",
+                "put a new root and an intermediate below it into the Secret, then restart all replicas",
+            )
+        return (
+            "the intermediate",
+            "put a new intermediate into the Secret, or mend what signer.refused in the log names",
+        )
     if root:
         return "the root", "a new one cannot be made while the server runs; plan a move to a new root"
     return "the intermediate", "it could not be renewed; mend what signer.refused in the log names"

@@ -24,9 +24,11 @@ from meshca.app.data_dir import locked
 from meshca.app.ending import EndWatch
 from meshca.app.health import Health
 from meshca.app.in_force import InForce
+from meshca.app.late_upstream import late_upstream
 from meshca.app.loading import Loaded
 from meshca.app.ports import Address, address_of, reserve
 from meshca.app.spawning import Spawning
+from meshca.app.starting import Starting
 from meshca.app.status import Status
 from meshca.app.stopping import Stopping
 from meshca.app.supervisor import Supervisor, Worker
@@ -191,7 +193,8 @@ async def _open(
     in_force = InForce(loaded, {"token": token, "mtls": mtls})
     store = await stack.enter_async_context(open_store(config.ledger_url, clock, migrate=True, instance="parent"))
     await store.adoption.disconnect_everyone()
-    upstream = await stack.enter_async_context(open_upstream(config, clock))
+    opening = late_upstream(functools.partial(open_upstream, config, clock))
+    upstream = await stack.enter_async_context(opening)
 
     async def publish(material: SigningMaterial) -> None:
         await supervisor.tell_all(in_force.use_material(material))
@@ -204,25 +207,11 @@ async def _open(
         clock=clock,
     )
     rotation = Rotation(upstream, clock, config.trust_domain, publish)
-    await rotation.start()
     server = Server(load=load, in_force=in_force, supervisor=supervisor, clock=clock, taken=_log_by)
     stack.push_async_callback(supervisor.kill)
-    await supervisor.start()
-    watch = Watch(clock)
-    watch.add(
-        "admission",
-        lambda: loading.admission_paths(in_force.loaded.config),
-        server.reload_admission,
-        read=loading.admission_read(loaded),
-    )
-    watch.add(
-        "policies",
-        lambda: loading.policy_paths(in_force.loaded.config),
-        server.reload_policies,
-        read=loading.policies_read(loaded),
-    )
+    starting = Starting(rotation, server.readiness)
     pages = application(
-        readiness=server.readiness,
+        readiness=starting.readiness,
         metrics=lambda: metrics.render(spawning.metrics_folder),
         metrics_type=metrics.CONTENT_TYPE,
     )
@@ -239,6 +228,22 @@ async def _open(
     uids = config.admin.uids or (os.geteuid(),)
     await stack.enter_async_context(
         admin_serving(config.admin_socket, uids=uids, status=status.report, ledger=store.ledger, clock=clock)
+    )
+    await rotation.start()
+    await supervisor.start()
+    starting.over = True
+    watch = Watch(clock)
+    watch.add(
+        "admission",
+        lambda: loading.admission_paths(in_force.loaded.config),
+        server.reload_admission,
+        read=loading.admission_read(loaded),
+    )
+    watch.add(
+        "policies",
+        lambda: loading.policy_paths(in_force.loaded.config),
+        server.reload_policies,
+        read=loading.policies_read(loaded),
     )
     for name, run in (
         ("watch", watch.run),

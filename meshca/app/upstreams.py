@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from meshca.app.background import running
 from meshca.authority.upstream import Upstream
 from meshca.clock import Clock
 from meshca.config.server import ServerConfig
-from meshca.config.upstream import FilesConfig, SelfSignedConfig
+from meshca.config.upstream import FilesConfig, SecretConfig, SelfSignedConfig
 from meshca.keystore.file import FileKeyStore
-from meshca.upstream import files, self_signed
+from meshca.upstream import files, secret, self_signed
+
+if TYPE_CHECKING:
+    from meshca.kube.secrets import KubeSecrets
 
 KEYS: Final = "keys"  # folder of the signing keys in the data directory
 
@@ -40,9 +45,29 @@ def _files(config: FilesConfig, server: ServerConfig, clock: Clock) -> AbstractA
     return files.open_(config, trust_domain=server.trust_domain, clock=clock)
 
 
+@contextlib.asynccontextmanager
+async def _secret(config: SecretConfig, server: ServerConfig, clock: Clock) -> AsyncIterator[Upstream]:
+    async with _secrets(config, server, clock) as source, running("ca secrets", source.run, clock):
+        opened = secret.open_(config, source=source, trust_domain=server.trust_domain, clock=clock)
+        async with opened as upstream:
+            yield upstream
+
+
+@contextlib.asynccontextmanager
+async def _secrets(config: SecretConfig, server: ServerConfig, clock: Clock) -> AsyncIterator[KubeSecrets]:
+    from meshca.kube.connection import connect, own_namespace  # half a second that others need not wait
+    from meshca.kube.secrets import KubeSecrets
+
+    cluster = server.kubernetes
+    assert cluster is not None  # noqa: S101 - the model refuses this kind without it
+    async with connect(cluster) as api:
+        yield KubeSecrets(api, config.namespace or own_namespace(cluster), config.names, clock)
+
+
 UPSTREAMS: Final[Mapping[type, _Plugin]] = {
     SelfSignedConfig: _Plugin(_self_signed),
     FilesConfig: _Plugin(_files),
+    SecretConfig: _Plugin(_secret),
 }
 
 
@@ -63,12 +88,17 @@ async def check_upstream(server: ServerConfig, clock: Clock) -> None:
 
     Raises:
         ConfigError: with every problem found.
+        Unavailable: whether there is one cannot be found out now.
     """
     if isinstance(server.upstream, SelfSignedConfig):
         if (server.data_dir / "ca").exists() or (server.data_dir / KEYS).exists():
             keys = FileKeyStore(server.data_dir / KEYS)
             td = server.trust_domain
             self_signed.check(server.upstream, data_dir=server.data_dir, keys=keys, trust_domain=td, clock=clock)
+        return
+    if isinstance(server.upstream, SecretConfig):
+        async with _secrets(server.upstream, server, clock) as source:
+            await secret.check(server.upstream, source=source, trust_domain=server.trust_domain, clock=clock)
         return
     async with open_upstream(server, clock):
         pass

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from meshca.config.authn import AuthnConfig
 from meshca.config.kubernetes import KubernetesConfig
 from meshca.config.model import FilePath, ListenAddress, Model, PositiveDuration, TrustDomainName
-from meshca.config.upstream import SelfSignedConfig, UpstreamConfig
+from meshca.config.upstream import SecretConfig, SelfSignedConfig, UpstreamConfig
 from meshca.identity.spiffe_id import TrustDomain
 
 MAX_LIFETIME = timedelta(days=90)  # Istio's MAX_WORKLOAD_CERT_TTL; nobody may configure more
@@ -200,6 +200,14 @@ class ServerConfig(Model):
             raise ValueError(
                 f"kubernetes.name and an issuer of authn.issuers are both called {cluster.name}: give the issuer"
                 " another name, or set kubernetes.token_review.enabled: false to check tokens by its keys alone"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_cluster(self) -> Self:
+        if isinstance(self.upstream, SecretConfig) and self.kubernetes is None:
+            raise ValueError(
+                "upstream.kind: secret needs the section kubernetes; `kubernetes: {}` will do in a pod"
             )
         return self
 

@@ -5,10 +5,19 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from meshca.config.kubernetes import Namespace
 from meshca.config.model import FilePath, Model, PositiveDuration
 from meshca.identity.key_type import KeyType
+
+SecretName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\z")]
+
+
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("a Secret is named twice")
+    return names
 
 
 class SelfSignedConfig(Model):
@@ -31,4 +40,28 @@ class FilesConfig(Model):
     dir: FilePath
 
 
-UpstreamConfig = Annotated[SelfSignedConfig | FilesConfig, Field(discriminator="kind")]
+class SecretConfig(Model):
+    """A CA that is kept in Secrets of Kubernetes, in any layout of Istio's, and shared by all replicas.
+
+    Attributes:
+        names: of the Secrets; the first that holds a CA is used, and one that Istio generated comes last.
+        namespace: of the Secrets; our own when absent.
+        create: whether a first start that finds no CA makes a root, in the last of the Secrets.
+        key_type: of such a root, and of the intermediates below any root whose key a Secret holds.
+        root_lifetime: of such a root.
+        intermediate_lifetime: of the intermediates; re-made at half of it.
+    """
+
+    kind: Literal["secret"]
+    names: Annotated[tuple[SecretName, ...], Field(strict=False, min_length=1), AfterValidator(_each_once)] = (
+        "cacerts",
+        "istio-ca-secret",
+    )
+    namespace: Namespace | None = None
+    create: bool = False
+    key_type: Annotated[KeyType, Field(strict=False)] = KeyType.EC_P256
+    root_lifetime: PositiveDuration = timedelta(days=3650)
+    intermediate_lifetime: PositiveDuration = timedelta(days=30)
+
+
+UpstreamConfig = Annotated[SelfSignedConfig | FilesConfig | SecretConfig, Field(discriminator="kind")]

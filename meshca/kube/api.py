@@ -183,7 +183,7 @@ class Api:
         finally:
             response.release()
         if response.status >= 400:
-            self._refuse(_VERBS[method], path, response.status, answer)
+            self._refuse(_verb(method, path), path, response.status, answer)
         try:
             tree: Tree = orjson.loads(answer)
         except orjson.JSONDecodeError:
@@ -280,15 +280,25 @@ _FORBIDDEN: Final = {
 
 def resource_of(path: str) -> str:
     """The resource of an API path as RBAC spells it: `pods/status in shop`, `leases.coordination.k8s.io`."""
-    parts = path.strip("/").split("/")
-    group, rest = ("", parts[2:]) if parts[0] == "api" else (parts[1] if len(parts) > 1 else "", parts[3:])
-    namespace = ""
-    if len(rest) > 2 and rest[0] == "namespaces":
-        namespace, rest = rest[1], rest[2:]
+    group, namespace, rest = _parts(path)
     name = f"{rest[0]}.{group}" if group and rest else (rest[0] if rest else path)
     if len(rest) > 2:
         name += f"/{rest[2]}"
     return f"{name} in {namespace}" if namespace else name
+
+
+def _verb(method: str, path: str) -> str:
+    """As RBAC calls it: to get a collection is to list it."""
+    return "list" if method == "GET" and len(_parts(path)[2]) == 1 else _VERBS[method]
+
+
+def _parts(path: str) -> tuple[str, str, list[str]]:
+    """Group, namespace, and the rest: resource, name, subresource."""
+    parts = path.strip("/").split("/")
+    group, rest = ("", parts[2:]) if parts[0] == "api" else (parts[1] if len(parts) > 1 else "", parts[3:])
+    if len(rest) > 2 and rest[0] == "namespaces":
+        return group, rest[1], rest[2:]
+    return group, "", rest
 
 
 def reason_of(answer: bytes) -> str:

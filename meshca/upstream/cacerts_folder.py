@@ -17,35 +17,10 @@ from pathlib import Path
 
 from meshca import durable
 from meshca.errors import ConfigError
+from meshca.upstream.ca_set import CACERTS, TLS, Layout
 
 _DATA = "..data"  # the symlink that the kubelet swaps when a Secret changes
 _TRIES = 5  # a folder that is swapped more often within a millisecond is left for the next look
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """Names of the files.
-
-    Attributes:
-        certificate: the signing certificate, perhaps with some above it.
-        key: its private key.
-        chain: further certificates; empty when the layout has no such file.
-        roots: what clients shall trust.
-    """
-
-    certificate: str
-    key: str
-    chain: str
-    roots: str
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All files of the layout."""
-        return tuple(name for name in (self.certificate, self.key, self.chain, self.roots) if name)
-
-
-CACERTS = Layout(certificate="ca-cert.pem", key="ca-key.pem", chain="cert-chain.pem", roots="root-cert.pem")
-TLS = Layout(certificate="tls.crt", key="tls.key", chain="", roots="ca.crt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,11 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 
 from meshca.authority.faults import find_faults
 from meshca.authority.keys import KeyStore, key_id
@@ -25,13 +23,17 @@ from meshca.clock import Clock
 from meshca.config.upstream import SelfSignedConfig
 from meshca.errors import ConfigError
 from meshca.identity.spiffe_id import TrustDomain
-from meshca.log import log
 from meshca.svid.signature import SigningKey
-from meshca.upstream.ca_certificates import make_intermediate, make_root
+from meshca.upstream.ca_certificates import (
+    BACKDATE,
+    audit,
+    half_life,
+    intermediate_life,
+    make_intermediate,
+    make_root,
+)
 from meshca.upstream.ca_folder import CaFolder
 from meshca.validity import spent
-
-BACKDATE = timedelta(minutes=2)  # as leaves have, for clocks that run behind
 
 
 @asynccontextmanager
@@ -109,10 +111,12 @@ class SelfSigned:
             ConfigError: the key of the root is damaged, or what it signed is not sound.
             Unavailable: reason `ca_folder` or `key_store`.
         """
-        renew_at = self._renew_at()
+        renew_at = half_life(self._intermediate, self._root)
         if renew_at is not None and self._clock.now() >= renew_at:
             self._renew()
-        return Offer(material=self._material(self._intermediate), renew_at=self._renew_at())
+        return Offer(
+            material=self._material(self._intermediate), renew_at=half_life(self._intermediate, self._root)
+        )
 
     async def changed(self) -> None:
         """Never: nobody else changes the data directory."""
@@ -133,8 +137,8 @@ class SelfSigned:
         root = make_root(key, self._trust_domain, now - BACKDATE, now + self._config.root_lifetime)
         intermediate = self._new_intermediate(root, key)
         self._folder.publish(staged, root, intermediate)
-        _audit("root", root)
-        _audit("intermediate", intermediate)
+        audit("root", root)
+        audit("intermediate", intermediate)
 
     def _renew(self) -> None:
         """Make a new intermediate, unless another process over the same folder has done so."""
@@ -146,20 +150,14 @@ class SelfSigned:
             made = self._new_intermediate(self._root, self._key_of(self._root))
             Slot.prove(self._material(made), self._trust_domain, self._clock.now())
             self._folder.replace_intermediate(made)
-            _audit("intermediate", made)
+            audit("intermediate", made)
             self._intermediate = made
             self._forget_old_keys()
 
     def _new_intermediate(self, root: x509.Certificate, root_key: SigningKey) -> x509.Certificate:
-        now = self._clock.now()
-        end = min(now + self._config.intermediate_lifetime, root.not_valid_after_utc)
         key = self._keys.create(self._config.key_type)
-        return make_intermediate(key.public_key(), self._trust_domain, root, root_key, (now - BACKDATE, end))
-
-    def _renew_at(self) -> datetime | None:
-        """Half of the intermediate's life; None when it lasts as long as its root: no other could last longer."""
-        begin, end = self._intermediate.not_valid_before_utc + BACKDATE, self._intermediate.not_valid_after_utc
-        return None if end >= self._root.not_valid_after_utc else begin + (end - begin) / 2
+        life = intermediate_life(root, self._clock.now(), self._config.intermediate_lifetime)
+        return make_intermediate(key.public_key(), self._trust_domain, root, root_key, life)
 
     def _load(self) -> None:
         """Read the state on disk; what a new intermediate would mend is no fault."""
@@ -189,14 +187,3 @@ class SelfSigned:
     def _forget_old_keys(self) -> None:
         in_use = {key_id(certificate.public_key()) for certificate in (self._root, self._intermediate)}
         self._keys.keep_only(frozenset(in_use))
-
-
-def _audit(kind: str, certificate: x509.Certificate) -> None:
-    """Log that we signed a CA certificate and keep it: such signatures are not in the ledger."""
-    log.info(
-        "ca.signed",
-        kind=kind,
-        serial=f"{certificate.serial_number:x}",
-        sha256=certificate.fingerprint(hashes.SHA256()).hex(),
-        not_after=certificate.not_valid_after_utc.isoformat(),
-    )

@@ -18,8 +18,9 @@ from meshca.app.ending import EndWatch, ending
 from meshca.app.in_force import InForce
 from meshca.app.loading import Loaded
 from meshca.authority.slot import Slot
+from meshca.config.kubernetes import KubernetesConfig
 from meshca.config.server import ServerConfig, SvidConfig
-from meshca.config.upstream import FilesConfig
+from meshca.config.upstream import FilesConfig, SecretConfig
 from meshca.rotation import Progress, Rotation
 from tests.fakes.clock import FakeClock
 from tests.fakes.logs import captured_logs
@@ -28,6 +29,7 @@ from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, Ca, make_ca, material_of
 FILES = ServerConfig(upstream=FilesConfig(kind="files", dir=Path("/ca")))
 HOURLY = FILES.model_copy(update={"svid": SvidConfig(default_lifetime=timedelta(hours=1))})
 OWN = ServerConfig()
+SECRET = ServerConfig(kubernetes=KubernetesConfig(), upstream=SecretConfig(kind="secret"))
 ROOT = make_ca("root")
 
 
@@ -67,8 +69,14 @@ def test_when_it_begins(slot: Slot, config: ServerConfig, left: timedelta) -> No
         (OWN, MONTH, "the intermediate ended at 2026-01-31T00:00:00+00:00: it could not be renewed; mend what"),
         (FILES, slot_of(9 * DAY, make_ca("old", end=NOW + 8 * DAY)), "put a new root and an intermediate below"),
         (OWN, slot_of(9 * DAY, make_ca("old", end=NOW + 8 * DAY)), "plan a move to a new root"),
+        (SECRET, MONTH, "put a new intermediate into the Secret, or mend what signer.refused"),
+        (
+            SECRET,
+            slot_of(9 * DAY, make_ca("old", end=NOW + 8 * DAY)),
+            "below it into the Secret, then restart all",
+        ),
     ],
-    ids=["files", "self-signed", "root of files", "root of self-signed"],
+    ids=["files", "self-signed", "root of files", "root of self-signed", "secret", "root of secret"],
 )
 def test_says_what_to_do(config: ServerConfig, slot: Slot, detail: str) -> None:
     """The warning names what ends and when, and what to do about it."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import get_args
 
 import pytest
+import yaml
+from aiohttp import web
 
 from meshca.app.upstreams import UPSTREAMS, check_upstream, open_upstream
+from meshca.config.kubernetes import KubernetesConfig
 from meshca.config.server import ServerConfig
-from meshca.config.upstream import FilesConfig, UpstreamConfig
-from meshca.errors import ConfigError
+from meshca.config.upstream import FilesConfig, SecretConfig, UpstreamConfig
+from meshca.errors import ConfigError, Unavailable
 from tests.fakes.clock import FakeClock
+from tests.fakes.kube_server import serving, status
 
 
 def config(folder: Path, **changes: object) -> ServerConfig:
@@ -58,3 +63,55 @@ async def test_files_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         async with open_upstream(missing, FakeClock()):
             pass
+
+
+class Cluster:
+    """An API server without Secrets.
+
+    Attributes:
+        config: of a server that may make a root there.
+        asked: the methods of all requests.
+    """
+
+    def __init__(self, folder: Path, address: str, asked: list[str]) -> None:
+        file = folder / "kubeconfig"
+        tree = {
+            "clusters": [{"name": "c", "cluster": {"server": address}}],
+            "users": [{"name": "u", "user": {"token": "x"}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u", "namespace": "mesh"}}],
+            "current-context": "x",
+        }
+        file.write_text(yaml.safe_dump(tree))
+        self.asked = asked
+        self.config = config(
+            folder,
+            kubernetes=KubernetesConfig(kubeconfig=file),
+            upstream=SecretConfig(kind="secret", create=True),
+        )
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    """One that runs."""
+    asked: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(request.method)
+        return web.json_response(status("NotFound", 404), status=404)
+
+    async with serving(handler) as address:
+        yield Cluster(tmp_path, address, asked)
+
+
+async def test_secret_is_opened_without_an_api_server(tmp_path: Path) -> None:
+    """An API server that is gone does not end the start, but every attempt to obtain something."""
+    async with open_upstream(Cluster(tmp_path, "http://127.0.0.1:1", []).config, FakeClock()) as upstream:
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="the API server cannot be reached"):
+                await upstream.obtain()
+
+
+async def test_checking_creates_no_secret(cluster: Cluster) -> None:
+    """Checking asks for each of the Secrets and writes none."""
+    await check_upstream(cluster.config, FakeClock())
+    assert cluster.asked == ["GET", "GET"]

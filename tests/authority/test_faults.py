@@ -167,6 +167,22 @@ def test_deep_path() -> None:
     assert found == ["certificate 'CN=root': its path length 1 allows fewer than the 3 CA certificates below it"]
 
 
+def test_room_below_the_first() -> None:
+    """A root above an intermediate to come must have room for it."""
+    found = find_faults(
+        [SHORT_ROOT.certificate], [SHORT_ROOT.certificate], SHORT_ROOT.key, TRUST_DOMAIN, NOW, below=1
+    )
+    assert found == ["certificate 'CN=root': its path length 0 allows fewer than the 1 CA certificates below it"]
+
+
+def test_root_without_key_identifier() -> None:
+    """An old root that has no key identifier may stand above others, but signs no leaves itself."""
+    old = make_ca("root", key_id=False)
+    signer = make_ca("signer", old)
+    assert faults(material_of(signer, roots=[old])) == []
+    assert "no subject key identifier" in faults(material_of(old, roots=[old]))[0]
+
+
 @pytest.mark.parametrize("kept", ["certificates", "roots", "nothing"])
 def test_unreadable_parts(kept: str) -> None:
     """Faults of the readable parts are found even when the others are missing."""

@@ -11,12 +11,13 @@ import pytest
 
 from meshca.authority.slot import Slot
 from meshca.authority.upstream import Upstream
-from meshca.config.upstream import FilesConfig, SelfSignedConfig
-from meshca.upstream import files, self_signed
+from meshca.config.upstream import FilesConfig, SecretConfig, SelfSignedConfig
+from meshca.upstream import files, secret, self_signed
 from tests.fakes.cacerts import cacerts, write
 from tests.fakes.clock import FakeClock
 from tests.fakes.keystore import MemoryKeyStore
 from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, good_material, make_ca
+from tests.fakes.secret_source import FakeSecrets, FakeSource
 from tests.fakes.upstream import FakeUpstream
 
 Opened = contextlib.AbstractAsyncContextManager[Upstream]
@@ -37,13 +38,34 @@ def open_self_signed(folder: Path, clock: FakeClock) -> Opened:
     )
 
 
+def open_secret(_: Path, clock: FakeClock) -> Opened:
+    """A plugged-in CA in a Secret."""
+    store = FakeSecrets()
+    store.put("cacerts", cacerts(make_ca("signer", ROOT, end=NOW + 30 * DAY), roots=(ROOT,)))
+    return open_secrets(store, clock)
+
+
+def open_shared_root(_: Path, clock: FakeClock) -> Opened:
+    """A root in a Secret that a first start makes."""
+    return open_secrets(FakeSecrets(), clock)
+
+
+def open_secrets(store: FakeSecrets, clock: FakeClock) -> Opened:
+    """A CA in one of Istio's Secrets."""
+    config = SecretConfig(kind="secret", create=True)
+    return secret.open_(config, source=FakeSource(store), trust_domain=TRUST_DOMAIN, clock=clock)
+
+
 @contextlib.asynccontextmanager
 async def open_fake(_: Path, __: FakeClock) -> AsyncIterator[Upstream]:
     """The fake that other tests use."""
     yield FakeUpstream(good_material())
 
 
-@pytest.fixture(params=[open_files, open_self_signed, open_fake], ids=["files", "self_signed", "fake"])
+OPENERS = (open_files, open_self_signed, open_secret, open_shared_root, open_fake)
+
+
+@pytest.fixture(params=OPENERS, ids=[opener.__name__ for opener in OPENERS])
 async def upstream(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> AsyncIterator[Upstream]:
     """An upstream that has just been opened."""
     opener: Callable[[Path, FakeClock], Opened] = request.param

@@ -46,6 +46,25 @@ async def test_refusals(code: int, kind: type[MeshcaError], slug: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "verb"),
+    [
+        (PODS, "list pods in shop"),
+        (f"{PODS}/web-0", "get pods in shop"),
+        (f"{PODS}/web-0/status", "get pods/status in shop"),
+        ("/api/v1/namespaces", "list namespaces"),
+        ("/api/v1/namespaces/shop", "get namespaces"),
+        ("/apis/coordination.k8s.io/v1/namespaces/shop/leases", "list leases.coordination.k8s.io in shop"),
+    ],
+)
+async def test_reading_verbs(path: str, verb: str) -> None:
+    """To read a collection is to list it, as RBAC calls it."""
+    async with scripted(answering(status("Forbidden", 403), 403)) as api:
+        with pytest.raises(Forbidden) as caught:
+            await api.get(path)
+    assert caught.value.detail.startswith(f"home: {verb}: forbidden")
+
+
+@pytest.mark.parametrize(
     ("call", "method", "kind"),
     [
         (lambda api: api.get(PODS), "GET", "application/json"),

@@ -175,6 +175,12 @@ class Server:
         found: list[dict[str, Any]] = json.loads(self.http("/readyz")[1])["workers"]
         return found
 
+    def wait_until_it_serves(self) -> None:
+        """Return once it does; fail when it ends instead."""
+        ready = self.folder / "ready"
+        wait_for(lambda: ready.exists() or self.process.poll() is not None, START_SECONDS)
+        assert self.process.poll() is None, (self.folder / "log").read_text()
+
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """End it and give its exit code."""
         self.process.send_signal(how)
@@ -190,6 +196,14 @@ def running_server(folder: Path, *arguments: str, settings: Mapping[str, str] | 
         arguments: more of `meshca dev up`.
         settings: more environment, such as MESHCA__WORKERS.
     """
+    with launched_server(folder, *arguments, settings=settings) as server:
+        server.wait_until_it_serves()
+        yield server
+
+
+@contextlib.contextmanager
+def launched_server(folder: Path, *arguments: str, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """As `running_server`, but nobody has waited for it yet."""
     folder.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "MESHCA__LOG__FORMAT": "json", **(settings or {})}
     with (folder / "log").open("wb") as log:
@@ -197,8 +211,6 @@ def running_server(folder: Path, *arguments: str, settings: Mapping[str, str] | 
             [*MESHCA, "dev", "up", "--dir", str(folder), *arguments], env=environment, stderr=log, stdout=log
         )
     try:
-        wait_for(lambda: (folder / "ready").exists() or process.poll() is not None, START_SECONDS)
-        assert process.poll() is None, (folder / "log").read_text()
         yield Server(folder=folder, process=process)
     finally:
         process.terminate()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from meshca.authority.faults import find_faults
+from meshca.authority.slot import Slot
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.svid.signature import SigningKey
 from meshca.upstream.ca_certificates import make_intermediate, make_root
-from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, ec_key, rsa_key
+from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, Ca, ec_key, make_ca, material_of, rsa_key
 
 KEY = ec_key()
 ROOT = make_root(KEY, TRUST_DOMAIN, NOW, NOW + 3650 * DAY)
@@ -51,6 +53,24 @@ def test_key_identifiers() -> None:
     below = intermediate().extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
     above = ROOT.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     assert below.key_identifier == above.digest
+
+
+def test_below_a_root_without_key_identifier() -> None:
+    """Below such a root the authority key identifier is made of the root's key, and the chain verifies."""
+    old = make_ca("root", key_id=False)
+    key = ec_key()
+    made = make_intermediate(key.public_key(), TRUST_DOMAIN, old.certificate, old.key, (NOW, NOW + DAY))
+    above = x509.SubjectKeyIdentifier.from_public_key(old.key.public_key())
+    below = made.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    assert below.key_identifier == above.digest
+    Slot.prove(material_of(Ca(made, key), roots=[old]), TRUST_DOMAIN, NOW)
+
+
+def test_root_for_istio() -> None:
+    """Its whole subject is one organization that nobody else has, because Istio's rotation keeps only that."""
+    roots = [make_root(KEY, TRUST_DOMAIN, NOW, NOW + DAY, for_istio=True) for _ in range(20)]
+    assert [[part.oid for part in root.subject] for root in roots] == [[NameOID.ORGANIZATION_NAME]] * 20
+    assert len({root.subject for root in roots}) == 20
 
 
 def test_subjects_differ() -> None:

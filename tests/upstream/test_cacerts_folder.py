@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from meshca import durable
-from meshca.upstream import cacerts_folder
-from meshca.upstream.cacerts_folder import CACERTS, TLS, Look, look
+from meshca.upstream.ca_set import CACERTS, TLS, Layout
+from meshca.upstream.cacerts_folder import Look, look
 from tests.fakes.cacerts import Projected, cacerts, tls, write
 from tests.fakes.pki import make_ca
 
@@ -26,7 +26,7 @@ class TestLayouts:
     """Which files are looked for."""
 
     @pytest.mark.parametrize(("files", "layout"), [(ONE, CACERTS), (SECRET, TLS)], ids=["cacerts", "tls"])
-    def test_layout(self, tmp_path: Path, files: dict[str, str], layout: cacerts_folder.Layout) -> None:
+    def test_layout(self, tmp_path: Path, files: dict[str, str], layout: Layout) -> None:
         """Each layout is recognised and read whole."""
         write(tmp_path, files)
         seen = look(tmp_path)

@@ -217,9 +217,9 @@ def path_of(pod: Tree) -> str:
 
 
 @contextlib.asynccontextmanager
-async def open_cluster() -> AsyncIterator[TestCluster]:
-    """The cluster under test; what was made in it is removed afterwards."""
-    config = KubernetesConfig(kubeconfig=kubeconfig(), timeout=timedelta(seconds=10))
+async def open_cluster(file: Path | None = None) -> AsyncIterator[TestCluster]:
+    """The cluster under test, or another by its kubeconfig; what was made in it is removed afterwards."""
+    config = KubernetesConfig(kubeconfig=file or kubeconfig(), timeout=timedelta(seconds=10))
     async with connect(config) as api:
         cluster = TestCluster(api)
         try:

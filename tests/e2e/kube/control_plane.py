@@ -91,7 +91,7 @@ def running_control_plane(folder: Path, *, api_flags: Sequence[str] = ()) -> Ite
             "--log-level=error",
         )
         start("kube-apiserver", *_api_flags(folder, etcd, port), *api_flags)
-        _wait_until_ready(f"https://127.0.0.1:{port}/readyz", folder, processes)
+        wait_until_ready(f"https://127.0.0.1:{port}/readyz", folder, processes)
         start(
             "kube-controller-manager",
             f"--kubeconfig={credentials}",
@@ -201,7 +201,8 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def _wait_until_ready(url: str, folder: Path, processes: Sequence[subprocess.Popen[bytes]]) -> None:
+def wait_until_ready(url: str, folder: Path, processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Return once the API server answers; fail when one of the processes ends first."""
     context = ssl.create_default_context(cafile=str(folder / "ca.crt"))
     context.load_cert_chain(folder / "admin.crt", folder / "admin.key")
     end = time.monotonic() + START_SECONDS
