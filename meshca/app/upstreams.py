@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from meshca.app.background import running
+from meshca.background import running
 from meshca.authority.upstream import Upstream
 from meshca.clock import Clock
 from meshca.config.server import ServerConfig
