@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from bench import agent, issuance
-from bench.figures import Figure, figure, table, write
+from bench.figures import Figure, Samples, figures, table, write
 from bench.floor import per_core_per_second
 from bench.processes import resident_mb
 from bench.server import running_ca
@@ -20,24 +20,32 @@ from bench.server import running_ca
 RESULTS = Path(__file__).parent / "results.json"
 
 
-def start_seconds(folder: Path) -> float:
-    """From starting the CA in an empty folder to the first certificate in a client's hand."""
+def fresh_start(folder: Path) -> tuple[float, float]:
+    """A CA that starts in an empty folder.
+
+    Returns:
+        The memory of the family in MB before its first certificate, and the seconds from its start until that is
+        in a client's hand.
+    """
     with running_ca(folder) as ca:
+        idle = resident_mb(ca.pid, whole_family=True)
         asyncio.run(issuance.drive(ca, issuance.prepare(ca, 1), 1))
-        return time.monotonic() - ca.started
+        return idle, time.monotonic() - ca.started
 
 
 def measure(folder: Path, *, count: int, runs: int) -> dict[str, Figure]:
-    """All figures, each of several runs."""
+    """All figures, each of so many runs."""
     floors = [per_core_per_second() for _ in range(runs)]
-    results = {"floor.per_core_per_s": figure(floors)}
-    results["start.first_certificate_s"] = figure([start_seconds(folder / f"start-{run}") for run in range(runs)])
+    starts = [fresh_start(folder / f"start-{run}") for run in range(runs)]
+    samples: Samples = {
+        "floor.per_core_per_s": floors,
+        "start.first_certificate_s": [seconds for _, seconds in starts],
+        "server.rss_idle_mb": [idle for idle, _ in starts],
+    }
     with running_ca(folder / "ca") as ca:
-        results["server.rss_idle_mb"] = figure([resident_mb(ca.pid, whole_family=True)])
-        results |= issuance.measure(ca, floors, count=count, runs=runs)
-        with agent.running_agent(ca, folder / "agent") as running:
-            results |= agent.measure(running, count=count // 5, streams=max(count // 3, 100), runs=runs)
-    return results
+        samples |= issuance.measure(ca, floors, count=count, runs=runs)
+        samples |= agent.measure(ca, folder, count=count // 5, streams=max(count // 3, 100), runs=runs)
+    return figures(samples, runs)
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from envoy.config.core.v3.base_pb2 import Node
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest
 from envoy.service.secret.v3.sds_pb2_grpc import SecretDiscoveryServiceStub
 
-from bench.figures import Figure, figure, percentile
+from bench.figures import Samples, percentile
 from bench.processes import resident_mb
 from bench.server import Ca, await_file
 from meshca.config.resource_names import DEFAULT, SECRET_TYPE_URL
@@ -102,16 +102,25 @@ async def kilobytes_per_stream(agent: Agent, count: int) -> float:
     return grown * 1000 / len(streams)
 
 
-def measure(agent: Agent, *, count: int, streams: int, runs: int) -> dict[str, Figure]:
-    """First secrets and memory; the idle memory is read before anything else."""
-    idle = resident_mb(agent.pid)
-    fresh = [asyncio.run(fresh_streams(agent, count)) for _ in range(runs)]
-    connections = [asyncio.run(fresh_connections(agent, count // 5)) for _ in range(runs)]
+def measure(ca: Ca, folder: Path, *, count: int, streams: int, runs: int) -> Samples:
+    """First secrets and memory, each run with an agent of its own: a used one has memory to spare for streams."""
+    samples: Samples = {}
+    for run in range(runs):
+        with running_agent(ca, folder / f"agent-{run}") as agent:
+            for key, value in _run(agent, count, streams).items():
+                samples.setdefault(key, []).append(value)
+    return samples
+
+
+def _run(agent: Agent, count: int, streams: int) -> dict[str, float]:
+    idle = resident_mb(agent.pid)  # before anything else
+    fresh = asyncio.run(fresh_streams(agent, count))
+    connections = asyncio.run(fresh_connections(agent, count // 5))
     return {
-        "agent.rss_idle_mb": figure([idle]),
-        "sds.fresh_stream_p50_ms": figure([1000 * percentile(run, 0.5) for run in fresh]),
-        "sds.fresh_stream_p99_ms": figure([1000 * percentile(run, 0.99) for run in fresh]),
-        "sds.fresh_connection_p50_ms": figure([1000 * percentile(run, 0.5) for run in connections]),
-        "sds.fresh_connection_p99_ms": figure([1000 * percentile(run, 0.99) for run in connections]),
-        "sds.kb_per_stream": figure([asyncio.run(kilobytes_per_stream(agent, streams))]),
+        "agent.rss_idle_mb": idle,
+        "sds.fresh_stream_p50_ms": 1000 * percentile(fresh, 0.5),
+        "sds.fresh_stream_p99_ms": 1000 * percentile(fresh, 0.99),
+        "sds.fresh_connection_p50_ms": 1000 * percentile(connections, 0.5),
+        "sds.fresh_connection_p99_ms": 1000 * percentile(connections, 0.99),
+        "sds.kb_per_stream": asyncio.run(kilobytes_per_stream(agent, streams)),
     }

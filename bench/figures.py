@@ -6,8 +6,37 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 Figure = dict[str, float]
+Samples = dict[str, list[float]]  # one value for each run
+
+# What readers of the JSON may count on; keys may be added, and none changes its meaning.
+REQUIRED: Final = (
+    "floor.per_core_per_s",
+    "issuance.unary.certs_per_cpu_s",
+    "issuance.unary.share_of_floor",
+    "issuance.unary.p50_ms",
+    "issuance.unary.p99_ms",
+    "sds.fresh_stream_p99_ms",
+    "sds.kb_per_stream",
+    "server.rss_idle_mb",
+    "agent.rss_idle_mb",
+    "start.first_certificate_s",
+)
+
+
+def figures(samples: Samples, runs: int) -> dict[str, Figure]:
+    """A figure of each key's samples.
+
+    Raises:
+        ValueError: a required key is missing, or a key has another number of samples than there were runs.
+    """
+    if missing := [key for key in REQUIRED if key not in samples]:
+        raise ValueError(f"not measured: {', '.join(missing)}")
+    if odd := [key for key, values in samples.items() if len(values) != runs]:
+        raise ValueError(f"not measured once in each of {runs} runs: {', '.join(odd)}")
+    return {key: figure(values) for key, values in samples.items()}
 
 
 def figure(values: Sequence[float]) -> Figure:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from bench.figures import Figure, figure, percentile
+from bench.figures import Samples, percentile
 from bench.processes import cpu_seconds
 from bench.server import Ca
 from meshca._proto.istio.v1.auth.ca_pb2 import IstioCertificateRequest
@@ -80,7 +80,7 @@ async def drive(ca: Ca, calls: Sequence[Call], concurrency: int) -> list[float]:
     return took
 
 
-def measure(ca: Ca, floors: Sequence[float], *, count: int, runs: int) -> dict[str, Figure]:
+def measure(ca: Ca, floors: Sequence[float], *, count: int, runs: int) -> Samples:
     """Throughput at 32 callers against the floor, and latency at 1 and at 32."""
     asyncio.run(drive(ca, prepare(ca, count // 4), CONCURRENCY))  # warm-up
     rates, shares, busy, alone = [], [], [], []
@@ -92,10 +92,10 @@ def measure(ca: Ca, floors: Sequence[float], *, count: int, runs: int) -> dict[s
         shares.append(rates[-1] / floors[run])
         alone.append(asyncio.run(drive(ca, prepare(ca, count // 10), 1)))
     return {
-        "issuance.unary.certs_per_cpu_s": figure(rates),
-        "issuance.unary.share_of_floor": figure(shares),
-        "issuance.unary.p50_ms": figure([1000 * percentile(run, 0.5) for run in alone]),
-        "issuance.unary.p99_ms": figure([1000 * percentile(run, 0.99) for run in alone]),
-        "issuance.unary.c32.p50_ms": figure([1000 * percentile(run, 0.5) for run in busy]),
-        "issuance.unary.c32.p99_ms": figure([1000 * percentile(run, 0.99) for run in busy]),
+        "issuance.unary.certs_per_cpu_s": rates,
+        "issuance.unary.share_of_floor": shares,
+        "issuance.unary.p50_ms": [1000 * percentile(run, 0.5) for run in alone],
+        "issuance.unary.p99_ms": [1000 * percentile(run, 0.99) for run in alone],
+        "issuance.unary.c32.p50_ms": [1000 * percentile(run, 0.5) for run in busy],
+        "issuance.unary.c32.p99_ms": [1000 * percentile(run, 0.99) for run in busy],
     }

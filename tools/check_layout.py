@@ -5,6 +5,7 @@ WITHOUT_OWN_TEST together with the test that covers it.
 """
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,39 +49,43 @@ WITHOUT_OWN_TEST: dict[str, str] = {
 LONG: dict[str, str] = {}
 
 
-def problems() -> list[str]:
-    """One line for each breach."""
+def problems(root: Path, covered: Mapping[str, str], long: Mapping[str, str]) -> list[str]:
+    """One line for each breach.
+
+    Args:
+        root: of the repository.
+        covered: modules without a test file of their own, as WITHOUT_OWN_TEST.
+        long: modules that may be longer, as LONG.
+    """
     found: list[str] = []
-    modules = sorted(p for p in (ROOT / "meshca").rglob("*.py") if "_proto" not in p.parts)
+    modules = sorted(p for p in (root / "meshca").rglob("*.py") if "_proto" not in p.parts)
     for path in modules:
-        name = str(path.relative_to(ROOT))
+        name = str(path.relative_to(root))
         if path.stem in FORBIDDEN:
             found.append(f"{name}: the name says nothing or shadows a library; name the thing it holds")
         lines = len(path.read_text().splitlines())
-        if lines > LONGEST and name not in LONG:
+        if lines > LONGEST and name not in long:
             found.append(
                 f"{name}: {lines} lines, at most {LONGEST}; split by meaning or say why in tools/check_layout.py"
             )
         if path.stem in {"__init__", "__main__"} or "migrations" in path.parts:
             continue
-        mirrored = ROOT / "tests" / path.relative_to(ROOT / "meshca").with_name(f"test_{path.name}")
-        cover = WITHOUT_OWN_TEST.get(name)
-        if cover is not None and not (ROOT / cover).exists():
+        mirrored = root / "tests" / path.relative_to(root / "meshca").with_name(f"test_{path.name}")
+        cover = covered.get(name)
+        if cover is not None and not (root / cover).exists():
             found.append(f"{name}: its covering test {cover} does not exist")
         if cover is None and not mirrored.exists():
             found.append(
-                f"{name}: no {mirrored.relative_to(ROOT)}; add it, or name the covering test in WITHOUT_OWN_TEST"
+                f"{name}: no {mirrored.relative_to(root)}; add it, or name the covering test in WITHOUT_OWN_TEST"
             )
-    known = {str(p.relative_to(ROOT)) for p in modules}
-    found += [
-        f"tools/check_layout.py: {name} is gone; drop its row" for name in {*WITHOUT_OWN_TEST, *LONG} - known
-    ]
+    known = {str(p.relative_to(root)) for p in modules}
+    found += [f"tools/check_layout.py: {name} is gone; drop its row" for name in sorted({*covered, *long} - known)]
     return found
 
 
 def main() -> None:
     """Print every breach; exit 1 if there is one."""
-    found = problems()
+    found = problems(ROOT, WITHOUT_OWN_TEST, LONG)
     for line in found:
         print(line)
     sys.exit(1 if found else 0)

@@ -55,20 +55,20 @@ def files(folder: Path) -> set[Path]:
     return {path.relative_to(folder) for path in folder.rglob("*.py*") if path.suffix in {".py", ".pyi"}}
 
 
+def differences(fresh: Path, checked_in: Path) -> list[str]:
+    """The generated files that are in one of two folders only, or not the same."""
+    both = files(fresh) & files(checked_in)
+    changed = {path for path in both if not filecmp.cmp(fresh / path, checked_in / path, shallow=False)}
+    return sorted(map(str, (files(fresh) ^ files(checked_in)) | changed))
+
+
 def main() -> None:
     """Write the generated code, or compare it."""
     with tempfile.TemporaryDirectory() as temporary:
         fresh = Path(temporary)
         generate(fresh)
         if "--check" in sys.argv[1:]:
-            different = sorted(
-                str(path)
-                for path in files(fresh) | files(TARGET)
-                if not (fresh / path).exists()
-                or not (TARGET / path).exists()
-                or not filecmp.cmp(fresh / path, TARGET / path, shallow=False)
-            )
-            if different:
+            if different := differences(fresh, TARGET):
                 sys.exit(f"meshca/_proto differs from proto/ in {', '.join(different)}: run `make proto`")
             return
         for path in files(TARGET) - files(fresh):

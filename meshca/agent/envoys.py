@@ -32,8 +32,23 @@ class InForce:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """An Envoy refused it, or stands with a refused secret."""
+    """An Envoy refused this very content, and its refusal can be believed to be about that."""
 
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldUp:
+    """Nobody has refused it for itself, but Envoys that asked for it stand with a refused secret.
+
+    It is neither in force nor at fault: it stays offered, and is judged again when they heal or leave.
+
+    Attributes:
+        pids: those Envoys, and those that did not answer in time, in order.
+        error: their words.
+    """
+
+    pids: tuple[int, ...]
     error: str
 
 
@@ -42,7 +57,7 @@ class Undecided:
     """An answer is still awaited."""
 
 
-Verdict = InForce | Rejected | Undecided
+Verdict = InForce | HeldUp | Rejected | Undecided
 
 
 @dataclass(slots=True)
@@ -89,15 +104,23 @@ class Envoys:
             _note(subscription.names, event)
 
     def verdict(self, type_url: str, names: Collection[str], version: str) -> Verdict:
-        """Whether the resource that is offered under these names with this content version is in force."""
+        """Whether the resource that is offered under these names with this content version is in force.
+
+        A secret is never `Rejected`: the agent has checked it, and Envoy refuses good secrets with the error of
+        another one (ADR 6). One Envoy's trouble with its secrets must take nothing back from the others.
+        """
         asked = [name for envoy in self._by_envoy() if (name := _Envoy(envoy, type_url, names)).asked]
         refusals = [refusal for envoy in asked if (refusal := envoy.refusal(version))]
-        if refusals:
+        if refusals and type_url != SECRET_TYPE_URL:
             return Rejected(error="; ".join(refusals)[:LONGEST_ERROR])
         if any(envoy.awaited(version) for envoy in asked):
             return Undecided()
-        pending = sorted(envoy.pid for envoy in asked if envoy.late(version))
-        return InForce(grade="envoy" if asked else "agent", pending_pids=tuple(pending))
+        late = {envoy.pid for envoy in asked if envoy.late(version)}
+        ill = {envoy.pid: words for envoy in asked if (words := envoy.refusal(version) or envoy.illness())}
+        if ill:
+            pids = tuple(sorted(late | ill.keys()))
+            return HeldUp(pids=pids, error="; ".join(ill.values())[:LONGEST_ERROR])
+        return InForce(grade="envoy" if asked else "agent", pending_pids=tuple(sorted(late)))
 
     def _by_envoy(self) -> Iterable[list[_Subscription]]:
         by_peer: dict[str, list[_Subscription]] = {}
@@ -126,10 +149,12 @@ class _Envoy:
         ]
 
     def refusal(self, version: str) -> str:
-        """What is refused, with the Envoy's words; empty when nothing is."""
-        refused = [(name, state) for name, state in self.asked if state.refused == version]
-        refused += [(name, state) for name, state in self._secrets if state.stands]
-        return f"pid {self.pid} refuses {refused[0][0]}: {refused[0][1].error}" if refused else ""
+        """Its words when it refused this content; else empty."""
+        return self._words((name, state) for name, state in self.asked if state.refused == version)
+
+    def illness(self) -> str:
+        """Its words when any of its secrets stands refused; else empty."""
+        return self._words((name, state) for name, state in self._secrets if state.stands)
 
     def late(self, version: str) -> bool:
         """Whether it did not answer in time."""
@@ -137,7 +162,10 @@ class _Envoy:
 
     def awaited(self, version: str) -> bool:
         """Whether its answer may still come in time."""
-        return any(version not in {state.adopted, state.late} for _, state in self.asked)
+        return any(version not in {state.adopted, state.late, state.refused} for _, state in self.asked)
+
+    def _words(self, refused: Iterable[tuple[str, _Name]]) -> str:
+        return next((f"pid {self.pid} refuses {name}: {state.error}" for name, state in refused), "")
 
 
 def _note(names: dict[str, _Name], event: object) -> None:

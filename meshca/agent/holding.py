@@ -1,7 +1,8 @@
 """What the agent holds now, as its Envoys see it: certificate, roots, policies.
 
-An expired certificate is never offered: it leaves the shelf the moment it ends, and `default` is pending until
-there is a new one. Everything else stays until something better replaces it.
+A certificate that is not valid now is never offered: it leaves the shelf the moment it ends, and `default` is
+pending until there is a new one, or until a clock that had jumped is right again. Everything else stays until
+something better replaces it.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from meshca.discovery.resources import KeyPair, TrustBundle
 from meshca.discovery.source import Shelf
 from meshca.errors import MeshcaError
 from meshca.log import log
+from meshca.validity import ended
 
-CHECK_SECONDS = 1.0  # how exactly the end of a certificate is noticed where nobody asks for it
+CHECK_SECONDS = 1.0  # how exactly begin and end of a certificate are noticed where nobody asks for it
 
 
 class Holding(Shelf):
@@ -86,31 +88,40 @@ class Holding(Shelf):
         self._failure = str(error)
 
     def problem(self) -> str:
-        """Why this workload is not ready; empty when it has a valid certificate and roots."""
+        """Why this workload is not ready; empty when a valid certificate and roots are offered."""
         now = self._clock.now()
         if self._svid is None:
             return f"no certificate yet: {self._failure}"
-        if not self._svid.valid(now):
+        if not (self._offered and self._svid.valid(now)):
             return f"the certificate is not valid now: {self._failure or 'compare the clock'}"
         if self._bundle is None or self._bundle.expired(now):
             return "no valid root certificates"
         return ""
 
     async def ready(self, type_url: str, names: Collection[str]) -> None:
-        """Take off what has ended before names are looked up."""
+        """Put right what time has changed before names are looked up."""
         del type_url, names
-        self._drop_ended()
+        self._follow_time()
 
     async def run(self) -> NoReturn:
-        """Take off what has ended."""
+        """Take off what is not valid any more; put back what is valid again."""
         while True:
             await self._clock.sleep(CHECK_SECONDS)
-            self._drop_ended()
+            self._follow_time()
 
-    def _drop_ended(self) -> None:
-        if self._svid is not None and self._offered and not self._svid.valid(self._clock.now()):
-            log.error("certificate.expired", spiffe_id=str(self._svid.identity), serial=self._svid.serial)
-            self._publish()
+    def _follow_time(self) -> None:
+        """Offer the certificate exactly while it is valid: wall time may jump, forth and back."""
+        now = self._clock.now()
+        if self._svid is None or self._offered == self._svid.valid(now):
+            return
+        fields = {"spiffe_id": str(self._svid.identity), "serial": self._svid.serial}
+        if not self._offered:
+            log.warning("certificate.valid_again", **fields)
+        elif ended(self._svid.not_after, now):
+            log.error("certificate.expired", **fields)
+        else:
+            log.error("certificate.not_yet_valid", **fields)
+        self._publish()
 
     def _publish(self) -> None:
         secrets = [*self._certificates(self._clock.now()), *self._roots()]

@@ -1,6 +1,6 @@
-"""What the CA pushes: checked, put where the Envoys get it, and taken back when one refuses it.
+"""What the CA pushes: checked, put where the Envoys get it, and taken back when one refuses it for itself.
 
-A bad push never replaces a good one. What is stored for the next start is only what was in force.
+A bad push never replaces a good one. What is stored for the next start is only what every Envoy that asked took.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cryptography import x509
 from meshca.agent import pushed
 from meshca.agent.bundle import Bundle, parse_bundle
 from meshca.agent.chain import fingerprint, verify_path
-from meshca.agent.envoys import Envoys, InForce, Rejected, Verdict
+from meshca.agent.envoys import Envoys, HeldUp, InForce, Rejected, Verdict
 from meshca.agent.holding import Holding
 from meshca.agent.pushed import Policies
 from meshca.agent.state import State
@@ -103,7 +103,7 @@ class RootsIntake:
         return envoys.verdict(SECRET_TYPE_URL, self._holding.root_names(), version)
 
     def decided(self, verdict: Verdict) -> None:
-        """Nothing: an Envoy that refuses good roots gets them again by its own session."""
+        """Nothing: roots stay offered; an Envoy that refuses good ones gets them again by its own session."""
 
     def _leads_to(self, svid: Svid, bundle: Bundle) -> bool:
         leaf, *intermediates = x509.load_pem_x509_certificates(svid.chain.encode())
@@ -117,8 +117,9 @@ class RootsIntake:
 class PoliciesIntake:
     """The policy set.
 
-    The last one that was in force is kept in the state folder, with the identity it is for: an Envoy that starts
-    while the CA is out of reach gets it. One that an Envoy refuses is taken back from all of them.
+    The last one that all took is kept in the state folder, with the identity it is for: an Envoy that starts
+    while the CA is out of reach gets it. One that an Envoy refuses is taken back from all of them; an Envoy that
+    took it and has trouble with its secrets takes nothing back from anybody.
     """
 
     type_url: Final = EXTENSION_TYPE_URL
@@ -168,7 +169,7 @@ class PoliciesIntake:
         return envoys.verdict(EXTENSION_TYPE_URL, (AUTHZ,), self._offered.version if self._offered else "")
 
     def decided(self, verdict: Verdict) -> None:
-        """Keep what is in force; go back to it when the new set is refused."""
+        """Keep what all took; go back to it when the new set is refused."""
         if isinstance(verdict, Rejected) and self._refused is None:
             self._refused = verdict
             log.error(
@@ -176,7 +177,7 @@ class PoliciesIntake:
             )
             if self._good is not None:
                 self._holding.take_policies(self._good)
-        if isinstance(verdict, InForce) and self._offered is not None and self._good != self._offered:
+        if isinstance(verdict, InForce | HeldUp) and self._offered is not None and self._good != self._offered:
             self._good = self._offered
             self._save(self._offered)
 

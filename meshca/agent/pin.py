@@ -22,6 +22,9 @@ _SYSTEM_FILES = (
     "/etc/ssl/cert.pem",
 )
 
+# How a certificate begins in PEM (RFC 7468 section 5), and in OpenSSL's own form (openssl-x509).
+_MARKS = (b"-----BEGIN CERTIFICATE-----", b"-----BEGIN TRUSTED CERTIFICATE-----")
+
 
 @dataclass(frozen=True, slots=True)
 class RootFile:
@@ -79,6 +82,8 @@ def read_root_file(path: Path) -> bytes:
 def read_system_roots() -> bytes:
     """The PEM bundle of this machine. gRPC alone would use the list compiled into it, which no operator chose.
 
+    Checked: that it begins a certificate somewhere. Not checked: that each parses, as long as TLS finds its own.
+
     Raises:
         Unavailable: reason `system_roots`.
     """
@@ -87,5 +92,11 @@ def read_system_roots() -> bytes:
     chosen = ssl.get_default_verify_paths().cafile  # honours SSL_CERT_FILE; None when the file does not exist
     for path in (Path(name) for name in (chosen, *_SYSTEM_FILES) if name):
         if path.is_file():
-            return read_root_file(path)
+            roots = read_root_file(path)
+            if not any(mark in roots for mark in _MARKS):
+                detail = (
+                    f"the system roots {path} hold no certificate; mend the file, or pass --root or --fingerprint"
+                )
+                raise Unavailable("system_roots", detail)
+            return roots
     raise Unavailable("system_roots", "this machine has no bundle of system roots; pass --root or --fingerprint")

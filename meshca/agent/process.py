@@ -179,6 +179,7 @@ class Agent:
             server_name=options.server_name,
             node_id=options.node_id,
             trust=self._trust,
+            prove_anew=self._renewal.prove_anew,
         )
         roots = RootsIntake(self.holding, self._trust, self._clock, self._renewal.hurry)
         return Relay(desk, (roots, self._policies), self.holding, self._envoys, self._pace)

@@ -12,12 +12,11 @@ from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret as SecretMessage
 from google.protobuf.message import DecodeError
 
-from meshca.config.resource_names import AUTHZ, ROOTCA
+from meshca.config.resource_names import AUTHZ, LARGEST_POLICIES, ROOTCA
 from meshca.discovery.resources import content_hash
 from meshca.errors import Unavailable
 
 RBAC_TYPE_URL = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
-LARGEST_POLICIES = 2 * 1024 * 1024  # bytes; gRPC's own limit for a message is 4 MiB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

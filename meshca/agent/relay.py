@@ -7,7 +7,7 @@ what was pushed stays with the holding. Reconnection waits at least the backoff'
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -18,7 +18,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, Discovery
 
 from meshca.agent.call_error import from_rpc
 from meshca.agent.channel import open_channel
-from meshca.agent.envoys import Envoys
+from meshca.agent.envoys import Envoys, HeldUp, InForce
 from meshca.agent.holding import Holding
 from meshca.agent.intake import Intake
 from meshca.agent.svid import Svid
@@ -26,7 +26,7 @@ from meshca.agent.target import Target
 from meshca.agent.trust import Trust
 from meshca.agent.upstream import Say, Upstream
 from meshca.backoff import Pace
-from meshca.errors import MeshcaError, Unavailable
+from meshca.errors import Denied, MeshcaError, Unauthenticated, Unavailable
 from meshca.log import log
 from meshca.wire.node import Report, write_report
 
@@ -45,12 +45,14 @@ class Desk:
         server_name: the name that the CA's certificate must carry; empty for the target's host.
         node_id: what we call ourselves at the CA (the pod's name).
         trust: gives the roots for each channel.
+        prove_anew: called when the CA refuses the stream for who we are; asks for a certificate by the token.
     """
 
     target: Target
     server_name: str
     node_id: str
     trust: Trust
+    prove_anew: Callable[[], None]
 
 
 class _Line:
@@ -111,6 +113,7 @@ class Relay:
         self._pace = pace
         self._outbox: asyncio.Queue[tuple[_Line, Say]] | None = None
         self._heard = False
+        self._asked_anew = False
 
     def review(self) -> None:
         """Something has happened at an Envoy: tell the CA what it must know."""
@@ -130,9 +133,22 @@ class Relay:
                     await self._converse(svid, changed)
                 except MeshcaError as error:
                     failures = 1 if self._heard else failures + 1
+                    self._mind_refusal(error, svid)
                     await self._wait_after(error, failures)
         finally:
             unwatch()
+
+    def _mind_refusal(self, error: MeshcaError, svid: Svid) -> None:
+        """Ask for a new proof when the CA does not take this one: too long after its token, or its record is lost.
+
+        Once until a stream speaks again: if the new certificate is refused too, the proof was not the reason, and
+        asking on would be a storm.
+        """
+        if not isinstance(error, Unauthenticated | Denied) or self._heard or self._asked_anew:
+            return
+        self._asked_anew = True
+        log.warning("certificate.refused", serial=svid.serial, reason=error.reason, detail=error.detail)
+        self._desk.prove_anew()
 
     async def _certificate(self, changed: asyncio.Event) -> Svid:
         """The certificate held, once it is valid."""
@@ -182,7 +198,7 @@ class Relay:
         while (response := await call.read()) is not grpc.aio.EOF:
             if not self._heard:
                 log.info("relay.connected", target=str(self._desk.target))
-            self._heard = True
+            self._heard, self._asked_anew = True, False
             line = self._lines.get(response.type_url)
             if line is not None:
                 version = response.version_info[:LONGEST_VERSION]
@@ -216,9 +232,14 @@ class Relay:
             request.error_detail.code = INTERNAL
             request.error_detail.message = say.error
         if say.verdict is not None:
-            report = Report(grade=say.verdict.grade, pending_pids=say.verdict.pending_pids)
-            request.node.metadata.CopyFrom(write_report(report))
+            request.node.metadata.CopyFrom(write_report(_report(say.verdict)))
         return request
+
+
+def _report(verdict: InForce | HeldUp) -> Report:
+    if isinstance(verdict, HeldUp):
+        return Report(pending_pids=verdict.pids, held_up=verdict.error)
+    return Report(grade=verdict.grade, pending_pids=verdict.pending_pids)
 
 
 def _ended(error: grpc.aio.AioRpcError, target: str) -> MeshcaError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import datetime
 from typing import NoReturn, Protocol
 
 from meshca.agent.issuer import Issuer, due
@@ -55,9 +56,15 @@ class Renewal:
         self._clock = pace.clock
         self._pace = pace
         self._hurried = asyncio.Event()
+        self._anew = False
 
     def hurry(self) -> None:
         """Renew soon: the certificate in hand is of no use any more."""
+        self._hurried.set()
+
+    def prove_anew(self) -> None:
+        """Renew soon, by the token: the CA does not take the certificate in hand as a proof any more."""
+        self._anew = True
         self._hurried.set()
 
     async def run(self) -> NoReturn:
@@ -72,10 +79,15 @@ class Renewal:
         if held is None:
             return
         moment = due(held, self._pace.rng.uniform(*HALF_LIFE))
-        while (left := (moment - self._clock.now()).total_seconds()) > 0 and not self._hurried.is_set():
+        while (left := self._left(held, moment)) > 0 and not self._hurried.is_set():
             await self._nap(min(left, LONGEST_NAP))
         if self._hurried.is_set():  # pushed to a whole fleet at once, so not all in the same instant
             await self._clock.sleep(self._pace.backoff.pause(HURRY_SPREAD, self._pace.rng))
+
+    def _left(self, held: Svid, moment: datetime) -> float:
+        """Seconds until this moment; none when what is held is not valid now, whatever way the clock jumped."""
+        now = self._clock.now()
+        return (moment - now).total_seconds() if held.valid(now) else 0.0
 
     async def _nap(self, seconds: float) -> None:
         """Sleep, or less when hurried."""
@@ -91,15 +103,27 @@ class Renewal:
         failures = 0
         while True:
             self._hurried.clear()
+            anew = self._anew
             try:
-                svid = await self._issuer.issue(self._holder.svid, self._expected)
+                svid = await self._issuer.issue(self._proof(), self._expected)
             except MeshcaError as error:
                 failures += 1
                 await self._wait_after(error, failures)
                 continue
             self._expected = replace(self._expected, identity=svid.identity)
+            self._anew = self._anew and not anew  # asked for meanwhile: what came now descends from the old proof
             self._holder.take_svid(svid)
             return
+
+    def _proof(self) -> Svid | None:
+        """The certificate to ask with, None for the token alone.
+
+        Past half life a refused certificate is shown too: it may still buy another, and the token may stay bad.
+        """
+        held = self._holder.svid
+        if held is None or (self._anew and self._clock.now() < due(held, HALF_LIFE[1])):
+            return None
+        return held
 
     async def _wait_after(self, error: MeshcaError, failures: int) -> None:
         pause = self._pace.after(error, failures)

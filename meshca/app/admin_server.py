@@ -5,7 +5,6 @@ Only the parent has one. Nothing else is ever served here, and this service nowh
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
@@ -15,6 +14,7 @@ from typing import Final, cast
 import grpc
 
 from meshca._proto.meshca.v1.admin_pb2_grpc import add_AdminServicer_to_server
+from meshca.background import running
 from meshca.clock import Clock
 from meshca.ledger.port import LedgerStore
 from meshca.rpc.admin import Admin
@@ -58,11 +58,8 @@ async def admin_serving(
         add_AdminServicer_to_server(Admin(status, ledger), registry)
         server.add_insecure_port(gate.inner_address)
         await server.start()
-        accepting = asyncio.create_task(gate.run(), name="admin")
         try:
-            yield
+            async with running("admin", gate.run, clock):
+                yield
         finally:
-            accepting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await accepting
             await server.stop(GRACE_SECONDS)

@@ -41,7 +41,8 @@ def alone_in(folder: Path, otherwise: str) -> Iterator[None]:
     try:
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise ConfigError(str(folder), [f"cannot be written ({error.strerror}); give it to this user"]) from None
+        problem = f"cannot be written ({error.strerror}); make it writable for this user"
+        raise ConfigError(str(folder), [problem]) from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -104,7 +104,7 @@ class Doors:
         trust_domain = pipeline.config.trust_domain
         adoptions = Adoptions(pipeline.store.adoption, trust_domain, pipeline.clock, pipeline.instance)
         discovery = Discovery(
-            prove=pipeline.issuing.admitted,
+            prove=pipeline.chain.prove,  # not asked of admission: roots are public, and policies only restrict
             delivery=pipeline.delivery,
             adoptions=adoptions,
             trust_domain=trust_domain,

@@ -16,7 +16,9 @@ from meshca.app.control import UseAdmission, UsePolicies
 from meshca.app.policy_files import policy_files, read_policy_files
 from meshca.authn.keys import read_keys
 from meshca.authority.serving import read_names
-from meshca.authz.parse import parse_files
+from meshca.authz.fits import check_fits
+from meshca.authz.model import PolicySet
+from meshca.authz.parse import SOURCE, parse_files
 from meshca.config.loader import load_config
 from meshca.config.server import ServerConfig
 from meshca.errors import ConfigError, Unavailable
@@ -97,8 +99,24 @@ def read_policies(config: ServerConfig) -> UsePolicies:
     if folder is None:
         return UsePolicies(files={})
     news = UsePolicies(files=read_policy_files(policy_files(folder)))
-    parse_files(news.files, config.policies.root_namespace)
+    policies = parse_files(news.files, config.policies.root_namespace)
+    _check_selectors(config, policies)
+    check_fits(policies, config.trust_domain)
     return news
+
+
+def _check_selectors(config: ServerConfig, policies: PolicySet) -> None:
+    """A selector over labels that nobody proves would never hold, and a DENY would never deny."""
+    if config.kubernetes is not None or any(issuer.labels_claim for issuer in config.authn.issuers):
+        return  # a cluster's pods have labels
+    problems = [
+        f"{policy.namespace}/{policy.name}: spec.selector: no issuer in authn.issuers has a labels_claim, so no"
+        " workload's labels are proven and this would never hold; leave the selector out, or name the claim"
+        for policy in policies.policies
+        if policy.selector
+    ]
+    if problems:
+        raise ConfigError(SOURCE, problems)
 
 
 def policy_paths(config: ServerConfig) -> list[Path]:

@@ -8,8 +8,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from meshca.background import running
 from meshca.authority.upstream import Upstream
+from meshca.background import running
 from meshca.clock import Clock
 from meshca.config.server import ServerConfig
 from meshca.config.upstream import FilesConfig, SecretConfig, SelfSignedConfig

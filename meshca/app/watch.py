@@ -36,12 +36,10 @@ class Watch:
 
     Args:
         clock: whose time is waited for.
-        interval: seconds between two looks.
     """
 
-    def __init__(self, clock: Clock, interval: float = INTERVAL) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._interval = interval
         self._watched: list[_Watched] = []
 
     def add(
@@ -70,7 +68,7 @@ class Watch:
             Exception: whatever a callback raised, once every group has been looked at; run it again.
         """
         while True:
-            await self._clock.sleep(self._interval)
+            await self._clock.sleep(INTERVAL)
             looks = await asyncio.gather(*map(self._look, self._watched), return_exceptions=True)
             for failure in filter(None, looks):
                 raise failure

@@ -26,6 +26,7 @@ class Ancestor:
 
     Attributes:
         identity: the SPIFFE ID that was issued; a certificate with this serial and another one is forged.
+        key_sha256: of the public key that was certified, as `Leaf.key_sha256`; another one is forged as well.
         issuer: our configured name of the token's issuer.
         pod: the pod that the token was bound to, None when unbound.
         node: the node of that pod, when the token named it.
@@ -37,6 +38,7 @@ class Ancestor:
     """
 
     identity: SpiffeId
+    key_sha256: str
     issuer: str
     pod: BoundObject | None
     node: BoundObject | None
@@ -93,6 +95,8 @@ class ClientCertAuthenticator:
         ancestor = await self._lineage.of(leaf.serial)
         if ancestor.identity != leaf.identity:
             raise Unauthenticated("lineage_mismatch", "our record of this serial names another identity")
+        if ancestor.key_sha256 != leaf.key_sha256:
+            raise Unauthenticated("lineage_mismatch", "our record of this serial names another key")
         if ancestor.requested_by:
             # Its pod may have left the node since; only the proxy's own token and the pods there can say.
             raise Unauthenticated(

@@ -7,11 +7,14 @@ and whose identity it is. Not checked here: the chain, and whether we issued it 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -29,6 +32,7 @@ _MALFORMED = (
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
     CryptographyDeprecationWarning,
+    UnsupportedAlgorithm,
 )
 E_ = TypeVar("E_", bound=x509.ExtensionType)
 
@@ -40,12 +44,14 @@ class Leaf:
     Attributes:
         identity: its one SPIFFE ID, of any trust domain.
         serial: lower-case hexadecimal, without leading zeros.
+        key_sha256: of its public key (DER, SubjectPublicKeyInfo), lower-case hexadecimal.
         not_before: first instant of its validity.
         not_after: last instant of its validity.
     """
 
     identity: SpiffeId
     serial: str
+    key_sha256: str
     not_before: datetime
     not_after: datetime
 
@@ -76,6 +82,7 @@ def read_leaf(unverified: bytes) -> Leaf:
         serial = certificate.serial_number
         empty_subject = not certificate.subject.rdns
         not_before, not_after = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     except _MALFORMED:
         raise Unauthenticated("cert_malformed", "the certificate can not be parsed") from None
     if serial <= 0:
@@ -84,6 +91,7 @@ def read_leaf(unverified: bytes) -> Leaf:
     return Leaf(
         identity=_identity(extensions),
         serial=format(serial, "x"),
+        key_sha256=hashlib.sha256(key).hexdigest(),
         not_before=not_before,
         not_after=not_after,
     )

@@ -47,8 +47,9 @@ class Adoption:
         sent_version: the last version sent to it.
         adopted_version: the last version that it says is in force; empty before the first.
         grade: who vouches for it.
-        pending_pids: Envoys that did not answer in time.
-        error: why it was refused, shortened; empty when it was not. Written by the agent: not to be trusted.
+        pending_pids: Envoys that did not answer in time, or that hold up what was sent.
+        error: why what was sent was refused or is held up, shortened; else empty. Written by the agent: not to be
+            trusted.
         seen_at: when the agent last said something.
         connected: whether its stream is open.
         worker: the instance of the worker that holds the stream.

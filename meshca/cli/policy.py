@@ -13,6 +13,7 @@ import typer
 
 from meshca.app.policy_files import read_policy_files
 from meshca.authz.explain import Explanation, explain
+from meshca.authz.fits import check_fits
 from meshca.authz.model import ROOT_NAMESPACE, Action, PolicySet, Request, Workload
 from meshca.authz.parse import parse_files
 from meshca.cli.output import EXIT_FAILED, Format, Output, emit, reporting_errors, table
@@ -28,7 +29,9 @@ Paths = Annotated[list[Path], typer.Argument(help="Files and folders of policies
 def check(paths: Paths, output: Output = Format.TEXT) -> None:
     """Say whether the server would take these policies, and list all that is wrong with them."""
     with reporting_errors(output):
-        policies = parse_files(read_policy_files(paths)).policies
+        parsed = parse_files(read_policy_files(paths))
+        check_fits(parsed, TrustDomain("cluster.local"))
+        policies = parsed.policies
     denying = sum(policy.action is Action.DENY for policy in policies)
     emit(
         {

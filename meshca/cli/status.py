@@ -175,7 +175,7 @@ def _of_agent(agent: AgentReport) -> Iterator[str]:
             yield f"{who}: {one.kind} {short(one.sent_version)}: {fit(one.error, 400)}"
         if one.pending_pids:
             pids = ", ".join(map(str, one.pending_pids))
-            yield f"{who}: {one.kind} {short(one.sent_version)}: no answer yet from Envoy with pid {pids}"
+            yield f"{who}: {one.kind} {short(one.sent_version)}: not in force yet at Envoy with pid {pids}"
 
 
 def _item(problem: str) -> str:

@@ -12,3 +12,4 @@ EXTENSION_TYPE_URL: Final = "type.googleapis.com/envoy.config.core.v3.TypedExten
 DEFAULT: Final = "default"  # the workload's certificate and key, as Istio and SPIRE name it
 ROOTCA: Final = "ROOTCA"  # the trust bundle, as Istio and SPIRE name it
 AUTHZ: Final = "meshca-authz"  # the one RBAC filter that carries every authorization policy
+LARGEST_POLICIES: Final = 2 * 1024 * 1024  # bytes of that filter; gRPC's own limit for a message is 4 MiB

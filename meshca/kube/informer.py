@@ -2,7 +2,8 @@
 
 The library has no asyncio informer. Each object is read into a small value of ours at once and the rest is
 forgotten, so that ten thousand pods fit into a few megabytes. After any loss the watch goes on from the last
-resource version, or, when that is too old, the list is read again and what is gone is told as deleted.
+resource version, or, when that is too old, the list is read again and what is gone is told as deleted. A server
+that answers nonsense, or ends every watch at once, costs a pause like one that is gone.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ from typing import Any, Final, Generic, TypeVar
 
 from meshca.backoff import JITTER, Backoff
 from meshca.clock import Clock
-from meshca.errors import MeshcaError
+from meshca.errors import MeshcaError, Unavailable
 from meshca.kube.api import Api, Gone, Tree
 from meshca.log import log
 
 BACKOFF: Final = Backoff(floor=0.2, ceiling=30.0)
 WATCH_SECONDS: Final = 300.0  # asked anew then; a dead connection is noticed at the latest after this
+BRIEF: Final = 1.0  # seconds; a watch that ends sooner, without an event, is no watch
 PAGE: Final = "500"  # objects of one answer to a list
+MOST: Final = 1_000_000  # objects; no cluster has so many of a kind that we follow
+# What nonsense does to whoever reads it; nothing of it may get into a text, for it may be a Secret's.
+_NONSENSE: Final = (ValueError, KeyError, TypeError, AttributeError)
 T = TypeVar("T")
 Changed = Callable[[str, T | None], None]
 
@@ -35,6 +40,8 @@ class Informer(Generic[T]):
         clock: for pauses after failures.
         selectors: labelSelector and fieldSelector.
         changed: called with the key (`namespace/name`, or `name`) and the new value; None when it is gone.
+        seconds: of one watch; a connection that hangs is noticed after them.
+        most: objects to keep; further ones are left out, which is logged once.
         rng: the source of jitter.
     """
 
@@ -47,6 +54,8 @@ class Informer(Generic[T]):
         *,
         selectors: Mapping[str, str] | None = None,
         changed: Changed[T] = lambda _key, _value: None,
+        seconds: float = WATCH_SECONDS,
+        most: int = MOST,
         rng: random.Random = JITTER,
     ) -> None:
         self._api = api
@@ -55,7 +64,11 @@ class Informer(Generic[T]):
         self._clock = clock
         self._selectors = dict(selectors or {})
         self._changed = changed
+        self._seconds = seconds
+        self._most = most
         self._rng = rng
+        self._overfull = False
+        self._brief = 0  # rounds in a row that brought nothing and did not last
         self._items: dict[str, T] = {}
         self._version = ""
         self._synced = asyncio.Event()
@@ -84,19 +97,37 @@ class Informer(Generic[T]):
     async def run(self) -> None:
         """Follow for ever."""
         while True:
+            begun, version = self._clock.monotonic(), self._version
             try:
-                if not self._version:
+                if not version:
                     await self._list()
                 await self._watch()
             except Gone:
                 self._version = ""
             except MeshcaError as error:
-                self.failing += 1
-                if self.error is None or str(self.error) != str(error):  # once for each cause
-                    log.warning("kube.watch_failed", path=self._path, cluster=self._api.name, detail=str(error))
-                self.error = error
-                self._tried.set()
-                await self._clock.sleep(BACKOFF.pause(self.failing, self._rng))
+                await self._failed(error)
+                continue
+            except _NONSENSE as error:
+                self._version = ""
+                what = f"{self._api.name}: {self._path} was answered with nonsense ({type(error).__name__})"
+                await self._failed(Unavailable("kube_answer", what))
+                continue
+            await self._paced(begun, version)
+
+    async def _failed(self, error: MeshcaError) -> None:
+        self.failing += 1
+        if self.error is None or str(self.error) != str(error):  # once for each cause
+            log.warning("kube.watch_failed", path=self._path, cluster=self._api.name, detail=str(error))
+        self.error = error
+        self._tried.set()
+        await self._clock.sleep(BACKOFF.pause(self.failing, self._rng))
+
+    async def _paced(self, begun: float, version: str) -> None:
+        """Begin the next round: at once, unless rounds bring nothing and do not last."""
+        lasted = self._clock.monotonic() - begun >= BRIEF
+        self._brief = 0 if lasted or self._version not in {version, ""} else self._brief + 1
+        if self._brief > 1:
+            await self._clock.sleep(BACKOFF.pause(self._brief, self._rng))
 
     async def _list(self) -> None:
         found: dict[str, T] = {}
@@ -107,7 +138,7 @@ class Informer(Generic[T]):
                 value = self._read(item)
                 if value is not None:
                     found[key_of(item)] = value
-            if not (more := page["metadata"].get("continue")):
+            if len(found) > self._most or not (more := page["metadata"].get("continue")):
                 break
             query["continue"] = more
         self._version = page["metadata"]["resourceVersion"]
@@ -121,7 +152,7 @@ class Informer(Generic[T]):
 
     async def _watch(self) -> None:
         query = {**self._selectors, "resourceVersion": self._version}
-        async for event in self._api.watch(self._path, query, seconds=WATCH_SECONDS):
+        async for event in self._api.watch(self._path, query, seconds=self._seconds):
             item: Mapping[str, Any] = event["object"]
             if event["type"] != "BOOKMARK":
                 self._put(key_of(item), None if event["type"] == "DELETED" else self._read(item))
@@ -130,12 +161,20 @@ class Informer(Generic[T]):
 
     def _put(self, key: str, value: T | None) -> None:
         before = self._items.get(key)
+        if before is None and len(self._items) >= self._most:
+            self._leave_out()
+            return
         if value is None:
             self._items.pop(key, None)
         else:
             self._items[key] = value
         if value != before:
             self._changed(key, value)
+
+    def _leave_out(self) -> None:
+        if not self._overfull:
+            self._overfull = True
+            log.warning("kube.too_many", path=self._path, cluster=self._api.name, kept=self._most)
 
     def _well(self) -> None:
         if self.failing:

@@ -23,25 +23,36 @@ from meshca.identity.caller import NO_LABELS
 from meshca.identity.service_account import ServiceAccount
 from meshca.kube.api import Api, Tree
 from meshca.kube.informer import Informer
-from meshca.log import log
 
 PATH: Final = "/api/v1/pods"
 FINISHED: Final = frozenset({"Succeeded", "Failed"})  # PodPhase: no container runs, and none will again
+WATCH_SECONDS: Final = 60.0  # after which at the latest a watch that hangs is no longer believed
 MAX_PODS: Final = 200_000  # Kubernetes is built for 150,000 (its "Considerations for large clusters")
 AT_ONCE: Final = 16  # questions under way
 WAITING: Final = 1_000  # distinct questions, those under way included
 
 
 def read_pod(item: Tree) -> Pod | None:
-    """What we keep of a pod; None for one that has no service account, such as a static pod's mirror."""
+    """What we keep of a pod; None for one that has no service account, such as a static pod's mirror.
+
+    Raises:
+        Unavailable: reason `kube_answer`, when it is not what an API server calls a pod.
+    """
+    try:
+        return _pod(item)
+    except (KeyError, TypeError, AttributeError):
+        raise Unavailable("kube_answer", "a pod is not written as an API server writes it") from None
+
+
+def _pod(item: Tree) -> Pod | None:
     metadata, spec = item["metadata"], item["spec"]
     account = _account(metadata["namespace"], spec.get("serviceAccountName") or "")
     if account is None:
         return None
     return Pod(
         account=account,
-        name=metadata["name"],
-        uid=metadata["uid"],
+        name=_text(metadata["name"]),
+        uid=_text(metadata["uid"]),
         node=sys.intern(spec.get("nodeName") or ""),
         finished=(item.get("status") or {}).get("phase") in FINISHED,
         labels=_labels(metadata.get("labels")),
@@ -59,7 +70,13 @@ def _account(namespace: str, name: str) -> ServiceAccount | None:
 def _labels(found: Mapping[str, str] | None) -> Mapping[str, str]:
     if not found:
         return NO_LABELS
-    return MappingProxyType({sys.intern(key): value for key, value in found.items()})
+    return MappingProxyType({sys.intern(key): _text(value) for key, value in found.items()})
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("expected a string")
+    return value
 
 
 class PodIndex:
@@ -103,11 +120,11 @@ class WatchedPods:
         self._api = api
         self._clock = clock
         self._patience = patience.total_seconds()
-        self._max_pods = max_pods
         self._index = PodIndex()
-        self._informer = Informer(api, PATH, self._read, clock, changed=self._index.put)
+        self._informer = Informer(
+            api, PATH, read_pod, clock, changed=self._index.put, seconds=WATCH_SECONDS, most=max_pods
+        )
         self._questions = _Questions(api.name)
-        self._overfull = False
 
     @property
     def was_read(self) -> bool:
@@ -158,15 +175,6 @@ class WatchedPods:
     @property
     def _works(self) -> bool:
         return self._informer.is_synced and not self._informer.failing
-
-    def _read(self, item: Tree) -> Pod | None:
-        pod = read_pod(item)
-        if pod is None or len(self._informer.items) < self._max_pods:
-            return pod
-        if not self._overfull:
-            self._overfull = True
-            log.warning("kube.too_many_pods", cluster=self._api.name, kept=self._max_pods)
-        return pod if f"{pod.account.namespace}/{pod.name}" in self._informer.items else None
 
     async def _first_read(self) -> None:
         """Wait for the first read of all pods: no longer than patience, and not once it has failed."""

@@ -13,8 +13,8 @@ from typing import Final
 from meshca import metrics
 from meshca.authority.adoption import Adoption, AdoptionStore, Grade, Kind
 from meshca.clock import Clock
-from meshca.config.resource_names import AUTHZ, ROOTCA, SECRET_TYPE_URL
-from meshca.discovery.event import Adopted, Closed, Event, Overdue, Pending, Refused, Sent, Subscribed
+from meshca.config.resource_names import AUTHZ, EXTENSION_TYPE_URL, ROOTCA, SECRET_TYPE_URL
+from meshca.discovery.event import Adopted, Closed, Event, Overdue, Pending, Refused, Sent, Stale, Subscribed
 from meshca.identity.caller import Caller
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.log import log
@@ -24,6 +24,7 @@ NO_ANSWER: Final = "no answer in time"
 ILL: Final = "acknowledged, but another resource of this client stands refused"
 _GRADES: Final = {"envoy": Grade.ENVOY, "agent": Grade.AGENT}
 _ANSWERS: Final = {Adopted: "ack", Refused: "nack", Overdue: "overdue"}
+_KINDS: Final = {SECRET_TYPE_URL: Kind.ROOTS, EXTENSION_TYPE_URL: Kind.POLICIES}  # what agents report on
 _CERTIFICATE: Final = "certificate"  # metric label of what is no Kind
 
 
@@ -79,12 +80,21 @@ class Adoptions:
             metrics.streams.labels(door.kind).inc()
         if isinstance(event, Pending):
             log.info("xds.pending", names=sorted(event.names), **_who(caller, notice))
+        if isinstance(event, Stale) and notice.node.report.held_up:
+            self._held_up(caller, notice)
         if isinstance(event, Adopted | Refused | Overdue):
             self._answered(caller, notice, event)
         for name, version in _versions(event).items():
             if kind := self._kinds.get(name):
                 latest = self._latest.get((notice.stream, kind)) or self._first(caller, notice, kind)
                 self._record(self._news(latest, door, notice, version))
+
+    def _held_up(self, caller: Caller, notice: Notice) -> None:
+        """Note why an agent neither acknowledges nor refuses what it was sent."""
+        report = notice.node.report
+        log.warning("xds.held_up", error=report.held_up, pids=report.pending_pids, **_who(caller, notice))
+        if (latest := self._latest.get((notice.stream, _KINDS[notice.type_url]))) is not None:
+            self._record(replace(latest, error=report.held_up, pending_pids=report.pending_pids))
 
     def _answered(self, caller: Caller, notice: Notice, event: Adopted | Refused | Overdue) -> None:
         """Count, log what is not well, and remember which secrets stand refused."""
@@ -121,7 +131,8 @@ class Adoptions:
             case Refused():
                 return replace(latest, grade=Grade.REFUSED, error=event.error, pending_pids=())
             case _:
-                return replace(latest, error=NO_ANSWER)
+                # An agent that said what it waits for has not been silent.
+                return replace(latest, error=(latest.pending_pids and latest.error) or NO_ANSWER)
 
     def _adopted(self, latest: Adoption, door: Door, notice: Notice, version: str) -> Adoption:
         report = notice.node.report

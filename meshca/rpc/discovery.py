@@ -24,7 +24,7 @@ class Discovery:
     """Admits agents to `envoy.service.discovery.v3.AggregatedDiscoveryService`.
 
     Args:
-        prove: proves callers; the authenticators' chain.
+        prove: proves callers, and asks admission for them.
         delivery: what they should hold.
         adoptions: hears what they do with it.
         trust_domain: of the workloads.

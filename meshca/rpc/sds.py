@@ -38,7 +38,7 @@ class ServerKeys:
     """Admits Envoys to the secret and extension-config discovery services.
 
     Args:
-        prove: proves callers; the authenticators' chain.
+        prove: proves callers, and asks admission for them.
         issue: the pipeline, for a key of our making.
         delivery: roots and policies.
         adoptions: hears what Envoys do with all of it.
@@ -79,6 +79,7 @@ class ServerKeys:
 
         Raises:
             Unauthenticated: the caller could not be proven.
+            Denied: no admission rule lets it have its own identity.
             Unavailable: that could not be decided now.
         """
         shown = read_credential(context)

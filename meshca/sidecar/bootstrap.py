@@ -23,6 +23,7 @@ _ADMIN_PATHS = ("/ready", "/stats", "/certs", "/clusters", "/listeners", "/serve
 
 def build(service: ServiceBootstrap) -> dict[str, Any]:
     """The bootstrap of a service (envoy.config.bootstrap.v3.Bootstrap as JSON)."""
+    outbounds = list(zip(service.outbound, outbound.names(service.outbound), strict=True))
     account = service.identity.path.removeprefix("/ns/").partition("/sa/")
     return {
         "node": {
@@ -37,12 +38,12 @@ def build(service: ServiceBootstrap) -> dict[str, Any]:
         "static_resources": {
             "listeners": [
                 *(inbound.listener(service, item) for item in service.inbound),
-                *(outbound.listener(item) for item in service.outbound),
+                *(outbound.listener(item, name) for item, name in outbounds),
             ],
             "clusters": [
                 *subscriptions.clusters(service),
                 *(inbound.cluster(item) for item in service.inbound),
-                *(outbound.cluster(service, item) for item in service.outbound),
+                *(outbound.cluster(service, item, name) for item, name in outbounds),
             ],
         },
     }

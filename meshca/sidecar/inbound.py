@@ -14,6 +14,9 @@ from meshca.sidecar.service import AppProtocol, Inbound, ServiceBootstrap
 from meshca.sidecar.subscriptions import config_source, tls_context
 
 RBAC_TYPE_URL = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
+# Envoy obeys x-envoy-* headers of internal callers: repeat the request, how often, how long to wait. An empty list
+# is its default, every private address; this is the one address that no connection can come from.
+NOBODY_INTERNAL = {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]}
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _TLS = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
 
@@ -117,15 +120,17 @@ def _http(service: ServiceBootstrap, inbound: Inbound) -> dict[str, Any]:
             **({"max_requests_per_connection": 1} if service.full_handshakes else {}),
         },
         "request_headers_timeout": "10s",
+        "stream_idle_timeout": "0s",  # Envoy's five minutes would cut slow answers and quiet streams
         "drain_timeout": "5s",
         "use_remote_address": True,
-        "internal_address_config": {},
+        "internal_address_config": NOBODY_INTERNAL,
         "preserve_external_request_id": True,
         # The application learns the caller from x-forwarded-client-cert; what the caller wrote there is dropped.
         "forward_client_cert_details": "SANITIZE_SET",
         "set_current_client_cert_details": {"uri": True},
         "http_filters": [policy_filter(service), router()],
-        "route_config": route(_app(inbound)),
+        # Envoy itself tells the application the peer's address so; x-forwarded-for says it too.
+        "route_config": {**route(_app(inbound)), "request_headers_to_remove": ["x-envoy-external-address"]},
         **({"access_log": [_access_log()]} if service.access_log else {}),
     }
 

@@ -5,10 +5,11 @@ Pure. The other side must prove exactly the expected identity; being of the same
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from meshca.sidecar.connections import address, is_address, seconds
-from meshca.sidecar.inbound import route, router
+from meshca.sidecar.connections import address, distinct, is_address, seconds
+from meshca.sidecar.inbound import NOBODY_INTERNAL, route, router
 from meshca.sidecar.service import Outbound, ServiceBootstrap
 from meshca.sidecar.subscriptions import tls_context
 
@@ -22,20 +23,20 @@ _RESOLVER = "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDns
 _RETRY_ON = "connect-failure,refused-stream,reset-before-request"
 
 
-def listener(outbound: Outbound) -> dict[str, Any]:
-    """The loopback listener of one other service (envoy.config.listener.v3.Listener)."""
+def listener(outbound: Outbound, name: str) -> dict[str, Any]:
+    """The loopback listener (envoy.config.listener.v3.Listener) of one other service, the cluster of this name."""
     return {
-        "name": name(outbound),
+        "name": name,
         "address": address("127.0.0.1", outbound.listen_port),
         "enable_reuse_port": False,
-        "filter_chains": [{"filters": [{"name": "http", "typed_config": _http(outbound)}]}],
+        "filter_chains": [{"filters": [{"name": "http", "typed_config": _http(name)}]}],
     }
 
 
-def cluster(service: ServiceBootstrap, outbound: Outbound) -> dict[str, Any]:
+def cluster(service: ServiceBootstrap, outbound: Outbound, name: str) -> dict[str, Any]:
     """The cluster of one other service, with the identity that it must prove."""
     return {
-        "name": name(outbound),
+        "name": name,
         "type": "STRICT_DNS",
         "dns_lookup_family": "V4_PREFERRED",
         "typed_dns_resolver_config": {
@@ -48,7 +49,7 @@ def cluster(service: ServiceBootstrap, outbound: Outbound) -> dict[str, Any]:
         },
         "transport_socket": {"name": "tls", "typed_config": _tls(service, outbound)},
         "load_assignment": {
-            "cluster_name": name(outbound),
+            "cluster_name": name,
             "endpoints": [
                 {"lb_endpoints": [{"endpoint": {"address": address(outbound.host, outbound.port)}}]},
             ],
@@ -56,9 +57,9 @@ def cluster(service: ServiceBootstrap, outbound: Outbound) -> dict[str, Any]:
     }
 
 
-def name(outbound: Outbound) -> str:
-    """The name of the listener and of the cluster."""
-    return f"outbound-{outbound.listen_port or 'any'}-{outbound.host}-{outbound.port}"
+def names(outbounds: Iterable[Outbound]) -> list[str]:
+    """What listener and cluster of each are called. Port 0 may lead to one place more than once."""
+    return distinct(f"outbound-{one.listen_port or 'any'}-{one.host}-{one.port}" for one in outbounds)
 
 
 def _protocol(service: ServiceBootstrap) -> dict[str, Any]:
@@ -88,15 +89,17 @@ def _tls(service: ServiceBootstrap, outbound: Outbound) -> dict[str, Any]:
     }
 
 
-def _http(outbound: Outbound) -> dict[str, Any]:
+def _http(name: str) -> dict[str, Any]:
     retry = {"retry_on": _RETRY_ON, "num_retries": 2}
     return {
         "@type": f"type.googleapis.com/{_HCM}",
-        "stat_prefix": name(outbound),
+        "stat_prefix": name,
         "codec_type": "AUTO",
         "request_headers_timeout": "10s",
+        "stream_idle_timeout": "0s",  # as inbound
+        "internal_address_config": NOBODY_INTERNAL,  # not the application either: it may pass on what a peer wrote
         # The application is not trusted to say who it is: Envoy's certificate does.
         "forward_client_cert_details": "SANITIZE",
         "http_filters": [router()],
-        "route_config": route(name(outbound), retry_policy=retry),
+        "route_config": route(name, retry_policy=retry),
     }

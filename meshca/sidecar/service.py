@@ -170,6 +170,9 @@ class ServiceBootstrap:
             *([] if self.inbound or self.outbound else ["name at least one inbound or outbound port"]),
             *([] if self.max_connection_age > timedelta(0) else ["the longest connection age must be over 0s"]),
             *_twice("inbound port", [item.port for item in self.inbound]),
+            *_twice(
+                "inbound port 0 for application port", [item.app_port for item in self.inbound if not item.port]
+            ),
             *_twice("outbound listening port", [item.listen_port for item in self.outbound]),
         ]
         if problems:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from meshca.config.resource_names import DEFAULT, ROOTCA
+from meshca.sidecar.connections import authority
 from meshca.sidecar.service import AgentSocket, DirectFromCa, ServiceBootstrap
 
 AGENT_CLUSTER = "meshca-agent"
@@ -113,7 +114,7 @@ def _google_grpc(source: DirectFromCa) -> dict[str, Any]:
     if source.server_name:
         arguments["grpc.ssl_target_name_override"] = {"string_value": source.server_name}
     return {
-        "target_uri": f"{source.host}:{source.port}",
+        "target_uri": authority(source.host, source.port),
         "stat_prefix": "meshca-ca",
         "channel_credentials": {"ssl_credentials": {"root_certs": {"filename": str(source.root_file)}}},
         "credentials_factory_name": _CREDENTIALS,

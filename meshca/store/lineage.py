@@ -59,6 +59,7 @@ def _ancestor(intent: Intent) -> Ancestor:
         raise Unauthenticated("unknown_serial", f"serial {intent.serial} was not issued to a workload") from None
     return Ancestor(
         identity=identity,
+        key_sha256=intent.key_sha256,
         issuer=intent.issuer,
         pod=_bound(intent.pod_name, intent.pod_uid),
         node=_bound(intent.node_name, intent.node_uid),

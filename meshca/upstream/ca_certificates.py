@@ -6,10 +6,13 @@ trust domain as URI SAN (rules X1, X4-X6 of X509-SVID.md for signing certificate
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from meshca import csr
@@ -35,15 +38,20 @@ def make_root(
         trust_domain: that it is for.
         begin: of its validity.
         end: of its validity.
-        for_istio: with a subject that Istio's own rotation keeps as it is. It keeps the organization only, and
-            what was signed before would not be found below another subject.
+        for_istio: with a subject and a key identifier that Istio's own rotation gives to its new root too. It
+            keeps the organization only; with anything else what was signed before would not be found below it.
     """
     serial = x509.random_serial_number()
-    unique = f"root {_unique(serial)}"
-    name = _name(f"meshca {unique}") if for_istio else _name("meshca", unique)
-    builder = _builder(key.public_key(), trust_domain, name, serial, (begin, end))
-    constraints = x509.BasicConstraints(ca=True, path_length=None)
-    builder = builder.issuer_name(name).add_extension(constraints, critical=True)
+    unique = _unique(serial)
+    # The `#` makes Go write the name as UTF-8, as we do: it compares names by their bytes.
+    name = _name(f"meshca root #{unique}") if for_istio else _name("meshca", f"root {unique}")
+    key_id = (_go_key_id if for_istio else x509.SubjectKeyIdentifier.from_public_key)(key.public_key())
+    builder = (
+        _builder(key.public_key(), trust_domain, name, serial, (begin, end))
+        .issuer_name(name)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(key_id, critical=False)
+    )
     return builder.sign(key, signature.hash_for(key))
 
 
@@ -61,6 +69,7 @@ def make_intermediate(
         _builder(public_key, trust_domain, name, serial, validity)
         .issuer_name(root.subject)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
         .add_extension(_issuer_key(root), critical=False)
     )
     return builder.sign(root_key, signature.hash_for(root_key))
@@ -100,6 +109,16 @@ def _name(organization: str, common_name: str = "") -> x509.Name:
     return x509.Name(attributes)
 
 
+def _go_key_id(public_key: csr.PublicKey) -> x509.SubjectKeyIdentifier:
+    """As Go names keys since 1.25: method 1 of RFC 7093, the first 160 bits of a SHA-256 of the key's bits."""
+    encoding, form = (
+        (Encoding.DER, PublicFormat.PKCS1)
+        if isinstance(public_key, rsa.RSAPublicKey)
+        else (Encoding.X962, PublicFormat.UncompressedPoint)
+    )
+    return x509.SubjectKeyIdentifier(hashlib.sha256(public_key.public_bytes(encoding, form)).digest()[:20])
+
+
 def _issuer_key(root: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     """The root's own name of its key; one made of the key when it has none."""
     try:
@@ -124,7 +143,6 @@ def _builder(
         .not_valid_before(validity[0])
         .not_valid_after(validity[1])
         .add_extension(_USAGE, critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
         .add_extension(
             x509.SubjectAlternativeName([x509.UniformResourceIdentifier(trust_domain.id)]), critical=False
         )

@@ -1,4 +1,4 @@
-"""Who an xDS client says it is, and what an agent reports with its acknowledgements. Unverified, all of it.
+"""Who an xDS client says it is, and what an agent reports of its Envoys. Unverified, all of it.
 
 The first message of a stream carries the node; Envoy leaves it out of the others. Only what we use is kept:
 Envoy's node lists each of its extensions, tens of kilobytes that an idle stream must not hold.
@@ -16,6 +16,7 @@ from meshca.errors import BadRequest
 FIELD: Final = "meshca"  # key of node.metadata that holds an agent's report
 MAX_ID = 512  # characters of a node id or cluster name
 MAX_PIDS = 256  # pending Envoys that one report may name
+MAX_WORDS = 512  # characters of what holds something up that are kept
 
 Grade = Literal["envoy", "agent", ""]
 _GRADES: Final[dict[str, Grade]] = {"envoy": "envoy", "agent": "agent", "": ""}
@@ -23,16 +24,19 @@ _GRADES: Final[dict[str, Grade]] = {"envoy": "envoy", "agent": "agent", "": ""}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """On whose word an agent acknowledges.
+    """On whose word an agent acknowledges, or why it neither acknowledges nor refuses yet.
 
     Attributes:
         grade: `envoy` when each connected Envoy that asked acknowledged, `agent` when none is connected,
             empty when the client said nothing.
-        pending_pids: process ids of Envoys that did not answer in time.
+        pending_pids: process ids of Envoys that did not answer in time, or that hold it up.
+        held_up: why the newest push is not in force though nobody refused it; such a report comes with a nonce
+            that is void, so that the protocol hears nothing. Empty in an acknowledgement.
     """
 
     grade: Grade = ""
     pending_pids: tuple[int, ...] = ()
+    held_up: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +64,8 @@ def read_node(unverified: Any) -> Node:  # noqa: ANN401 - envoy.config.core.v3.N
 def write_report(report: Report) -> struct_pb2.Struct:
     """The report as node metadata; `read_node` of a node with it gives the report back."""
     metadata = struct_pb2.Struct()
-    metadata.update({FIELD: {"grade": report.grade, "pending_pids": list(report.pending_pids)}})
+    fields = {"grade": report.grade, "pending_pids": list(report.pending_pids)}
+    metadata.update({FIELD: {**fields, **({"held_up": report.held_up} if report.held_up else {})}})
     return metadata
 
 
@@ -70,7 +75,8 @@ def _read_report(value: struct_pb2.Value) -> Report:
     pids = tuple(_pid(pid) for pid in fields["pending_pids"].list_value.values) if "pending_pids" in fields else ()
     if grade is None or len(pids) > MAX_PIDS:
         raise BadRequest("node", f"metadata.{FIELD} must be grade envoy or agent, and at most {MAX_PIDS} pids")
-    return Report(grade=grade, pending_pids=pids)
+    held_up = fields["held_up"].string_value[:MAX_WORDS] if "held_up" in fields else ""
+    return Report(grade=grade, pending_pids=pids, held_up=held_up)
 
 
 def _pid(value: struct_pb2.Value) -> int:

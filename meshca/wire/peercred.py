@@ -28,7 +28,7 @@ from meshca.wire import private_folder
 from meshca.wire.splice import Splice
 from meshca.wire.unix_socket import check_free, listening
 
-MAX_CONNECTIONS = 256
+MAX_CONNECTIONS = 128  # four descriptors each: theirs, ours, gRPC's and the process's; 1024 is a usual limit
 _UCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 _SO_PEERPIDFD = 77  # Linux 6.5: a pidfd of the peer itself, so no process can take its place
 _PAUSE = 0.1  # seconds without accepting when the process is out of file descriptors
@@ -144,7 +144,13 @@ class PeerGate:
     async def _pass_on(self, accepted: socket.socket, process: _Process) -> None:
         self._count += 1
         path = str(self._private / f"conn-{self._count}")
-        splice = Splice(accepted, path, lambda: self._forget(path))
+        try:
+            splice = Splice(accepted, path, lambda: self._forget(path))
+        except OSError as error:  # out of descriptors: this connection ends, the next may have better luck
+            accepted.close()
+            process.close()
+            log.warning("peer.not_connected", pid=process.peer.pid, uid=process.peer.uid, error=error.strerror)
+            return
         self._open[path] = (process, splice)
         try:
             await splice.connect(self._inner)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshca.agent.envoys import LONGEST_ERROR, Envoys, InForce, Rejected, Undecided
+from meshca.agent.envoys import LONGEST_ERROR, Envoys, HeldUp, InForce, Rejected, Undecided
 from meshca.config.resource_names import AUTHZ, DEFAULT, EXTENSION_TYPE_URL, ROOTCA, SECRET_TYPE_URL
 from meshca.discovery.event import Adopted, Closed, Event, Overdue, Pending, Refused, Sent, Stale, Subscribed
 from meshca.wire.node import Node
@@ -49,6 +49,10 @@ class Fleet:
     def roots(self, version: str = "v2") -> object:
         """The verdict on the roots."""
         return self.envoys.verdict(SECRET_TYPE_URL, ROOT_NAMES, version)
+
+    def policies(self, version: str = "p2") -> object:
+        """The verdict on the policies."""
+        return self.envoys.verdict(EXTENSION_TYPE_URL, (AUTHZ,), version)
 
 
 def test_without_an_envoy_the_agent_speaks_for_itself() -> None:
@@ -118,27 +122,64 @@ def test_being_late_with_an_old_version_is_forgotten() -> None:
     assert fleet.roots("v2") == Undecided()
 
 
-def test_a_refusal_counts_for_all() -> None:
+def test_refused_policies_are_refused_for_all() -> None:
     """With the Envoy's pid and words."""
+    fleet = Fleet()
+    fleet.asks("a", AUTHZ)
+    fleet.asks("b", AUTHZ)
+    fleet.takes("a", AUTHZ, "p2")
+    fleet.refuses("b", AUTHZ, "p2", "bad filter")
+    assert fleet.policies() == Rejected(error=f"pid {ord('b')} refuses {AUTHZ}: bad filter")
+
+
+def test_refused_roots_are_held_up_not_at_fault() -> None:
+    """The agent has checked them; Envoy refuses good secrets with the error of another one."""
     fleet = Fleet()
     fleet.asks("a", ROOTCA)
     fleet.asks("b", ROOTCA)
     fleet.takes("a", ROOTCA, "v2")
     fleet.refuses("b", ROOTCA, "v2", "bad roots")
-    assert fleet.roots() == Rejected(error=f"pid {ord('b')} refuses ROOTCA: bad roots")
+    assert fleet.roots() == HeldUp(pids=(ord("b"),), error=f"pid {ord('b')} refuses ROOTCA: bad roots")
 
 
-def test_another_refused_secret_spoils_an_acknowledgement() -> None:
-    """An acknowledgement alone is not adoption."""
+def test_another_refused_secret_holds_up_what_is_acknowledged() -> None:
+    """An acknowledgement alone is not adoption; and the fault is not in what was acknowledged."""
     fleet = Fleet()
     fleet.asks("a", ROOTCA, DEFAULT, AUTHZ)
     fleet.takes("a", ROOTCA, "v2")
-    fleet.takes("a", AUTHZ, "p1")
+    fleet.takes("a", AUTHZ, "p2")
     fleet.refuses("a", DEFAULT, "c1")
-    assert isinstance(fleet.roots(), Rejected)
-    assert isinstance(fleet.envoys.verdict(EXTENSION_TYPE_URL, (AUTHZ,), "p1"), Rejected)
+    held_up = HeldUp(pids=(ord("a"),), error=f"pid {ord('a')} refuses default: no")
+    assert [fleet.roots(), fleet.policies()] == [held_up, held_up]
     fleet.takes("a", DEFAULT, "c1")
-    assert fleet.roots() == InForce(grade="envoy")
+    assert [fleet.roots(), fleet.policies()] == [InForce(grade="envoy")] * 2
+
+
+def test_one_ill_envoy_holds_up_what_the_others_took() -> None:
+    """Until it leaves; who does not answer is named beside it."""
+    fleet = Fleet()
+    for envoy in "abc":
+        fleet.asks(envoy, AUTHZ, DEFAULT)
+        fleet.takes(envoy, AUTHZ, "p2")
+    fleet.refuses("b", DEFAULT, "c1")
+    assert fleet.policies("p3") == Undecided()
+    for envoy in "ab":
+        fleet.takes(envoy, AUTHZ, "p3")
+    fleet.tell("c", AUTHZ, Overdue(versions={AUTHZ: "p3"}))
+    words = f"pid {ord('b')} refuses default: no"
+    assert fleet.policies("p3") == HeldUp(pids=(ord("b"), ord("c")), error=words)
+    fleet.leaves("b", AUTHZ, DEFAULT)
+    assert fleet.policies("p3") == InForce(grade="envoy", pending_pids=(ord("c"),))
+
+
+def test_an_ill_envoy_that_did_not_ask_holds_nothing_up() -> None:
+    """It has no use for policies."""
+    fleet = Fleet()
+    fleet.asks("a", AUTHZ)
+    fleet.takes("a", AUTHZ, "p2")
+    fleet.asks("b", DEFAULT)
+    fleet.refuses("b", DEFAULT, "c1")
+    assert fleet.policies() == InForce(grade="envoy")
 
 
 def test_refused_policies_do_not_spoil_the_roots() -> None:
@@ -157,7 +198,7 @@ def test_a_refused_version_stays_refused_after_the_last_good_one_is_back() -> No
     fleet.takes("a", ROOTCA, "v1")
     fleet.refuses("a", ROOTCA, "v2")
     fleet.takes("a", ROOTCA, "v1")
-    assert isinstance(fleet.roots("v2"), Rejected)
+    assert isinstance(fleet.roots("v2"), HeldUp)
     assert fleet.roots("v1") == InForce(grade="envoy")
 
 
@@ -201,11 +242,13 @@ def test_a_refusal_of_several_names_waits_for_the_single_answers() -> None:
 def test_what_an_envoy_says_is_cut_short() -> None:
     """It goes to the CA."""
     fleet = Fleet()
-    fleet.asks("a", ROOTCA)
+    fleet.asks("a", ROOTCA, AUTHZ)
     fleet.refuses("a", ROOTCA, "v2", "x" * 10_000)
-    verdict = fleet.roots()
-    assert isinstance(verdict, Rejected)
-    assert len(verdict.error) == LONGEST_ERROR
+    fleet.refuses("a", AUTHZ, "p2", "x" * 10_000)
+    roots, policies = fleet.roots(), fleet.policies()
+    assert isinstance(roots, HeldUp)
+    assert isinstance(policies, Rejected)
+    assert [len(roots.error), len(policies.error)] == [LONGEST_ERROR] * 2
 
 
 def test_events_of_unknown_streams_and_names_change_nothing() -> None:
@@ -265,4 +308,4 @@ def test_in_force_means_that_each_subscriber_took_it_last_or_is_named(story: lis
         took = [envoy for envoy in asking if last.get(envoy) == Adopted(versions={ROOTCA: "v2"})]
         assert {ord(envoy) for envoy in asking if envoy not in took} == set(verdict.pending_pids)
     if any(isinstance(last.get(envoy), Refused) for envoy in asking):
-        assert isinstance(verdict, Rejected)
+        assert isinstance(verdict, HeldUp | Undecided)

@@ -132,6 +132,43 @@ async def test_the_end_of_a_certificate_is_noticed_by_itself(scene: Scene) -> No
         await watching
 
 
+@pytest.mark.parametrize(
+    ("jump", "event"),
+    [
+        pytest.param(timedelta(days=10), "certificate.expired", id="forward"),
+        pytest.param(timedelta(hours=-1), "certificate.not_yet_valid", id="backward"),
+    ],
+)
+async def test_a_certificate_comes_back_with_the_time(scene: Scene, jump: timedelta, event: str) -> None:
+    """Once the clock is right again `default` is offered within a second, and readiness says the same."""
+    scene.fill()
+    watching = asyncio.create_task(scene.holding.run())
+    with captured_logs() as logs:
+        scene.clock._now += jump  # wall time only; steady time did not move
+        await scene.clock.advance(1)
+        assert "default" not in scene.names()
+        assert scene.holding.problem() != ""
+        scene.clock._now -= jump
+        assert scene.holding.problem() != ""  # as long as it is not offered
+        await scene.clock.advance(1)
+        assert "default" in scene.names()
+        assert scene.holding.problem() == ""
+    assert [entry["event"] for entry in logs] == [event, "certificate.valid_again"]
+    watching.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await watching
+
+
+async def test_asking_offers_what_is_valid_again(scene: Scene) -> None:
+    """Without waiting for the second."""
+    svid = svid_of(scene.ca)
+    scene.clock._now -= timedelta(hours=1)
+    scene.holding.take_svid(svid)
+    scene.clock._now += timedelta(hours=1)
+    await scene.holding.ready(SECRET_TYPE_URL, {"default"})
+    assert "default" in scene.names()
+
+
 def test_a_certificate_that_has_ended_already_is_not_offered(scene: Scene) -> None:
     """However it came here."""
     svid = svid_of(scene.ca)

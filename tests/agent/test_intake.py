@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from meshca.agent.envoys import Envoys, InForce, Rejected, Undecided
+from meshca.agent.envoys import Envoys, HeldUp, InForce, Rejected, Undecided
 from meshca.agent.holding import Holding
 from meshca.agent.intake import RECORD, PoliciesIntake, RootsIntake
 from meshca.agent.pin import SystemRoots
@@ -25,6 +25,7 @@ from tests.fakes.logs import captured_logs
 WEB = ServiceAccount(namespace="shop", name="web")
 NO = Rejected(error="no")
 YES = InForce(grade="envoy")
+ILL = HeldUp(pids=(7,), error="pid 7 refuses default: no")
 
 
 async def nothing() -> tuple[x509.Certificate, ...]:
@@ -157,6 +158,36 @@ def test_refused_policies_are_taken_back(scene: Scene) -> None:
     stored = scene.state.load(RECORD)
     assert stored is not None
     assert base64.b64decode(stored["policies"]) == policy_body("a")
+
+
+def test_policies_that_an_ill_envoy_holds_up_stay_offered(scene: Scene) -> None:
+    """All Envoys took them: they are what a later refusal goes back to, and what the next start finds."""
+    scene.policies.take(policy_body("a"))
+    scene.policies.decided(YES)
+    scene.policies.take(policy_body("b"))
+    scene.policies.decided(ILL)
+    assert scene.offered() == policy_body("b")
+    scene.policies.take(policy_body("c"))
+    scene.policies.decided(NO)
+    assert scene.offered() == policy_body("b")
+    stored = scene.state.load(RECORD)
+    assert stored is not None
+    assert base64.b64decode(stored["policies"]) == policy_body("b")
+
+
+def test_what_was_held_up_is_judged_again(scene: Scene) -> None:
+    """Without a new push."""
+    scene.policies.take(policy_body("a"))
+    scene.policies.decided(ILL)
+    assert scene.policies.verdict(Envoys()) == InForce(grade="agent")
+
+
+def test_roots_that_are_held_up_stay_offered(scene: Scene) -> None:
+    """The agent has checked them."""
+    both = bundle_of(scene.ca.root, new_root("next"))
+    scene.roots.take(roots_body(both))
+    scene.roots.decided(ILL)
+    assert scene.holding.bundle == both
 
 
 def test_a_refusal_stands_until_the_next_push(scene: Scene) -> None:

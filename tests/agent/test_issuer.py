@@ -84,7 +84,7 @@ async def test_an_expired_certificate_is_not_shown() -> None:
     assert world.ca.asked == ["token"]
 
 
-@pytest.mark.parametrize("mood", [Mood.REFUSE, Mood.DOWN, Mood.WRONG_KEY, Mood.FOREIGN_ROOT])
+@pytest.mark.parametrize("mood", [Mood.REFUSE, Mood.DENY, Mood.DOWN, Mood.WRONG_KEY, Mood.FOREIGN_ROOT])
 async def test_a_refused_certificate_falls_back_to_the_token(mood: Mood) -> None:
     """In the same try; a failed handshake shows as a CA that is down."""
     world = World()

@@ -16,6 +16,7 @@ from meshca.errors import BadRequest, Unavailable
 
 PLAIN = "0123456789abcdef" * 4
 NO_PATHS = SimpleNamespace(cafile=None)  # what Python gives when OpenSSL's file does not exist
+ROOTS = b"# ours\n-----BEGIN CERTIFICATE-----\n"
 COLONS = ":".join(PLAIN[i : i + 2] for i in range(0, 64, 2)).upper()
 
 
@@ -52,17 +53,29 @@ def test_a_missing_root_file_is_named(tmp_path: Path) -> None:
 
 def test_system_roots_follow_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SSL_CERT_FILE is how an administrator replaces them."""
-    (tmp_path / "roots.pem").write_bytes(b"roots")
+    (tmp_path / "roots.pem").write_bytes(ROOTS)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "roots.pem"))
-    assert read_system_roots() == b"roots"
+    assert read_system_roots() == ROOTS
 
 
 def test_system_roots_are_the_distributions_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first that exists of the usual places."""
-    (tmp_path / "bundle").write_bytes(b"roots")
+    (tmp_path / "bundle").write_bytes(ROOTS)
     monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: NO_PATHS)
     monkeypatch.setattr(pin, "_SYSTEM_FILES", (str(tmp_path / "none"), str(tmp_path / "bundle")))
-    assert read_system_roots() == b"roots"
+    assert read_system_roots() == ROOTS
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"garbage"])
+def test_system_roots_without_a_certificate_are_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    """The file was chosen: no other one is taken instead, gRPC's own least of all."""
+    (tmp_path / "empty.pem").write_bytes(content)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "empty.pem"))
+    with pytest.raises(Unavailable, match=r"empty\.pem hold no certificate") as caught:
+        read_system_roots()
+    assert caught.value.reason == "system_roots"
 
 
 def test_a_machine_without_roots_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from meshca.agent.output import CHAIN, KEY, ROOTS
 from meshca.clock import SystemClock
 from meshca.config.resource_names import AUTHZ, DEFAULT, EXTENSION_TYPE_URL, ROOTCA, SECRET_TYPE_URL
 from meshca.discovery.event import Adopted
-from meshca.errors import ConfigError
+from meshca.errors import ConfigError, Unauthenticated, Unavailable
 from meshca.wire.xds_streams import Notice
 from tests.fakes.agent_machine import Machine, running_machine
 from tests.fakes.agent_values import bundle_of, new_root, policy_body
@@ -113,6 +113,21 @@ async def test_what_was_learnt_outlives_agent_and_ca(machine: Machine) -> None:
         assert agent.state()["ready"] is False
 
 
+async def test_a_refused_stream_comes_back_with_a_new_proof(machine: Machine) -> None:
+    """The CA has lost its records, or wants a token again after a week: the token is shown within seconds."""
+    machine.plane.push_policies(policy_body("a"))
+    async with machine.agent(machine.options()) as agent:
+        await machine.plane.heard(partial(adopted, name=AUTHZ))
+        first = agent.holding.svid
+        machine.plane.refusal = Unauthenticated("unknown_serial", "test")
+        machine.plane.end_streams(Unavailable("drain", "test"))
+        await machine.ca.answered(2)
+        machine.plane.refusal, since = None, len(machine.plane.notices)
+        await machine.plane.heard(partial(adopted, name=AUTHZ), since=since)
+        assert machine.ca.asked == ["token", "token"]
+        assert agent.holding.svid is not first
+
+
 def adopted(notice: Notice, name: str) -> bool:
     """Whether the agent acknowledges this resource."""
     return isinstance(notice.event, Adopted) and name in notice.event.versions
@@ -187,6 +202,31 @@ async def test_a_missing_token_is_waited_for(machine: Machine) -> None:
             (machine.folder / "token").write_text("opaque")
             await machine.secret(DEFAULT)
     assert "token.not_yet" in [entry["event"] for entry in logs]
+
+
+async def test_emptied_system_roots_end_nothing(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is held is served on; renewal and stream wait for the file, and the log says so."""
+    roots = machine.folder / "system.pem"
+    roots.write_text(machine.ca.root.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(roots))
+    async with machine.agent(machine.options(pin=("--system-roots",))) as agent:
+        first = await machine.secret(DEFAULT)
+        machine.plane.push_policies(policy_body("a"))
+        await machine.plane.heard(partial(adopted, name=AUTHZ))
+        roots.write_text("")
+        with captured_logs() as logs:
+            agent._renewal.prove_anew()
+            machine.plane.end_streams(Unavailable("drain", "test"))
+            waiting = {"certificate.renewal_failed", "relay.disconnected"}
+            async with asyncio.timeout(10):
+                while not waiting <= {e["event"] for e in logs if e.get("reason") == "system_roots"}:  # noqa: ASYNC110 - logs
+                    await asyncio.sleep(0.01)
+        assert await machine.secret(DEFAULT) == first
+        assert agent.state()["ready"] is True
+        roots.write_text(machine.ca.root.pem)
+        async with asyncio.timeout(10):
+            while await machine.secret(DEFAULT) == first:
+                continue
 
 
 @pytest.mark.parametrize("content", [None, "", "garbage"])

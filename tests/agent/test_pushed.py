@@ -8,8 +8,8 @@ from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshca.agent.pushed import LARGEST_POLICIES, RBAC_TYPE_URL, read_policies, read_roots
-from meshca.config.resource_names import AUTHZ, ROOTCA
+from meshca.agent.pushed import RBAC_TYPE_URL, read_policies, read_roots
+from meshca.config.resource_names import AUTHZ, LARGEST_POLICIES, ROOTCA
 from meshca.errors import Unavailable
 from tests.fakes.agent_values import policies_of, policy_body
 

@@ -24,10 +24,10 @@ from meshca.agent.trust import Trust
 from meshca.agent.upstream import Say
 from meshca.backoff import Backoff, Pace
 from meshca.clock import SystemClock
-from meshca.config.resource_names import AUTHZ, EXTENSION_TYPE_URL, ROOTCA, SECRET_TYPE_URL
-from meshca.discovery.event import Adopted, Closed, Event, Overdue, Refused, Subscribed
-from meshca.errors import Unavailable
-from meshca.wire.node import Node
+from meshca.config.resource_names import AUTHZ, DEFAULT, EXTENSION_TYPE_URL, ROOTCA, SECRET_TYPE_URL
+from meshca.discovery.event import Adopted, Closed, Event, Overdue, Refused, Stale, Subscribed
+from meshca.errors import Denied, MeshcaError, Unauthenticated, Unavailable
+from meshca.wire.node import Node, Report
 from meshca.wire.xds_services import AGGREGATED
 from meshca.wire.xds_streams import Notice
 from tests.fakes.agent_values import bundle_of, new_root, policy_body, svid_of
@@ -67,7 +67,10 @@ class Scene:
         self.trust = Trust(SystemRoots(), fetch=self._nothing, clock=clock, changed=self.holding.take_bundle)
         self.trust.first(bundle_of(self.ca.root, now=clock.now()))
         self.policies = PoliciesIntake(self.holding, self.state)
-        desk = Desk(target=serving.mtls, server_name="", node_id="web-0", trust=self.trust)
+        self.anew = 0
+        desk = Desk(
+            target=serving.mtls, server_name="", node_id="web-0", trust=self.trust, prove_anew=self._prove_anew
+        )
         self.relay = Relay(
             desk,
             (RootsIntake(self.holding, self.trust, clock, lambda: None), self.policies),
@@ -79,6 +82,17 @@ class Scene:
     @staticmethod
     async def _nothing() -> tuple[()]:
         return ()
+
+    def _prove_anew(self) -> None:
+        self.anew += 1
+
+    async def tries(self, number: int) -> None:
+        """Wait until the stream was opened in vain so often from now on."""
+        while not self.pauses.empty():
+            self.pauses.get_nowait()
+        async with asyncio.timeout(10):
+            for _ in range(number):
+                await self.pauses.get()
 
     def envoy(self, name: str, event: Event, *, envoy: str = "one") -> None:
         """Something happened at an Envoy."""
@@ -106,6 +120,18 @@ class Scene:
                 await changed.wait()
                 changed.clear()
         unwatch()
+
+    def push(self, name: str, text: str) -> str:
+        """The CA pushes something good; gives its version."""
+        if name == AUTHZ:
+            return self.plane.push_policies(policy_body(text))
+        now = SystemClock().now()
+        return self.plane.push_roots(bundle_of(self.ca.root, new_root(text, now), now=now).pem)
+
+    def version(self, name: str) -> str:
+        """What the holding has."""
+        held = self.holding.policies if name == AUTHZ else self.holding.bundle
+        return held.version if held is not None else ""
 
     def mark(self) -> int:
         """Notices so far."""
@@ -191,6 +217,53 @@ async def test_a_refusal_goes_up_and_the_old_policies_come_back(scene: Scene) ->
     assert scene.holding.policies.version == good
 
 
+@pytest.mark.parametrize("ending", ["heals", "leaves"])
+@pytest.mark.parametrize("name", [AUTHZ, ROOTCA])
+async def test_an_ill_envoy_takes_nothing_from_a_healthy_one(scene: Scene, name: str, ending: str) -> None:
+    """What is pushed stays; the CA hears who holds it up, and of its adoption once that is over."""
+    for envoy in ("healthy", "ill"):
+        scene.envoy(name, Subscribed(names=frozenset({name})), envoy=envoy)
+    scene.envoy(DEFAULT, Subscribed(names=frozenset({DEFAULT})), envoy="ill")
+    old = scene.push(name, "old")
+    await scene.offered(lambda: scene.version(name) == old)
+    for envoy in ("healthy", "ill"):
+        scene.envoy(name, Adopted(versions={name: old}), envoy=envoy)
+    await scene.said(Adopted, name)
+    scene.envoy(DEFAULT, Refused(versions={DEFAULT: "c1"}, error="no P-256"), envoy="ill")
+    since = scene.mark()
+    new = scene.push(name, "new")
+    await scene.offered(lambda: scene.version(name) == new)
+    for envoy in ("healthy", "ill"):
+        scene.envoy(name, Adopted(versions={name: new}), envoy=envoy)
+    report = (await scene.plane.heard(lambda notice: isinstance(notice.event, Stale), since=since)).node.report
+    assert report == Report(pending_pids=(PID,), held_up=f"pid {PID} refuses default: no P-256")
+    since, before = scene.mark(), scene.plane.notices[since:]
+    assert not [notice for notice in before if isinstance(notice.event, Adopted | Refused)]
+    assert scene.version(name) == new
+    if ending == "heals":
+        scene.envoy(DEFAULT, Adopted(versions={DEFAULT: "c2"}), envoy="ill")
+    else:
+        for one in (name, DEFAULT):
+            scene.envoy(one, Closed(names=frozenset({one})), envoy="ill")
+    notice = await scene.said(Adopted, name, since)
+    assert (notice.event, notice.node.report) == (Adopted(versions={name: new}), Report(grade="envoy"))
+    assert scene.version(name) == new
+    assert not [notice for notice in scene.plane.notices if isinstance(notice.event, Refused)]
+
+
+async def test_roots_that_an_envoy_refuses_stay_offered(scene: Scene) -> None:
+    """A NACK would make the CA push the old ones again, to all."""
+    scene.envoy(ROOTCA, Subscribed(names=frozenset({ROOTCA})))
+    new = scene.push(ROOTCA, "new")
+    await scene.offered(lambda: scene.version(ROOTCA) == new)
+    scene.envoy(ROOTCA, Refused(versions={ROOTCA: new}, error="bad pair"))
+    notice = await scene.plane.heard(lambda notice: isinstance(notice.event, Stale))
+    assert notice.node.report.held_up == f"pid {PID} refuses ROOTCA: bad pair"
+    assert scene.version(ROOTCA) == new
+    scene.envoy(ROOTCA, Adopted(versions={ROOTCA: new}))
+    assert (await scene.said(Adopted, ROOTCA)).event == Adopted(versions={ROOTCA: new})
+
+
 @pytest.mark.parametrize(
     ("type_url", "name", "part"),
     [(SECRET_TYPE_URL, ROOTCA, "bad_bundle"), (EXTENSION_TYPE_URL, AUTHZ, "bad_policies")],
@@ -241,6 +314,36 @@ async def test_a_ca_that_is_down_is_asked_again(scene: Scene) -> None:
         await scene.serving.start()
         await scene.said(Adopted, AUTHZ, since)
     assert [entry["failures"] for entry in logs if entry["event"] == "relay.disconnected"][:3] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("refusal", [Unauthenticated("unknown_serial", "test"), Denied("no_rule", "test")])
+async def test_a_refused_certificate_is_proven_anew_once(scene: Scene, refusal: MeshcaError) -> None:
+    """Until a stream speaks again: a new one that is refused too says that the proof was not the reason."""
+    scene.plane.push_policies(policy_body("a"))
+    await scene.said(Adopted, AUTHZ)
+    scene.plane.refusal = refusal
+    with captured_logs() as logs:
+        scene.plane.end_streams(Unavailable("drain", "test"))
+        await scene.tries(8)
+        assert scene.anew == 1
+        scene.holding.take_svid(svid_of(scene.ca))
+        await scene.tries(8)
+    assert scene.anew == 1
+    assert [entry["event"] for entry in logs].count("certificate.refused") == 1
+    scene.plane.refusal, since = None, scene.mark()
+    await scene.said(Adopted, AUTHZ, since)
+    scene.plane.refusal = refusal
+    scene.plane.end_streams(Unavailable("drain", "test"))
+    await scene.tries(8)
+    assert scene.anew == 2
+
+
+async def test_a_ca_that_is_down_refuses_no_certificate(scene: Scene) -> None:
+    """It would be asked for nothing."""
+    scene.plane.refusal = Unavailable("store", "test")
+    scene.plane.end_streams(Unavailable("drain", "test"))
+    await scene.tries(5)
+    assert scene.anew == 0
 
 
 async def test_a_renewed_certificate_opens_a_new_stream(scene: Scene) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -210,6 +211,16 @@ async def test_a_jump_of_the_clock_is_noticed() -> None:
         assert len(scene.shelf.taken) == 2
 
 
+async def test_a_certificate_that_is_not_valid_now_is_renewed() -> None:
+    """Though its half life is far: it came while the clock was wrong, and the clock is set back."""
+    async with Scene().running() as scene:
+        scene.clock._now -= timedelta(hours=1)  # wall time only; steady time did not move
+        await scene.pass_time(31)
+        assert len(scene.shelf.taken) == 2
+        assert scene.ca.asked == ["token", "token"]  # what is not valid proves nothing
+        assert scene.shelf.taken[1].valid(scene.clock.now())
+
+
 async def test_a_useless_certificate_is_renewed_soon_but_not_by_all_at_once() -> None:
     """After a change of roots under it."""
     moments = set()
@@ -222,6 +233,56 @@ async def test_a_useless_certificate_is_renewed_soon_but_not_by_all_at_once() ->
             moments.add(scene.clock.monotonic())
             assert scene.clock.monotonic() <= 110
     assert len(moments) >= 3
+
+
+async def test_a_refused_proof_is_renewed_by_the_token() -> None:
+    """Soon, and though the CA would still take the certificate for another one; later renewals show it again."""
+    async with Scene().running() as scene:
+        await scene.pass_time(100)
+        scene.renewal.prove_anew()
+        await scene.pass_time(10)
+        assert scene.ca.asked == ["token", "token"]
+        assert len(scene.shelf.taken) == 2
+        scene.renewal.hurry()
+        await scene.pass_time(10)
+        assert scene.ca.asked == ["token", "token", "certificate"]
+
+
+async def test_a_refused_proof_is_no_dead_end() -> None:
+    """While the token is bad it is tried with pauses; past half life the certificate is tried before it."""
+    scene = Scene()
+    scene.ca.lifetime = timedelta(minutes=10)
+    async with scene.running():
+        scene.ca.mood = Mood.REFUSE
+        scene.renewal.prove_anew()
+        await scene.pass_time(300)
+        assert set(scene.ca.asked) == {"token"}
+        assert len(scene.shelf.errors) > 3
+        await scene.pass_time(95)
+        assert "certificate" in scene.ca.asked
+        assert len(scene.shelf.taken) == 2
+
+
+async def test_a_proof_refused_during_a_renewal_is_renewed_after_it() -> None:
+    """What that renewal brings descends from the refused proof."""
+    scene = Scene()
+
+    class RefusingMeanwhile:
+        """Asks the CA while another stream is refused."""
+
+        by_token = scene.ca.by_token
+
+        async def by_certificate(self, csr: str, svid: Svid) -> Sequence[str]:
+            """As `Ca.by_certificate`."""
+            scene.renewal.prove_anew()
+            return await scene.ca.by_certificate(csr, svid)
+
+    scene.renewal._issuer = replace(scene.issuer, ca=RefusingMeanwhile())
+    async with scene.running():
+        await scene.pass_time(100)
+        scene.renewal.hurry()
+        await scene.pass_time(30)
+        assert scene.ca.asked == ["token", "certificate", "token"]
 
 
 async def test_there_is_one_request_at_a_time() -> None:

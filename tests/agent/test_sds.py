@@ -14,7 +14,7 @@ import grpc
 import pytest
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
-from meshca.agent.envoys import Envoys, InForce, Rejected
+from meshca.agent.envoys import Envoys, HeldUp, InForce
 from meshca.agent.holding import Holding
 from meshca.agent.sds import Door, open_socket
 from meshca.config.resource_names import AUTHZ, DEFAULT, EXTENSION_TYPE_URL, ROOTCA, SECRET_TYPE_URL
@@ -219,7 +219,7 @@ async def test_a_refusal_brings_the_last_good_value_back(scene: Scene, channel: 
         await stream.nack("no thanks", version)
         assert await stream.answer() == good
         assert stream.last.version_info != version
-        assert isinstance(scene.envoys.verdict(SECRET_TYPE_URL, (ROOTCA,), bad.version), Rejected)
+        assert isinstance(scene.envoys.verdict(SECRET_TYPE_URL, (ROOTCA,), bad.version), HeldUp)
     [entry] = scene.events("envoy.refused")
     assert (entry["error"], entry["pid"], entry["log_level"]) == ("no thanks", os.getpid(), "error")
 

@@ -100,10 +100,10 @@ async def test_system_roots_vouch_for_channels(
     wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And say nothing about the mesh's own roots."""
-    (tmp_path / "system.pem").write_bytes(b"system")
+    (tmp_path / "system.pem").write_text(A.pem)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "system.pem"))
     held = trust(SystemRoots(), wire)
-    assert await held.channel_roots() == b"system"
+    assert await held.channel_roots() == A.pem.encode()
     assert held.bundle is None
 
 
@@ -196,12 +196,12 @@ async def test_learning_from_system_roots_keeps_them_for_channels(
     wire: Wire, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The CA's own certificate may come from elsewhere."""
-    (tmp_path / "system.pem").write_bytes(b"system")
+    (tmp_path / "system.pem").write_text(A.pem)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "system.pem"))
     trust(SystemRoots(), wire, state).learn(B)
     restarted = trust(SystemRoots(), wire, state)
     assert restarted.bundle == B
-    assert await restarted.channel_roots() == b"system"
+    assert await restarted.channel_roots() == A.pem.encode()
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshca.agent.envoys import InForce, Rejected, Undecided, Verdict
-from meshca.agent.upstream import Say, Upstream
+from meshca.agent.envoys import HeldUp, InForce, Rejected, Undecided, Verdict
+from meshca.agent.upstream import VOID, Say, Upstream
 
 ENVOY, AGENT, WAIT, NO = InForce(grade="envoy"), InForce(grade="agent"), Undecided(), Rejected(error="no")
 LATE = InForce(grade="envoy", pending_pids=(7,))
+ILL = HeldUp(pids=(7,), error="pid 7 refuses default: no")
 
 
 def pushed(version: str = "v1", nonce: str = "n1") -> Upstream:
@@ -62,6 +63,32 @@ def test_the_grade_does_not_fall_when_the_last_envoy_leaves() -> None:
     upstream.review(LATE)
     assert upstream.review(AGENT) == Say(version="v1", nonce="n1", verdict=ENVOY)
     assert upstream.review(AGENT) is None
+
+
+def test_what_is_held_up_is_neither_acknowledged_nor_refused() -> None:
+    """It is reported once, with a nonce that is void; the acknowledgement follows without a new push."""
+    upstream = pushed()
+    upstream.review(ENVOY)
+    upstream.pushed("v2", "n2")
+    assert upstream.review(ILL) == Say(version="v1", nonce=VOID, verdict=ILL)
+    assert upstream.review(ILL) is None
+    assert upstream.review(ENVOY) == Say(version="v2", nonce="n2", verdict=ENVOY)
+
+
+def test_what_is_in_force_may_be_held_up_later() -> None:
+    """It is no refusal; and the grade does not fall by it."""
+    upstream = pushed()
+    upstream.review(ENVOY)
+    assert upstream.review(ILL) == Say(version="v1", nonce=VOID, verdict=ILL)
+    assert upstream.review(AGENT) == Say(version="v1", nonce="n1", verdict=ENVOY)
+
+
+def test_the_next_push_has_its_own_grade() -> None:
+    """Nobody has vouched for it yet."""
+    upstream = pushed()
+    upstream.review(ENVOY)
+    upstream.pushed("v2", "n2")
+    assert upstream.review(AGENT) == Say(version="v2", nonce="n2", verdict=AGENT)
 
 
 def test_a_refusal_names_the_version_before() -> None:
@@ -130,7 +157,9 @@ def test_the_same_version_on_a_new_stream_is_acknowledged_again() -> None:
     assert upstream.review(ENVOY) == Say(version="v1", nonce="n9", verdict=ENVOY)
 
 
-_VERDICTS: st.SearchStrategy[Verdict] = st.sampled_from([ENVOY, AGENT, WAIT, NO, LATE, Rejected(error="other")])
+_VERDICTS: st.SearchStrategy[Verdict] = st.sampled_from(
+    [ENVOY, AGENT, WAIT, NO, LATE, ILL, Rejected(error="other")]
+)
 
 
 @given(st.lists(st.one_of(_VERDICTS, st.sampled_from(["push", "bad", "stream"])), max_size=40))
@@ -151,10 +180,11 @@ def test_every_answer_is_for_the_newest_push_and_says_something_new(story: list[
         else:
             answer = upstream.review(step)
             if answer is not None:
-                assert answer.nonce == nonce
+                held_up = isinstance(step, HeldUp) and not bad
+                assert answer.nonce == (VOID if held_up else nonce)
                 assert answer != said
                 assert bool(answer.error) == (bad or isinstance(step, Rejected))
-                assert answer.error or answer.version == f"v{count}"
+                assert answer.error or held_up or answer.version == f"v{count}"
                 said = answer
             elif nonce and not isinstance(step, Undecided):
                 assert said is not None  # it knows already

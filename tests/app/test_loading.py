@@ -39,6 +39,9 @@ spec: {rules: [{}]}
 """
 
 
+SELECTING = POLICY.replace("spec: {", "spec: {selector: {matchLabels: {app: web}}, ")
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> dict[str, Any]:
     """A good configuration with a file of each kind."""
@@ -204,3 +207,31 @@ def test_that_nobody_can_be_proven_is_warned_of(
     with captured_logs() as logs:
         load(path, {})
     assert [line["event"] for line in logs] == (["authn.no_issuers"] if warned else [])
+
+
+class TestSelectors:
+    """A selector is about labels that somebody proves."""
+
+    def test_nobody_proves_labels(self, config: dict[str, Any], tmp_path: Path) -> None:
+        """Where no issuer is trusted for labels a selector would never hold, so it is refused by its policy."""
+        (tmp_path / "policies" / "all.yaml").write_text(SELECTING)
+        with pytest.raises(ConfigError, match=r"shop/all: spec\.selector: no issuer .* has a labels_claim"):
+            load(write(tmp_path, config), {})
+
+    def test_an_issuer_proves_labels(self, config: dict[str, Any], tmp_path: Path) -> None:
+        """Where one is, selectors are taken."""
+        (tmp_path / "policies" / "all.yaml").write_text(SELECTING)
+        config["authn"]["issuers"][0]["labels_claim"] = "labels"
+        assert load(write(tmp_path, config), {}).policies.files
+
+
+def test_policies_that_fit_no_agent(config: dict[str, Any], tmp_path: Path) -> None:
+    """A set that an agent would refuse is refused here, by its namespace."""
+    values = [f"/{index}" + "x" * 900 for index in range(512)]
+    for number in range(6):
+        operations = [{"operation": {"paths": values}}]
+        tree = yaml.safe_load(POLICY) | {"metadata": {"name": f"p{number}", "namespace": "shop"}}
+        tree["spec"] = {"rules": [{"to": operations}]}
+        (tmp_path / "policies" / f"{number}.yaml").write_text(yaml.safe_dump(tree))
+    with pytest.raises(ConfigError, match="namespace shop: its policies come to"):
+        load(write(tmp_path, config), {})

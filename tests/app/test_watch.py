@@ -40,9 +40,13 @@ class Watcher:
     async def looks(self, count: int) -> None:
         """Let so many looks happen; file reading is in real threads."""
         for _ in range(count):
-            await self.clock.advance(INTERVAL)
-            while not self.clock.sleepers:  # noqa: ASYNC110 - a fake clock has no event to wait for
-                await asyncio.sleep(0)
+            await self.passes(INTERVAL)
+
+    async def passes(self, seconds: float) -> None:
+        """Let time pass, less than two looks need."""
+        await self.clock.advance(seconds)
+        while not self.clock.sleepers:  # noqa: ASYNC110 - a fake clock has no event to wait for
+            await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -75,6 +79,15 @@ async def test_changed_once_content_settled(watcher: Watcher) -> None:
     await watcher.looks(1)
     assert watcher.changes == []
     await watcher.looks(3)
+    assert watcher.changes == ["files"]
+
+
+async def test_change_is_called_back_well_below_a_second(watcher: Watcher) -> None:
+    """Within 0.6 s, so that what is loaded then is live within a second; here even right after a look."""
+    await watcher.looks(1)
+    (watcher.folder / "a.yaml").write_text("two")
+    for _ in range(6):
+        await watcher.passes(0.1)
     assert watcher.changes == ["files"]
 
 

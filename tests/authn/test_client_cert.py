@@ -13,13 +13,14 @@ from meshca.identity.caller import Caller, Credential, ProvenBy
 from meshca.identity.service_account import ServiceAccount
 from meshca.identity.spiffe_id import SpiffeId, TrustDomain
 from tests.fakes.callers import NODE, NOW, POD
-from tests.fakes.certificates import WEB, FakeLineage, leaf
+from tests.fakes.certificates import WEB, FakeLineage, key_sha256, leaf
 from tests.fakes.clock import FakeClock
 
 WEEK = timedelta(days=7)
 SERIAL = "7a31c5d9"
 ANCESTOR = Ancestor(
     identity=SpiffeId.parse(WEB),
+    key_sha256=key_sha256(),
     issuer="home",
     pod=POD,
     node=NODE,
@@ -102,6 +103,12 @@ async def test_what_proves_nobody(certificate: bytes, reason: str) -> None:
     assert (type(error), error.reason) == (Unauthenticated, reason)
 
 
+async def test_our_serial_and_identity_with_another_key() -> None:
+    """Whoever has a CA's key below our roots can forge both, but not what was certified."""
+    error = await Subject(replace(ANCESTOR, key_sha256="00" * 32)).failure(leaf())
+    assert (type(error), error.reason) == (Unauthenticated, "lineage_mismatch")
+
+
 async def test_validity_is_checked_at_each_call() -> None:
     """A connection outlives its certificate: what was accepted before is refused later."""
     subject, certificate = Subject(), leaf()
@@ -145,5 +152,7 @@ async def test_a_store_that_is_down_is_no_refusal() -> None:
 
 def test_an_ancestor_has_no_labels_unless_told() -> None:
     """Labels are optional in records."""
-    bare = Ancestor(identity=ANCESTOR.identity, issuer="home", pod=None, node=None, token_id="", proven_at=NOW)
+    bare = Ancestor(
+        identity=ANCESTOR.identity, key_sha256="", issuer="home", pod=None, node=None, token_id="", proven_at=NOW
+    )
     assert dict(bare.labels) == {}

@@ -136,6 +136,17 @@ def test_a_failure_ends_with_1_and_one_line(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_empty_system_roots_end_with_1_and_one_line(
+    flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which file it is, and what to do."""
+    (tmp_path / "empty.pem").touch()
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "empty.pem"))
+    code, out, err = run(*flags, "--system-roots")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "empty.pem hold no certificate" in err
+
+
 def test_a_folder_that_cannot_be_made_ends_with_2(flags: list[str], tmp_path: Path, serving: ServingCa) -> None:
     """Before a certificate is asked for."""
     asked = len(serving.ca.asked)

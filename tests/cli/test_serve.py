@@ -17,6 +17,7 @@ from meshca.app.dev_issuer import DevIssuer
 from meshca.clock import SystemClock
 from tests.fakes.pki import make_ca
 from tests.real.dev_server import MESHCA, wait_for
+from tests.real.mounts import on_read_only_disk
 
 
 def free_port() -> int:
@@ -55,10 +56,11 @@ def serving(config: Path) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def refused(config: Path, environment: dict[str, str] | None = None) -> str:
-    """Standard error of a serve that does not start."""
+def refused(config: Path, environment: dict[str, str] | None = None, *, read_only: Path | None = None) -> str:
+    """Standard error of a serve that does not start, perhaps because a folder is on a read-only disk."""
+    command = [*MESHCA, "serve", "--config", str(config)]
     found = subprocess.run(
-        [*MESHCA, "serve", "--config", str(config)],
+        command if read_only is None else on_read_only_disk(read_only, command),
         env={**os.environ, **(environment or {})},
         capture_output=True,
         text=True,
@@ -150,3 +152,14 @@ def test_open_data_directory(config: Path) -> None:
     """A data directory that others may use is refused."""
     (config.parent / "data").mkdir(mode=0o755)
     assert "chmod 700" in refused(config)
+
+
+@pytest.mark.real("mounts")
+@pytest.mark.parametrize("data_dir", ["data", "data/new"], ids=["is there", "is to be made"])
+def test_read_only_data_directory(config: Path, data_dir: str) -> None:
+    """A data directory on a read-only disk is refused by its name, in words."""
+    (config.parent / "data").mkdir(mode=0o700)
+    config.write_text(config.read_text().replace("data_dir: data", f"data_dir: {data_dir}"))
+    said = refused(config, read_only=config.parent / "data")
+    assert said.startswith(f"error: {config.parent / data_dir}:\n  - cannot be ")
+    assert "(Read-only file system)" in said

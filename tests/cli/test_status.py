@@ -163,7 +163,7 @@ def test_problems_are_listed(server: FakeAdminClient, monkeypatch: pytest.Monkey
         "- worker w0: store: the disk is full",
         "- worker w1: not ready",
         "- shop/web on web-1: roots rrrrrrrrrrrr: bad\\x1b[2J",
-        "- shop/web on web-1: roots rrrrrrrrrrrr: no answer yet from Envoy with pid 17, 42",
+        "- shop/web on web-1: roots rrrrrrrrrrrr: not in force yet at Envoy with pid 17, 42",
     ]
 
 

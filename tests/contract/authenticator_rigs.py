@@ -19,7 +19,7 @@ from meshca.identity.caller import Caller, Credential
 from meshca.identity.spiffe_id import SpiffeId, TrustDomain
 from tests.fakes.authenticator import FakeAuthenticator
 from tests.fakes.callers import NODE, NOW, POD, caller
-from tests.fakes.certificates import WEB, FakeLineage, leaf
+from tests.fakes.certificates import WEB, FakeLineage, key_sha256, leaf
 from tests.fakes.clock import FakeClock
 from tests.fakes.cluster import FakeCluster, FakeClusters, pod, shown
 from tests.fakes.tokens import FakeIssuer, bearing
@@ -188,7 +188,13 @@ class ClientCertRig:
     def __init__(self) -> None:
         self.clock = FakeClock(NOW)
         bound = Ancestor(
-            identity=SpiffeId.parse(WEB), issuer="home", pod=POD, node=NODE, token_id="a3b1", proven_at=NOW
+            identity=SpiffeId.parse(WEB),
+            key_sha256=key_sha256(),
+            issuer="home",
+            pod=POD,
+            node=NODE,
+            token_id="a3b1",
+            proven_at=NOW,
         )
         self.lineage = FakeLineage(
             {

@@ -1,4 +1,4 @@
-"""The example configuration is what it says it is: good, complete, and all defaults."""
+"""The example configuration is what it says it is: good, complete, all defaults; the README has each section."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from meshca.config.loader import load_config
 from meshca.config.model import Model
 from meshca.config.server import ServerConfig
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "meshca.yaml"
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "docs" / "examples" / "meshca.yaml"
 CLUSTER = EXAMPLE.with_name("kubernetes.yaml")
 SHOWN_IN_COMMENTS = {"kubeconfig", "namespace"}  # both are found out when absent
 WITHOUT_DEFAULT = {"admission.file", "policies.dir", "ledger.url", "admin.uids"}  # shown in comments
@@ -64,6 +65,12 @@ def test_shows_the_defaults_of_a_cluster() -> None:
         if isinstance(model, Model):
             known = {field.alias or key for key, field in type(model).model_fields.items()}
             assert set(section) == known
+
+
+@pytest.mark.parametrize("section", sorted(ServerConfig.model_fields))
+def test_the_readme_has_every_section(section: str) -> None:
+    """The README's table has a row for each."""
+    assert f"\n| `{section}` | " in (ROOT / "README.md").read_text()
 
 
 def test_has_every_key_of_an_issuer() -> None:

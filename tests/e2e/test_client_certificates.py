@@ -45,7 +45,7 @@ class Plugged:
             (folder / name).touch(mode=0o600)
             (folder / name).write_text(text)
 
-    def leaf(self, *extensions: tuple[x509.ExtensionType, bool]) -> tuple[str, str]:
+    def leaf(self, *extensions: tuple[x509.ExtensionType, bool], serial: int | None = None) -> tuple[str, str]:
         """A leaf of these extensions that the signer signed behind the server's back: key and chain."""
         now, key = datetime.now(UTC), ec_key()
         signer: Any = self.signer
@@ -57,6 +57,7 @@ class Plugged:
             begin=now - timedelta(minutes=2),
             end=now + timedelta(hours=1),
             extensions=extensions,
+            serial=serial,
         )
         return pem_of(key), Pair(made, key).pem + signer.pem
 
@@ -99,6 +100,24 @@ async def showing(server: Server, key: str, chain: str) -> Any:
     credentials = grpc.ssl_channel_credentials(server.root, key.encode(), chain.encode())
     async with grpc.aio.secure_channel(server.endpoint("endpoint-mtls"), credentials) as channel:
         yield channel
+
+
+class TestForged:
+    """A CA's key that was stolen signs anything; a renewal is for the key that we certified."""
+
+    async def test_our_serial_with_another_key(self, server: Server, plugged: Plugged) -> None:
+        """Serial and identity of a workload, another key: refused."""
+        held = await server.create(server.token())
+        key, chain = plugged.leaf(*_extensions(held), serial=held.leaf.serial_number)
+        async with showing(server, key, chain) as channel:
+            error = await refused(create(channel))
+        assert (error.code(), reason(error)) == (CODE.UNAUTHENTICATED, "lineage_mismatch")
+
+
+def _extensions(held: Certificate) -> list[tuple[x509.ExtensionType, bool]]:
+    """Those that say who it is and what it is for."""
+    about_keys = (x509.SubjectKeyIdentifier, x509.AuthorityKeyIdentifier)
+    return [(each.value, each.critical) for each in held.leaf.extensions if not isinstance(each.value, about_keys)]
 
 
 class TestEnded:
@@ -152,6 +171,24 @@ class TestLineage:
         assert (error.code(), reason(error)) == (CODE.UNAUTHENTICATED, "lineage_too_old")
         assert reason(await refused(server.create(shown=held))) == "lineage_too_old"
         assert (await server.create(shown=await server.create(server.token()))).spiffe_id == WEB
+
+
+class TestSwitchedOff:
+    """With `authn.client_cert.enabled: false` only tokens prove callers."""
+
+    @pytest.fixture
+    def server(self, tmp_path: Path) -> Iterator[Server]:
+        """A server that believes no certificate."""
+        settings = {**ONE, "MESHCA__AUTHN__CLIENT_CERT": "{enabled: false}"}
+        with running_server(tmp_path / "ca", settings=settings) as running:
+            yield running
+
+    async def test_only_a_token_proves(self, server: Server) -> None:
+        """On the mTLS port a good certificate counts as none shown; a token is as good as ever."""
+        held = await server.create(server.token())
+        error = await refused(server.create(shown=held))
+        assert (error.code(), reason(error)) == (CODE.UNAUTHENTICATED, "no_credential")
+        assert (await server.create(server.token(), shown=held)).spiffe_id == WEB
 
 
 class TestCertificatesOfTheCa:

@@ -107,6 +107,7 @@ def test_the_demo_shows_an_enforced_identity(shell: Shell) -> None:
     assert steps["the policy is edited live, and the answer flips"].keys() >= {"added_s", "removed_s"}
     renewal = steps["all certificates are renewed under load, and no request fails"]
     assert (renewal["renewed"], renewal["failed"], renewal["resumed"]) == (3, 0, 0)
+    assert renewal["retried"] == 0  # a retry of Envoy's would hide a failure from the caller
     assert renewal["handshakes"] >= renewal["requests"] > 0
     for title in steps:
         assert f"ok   {title}\n" in lines

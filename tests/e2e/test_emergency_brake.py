@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from meshca.admission.parse import shipped_text
-from meshca.config.resource_names import ROOTCA, SECRET_TYPE_URL
-from tests.fakes.xds_client import ADS, xds_stream
+from meshca.config.resource_names import AUTHZ, DEFAULT, EXTENSION_TYPE_URL, ROOTCA, SECRET_TYPE_URL
+from tests.fakes.xds_client import ADS, SDS, xds_stream
 from tests.real.dev_server import Certificate, Server, reason, refused, running_server
 
 CODE = grpc.StatusCode
@@ -33,7 +33,7 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, rules: Path) -> Iterator[Server]:
     """A server with that file; its two workers must both obey."""
-    settings = {"MESHCA__WORKERS": "2", "MESHCA__ADMISSION__FILE": str(rules)}
+    settings = {"MESHCA__WORKERS": "2", "MESHCA__ADMISSION__FILE": str(rules), "MESHCA__SDS__SERVER_KEYS": "true"}
     with running_server(tmp_path_factory.mktemp("ca"), settings=settings) as running:
         yield running
 
@@ -89,16 +89,34 @@ async def test_brake_by_token_id_stops_the_whole_chain(server: Server, rules: Pa
         assert reason(await refused(server.create(token))) == "refused_by_rule"
 
 
-async def test_brake_stops_new_streams(server: Server, rules: Path) -> None:
-    """A braked workload's agent gets neither roots nor policies from the moment on that it asks anew."""
+async def test_a_braked_workload_hears_of_roots_and_policies(server: Server, rules: Path) -> None:
+    """Its certificate ends soon; until then it must not miss a root that is dropped, or a DENY."""
     held = await server.create(server.token(pod="web-1"))
     with braked(rules, pods=["web-1"]):
         await until(server, held, stopped=True)
         method = ADS + "StreamAggregatedResources"
         async with server.channel(shown=held) as channel, xds_stream(channel, method) as stream:
-            await stream.ask(ROOTCA, type_url=SECRET_TYPE_URL)
+            for name, kind in ((ROOTCA, SECRET_TYPE_URL), (AUTHZ, EXTENSION_TYPE_URL)):
+                await stream.ask(name, type_url=kind)
+                assert len(await stream.answer()) == 1
+    await until(server, held, stopped=False)
+
+
+async def test_brake_stops_new_streams_of_keys(server: Server, rules: Path) -> None:
+    """No key is made for a braked workload."""
+    token = server.token(pod="web-1")
+    held = await server.create(token)
+    headers = [("authorization", f"Bearer {token}")]
+    with braked(rules, pods=["web-1"]):
+        await until(server, held, stopped=True)
+        async with (
+            server.channel() as channel,
+            xds_stream(channel, SDS + "StreamSecrets", metadata=headers) as stream,
+        ):
+            await stream.ask(DEFAULT)
             code, _, trailers = await stream.status()
     assert (code, trailers["meshca-reason"]) == (CODE.PERMISSION_DENIED, "refused_by_rule")
+    await until(server, held, stopped=False)
 
 
 async def until(server: Server, held: Certificate, *, stopped: bool) -> None:

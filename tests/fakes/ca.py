@@ -31,7 +31,7 @@ from meshca._proto.istio.v1.auth.ca_pb2_grpc import (
 from meshca.agent.svid import Svid
 from meshca.agent.target import Target
 from meshca.clock import Clock
-from meshca.errors import Exhausted, MeshcaError, Unauthenticated, Unavailable
+from meshca.errors import Denied, Exhausted, MeshcaError, Unauthenticated, Unavailable
 from meshca.wire.interceptors import Guarded
 
 OWN = "spiffe://cluster.local/ns/shop/sa/web"
@@ -44,6 +44,7 @@ class Mood(enum.Enum):
 
     ISSUE = enum.auto()
     REFUSE = enum.auto()
+    DENY = enum.auto()
     BUSY = enum.auto()
     DOWN = enum.auto()
     HANG = enum.auto()
@@ -88,14 +89,15 @@ def certificate(
     begin: datetime,
     end: datetime,
     extensions: Sequence[tuple[x509.ExtensionType, bool]],
+    serial: int | None = None,
 ) -> x509.Certificate:
-    """A certificate with exactly these extensions."""
+    """A certificate with exactly these extensions, and a fresh serial unless one is given."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)] if subject else [])
     builder = x509.CertificateBuilder(
         issuer_name=issuer.certificate.subject if issuer else name,
         subject_name=name,
         public_key=public_key,
-        serial_number=x509.random_serial_number(),
+        serial_number=serial or x509.random_serial_number(),
         not_valid_before=begin,
         not_valid_after=end,
     )
@@ -250,6 +252,7 @@ class FakeCa:
 
 _ERRORS: dict[Mood, MeshcaError] = {
     Mood.REFUSE: Unauthenticated("test", "as the test wants"),
+    Mood.DENY: Denied("test", "as the test wants"),
     Mood.BUSY: Exhausted("test", "as the test wants", retry_after=7.0),
     Mood.DOWN: Unavailable("test", "as the test wants"),
 }

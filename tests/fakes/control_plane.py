@@ -23,11 +23,17 @@ SECONDS = 10  # a test that waits longer has failed
 
 
 class ControlPlane:
-    """Pushes what is on its shelf to every agent."""
+    """Pushes what is on its shelf to every agent.
+
+    Attributes:
+        notices: what happened on the streams.
+        refusal: what new streams are refused with; None lets them in.
+    """
 
     def __init__(self) -> None:
         self.shelf = Shelf()
         self.notices: list[Notice] = []
+        self.refusal: MeshcaError | None = None
         self._streams = Streams(SystemClock())
         self._news = asyncio.Condition()
 
@@ -67,6 +73,8 @@ class ControlPlane:
         return resource.version
 
     async def _admit(self, _: Context) -> Terms:
+        if self.refusal is not None:
+            raise self.refusal
         return Terms(source=self.shelf, observer=self._observe)
 
     def _observe(self, notice: Notice) -> None:

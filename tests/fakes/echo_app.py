@@ -1,9 +1,13 @@
-"""An application behind Envoy that answers what it was asked: the path and headers as they reached it."""
+"""An application behind Envoy that answers what it was asked: the path and headers as they reached it.
+
+It also says how many requests it has had, and answers /broken with 500.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 from collections.abc import AsyncIterator
 
@@ -12,6 +16,7 @@ from collections.abc import AsyncIterator
 async def echo_app() -> AsyncIterator[int]:
     """Serve HTTP/1.1 on a free loopback port; gives the port."""
     connections: set[asyncio.StreamWriter] = set()
+    calls = itertools.count(1)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.add(writer)
@@ -23,9 +28,11 @@ async def echo_app() -> AsyncIterator[int]:
                 pairs = (line.split(": ", 1) for line in lines)
                 headers = {pair[0].lower(): pair[-1] for pair in pairs}
                 await reader.readexactly(int(headers.get("content-length", "0")))
-                body = json.dumps({"method": method, "path": path, "headers": headers}).encode()
+                said = {"method": method, "path": path, "headers": headers, "calls": next(calls)}
+                body = json.dumps(said).encode()
                 answer = b"" if method == "HEAD" else body
-                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + answer)
+                status = b"500 Internal Server Error" if path == "/broken" else b"200 OK"
+                writer.write(b"HTTP/1.1 %s\r\ncontent-length: %d\r\n\r\n" % (status, len(body)) + answer)
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)

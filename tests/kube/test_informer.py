@@ -174,6 +174,46 @@ async def test_a_server_that_is_gone_at_start(rig: Rig) -> None:
     assert await rig.run(BACKOFF.ceiling) == {"shop/a": "1"}
 
 
+@pytest.mark.parametrize(
+    "nonsense", [{}, {"type": "ADDED"}, {"type": "ADDED", "object": {}}, {"type": "ADDED", "object": None}, []]
+)
+async def test_nonsense(rig: Rig, nonsense: Any) -> None:
+    """Whoever answers so is not believed, nor what it said before, until the collection is read anew."""
+    rig.api.pages = [page(item("a", 1, "1"), version=5), page(item("b", 1, "2"), version=9)]
+    rig.api.watches = [[nonsense]]
+    with captured_logs() as logs:
+        await rig.run()
+        assert (rig.informer.failing, rig.informer.error and rig.informer.error.reason) == (1, "kube_answer")
+        assert await rig.run(BACKOFF.ceiling) == {"shop/b": "2"}
+    assert "nonsense" in logs[0]["detail"]
+
+
+async def test_a_list_of_nonsense(rig: Rig) -> None:
+    """It is tried again after a pause."""
+    rig.api.pages = [{"items": [{}], "metadata": {}}, page(item("a", 1, "1"), version=5)]
+    with captured_logs():
+        assert await rig.run() == {}
+        await rig.informer.tried()
+        assert await rig.run(BACKOFF.ceiling) == {"shop/a": "1"}
+
+
+async def test_watches_that_end_at_once(rig: Rig) -> None:
+    """One is nothing; several in a row are asked for with pauses, and a good one is followed again."""
+    rig.api.pages = [page(version=5)]
+    rig.api.watches = [[]] * 100 + [[event("ADDED", "a", 6, "1")]]
+    await rig.run()
+    assert len(rig.api.asked) <= 4
+    assert await rig.run(100 * BACKOFF.ceiling) == {"shop/a": "1"}
+
+
+async def test_versions_that_are_always_too_old(rig: Rig) -> None:
+    """The list is not read again and again without a pause."""
+    rig.api.pages = [page(version=5)] * 100
+    rig.api.watches = [[Gone("kube_gone", "too old")]] * 100
+    await rig.run()
+    assert len(rig.api.asked) <= 6
+
+
 def test_key() -> None:
     """Objects without a namespace go by their name."""
     assert key_of(item("a", 1)) == "shop/a"

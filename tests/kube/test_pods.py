@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -66,6 +67,26 @@ class TestReading:
         pod = read_pod(item)
         assert pod is not None
         assert (pod.node, pod.finished) == ("", False)
+
+    @pytest.mark.parametrize(
+        "item",
+        [
+            {},
+            {"metadata": {}, "spec": {}},
+            {"metadata": None, "spec": None},
+            {**pod_item("a", "u"), "status": 7},
+            {**pod_item("a", "u"), "metadata": {"namespace": "shop", "name": ["a"], "uid": "u"}},
+            {**pod_item("a", "u"), "metadata": {"namespace": "shop", "name": "a", "uid": "u", "labels": {"x": 1}}},
+            {**pod_item("a", "u"), "spec": {"serviceAccountName": {"name": "web"}}},
+            {**pod_item("a", "u"), "spec": {"serviceAccountName": "web", "nodeName": 1}},
+        ],
+        ids=["empty", "nothing in it", "nulls", "status", "name", "label", "account", "node"],
+    )
+    def test_what_is_no_pod(self, item: dict[str, Any]) -> None:
+        """Whoever answers so is no API server; nothing is known of the pod."""
+        with pytest.raises(Unavailable) as caught:
+            read_pod(item)
+        assert caught.value.reason == "kube_answer"
 
     def test_labels_cannot_be_changed(self) -> None:
         """Labels are frozen like the rest."""
@@ -225,7 +246,18 @@ class TestBound:
                 (moved,) = await rig.pods.on_node("node-9", WEB)
                 assert moved.name == "web-1"
         assert rig.api.asked == [f"{SHOP}/web-2"]
-        assert [line["event"] for line in logs] == ["kube.too_many_pods"]
+        assert [line["event"] for line in logs] == ["kube.too_many"]
+
+    async def test_of_the_first_read(self) -> None:
+        """A list that is longer is not kept whole."""
+        rig = Rig(max_pods=2)
+        for number in range(5):
+            rig.api.put(SHOP, pod_item(f"web-{number}", f"u{number}"))
+        with captured_logs():
+            async with rig.watching():
+                assert len(await rig.pods.on_node("node-1", WEB)) == 2
+                assert await rig.pods.find("shop", "web-4", "u4") is not None
+        assert rig.api.asked == [f"{SHOP}/web-4"]
 
 
 EVENTS = st.lists(

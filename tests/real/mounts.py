@@ -25,7 +25,16 @@ def find_mounts() -> tuple[str, ...] | None:
 
 def on_small_disk(folder: Path, kilobytes: int, command: list[str]) -> list[str]:
     """A command line that runs a command with a small file system of its own at a folder."""
+    return _on_disk(folder, f"size={kilobytes}k,mode=0700", command)
+
+
+def on_read_only_disk(folder: Path, command: list[str]) -> list[str]:
+    """A command line that runs a command with an empty, read-only file system of its own at a folder."""
+    return _on_disk(folder, "ro,mode=0700", command)
+
+
+def _on_disk(folder: Path, options: str, command: list[str]) -> list[str]:
     way = find_mounts()
     assert way is not None
-    mount = f'mount -t tmpfs -o size={kilobytes}k,mode=0700 none "$0" && exec "$@"'
+    mount = f'mount -t tmpfs -o {options} none "$0" && exec "$@"'
     return [*way, "sh", "-c", mount, str(folder), *command]

@@ -10,6 +10,7 @@ import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -58,15 +59,21 @@ class Mesh:
     caller: ssl.SSLContext
 
     @contextlib.asynccontextmanager
-    async def sidecar(self, name: str = "envoy", *, delta: bool = False) -> AsyncIterator[Sidecar]:
-        """An Envoy that may not be ready yet."""
+    async def sidecar(
+        self, name: str = "envoy", *, delta: bool = False, ill: bool = False
+    ) -> AsyncIterator[Sidecar]:
+        """An Envoy that may not be ready yet; an ill one refuses every certificate."""
         service = ServiceBootstrap(
             identity=SpiffeId.parse(OWN),
             source=AgentSocket(path=self.machine.socket),
             inbound=(Inbound(port=0, app_port=self.app_port, address="127.0.0.1"),),
             delta=delta,
         )
-        async with running_envoy(build(service), self.machine.folder, name=name) as envoy:
+        bootstrap = build(service)
+        if ill:  # it wants a stapled OCSP response, which nobody gives it
+            chain = bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]
+            chain["transport_socket"]["typed_config"]["ocsp_staple_policy"] = "MUST_STAPLE"
+        async with running_envoy(bootstrap, self.machine.folder, name=name) as envoy:
             yield Sidecar(self, envoy)
 
     async def adopted(self, name: str, version: str, *, since: int = 0) -> Notice:
@@ -235,6 +242,35 @@ async def test_policies_that_an_envoy_refuses_are_reported_and_taken_back(mesh: 
             assert [await sidecar.get("/admin"), await second.get("/admin")] == [403, 403]
             await mesh.adopted(AUTHZ, machine.plane.push_policies(NO_POLICY))
             await second.until(200, "/admin")  # Envoy acknowledges before its workers obey
+
+
+async def test_an_ill_envoy_takes_nothing_from_a_healthy_one(mesh: Mesh) -> None:
+    """It refuses its certificate; new policies and roots stay in force beside it, and count once it is gone."""
+    machine = mesh.machine
+    denying = compile_rbac(parse_files({"p.yaml": DENY_ADMIN}), WORKLOAD)
+    now = SystemClock().now()
+    both = bundle_of(machine.ca.root, new_root("next", now), now=now)
+    async with machine.agent(machine.options()) as agent, mesh.sidecar() as healthy:
+        await healthy.envoy.ready()
+        await healthy.until(200)
+        async with mesh.sidecar("ill", ill=True) as ill:
+            await machine.plane.heard(lambda notice: f"pid {ill.envoy.pid}" in notice.node.report.held_up)
+            since = len(machine.plane.notices)
+            versions = {AUTHZ: machine.plane.push_policies(denying), ROOTCA: machine.plane.push_roots(both.pem)}
+            await healthy.until(403, "/admin")
+            for type_url in (SECRET_TYPE_URL, EXTENSION_TYPE_URL):
+                await machine.plane.heard(partial(held_up, type_url=type_url), since=since)
+            heard = [type(notice.event) for notice in machine.plane.notices[since:]]
+            assert not {Adopted, Refused} & set(heard)
+        for name, version in versions.items():
+            await mesh.adopted(name, version, since=since)
+        assert [agent.state()["policies"], agent.state()["roots"]] == [versions[AUTHZ], versions[ROOTCA]]
+        assert [await healthy.get("/admin"), await healthy.get("/")] == [403, 200]
+
+
+def held_up(notice: Notice, type_url: str) -> bool:
+    """Whether the agent reports what holds up this type."""
+    return notice.type_url == type_url and bool(notice.node.report.held_up)
 
 
 async def test_a_stopped_envoy_is_reported_by_its_pid_and_holds_nothing_up(mesh: Mesh) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
@@ -17,6 +19,7 @@ from meshca.agent.options import Options, read_options
 from meshca.agent.process import Agent
 from meshca.backoff import Backoff, Pace
 from meshca.clock import SystemClock
+from tests.fakes.logs import captured_logs
 from tests.real.dev_server import Server, running_server
 
 SECONDS = 30.0
@@ -113,3 +116,22 @@ async def test_a_refused_token_is_no_certificate(server: Server, tmp_path: Path)
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
     assert agent.state()["ready"] is False
+
+
+async def test_a_stream_refused_for_its_age_is_proven_anew(tmp_path: Path) -> None:
+    """Long before half life: the server wants a token again, and gets it, and the stream is back."""
+    settings = {"MESHCA__WORKERS": "1", "MESHCA__AUTHN__CLIENT_CERT": "{max_lineage_age: 2s}"}
+    with running_server(tmp_path / "ca", settings=settings) as server:
+        async with running_agent(server, tmp_path) as agent:
+            await until(lambda: agent.state()["ready"] is True and bool(agent.state()["policies"]))
+            first = agent.holding.svid
+            assert first is not None
+            with captured_logs() as logs:
+                await until(lambda: SystemClock().now() - first.received_at > timedelta(seconds=3))
+                os.kill(server.workers()[0]["pid"], signal.SIGKILL)  # a stream that is open is left alone
+                await until(lambda: agent.holding.svid is not first)
+                await until(lambda: "relay.connected" in [entry["event"] for entry in logs])
+        decided = [line for line in server.log() if line.get("event") == "issuance.decided"]
+    events = [entry["event"] for entry in logs]
+    assert events.index("certificate.refused") < events.index("certificate.received") < len(events)
+    assert [line["proven_by"] for line in decided] == ["jwks", "jwks"]

@@ -120,6 +120,28 @@ def test_silence_is_recorded(watched: Watched) -> None:
     assert (watched.roots().adopted_version, watched.roots().error) == ("r1", NO_ANSWER)
 
 
+def test_what_holds_up_is_recorded(watched: Watched) -> None:
+    """Neither adopted nor refused; the words outlast the answer timeout, not the adoption."""
+    watched.tell(watched.agent, Adopted(versions=roots("r1")), report=BY_ENVOY)
+    watched.tell(watched.agent, Sent(versions=roots("r2")))
+    with captured_logs() as logs:
+        watched.tell(watched.agent, Stale(), report=Report(pending_pids=(7,), held_up="pid 7 refuses default: no"))
+    watched.tell(watched.agent, Overdue(versions=roots("r2")))
+    record = watched.roots()
+    assert (record.sent_version, record.adopted_version, record.grade) == ("r2", "r1", Grade.ENVOY)
+    assert (record.pending_pids, record.error) == ((7,), "pid 7 refuses default: no")
+    assert [entry["event"] for entry in logs] == ["xds.held_up"]
+    watched.tell(watched.agent, Adopted(versions=roots("r2")), report=BY_ENVOY)
+    record = watched.roots()
+    assert (record.adopted_version, record.pending_pids, record.error) == ("r2", (), "")
+
+
+def test_what_holds_up_nothing_that_was_sent_is_not_recorded(watched: Watched) -> None:
+    """A report comes after a push."""
+    watched.tell(watched.agent, Stale(), report=Report(held_up="words"))
+    assert watched.store.records == []
+
+
 def test_policies_are_recorded_beside_roots(watched: Watched) -> None:
     """One stream, two kinds."""
     watched.tell(watched.agent, Adopted(versions=roots("r1")), report=BY_ENVOY)

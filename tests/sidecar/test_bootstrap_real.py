@@ -42,8 +42,12 @@ OUTBOUNDS: dict[str, tuple[Outbound, ...]] = {
         Outbound(listen_port=19001, host="127.0.0.1", port=8443, identities=(PAYMENTS, ME)),
         Outbound(listen_port=19002, host="::1", port=8443, identities=(ME,)),
     ),
+    "one place twice": (
+        Outbound(listen_port=0, host="payments.shop", port=8443, identities=(PAYMENTS,)),
+        Outbound(listen_port=0, host="payments.shop", port=8443, identities=(ME,)),
+    ),
 }
-SOURCES = ("agent", "agent-delta", "ca", "ca-named")
+SOURCES = ("agent", "agent-delta", "ca", "ca-named", "ca-v6")
 PORTS = [pair for pair in itertools.product(INBOUNDS, OUTBOUNDS) if pair != ("none", "none")]
 
 
@@ -55,7 +59,11 @@ def source(kind: str, folder: Path) -> dict[str, Any]:
     (folder / "token").write_text("token")
     name = "istiod.istio-system.svc" if kind == "ca-named" else ""
     files = {"root_file": folder / "root.pem", "token_file": folder / "token"}
-    return {"source": DirectFromCa(host="localhost", port=15012, server_name=name, **files)}
+    return {
+        "source": DirectFromCa(
+            host="::1" if kind == "ca-v6" else "localhost", port=15012, server_name=name, **files
+        )
+    }
 
 
 async def accepted(service: ServiceBootstrap, folder: Path) -> str:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from meshca.sidecar.connections import address, is_address, seconds
+from meshca.sidecar.connections import address, authority, distinct, is_address, seconds
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,19 @@ def test_seconds(value: timedelta, expected: str) -> None:
 def test_is_address(host: str, expected: bool) -> None:  # noqa: FBT001 - a column of the table
     """Addresses need no name resolution."""
     assert is_address(host) is expected
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"), [("127.0.0.1", "127.0.0.1:1"), ("::1", "[::1]:1"), ("ca.mesh", "ca.mesh:1")]
+)
+def test_authority(host: str, expected: str) -> None:
+    """An address of version 6 needs brackets, or its end reads as the port."""
+    assert authority(host, 1) == expected
+
+
+def test_distinct() -> None:
+    """Only repeated names get a number."""
+    assert distinct(["a", "b", "a", "a"]) == ["a", "b", "a#2", "a#3"]
 
 
 def test_address() -> None:

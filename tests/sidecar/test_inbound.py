@@ -69,6 +69,20 @@ def test_tells_the_application_who_calls() -> None:
     )
 
 
+def test_slow_answers_and_quiet_streams_are_not_cut() -> None:
+    """Neither by a limit on the whole answer nor by one on its silence."""
+    _, http = parts()
+    (host,) = http["route_config"]["virtual_hosts"]
+    assert (http["stream_idle_timeout"], host["routes"][0]["route"]["timeout"]) == ("0s", "0s")
+
+
+def test_no_caller_is_internal() -> None:
+    """An empty list would be Envoy's default, every private address."""
+    _, http = parts()
+    ranges = [{"address_prefix": "255.255.255.255", "prefix_len": 32}]
+    assert (http["use_remote_address"], http["internal_address_config"]) == (True, {"cidr_ranges": ranges})
+
+
 def test_connections_end_with_age() -> None:
     """Connections are closed at the age that the service asks for."""
     _, http = parts()

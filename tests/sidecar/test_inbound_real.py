@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -125,6 +125,35 @@ async def test_tells_the_application_who_calls(service: MeshService) -> None:
         answer = await web.request("GET", "/", claimed)
     told = json.loads(answer.body)["headers"]["x-forwarded-client-cert"].split(";")
     assert [item for item in told if item.startswith("URI=")] == [f"URI={WEB}"]
+
+
+# What Envoy takes from callers that it holds to be internal, and what it only hides from the others.
+ENVOY_HEADERS = {
+    "x-envoy-retry-on": "5xx,retriable-status-codes",
+    "x-envoy-max-retries": "3",
+    "x-envoy-retry-grpc-on": "cancelled",
+    "x-envoy-retriable-status-codes": "500",
+    "x-envoy-upstream-rq-timeout-ms": "1",
+    "x-envoy-upstream-rq-per-try-timeout-ms": "1",
+    "x-envoy-hedge-on-per-try-timeout": "true",
+    "x-envoy-upstream-alt-stat-name": "mine",
+    "x-envoy-original-path": "/admin",
+    "x-envoy-decorator-operation": "mine",
+    "x-envoy-internal": "true",
+    "x-envoy-external-address": "192.0.2.1",
+    "x-envoy-force-trace": "true",
+}
+
+
+@pytest.mark.parametrize("more", [{}, {"x-forwarded-for": "10.0.0.1"}], ids=["plain", "said-to-be-forwarded"])
+async def test_a_peer_does_not_steer_envoy(service: MeshService, more: Mapping[str, str]) -> None:
+    """No peer is internal: a failed request reaches the application once, and none of Envoy's headers does."""
+    async with service.peer(WEB) as web:
+        before = json.loads((await web.request("GET", "/")).body)["calls"]
+        failed = await web.request("POST", "/broken", {**ENVOY_HEADERS, **more, "content-length": "0"})
+    told = json.loads(failed.body)
+    assert (failed.status, told["calls"] - before) == (500, 1)
+    assert [name for name in told["headers"] if name.startswith("x-envoy-")] == []
 
 
 async def test_refuses_underscored_headers(service: MeshService) -> None:

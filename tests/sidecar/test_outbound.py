@@ -7,19 +7,22 @@ from typing import Any
 
 import pytest
 
+from meshca.sidecar.inbound import NOBODY_INTERNAL
 from meshca.sidecar.outbound import cluster, listener
 from tests.sidecar.services import ME, OUTBOUND, PAYMENTS, service
 
 
 def tls(**changes: Any) -> dict[str, Any]:
     """The TLS context towards the other service."""
-    found: dict[str, Any] = cluster(service(), replace(OUTBOUND, **changes))["transport_socket"]["typed_config"]
+    found: dict[str, Any] = cluster(service(), replace(OUTBOUND, **changes), "pay")["transport_socket"][
+        "typed_config"
+    ]
     return found
 
 
 def protocol(**changes: Any) -> dict[str, Any]:
     """The HTTP options of the cluster."""
-    (found,) = cluster(service(**changes), OUTBOUND)["typed_extension_protocol_options"].values()
+    (found,) = cluster(service(**changes), OUTBOUND, "pay")["typed_extension_protocol_options"].values()
     options: dict[str, Any] = found["common_http_protocol_options"]
     return options
 
@@ -42,7 +45,25 @@ def test_keeps_no_session() -> None:
 
 def test_application_reaches_it_on_loopback_only() -> None:
     """The plain-HTTP port is not for others."""
-    assert listener(OUTBOUND)["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 9001}
+    assert listener(OUTBOUND, "pay")["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 9001}
+
+
+def manager() -> dict[str, Any]:
+    """The HTTP connection manager of the application's port."""
+    (chain,) = listener(OUTBOUND, "pay")["filter_chains"]
+    found: dict[str, Any] = chain["filters"][0]["typed_config"]
+    return found
+
+
+def test_no_caller_is_internal() -> None:
+    """An application may pass on the headers of its own callers."""
+    assert manager()["internal_address_config"] == NOBODY_INTERNAL
+
+
+def test_slow_answers_and_quiet_streams_are_not_cut() -> None:
+    """Neither by a limit on the whole answer nor by one on its silence."""
+    (host,) = manager()["route_config"]["virtual_hosts"]
+    assert (manager()["stream_idle_timeout"], host["routes"][0]["route"]["timeout"]) == ("0s", "0s")
 
 
 @pytest.mark.parametrize(("host", "sni"), [("payments.shop", "payments.shop"), ("10.0.0.1", None)])
@@ -64,7 +85,6 @@ def test_one_request_a_connection_for_tests_only() -> None:
 
 def test_repeats_only_what_was_not_done() -> None:
     """A request is sent again only when the other side certainly did not handle it."""
-    (chain,) = listener(OUTBOUND)["filter_chains"]
-    (host,) = chain["filters"][0]["typed_config"]["route_config"]["virtual_hosts"]
+    (host,) = manager()["route_config"]["virtual_hosts"]
     retried = host["routes"][0]["route"]["retry_policy"]["retry_on"]
     assert set(retried.split(",")) == {"connect-failure", "refused-stream", "reset-before-request"}

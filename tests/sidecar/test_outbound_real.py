@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,30 +27,27 @@ NOBODY = SpiffeId.parse("spiffe://cluster.local/ns/shop/sa/nobody")
 
 
 async def call(
-    service: MeshService, folder: Path, *targets: tuple[str, SpiffeId], path: str = "/"
+    service: MeshService,
+    folder: Path,
+    *targets: tuple[str, SpiffeId],
+    path: str = "/",
+    headers: Mapping[str, str] | None = None,
 ) -> list[Answer]:
     """What the application behind web's Envoy gets from the service by these hosts and expected identities."""
     outbound = tuple(
         Outbound(listen_port=0, host=host, port=service.port, identities=(identity,)) for host, identity in targets
     )
     built = build(settings_of(inbound=(), outbound=outbound, full_handshakes=True))
-    for item, target in zip(built["static_resources"]["listeners"], targets, strict=True):
-        item["name"] = f"{target[0]} {target[1]}"
-    clusters = built["static_resources"]["clusters"][1:]
-    for index, (item, cluster) in enumerate(zip(built["static_resources"]["listeners"], clusters, strict=True)):
-        cluster["name"] = cluster["load_assignment"]["cluster_name"] = f"target-{index}"
-        (chain,) = item["filter_chains"]
-        (host,) = chain["filters"][0]["typed_config"]["route_config"]["virtual_hosts"]
-        host["routes"][0]["route"]["cluster"] = f"target-{index}"
+    names = [item["name"] for item in built["static_resources"]["listeners"]]
     push(folder, SECRET_TYPE_URL, DEFAULT, certificate_secret(service.pki.leaf(str(WEB))))
     push(folder, SECRET_TYPE_URL, ROOTCA, roots_secret(service.pki.root()))
     answers = []
     async with running_envoy(from_files(built, folder), folder, name="caller") as envoy:
         await envoy.ready()
         ports = await envoy.ports()
-        for host, identity in targets:
-            async with RawClient(ports[f"{host} {identity}"]) as application:
-                answers.append(await application.request("GET", path))
+        for name in names:
+            async with RawClient(ports[name]) as application:
+                answers.append(await application.request("GET", path, headers))
     return answers
 
 
@@ -75,3 +73,15 @@ async def test_policy_sees_the_callers_identity(tmp_path: Path) -> None:
         (allowed,) = await call(service, tmp_path / "caller", ("127.0.0.1", ME), path="/ok")
         (denied,) = await call(service, tmp_path / "caller", ("127.0.0.1", ME), path="/other")
     assert (allowed.status, denied.status) == (200, 403)
+
+
+async def test_headers_that_an_application_passes_on_do_not_steer_envoy(tmp_path: Path) -> None:
+    """An application that copies its caller's headers does not let the caller have requests repeated."""
+    (tmp_path / "caller").mkdir()
+    copied = {"x-forwarded-for": "10.0.0.1", "x-envoy-retry-on": "5xx", "x-envoy-max-retries": "3"}
+    async with mesh_service(tmp_path) as service:
+        await service.enforce(PolicySet())
+        (answer,) = await call(service, tmp_path / "caller", ("127.0.0.1", ME), path="/broken", headers=copied)
+    told = json.loads(answer.body)
+    assert (answer.status, told["calls"]) == (500, 1)
+    assert [name for name in told["headers"] if name.startswith("x-envoy-")] == []

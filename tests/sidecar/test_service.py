@@ -65,6 +65,13 @@ def outbound(**changes: Any) -> Outbound:
             id="same-inbound",
         ),
         pytest.param(
+            lambda: ServiceBootstrap(
+                identity=ME, source=AGENT, inbound=(Inbound(port=0, app_port=7), Inbound(port=0, app_port=7))
+            ),
+            "inbound port 0 for application port 7 is given twice",
+            id="same-application",
+        ),
+        pytest.param(
             lambda: ServiceBootstrap(identity=ME, source=AGENT, outbound=(outbound(), outbound(host="other"))),
             "outbound listening port 9001 is given twice",
             id="same-outbound",

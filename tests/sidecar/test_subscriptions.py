@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,11 @@ def test_ca_by_another_name() -> None:
     """A CA reached by an address that is not in its certificate is checked by the name given."""
     arguments = grpc(source=CA)["google_grpc"]["channel_args"]["args"]
     assert arguments["grpc.ssl_target_name_override"] == {"string_value": "istiod.svc"}
+
+
+def test_ca_by_an_address_of_version_6() -> None:
+    """In brackets, as the flag has it."""
+    assert grpc(source=replace(CA, host="::1"))["google_grpc"]["target_uri"] == "[::1]:15012"
 
 
 def test_ca_by_its_own_name() -> None:

@@ -27,6 +27,7 @@ async def test_everything_that_was_proven_is_inherited(ledger: FakeLedger) -> No
     ledger.finish(issued(one))
     assert await LedgerLineage(ledger).of(one.serial) == Ancestor(
         identity=SpiffeId.parse("spiffe://cluster.local/ns/shop/sa/web"),
+        key_sha256=one.key_sha256,
         issuer="dev",
         pod=BoundObject(name="web-1", uid="pod-uid-1"),
         node=BoundObject(name="node-1", uid="node-uid-1"),

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from meshca import csr
 from meshca.authority.faults import find_faults
 from meshca.authority.slot import Slot
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.svid.signature import SigningKey
-from meshca.upstream.ca_certificates import make_intermediate, make_root
+from meshca.upstream.ca_certificates import _go_key_id, make_intermediate, make_root
 from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, Ca, ec_key, make_ca, material_of, rsa_key
 
+VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "istio_roots.pem"
 KEY = ec_key()
 ROOT = make_root(KEY, TRUST_DOMAIN, NOW, NOW + 3650 * DAY)
 
@@ -66,11 +71,51 @@ def test_below_a_root_without_key_identifier() -> None:
     Slot.prove(material_of(Ca(made, key), roots=[old]), TRUST_DOMAIN, NOW)
 
 
-def test_root_for_istio() -> None:
-    """Its whole subject is one organization that nobody else has, because Istio's rotation keeps only that."""
-    roots = [make_root(KEY, TRUST_DOMAIN, NOW, NOW + DAY, for_istio=True) for _ in range(20)]
-    assert [[part.oid for part in root.subject] for root in roots] == [[NameOID.ORGANIZATION_NAME]] * 20
-    assert len({root.subject for root in roots}) == 20
+ISTIO, *ROTATED = x509.load_pem_x509_certificates(VECTORS.read_bytes())
+
+
+class TestForIstio:
+    """A root that Istio may rotate: its new one must have the same name and key identifier, byte for byte."""
+
+    ROOTS = tuple(make_root(KEY, TRUST_DOMAIN, NOW, NOW + DAY, for_istio=True) for _ in range(20))
+
+    @pytest.mark.parametrize("rotated", ROTATED, ids=["p256", "p384", "rsa"])
+    def test_name_as_rotated(self, rotated: x509.Certificate) -> None:
+        """The name is spelt as Istio spelt it: a root of that name has the same bytes."""
+        [organization] = rotated.subject
+        assert re.fullmatch(r"meshca root #[0-9a-f]{16}", str(organization.value))
+        again = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization.value)])
+        assert again.public_bytes() == rotated.subject.public_bytes()
+
+    def test_name(self) -> None:
+        """The name is one organization and nothing else."""
+        [organization] = self.ROOTS[0].subject
+        assert organization.oid == NameOID.ORGANIZATION_NAME
+        assert re.fullmatch(r"meshca root #[0-9a-f]{16}", str(organization.value))
+
+    @pytest.mark.parametrize("rotated", ROTATED, ids=["p256", "p384", "rsa"])
+    def test_key_identifier_as_rotated(self, rotated: x509.Certificate) -> None:
+        """The key identifier is the one that Go makes of the same key."""
+        theirs = rotated.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        assert _go_key_id(csr.allowed(rotated.public_key())[0]) == theirs
+
+    def test_key_identifier_is_in_the_root(self) -> None:
+        """The root carries it, and what is signed below names it."""
+        root = self.ROOTS[0]
+        made = make_intermediate(ec_key().public_key(), TRUST_DOMAIN, root, KEY, (NOW, NOW + DAY))
+        above = root.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        below = made.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+        assert above == _go_key_id(KEY.public_key())
+        assert below.key_identifier == above.digest
+
+    def test_subjects_differ(self) -> None:
+        """No two roots have one subject."""
+        assert len({root.subject for root in self.ROOTS}) == 20
+
+    @pytest.mark.parametrize("root", [ISTIO, *ROTATED], ids=["istio", "p256", "p384", "rsa"])
+    def test_what_istio_makes_is_sound(self, root: x509.Certificate) -> None:
+        """A root that Istio made or rotated may stand above an intermediate of ours."""
+        assert find_faults([root], [root], None, TRUST_DOMAIN, root.not_valid_before_utc, below=1) == []
 
 
 def test_subjects_differ() -> None:

@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshca.errors import BadRequest
-from meshca.wire.node import MAX_PIDS, Node, Report, read_node, write_report
+from meshca.wire.node import MAX_PIDS, MAX_WORDS, Node, Report, read_node, write_report
 
 reports = st.builds(
     Report,
     grade=st.sampled_from(["envoy", "agent", ""]),
     pending_pids=st.lists(st.integers(0, 2**31 - 1), max_size=20).map(tuple),
+    held_up=st.text(max_size=MAX_WORDS),
 )
 
 
@@ -23,6 +24,12 @@ def test_report_survives_the_wire(report: Report) -> None:
     message = base_pb2.Node(id="n", cluster="c", metadata=write_report(report))
     copy = base_pb2.Node.FromString(message.SerializeToString())
     assert read_node(copy) == Node(id="n", cluster="c", report=report)
+
+
+def test_long_words_are_cut_short() -> None:
+    """They are kept with the adoption record."""
+    message = base_pb2.Node(id="n", metadata=write_report(Report(held_up="x" * 10_000)))
+    assert read_node(message).report.held_up == "x" * MAX_WORDS
 
 
 def test_node_without_a_report() -> None:
@@ -55,7 +62,7 @@ def test_report_of_another_shape_is_refused(value: dict[str, object]) -> None:
 @given(
     value=st.recursive(
         st.none() | st.booleans() | st.floats() | st.text(),
-        lambda v: st.lists(v) | st.dictionaries(st.sampled_from(["grade", "pending_pids", "x"]), v),
+        lambda v: st.lists(v) | st.dictionaries(st.sampled_from(["grade", "pending_pids", "held_up", "x"]), v),
         max_leaves=8,
     )
 )

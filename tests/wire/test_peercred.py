@@ -349,6 +349,30 @@ async def test_accepting_goes_on_after_a_failure(tmp_path: Path, monkeypatch: py
     assert answers == []
 
 
+async def test_a_connection_without_a_descriptor_ends_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of descriptors in the middle: that connection is closed, nothing stays open, the next one is served."""
+    real, failures = socket.socket, [OSError(errno.EMFILE, "too many open files")]
+
+    def make(*arguments: Any, **more: Any) -> socket.socket:
+        if failures and arguments[:1] == (socket.AF_UNIX,) and arguments[1] & socket.SOCK_NONBLOCK:
+            raise failures.pop()
+        return real(*arguments, **more)
+
+    async with serving(tmp_path / "s") as gate:
+        monkeypatch.setattr(socket, "socket", make)
+        before = descriptors()
+        with captured_logs() as logs:
+            reader, writer = await asyncio.open_unix_connection(str(tmp_path / "s"))
+            assert await reader.read() == b""
+            writer.close()
+            await writer.wait_closed()
+        assert (descriptors(), gate._open) == (before, {})
+        assert [entry["event"] for entry in logs] == ["peer.not_connected"]
+        assert (await who_am_i(tmp_path / "s")).split()[0] == str(os.getpid())
+
+
 async def test_public_socket_has_the_asked_mode_and_the_private_folder_is_private(tmp_path: Path) -> None:
     """0660 by default; 0700 for the folder."""
     async with open_gate(tmp_path / "s", allowed_uids=[0], clock=SystemClock()):

@@ -23,6 +23,7 @@ from meshca.wire.tls import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, Serving, Serv
 from tests.real.pki import Leaf, Pki
 
 AGE = timedelta(minutes=30)
+BOTH_PORTS = pytest.mark.parametrize("port", ["token_port", "mtls_port"])
 
 
 def material(server: Pki, clients: Pki) -> ServingMaterial:
@@ -77,6 +78,12 @@ async def handshake(port: int, context: ssl.SSLContext) -> ssl.SSLObject:
     return connection
 
 
+def client(served: Served, port: str, folder: Path) -> ssl.SSLContext:
+    """A client that shows a certificate where one is demanded."""
+    leaf = served.pki.leaf("spiffe://cluster.local/ns/a/sa/b") if port == "mtls_port" else None
+    return served.pki.client(leaf, folder)
+
+
 async def test_token_port_asks_for_no_certificate(served: Served) -> None:
     """A client without a certificate is served on the token port."""
     assert (await check(served.token_port, served.pki)).status == health_pb2.HealthCheckResponse.SERVING
@@ -117,25 +124,27 @@ async def test_replaced_client_roots_are_live_at_the_next_connection(served: Ser
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
-async def test_tls_versions_and_alpn(served: Served, version: ssl.TLSVersion, tmp_path: Path) -> None:
-    """TLS 1.2 and 1.3 are spoken, with h2 as the application protocol."""
-    context = served.pki.client(None, tmp_path)
+@BOTH_PORTS
+async def test_tls_versions_and_alpn(served: Served, port: str, version: ssl.TLSVersion, tmp_path: Path) -> None:
+    """TLS 1.2 and 1.3 are spoken on both ports, with h2 as the application protocol."""
+    context = client(served, port, tmp_path)
     context.minimum_version = context.maximum_version = version
-    context.set_alpn_protocols(["h2"])
-    connection = await handshake(served.token_port, context)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    connection = await handshake(getattr(served, port), context)
     assert connection.selected_alpn_protocol() == "h2"
 
 
-async def test_tls_1_1_is_refused(served: Served, tmp_path: Path) -> None:
-    """Nothing below TLS 1.2 is spoken."""
-    context = served.pki.client(None, tmp_path)
+@BOTH_PORTS
+async def test_tls_1_1_is_refused(served: Served, port: str, tmp_path: Path) -> None:
+    """Nothing below TLS 1.2 is spoken, whoever asks."""
+    context = client(served, port, tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Python warns that these versions are obsolete, which is the point
         context.minimum_version = ssl.TLSVersion.TLSv1
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     context.set_ciphers("ALL:@SECLEVEL=0")
     with pytest.raises((ssl.SSLError, ConnectionResetError)):
-        await handshake(served.token_port, context)
+        await handshake(getattr(served, port), context)
 
 
 async def test_root_is_shown(served: Served, tmp_path: Path) -> None:

@@ -57,12 +57,14 @@ class TestCluster:
 
     Args:
         api: as administrator.
+        file: the administrator's kubeconfig.
     """
 
     __test__ = False
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, file: Path) -> None:
         self.api = api
+        self._file = file
         self._made: list[str] = []
 
     async def namespace(self, labels: Mapping[str, str] | None = None) -> str:
@@ -169,7 +171,7 @@ class TestCluster:
             await self._bind(place, "Role", unique, granted, subject)
         token_file = folder / f"{name}.token"
         token_file.write_text(await self.token(namespace, name, audiences=(), seconds=7200))
-        context = yaml.safe_load(kubeconfig().read_text())["clusters"][0]["cluster"]
+        context = yaml.safe_load(self._file.read_text())["clusters"][0]["cluster"]
         file = write_kubeconfig(
             folder / f"{name}.kubeconfig",
             context["server"],
@@ -218,10 +220,11 @@ def path_of(pod: Tree) -> str:
 
 @contextlib.asynccontextmanager
 async def open_cluster(file: Path | None = None) -> AsyncIterator[TestCluster]:
-    """The cluster under test, or another by its kubeconfig; what was made in it is removed afterwards."""
-    config = KubernetesConfig(kubeconfig=file or kubeconfig(), timeout=timedelta(seconds=10))
+    """The cluster under test, or that of another kubeconfig; what was made in it is removed afterwards."""
+    file = file or kubeconfig()
+    config = KubernetesConfig(kubeconfig=file, timeout=timedelta(seconds=10))
     async with connect(config) as api:
-        cluster = TestCluster(api)
+        cluster = TestCluster(api, file)
         try:
             yield cluster
         finally:

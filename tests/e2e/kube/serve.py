@@ -35,7 +35,8 @@ def serving_cluster(
     Args:
         folder: its folder; its log is the file `log` in it.
         kubernetes: that section of its configuration.
-        reached: whether to wait until it is ready, for which it must have reached the cluster.
+        reached: whether to wait until it is ready, for which it must have reached the cluster; else until its
+            workers serve.
         sections: others.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,10 +53,10 @@ def serving_cluster(
         (folder / "meshca.yaml").write_text(yaml.safe_dump(tree))
         for name, file in (*_DOORS.items(), ("admin", "endpoint-admin")):
             (folder / file).write_text(str(tree["listen"][name]))
-        page = "/readyz" if reached else "/livez"
+        up = _is_ready if reached else _serves
         with _running(folder) as process:
             server = Server(folder=folder, process=process)
-            wait_for(lambda: process.poll() is not None or _is_up(server, page), START_SECONDS)
+            wait_for(lambda: process.poll() is not None or up(server), START_SECONDS)
             assert process.poll() is None, (folder / "log").read_text()
             (folder / "root.pem").write_bytes((folder / "data" / "ca" / "root.pem").read_bytes())
             yield server
@@ -80,8 +81,12 @@ def _running(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.wait()
 
 
-def _is_up(server: Server, page: str) -> bool:
+def _is_ready(server: Server) -> bool:
     try:
-        return server.http(page)[0] == 200
+        return server.http("/readyz")[0] == 200
     except OSError:
         return False
+
+
+def _serves(server: Server) -> bool:
+    return any(line["event"] == "server.ready" for line in server.log())
