@@ -41,3 +41,16 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Return after this many seconds."""
         await asyncio.sleep(seconds)
+
+
+async def pause(clock: Clock, seconds: float | None, woken: asyncio.Event) -> None:
+    """Return after this many seconds (None: never for that reason), or as soon as the event is set."""
+    waits: list[asyncio.Future[object]] = [asyncio.ensure_future(woken.wait())]
+    if seconds is not None:
+        waits.append(asyncio.ensure_future(clock.sleep(seconds)))
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)

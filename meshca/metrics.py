@@ -106,6 +106,29 @@ reload_failures = Counter(
 background_failures = Counter(
     "meshca_background_failures_total", "Faults of ours in work beside serving, which was begun again", ["task"]
 )
+leader = Gauge("meshca_leader", "Whether this replica writes to the cluster", multiprocess_mode="livemax")
+published_objects = Gauge(
+    "meshca_published_objects",
+    "Objects for the roots: kind is config_map or trust_bundle; state is in_sync, pending, failing or contested",
+    ["kind", "state"],
+    multiprocess_mode="livesum",
+)
+published_writes = Counter(
+    "meshca_published_writes_total",
+    "Writes of the roots to the cluster: result is written, or the reason why it was not",
+    ["kind", "result"],
+)
+published_takeovers = Counter(
+    "meshca_published_takeovers_total", "Fields that another manager owned and that were taken from it", ["kind"]
+)
+published_takings = Counter(
+    "meshca_published_takings_total", "Changes by somebody else to what this server had written", ["kind"]
+)
+roots_left_out = Gauge(
+    "meshca_roots_left_out",
+    "Certificates among the roots that are not published: ended, damaged, or no CA's",
+    multiprocess_mode="livemax",
+)
 clusters = Gauge(
     "meshca_kubernetes_clusters",
     "Kubernetes clusters as one worker sees them: state is good, failing (its watch does not work) or refused",

@@ -22,7 +22,7 @@ from meshca.log import log
 WORKER_BITS: Final = 7  # of a serial's prefix: 64 workers and as many that replace them
 REPLICA_BITS: Final = 8  # together 15, what `authority.serials` takes
 # What may not change while the server runs: ports, files and databases are open, clients know the names.
-FIXED: Final = ("listen", "data_dir", "trust_domain", "workers", "upstream", "ledger.url", "admin")
+FIXED: Final = ("listen", "data_dir", "trust_domain", "workers", "upstream", "ledger.url", "admin", "kubernetes")
 
 
 class InForce:

@@ -20,6 +20,7 @@ from meshca import metrics
 from meshca.app import chores, loading
 from meshca.app.admin_server import admin_serving
 from meshca.app.control import UsePolicies, worker_instance
+from meshca.app.controllers import controlling
 from meshca.app.data_dir import locked
 from meshca.app.ending import EndWatch
 from meshca.app.health import Health
@@ -217,6 +218,7 @@ async def _open(
     )
     await stack.enter_async_context(serving(pages, held["listen.http"]))
     end_watch = EndWatch(rotation, in_force, clock)
+    controllers = await stack.enter_async_context(controlling(config, in_force, rotation, store.ledger, clock))
     status = Status(
         in_force=in_force,
         supervisor=supervisor,
@@ -224,6 +226,7 @@ async def _open(
         end_watch=end_watch,
         adoptions=store.adoption,
         started_at=clock.now(),
+        kubernetes=controllers.report if controllers else None,
     )
     uids = config.admin.uids or (os.geteuid(),)
     await stack.enter_async_context(

@@ -7,26 +7,21 @@ belongs to the roots in force. A renewal that fails keeps the certificate that i
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
-from meshca import csr, metrics
+from meshca import metrics
+from meshca.app.own_leaves import OwnLeaves
 from meshca.authority.signing import Authority
-from meshca.clock import Clock
-from meshca.csr import ProvenKey
+from meshca.clock import Clock, pause
 from meshca.errors import MeshcaError
-from meshca.identity.key_type import KeyType
 from meshca.ledger.port import LedgerStore
-from meshca.ledger.record import Intent, Outcome, Result
 from meshca.log import log
-from meshca.svid.draft import Draft, Issued
 from meshca.wire.tls import Serving, ServingMaterial
 
 RETRY: Final = timedelta(seconds=5)
 FLOOR: Final = timedelta(minutes=1)  # between renewals below a signer that ends soon; each is recorded
-PROVEN_BY: Final = "self"
 RULE: Final = "serving"
 
 
@@ -55,12 +50,10 @@ class ServingCertificate:
         clock: Clock,
         request_id: str,
     ) -> None:
-        self._authority = authority
-        self._ledger = ledger
+        self._leaves = OwnLeaves(authority=authority, ledger=ledger, clock=clock, rule=RULE, request_id=request_id)
         self._names = names
         self._lifetime = lifetime
         self._clock = clock
-        self._request_id = request_id
         self._signer_changed = asyncio.Event()
         self._renew_in = timedelta(0)
         self.leaf = ""
@@ -73,12 +66,8 @@ class ServingCertificate:
             Unavailable: no signer, or the ledger cannot be written; nothing was signed.
         """
         self._signer_changed.clear()
-        private_key, key = csr.fresh_key(KeyType.EC_P256)
         now = self._clock.now()
-        draft = self._authority.draft_serving(key.public_key, self._names, now, self._lifetime)
-        await self._ledger.intend(self._intent(draft, key, now))
-        issued = self._sign(draft)
-        self._ledger.finish(Outcome(serial=issued.serial, result=Result.ISSUED, finished_at=self._clock.now()))
+        private_key, issued = await self._leaves.make(self._names, self._lifetime)
         self.leaf = issued.chain[0]
         metrics.expires("serving", issued.not_after)
         self._renew_in = max((issued.not_after - now) / 2, min(FLOOR, self._lifetime / 2))
@@ -93,57 +82,13 @@ class ServingCertificate:
 
     async def run(self, serving: Serving) -> None:
         """Renew for ever."""
-        pause = self._renew_in
+        wait = self._renew_in
         while True:
-            await self._wait(pause)
+            await pause(self._clock, wait.total_seconds(), self._signer_changed)
             try:
                 serving.replace(await self.make())
             except MeshcaError as error:
                 log.error("serving.renewal_failed", reason=error.reason, detail=error.detail)
-                pause = RETRY
+                wait = RETRY
             else:
-                pause = self._renew_in
-
-    async def _wait(self, pause: timedelta) -> None:
-        """Return when the pause is over or the signer has changed."""
-        waits = [
-            asyncio.ensure_future(self._clock.sleep(pause.total_seconds())),
-            asyncio.ensure_future(self._signer_changed.wait()),
-        ]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.gather(*waits, return_exceptions=True)
-
-    def _sign(self, draft: Draft) -> Issued:
-        """Sign what was recorded; a refusal is recorded too."""
-        try:
-            return self._authority.sign(draft, self._clock.now())
-        except MeshcaError as error:
-            failed = Outcome(
-                serial=draft.serial, result=Result.FAILED, reason=error.reason, finished_at=self._clock.now()
-            )
-            self._ledger.finish(failed)
-            raise
-
-    def _intent(self, draft: Draft, key: ProvenKey, now: datetime) -> Intent:
-        return Intent(
-            request_id=self._request_id,
-            serial=draft.serial,
-            spiffe_id=draft.issuer.trust_domain.id,  # the authority itself (rule ID11)
-            proven_by=PROVEN_BY,
-            issuer=PROVEN_BY,
-            namespace="",
-            service_account="",
-            proven_at=now,
-            key_type=key.key_type,
-            key_sha256=key.key_sha256,
-            signer=draft.issuer.signer_id,
-            rule=RULE,
-            intended_at=now,
-            not_before=draft.not_before,
-            not_after=draft.not_after,
-        )
+                wait = self._renew_in

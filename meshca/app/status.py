@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from importlib.metadata import version
 
@@ -21,6 +21,7 @@ from meshca.delivery import policies_version
 from meshca.discovery.resources import content_hash
 from meshca.errors import Unavailable
 from meshca.rotation import Rotation
+from meshca.rpc.kubernetes_report import KubernetesReport
 from meshca.rpc.status_report import (
     CertificateReport,
     ClusterReport,
@@ -42,6 +43,7 @@ class Status:
         end_watch: knows whether it ends soon.
         adoptions: what agents hold.
         started_at: when the server started.
+        kubernetes: tells what is written to the cluster; None when nothing is configured.
     """
 
     def __init__(  # noqa: PLR0913 - its parts, by name
@@ -53,6 +55,7 @@ class Status:
         end_watch: EndWatch,
         adoptions: AdoptionStore,
         started_at: datetime,
+        kubernetes: Callable[[], KubernetesReport] | None = None,
     ) -> None:
         self._in_force = in_force
         self._supervisor = supervisor
@@ -60,6 +63,7 @@ class Status:
         self._end_watch = end_watch
         self._adoptions = adoptions
         self._started_at = started_at
+        self._kubernetes = kubernetes
 
     async def report(self) -> StatusReport:
         """How the server is now; every worker is asked."""
@@ -81,6 +85,7 @@ class Status:
             authority_error=progress.error.detail if progress.error else "",
             store_error=store_error,
             ending_warning=self._end_watch.warning,
+            kubernetes=self._kubernetes() if self._kubernetes else None,
             token_review=_token_review(self._in_force.loaded.config.kubernetes),
             clusters=tuple(_clusters(workers)),
         )

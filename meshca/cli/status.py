@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from meshca.cli import status_kubernetes
 from meshca.cli.admin_socket import ConfigFile, Socket, ask
 from meshca.cli.columns import WIDTH, exact, fit, iso, printable, workload
 from meshca.cli.output import Format, Output, emit, reporting_errors, table
@@ -55,6 +56,7 @@ def text(report: StatusReport) -> str:
         heading += f"\n{_token_review(report.token_review)}"
     parts = [heading, _certificates(report), _workers(report)]
     parts += [_clusters(report)] if report.clusters else []
+    parts += [status_kubernetes.section(report.kubernetes)] if report.kubernetes else []
     parts.append(_agents(report))
     if problems := list(_problems(report)):
         more = [f"… {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
@@ -161,6 +163,8 @@ def _problems(report: StatusReport) -> Iterator[str]:
     for worker in report.workers:
         if not worker.ready:
             yield f"worker {worker.name}: {worker.detail or 'not ready'}"
+    if report.kubernetes is not None:
+        yield from status_kubernetes.problems(report.kubernetes)
     for cluster in report.clusters:
         if cluster.problem:
             yield f"cluster {fit(cluster.name, 80)} {cluster.state}: {fit(cluster.problem, 400)}"

@@ -20,13 +20,13 @@ import orjson
 from kubernetes.aio.client import ApiClient
 
 from meshca.errors import MeshcaError, NotFound, Unavailable
+from meshca.kube import refusal
 
 Tree = Mapping[str, Any]
 APPLY: Final = "application/apply-patch+yaml"
 MERGE: Final = "application/merge-patch+json"
 # Server-side: 1.5 MiB is etcd's limit of one object; a list of ten thousand pods is about 100 MiB.
 MAX_BODY: Final = 256 * 1024 * 1024
-_VERBS: Final = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
 class Conflict(MeshcaError):
@@ -45,6 +45,10 @@ class Rejected(MeshcaError):
 
 class Forbidden(Unavailable):
     """A permission is missing (403, or 401 for our own credentials); an administrator must grant it."""
+
+
+class Terminating(Unavailable):
+    """The namespace is being deleted and takes nothing new."""
 
 
 class Gone(Unavailable):
@@ -188,7 +192,7 @@ class Api:
         finally:
             response.release()
         if response.status >= 400:
-            self._refuse(_verb(method, path), path, response.status, answer)
+            self._refuse(refusal.verb_of(method, path), path, response.status, answer)
         try:
             tree: Tree = orjson.loads(answer)
         except orjson.JSONDecodeError:
@@ -263,53 +267,28 @@ class Api:
 
     def _refuse(self, verb: str, path: str, status: int, answer: bytes) -> None:
         """Raise what an answer that is no success means."""
-        what = f"{self.name}: {verb} {resource_of(path)}"
+        what = f"{self.name}: {verb} {refusal.resource_of(path)}"
+        if status == 403 and refusal.is_terminating(answer):
+            raise Terminating("kube_terminating", f"{what}: the namespace is being deleted")
         if status in {401, 403}:
+            if named := refusal.missing_permission(answer):
+                what = f"{self.name}: {named}"
             raise Forbidden("kube_forbidden", f"{what}: {_FORBIDDEN[status]}")
         if status == 404:
             raise NotFound("kube_not_found", f"{what}: not found")
         if status == 409:
-            raise Conflict("kube_conflict", f"{what}: {reason_of(answer)}")
+            raise Conflict("kube_conflict", f"{what}: {refusal.reason_of(answer)}")
         if status == 410:
             raise Gone("kube_gone", f"{what}: the resource version is too old")
         if status in {400, 413, 415, 422}:
-            raise Rejected("kube_rejected", f"{what}: rejected with {status} ({reason_of(answer)})")
-        raise Unavailable("kube_unreachable", f"{what}: the API server answered {status} ({reason_of(answer)})")
+            why = "too large" if refusal.is_too_long(answer) else refusal.reason_of(answer)
+            raise Rejected("kube_rejected", f"{what}: rejected with {status} ({why})")
+        raise Unavailable(
+            "kube_unreachable", f"{what}: the API server answered {status} ({refusal.reason_of(answer)})"
+        )
 
 
 _FORBIDDEN: Final = {
     401: "our own credentials are not accepted; is our service-account token or kubeconfig still valid?",
     403: "forbidden; grant this verb on this resource to our service account (the chart's Roles do)",
 }
-
-
-def resource_of(path: str) -> str:
-    """The resource of an API path as RBAC spells it: `pods/status in shop`, `leases.coordination.k8s.io`."""
-    group, namespace, rest = _parts(path)
-    name = f"{rest[0]}.{group}" if group and rest else (rest[0] if rest else path)
-    if len(rest) > 2:
-        name += f"/{rest[2]}"
-    return f"{name} in {namespace}" if namespace else name
-
-
-def _verb(method: str, path: str) -> str:
-    """As RBAC calls it: to get a collection is to list it."""
-    return "list" if method == "GET" and len(_parts(path)[2]) == 1 else _VERBS[method]
-
-
-def _parts(path: str) -> tuple[str, str, list[str]]:
-    """Group, namespace, and the rest: resource, name, subresource."""
-    parts = path.strip("/").split("/")
-    group, rest = ("", parts[2:]) if parts[0] == "api" else (parts[1] if len(parts) > 1 else "", parts[3:])
-    if len(rest) > 2 and rest[0] == "namespaces":
-        return group, rest[1], rest[2:]
-    return group, "", rest
-
-
-def reason_of(answer: bytes) -> str:
-    """The machine's word for a refusal (metav1.Status.reason); never its message, which may quote a body."""
-    try:
-        reason = orjson.loads(answer).get("reason")
-    except (orjson.JSONDecodeError, AttributeError):
-        return "no reason given"
-    return reason if isinstance(reason, str) and reason.isascii() and len(reason) < 64 else "no reason given"

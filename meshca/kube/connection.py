@@ -34,8 +34,13 @@ _INLINE: Final = {
 
 
 @contextlib.asynccontextmanager
-async def connect(config: KubernetesConfig, mount: Path = MOUNT) -> AsyncIterator[Api]:
+async def connect(config: KubernetesConfig, mount: Path = MOUNT, watches: int = 0) -> AsyncIterator[Api]:
     """The home cluster's API server. Nothing is asked yet.
+
+    Args:
+        config: how to reach it.
+        mount: of our service account.
+        watches: how many watches will be open, each on a connection of its own.
 
     Raises:
         ConfigError: there is no usable kubeconfig, or we are not in a pod.
@@ -45,7 +50,7 @@ async def connect(config: KubernetesConfig, mount: Path = MOUNT) -> AsyncIterato
         _in_cluster(configuration, mount)
     else:
         await _by_file(configuration, config.kubeconfig)
-    async with _opened(configuration, config.name, config.timeout) as api:
+    async with _opened(configuration, config.name, config.timeout, _CONNECTIONS + watches) as api:
         yield api
 
 
@@ -87,8 +92,10 @@ def own_namespace(config: KubernetesConfig, mount: Path = MOUNT) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _opened(configuration: Configuration, name: str, deadline: timedelta) -> AsyncIterator[Api]:
-    configuration.connection_pool_maxsize = _CONNECTIONS
+async def _opened(
+    configuration: Configuration, name: str, deadline: timedelta, connections: int = _CONNECTIONS
+) -> AsyncIterator[Api]:
+    configuration.connection_pool_maxsize = connections
     try:
         client = ApiClient(configuration)  # reads the files of certificates
     except OSError as error:

@@ -6,7 +6,7 @@ Used by the servicer, and by the client on the other side of the socket.
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -15,6 +15,7 @@ from meshca._proto.meshca.v1 import admin_pb2
 from meshca.errors import BadRequest
 from meshca.ledger.query import DEFAULT_LIMIT, Query
 from meshca.ledger.record import Intent, Issuance, Outcome, Result
+from meshca.rpc.kubernetes_messages import kubernetes_message, kubernetes_of
 from meshca.rpc.status_report import (
     AgentReport,
     CertificateReport,
@@ -25,20 +26,7 @@ from meshca.rpc.status_report import (
     TokenReviewReport,
     WorkerReport,
 )
-
-
-def timestamp(instant: datetime | None) -> Timestamp | None:
-    """An instant as a message; None leaves the field out."""
-    if instant is None:
-        return None
-    message = Timestamp()
-    message.FromDatetime(instant)
-    return message
-
-
-def instant(message: Timestamp) -> datetime:
-    """The instant, in UTC."""
-    return message.ToDatetime(tzinfo=UTC)
+from meshca.rpc.timestamps import instant, timestamp
 
 
 def query_message(query: Query) -> admin_pb2.ListIssuancesRequest:
@@ -184,6 +172,7 @@ def status_message(report: StatusReport) -> admin_pb2.Status:
         authority_error=report.authority_error,
         store_error=report.store_error,
         ending_warning=report.ending_warning,
+        kubernetes=kubernetes_message(report.kubernetes) if report.kubernetes else None,
         token_review=_review_message(report.token_review) if report.token_review else None,
         clusters=[admin_pb2.ClusterStatus(**asdict(one)) for one in report.clusters],
     )
@@ -247,6 +236,7 @@ def status_of(message: admin_pb2.Status) -> StatusReport:
         authority_error=message.authority_error,
         store_error=message.store_error,
         ending_warning=message.ending_warning,
+        kubernetes=kubernetes_of(message.kubernetes) if message.HasField("kubernetes") else None,
         token_review=_review_of(message.token_review) if message.HasField("token_review") else None,
         clusters=tuple(
             ClusterReport(name=one.name, secret=one.secret, state=one.state, problem=one.problem)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 
 from meshca.authority.adoption import Adoption
+from meshca.rpc.kubernetes_report import KubernetesReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +149,7 @@ class StatusReport:
         admission_error, config_error, authority_error, store_error: why the newest of each is not in force or
             cannot be used; empty when it is and can.
         ending_warning: which certificate of those that sign ends soon and what to do; empty when none does.
+        kubernetes: what is written to the cluster; None when nothing is configured.
         token_review: how tokens of clusters are proven; None when they are not.
         clusters: Kubernetes clusters, the home cluster first.
     """
@@ -165,6 +167,7 @@ class StatusReport:
     authority_error: str = ""
     store_error: str = ""
     ending_warning: str = ""
+    kubernetes: KubernetesReport | None = None
     token_review: TokenReviewReport | None = None
     clusters: tuple[ClusterReport, ...] = ()
 

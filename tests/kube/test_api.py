@@ -11,7 +11,8 @@ from aiohttp import web
 
 from meshca.errors import MeshcaError, NotFound, Unavailable
 from meshca.kube import api as module
-from meshca.kube.api import Api, Conflict, Forbidden, Gone, Rejected, reason_of, resource_of
+from meshca.kube.api import Api, Conflict, Forbidden, Gone, Rejected
+from meshca.kube.refusal import reason_of, resource_of
 from tests.fakes.kube_server import answering, asking, scripted, status
 
 PODS = "/api/v1/namespaces/shop/pods"

@@ -181,6 +181,10 @@ class TestCluster:
         )
         return Account(namespace=namespace, name=name, kubeconfig=file, token_file=token_file)
 
+    def forget(self) -> None:
+        """Leave what was made to the end of the cluster."""
+        self._made.clear()
+
     async def clean(self) -> None:
         """Remove what was made, and wait for nothing."""
         for path in reversed(self._made):

@@ -54,6 +54,7 @@ class Status(_message.Message):
     ENDING_WARNING_FIELD_NUMBER: _builtins.int
     TOKEN_REVIEW_FIELD_NUMBER: _builtins.int
     CLUSTERS_FIELD_NUMBER: _builtins.int
+    KUBERNETES_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     trust_domain: _builtins.str
     roots_version: _builtins.str
@@ -85,6 +86,10 @@ class Status(_message.Message):
     def clusters(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClusterStatus]:
         """Kubernetes clusters, the home cluster first."""
 
+    @_builtins.property
+    def kubernetes(self) -> Global___KubernetesStatus:
+        """What is written to the cluster; absent when nothing is configured."""
+
     def __init__(
         self,
         *,
@@ -103,10 +108,11 @@ class Status(_message.Message):
         ending_warning: _builtins.str = ...,
         token_review: Global___TokenReviewStatus | None = ...,
         clusters: _abc.Iterable[Global___ClusterStatus] | None = ...,
+        kubernetes: Global___KubernetesStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["policies", b"policies", "started_at", b"started_at", "token_review", b"token_review"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kubernetes", b"kubernetes", "policies", b"policies", "started_at", b"started_at", "token_review", b"token_review"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission_error", b"admission_error", "agents", b"agents", "authority_error", b"authority_error", "certificates", b"certificates", "clusters", b"clusters", "config_error", b"config_error", "ending_warning", b"ending_warning", "policies", b"policies", "roots_version", b"roots_version", "started_at", b"started_at", "store_error", b"store_error", "token_review", b"token_review", "trust_domain", b"trust_domain", "version", b"version", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission_error", b"admission_error", "agents", b"agents", "authority_error", b"authority_error", "certificates", b"certificates", "clusters", b"clusters", "config_error", b"config_error", "ending_warning", b"ending_warning", "kubernetes", b"kubernetes", "policies", b"policies", "roots_version", b"roots_version", "started_at", b"started_at", "store_error", b"store_error", "token_review", b"token_review", "trust_domain", b"trust_domain", "version", b"version", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -171,6 +177,127 @@ class TokenReviewStatus(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TokenReviewStatus: _TypeAlias = TokenReviewStatus  # noqa: Y015
+
+@_typing.final
+class KubernetesStatus(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEADING_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    ELECTION_ERROR_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
+    CONFIG_MAPS_FIELD_NUMBER: _builtins.int
+    BUNDLE_FIELD_NUMBER: _builtins.int
+    BUNDLE_VERSION_FIELD_NUMBER: _builtins.int
+    ISTIOD_SECRET_FIELD_NUMBER: _builtins.int
+    ISTIOD_NOT_AFTER_FIELD_NUMBER: _builtins.int
+    ISTIOD_ERROR_FIELD_NUMBER: _builtins.int
+    leading: _builtins.bool
+    """Whether this replica writes; holder does, empty when nobody does or nothing is known."""
+    holder: _builtins.str
+    election_error: _builtins.str
+    """Why the lease cannot be used; empty when it can."""
+    bundle_version: _builtins.str
+    """Version of the API used for the bundle; empty when the cluster has none."""
+    istiod_secret: _builtins.str
+    """namespace/name of istiod's certificate; empty when not configured."""
+    istiod_error: _builtins.str
+    """Why it cannot be renewed; empty when it can."""
+    @_builtins.property
+    def left_out(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Certificates among the roots that are not published, and why."""
+
+    @_builtins.property
+    def config_maps(self) -> Global___PublishedStatus:
+        """The roots in ConfigMaps and as a ClusterTrustBundle; absent when not configured."""
+
+    @_builtins.property
+    def bundle(self) -> Global___PublishedStatus: ...
+    @_builtins.property
+    def istiod_not_after(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        leading: _builtins.bool = ...,
+        holder: _builtins.str = ...,
+        election_error: _builtins.str = ...,
+        left_out: _abc.Iterable[_builtins.str] | None = ...,
+        config_maps: Global___PublishedStatus | None = ...,
+        bundle: Global___PublishedStatus | None = ...,
+        bundle_version: _builtins.str = ...,
+        istiod_secret: _builtins.str = ...,
+        istiod_not_after: _timestamp_pb2.Timestamp | None = ...,
+        istiod_error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "config_maps", b"config_maps", "istiod_not_after", b"istiod_not_after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "bundle_version", b"bundle_version", "config_maps", b"config_maps", "election_error", b"election_error", "holder", b"holder", "istiod_error", b"istiod_error", "istiod_not_after", b"istiod_not_after", "istiod_secret", b"istiod_secret", "leading", b"leading", "left_out", b"left_out"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KubernetesStatus: _TypeAlias = KubernetesStatus  # noqa: Y015
+
+@_typing.final
+class PublishedStatus(_message.Message):
+    """How many objects hold the roots, on this replica's word while it writes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IN_SYNC_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
+    FAILING_FIELD_NUMBER: _builtins.int
+    CONTESTED_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    in_sync: _builtins.int
+    pending: _builtins.int
+    failing: _builtins.int
+    contested: _builtins.int
+    error: _builtins.str
+    """Why nothing can be seen or written; empty when it can."""
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___ObjectStatus]:
+        """The first of those that fail or are contested."""
+
+    def __init__(
+        self,
+        *,
+        in_sync: _builtins.int = ...,
+        pending: _builtins.int = ...,
+        failing: _builtins.int = ...,
+        contested: _builtins.int = ...,
+        problems: _abc.Iterable[Global___ObjectStatus] | None = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contested", b"contested", "error", b"error", "failing", b"failing", "in_sync", b"in_sync", "pending", b"pending", "problems", b"problems"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishedStatus: _TypeAlias = PublishedStatus  # noqa: Y015
+
+@_typing.final
+class ObjectStatus(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    detail: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ObjectStatus: _TypeAlias = ObjectStatus  # noqa: Y015
 
 @_typing.final
 class CertificateStatus(_message.Message):
