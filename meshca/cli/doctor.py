@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import os
 import sys
-from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -84,8 +83,8 @@ def istio(
             seconds=_seconds(timeout),
         )
         found = asyncio.run(_told(order, output))
-    counts = Counter(finding.verdict.value for finding in found)
-    total = ", ".join(f"{counts[verdict]} {verdict}" for verdict in COLOURS)
+    counts = {verdict: sum(one.verdict.value == verdict for one in found) for verdict in COLOURS}
+    total = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     emit({"findings": [dataclasses.asdict(finding) for finding in found], **counts}, total, output)
     if counts["wrong"]:
         raise typer.Exit(EXIT_FAILED)

@@ -30,7 +30,7 @@ async def test_no_tls_server() -> None:
 
     async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        with pytest.raises(OSError, match="EOF|reset|Broken"):
+        with pytest.raises(OSError, match=r"EOF|reset|Broken"):
             await asyncio.to_thread(shake_hands, "127.0.0.1", port, "localhost", 10)
 
 
