@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import shutil
 import tempfile
 import time
 from pathlib import Path
 
-from bench import agent, issuance
+from bench import agent, issuance, kube
 from bench.figures import Figure, Samples, figures, table, write
 from bench.floor import per_core_per_second
 from bench.processes import resident_mb
 from bench.server import running_ca
+from tests.e2e.kube.build import cached
 
 RESULTS = Path(__file__).parent / "results.json"
 
@@ -45,6 +47,10 @@ def measure(folder: Path, *, count: int, runs: int) -> dict[str, Figure]:
     with running_ca(folder / "ca") as ca:
         samples |= issuance.measure(ca, floors, count=count, runs=runs)
         samples |= agent.measure(ca, folder, count=count // 5, streams=max(count // 3, 100), runs=runs)
+    if shutil.which("go") or cached().exists():
+        samples |= kube.measure(folder, count=count, runs=runs)
+    else:
+        print("left out: the figures with a Kubernetes API server, which needs Go to be built")
     return figures(samples, runs)
 
 

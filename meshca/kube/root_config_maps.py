@@ -20,7 +20,6 @@ from meshca.kube.keeper import Keeper
 from meshca.kube.kept import Kept
 
 LABELS: Final = {"istio.io/config": "true"}  # as istiod sets it; its agents and tools look for it
-LOOK_SECONDS: Final = 0.1
 
 
 class ConfigMapPlace:
@@ -114,7 +113,7 @@ class RootConfigMaps:
             group.create_task(keeper.run())
 
     async def _kept(self, keeper: Keeper, namespace: str, maps: Informer[Held]) -> None:
-        await self._looked(maps)
+        await maps.tried()  # what cannot be looked at is written all the same
         keeper.keep(namespace, maps.items.get(f"{namespace}/{self._config.name}"))
 
     async def _selected(self, keeper: Keeper) -> None:
@@ -131,7 +130,7 @@ class RootConfigMaps:
 
         async with asyncio.TaskGroup() as group:
             group.create_task(maps.run())
-            await self._looked(maps)
+            await maps.tried()  # what cannot be looked at is written all the same
             namespaces = Informer(self._api, "/api/v1/namespaces", active, self._clock, changed=changed)
             self._informers.append(namespaces)
             group.create_task(namespaces.run())
@@ -152,11 +151,6 @@ class RootConfigMaps:
 
     def _namespaces(self) -> Iterator[str]:
         return (name for name in dict.fromkeys(self._config.namespaces) if name not in self._config.except_)
-
-    async def _looked(self, maps: Informer[Held]) -> None:
-        """Wait for the first look; what cannot be looked at is written all the same."""
-        while not maps.is_synced and maps.error is None:
-            await self._clock.sleep(LOOK_SECONDS)
 
 
 def active(item: Tree) -> Literal[True] | None:

@@ -60,7 +60,8 @@ def test_question() -> None:
             TOKEN,
             (
                 "kubectl create role meshca-create-serviceaccounts-token --verb=create "
-                "--resource=serviceaccounts/token --resource-name=meshca -n a && kubectl create rolebinding meshca-create-serviceaccounts-token"
+                "--resource=serviceaccounts/token --resource-name=meshca -n a && kubectl create rolebinding"
+                " meshca-create-serviceaccounts-token"
                 " --role=meshca-create-serviceaccounts-token --serviceaccount=a:b -n a"
             ),
         ),
@@ -68,7 +69,8 @@ def test_question() -> None:
             KEYS,
             (
                 "kubectl create clusterrole meshca-get-path --verb=get --non-resource-url=/openid/v1/jwks "
-                "&& kubectl create clusterrolebinding meshca-get-path --clusterrole=meshca-get-path --serviceaccount=a:b"
+                "&& kubectl create clusterrolebinding meshca-get-path --clusterrole=meshca-get-path"
+                " --serviceaccount=a:b"
             ),
         ),
         (SIGNER, ""),

@@ -31,7 +31,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- define "meshca.config" -}}
 {{- $service := include "meshca.name" . -}}
 {{- $names := list (printf "%s.%s.svc" $service .Release.Namespace) (printf "%s.%s.svc.cluster.local" $service .Release.Namespace) "localhost" "127.0.0.1" -}}
-{{- $upstream := dict "kind" "secret" -}}
+{{- $upstream := dict "kind" "secret" "create" .Values.upstream.create -}}
 {{- if eq .Values.upstream.kind "files" -}}
 {{- $upstream = dict "kind" "files" "dir" "/etc/meshca-ca" -}}
 {{- end -}}

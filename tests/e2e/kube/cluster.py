@@ -171,15 +171,14 @@ class TestCluster:
             await self._bind(place, "Role", unique, granted, subject)
         token_file = folder / f"{name}.token"
         token_file.write_text(await self.token(namespace, name, audiences=(), seconds=7200))
-        context = yaml.safe_load(self._file.read_text())["clusters"][0]["cluster"]
-        file = write_kubeconfig(
-            folder / f"{name}.kubeconfig",
-            context["server"],
-            Path(context["certificate-authority"]),
-            {"tokenFile": str(token_file)},
-            namespace,
-        )
+        file = self.kubeconfig_of(folder / f"{name}.kubeconfig", token_file, namespace)
         return Account(namespace=namespace, name=name, kubeconfig=file, token_file=token_file)
+
+    def kubeconfig_of(self, path: Path, token_file: Path, namespace: str = "") -> Path:
+        """A kubeconfig for this cluster that shows the token of a file."""
+        context = yaml.safe_load(self._file.read_text())["clusters"][0]["cluster"]
+        root = Path(context["certificate-authority"])
+        return write_kubeconfig(path, context["server"], root, {"tokenFile": str(token_file)}, namespace)
 
     def forget(self) -> None:
         """Leave what was made to the end of the cluster."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -17,15 +18,9 @@ from meshca.kube.trust_bundle import TrustBundle
 from tests.e2e.kube.cluster import TestCluster
 from tests.fakes.pki import make_ca
 
-NAME, KEY = "istio-ca-root-cert", "root-cert.pem"
+KEY = "root-cert.pem"
 INSTALLATION = "meshca/meshca-leader"
 Rule = dict[str, list[str]]
-NAMED: Final[Rule] = {
-    "apiGroups": [""],
-    "resources": ["configmaps"],
-    "resourceNames": [NAME],
-    "verbs": ["get", "list", "watch", "create", "patch"],
-}
 NAMESPACES: Final[Rule] = {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "watch"]}
 
 
@@ -54,18 +49,6 @@ async def task(run: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def publishing(
-    api: Api, *, roots: str = FIRST, installation: str = INSTALLATION, **settings: Any
-) -> AsyncIterator[RootConfigMaps]:
-    """ConfigMaps kept inside the block."""
-    config = RootConfigMapConfig(enabled=True, **settings)
-    maps = RootConfigMaps(api, config, free, installation, SystemClock())
-    maps.want(roots)
-    async with task(maps.run):
-        yield maps
-
-
-@contextlib.asynccontextmanager
 async def bundling(api: Api, signer: str, roots: str = FIRST) -> AsyncIterator[TrustBundle]:
     """A ClusterTrustBundle kept inside the block."""
     config = ClusterTrustBundleConfig(enabled=True, signer=signer)
@@ -75,20 +58,40 @@ async def bundling(api: Api, signer: str, roots: str = FIRST) -> AsyncIterator[T
         yield bundle
 
 
-def path(namespace: str) -> str:
-    """Of a namespace's ConfigMap."""
-    return f"/api/v1/namespaces/{namespace}/configmaps/{NAME}"
+class Roots:
+    """ConfigMaps of one name, which no other test has: those who publish to a whole cluster do not meet."""
 
+    def __init__(self) -> None:
+        self.name = f"roots-{secrets.token_hex(4)}"
 
-async def found(cluster: TestCluster, namespace: str) -> Tree | None:
-    """The ConfigMap of a namespace."""
-    try:
-        return await cluster.api.get(path(namespace))
-    except NotFound:
-        return None
+    @contextlib.asynccontextmanager
+    async def publishing(
+        self, api: Api, *, roots: str = FIRST, installation: str = INSTALLATION, **settings: Any
+    ) -> AsyncIterator[RootConfigMaps]:
+        """Kept inside the block."""
+        config = RootConfigMapConfig(enabled=True, name=self.name, **settings)
+        maps = RootConfigMaps(api, config, free, installation, SystemClock())
+        maps.want(roots)
+        async with task(maps.run):
+            yield maps
 
+    def rule(self, *without: str) -> Rule:
+        """What the chart grants, without some verbs."""
+        verbs = [verb for verb in ("get", "list", "watch", "create", "patch") if verb not in without]
+        return {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [self.name], "verbs": verbs}
 
-async def holds(cluster: TestCluster, namespaces: Sequence[str], roots: str) -> bool:
-    """Whether all of these hold exactly these roots."""
-    maps = [await found(cluster, namespace) for namespace in namespaces]
-    return all(one is not None and one["data"].get(KEY) == roots for one in maps)
+    def path(self, namespace: str) -> str:
+        """Of a namespace's ConfigMap."""
+        return f"/api/v1/namespaces/{namespace}/configmaps/{self.name}"
+
+    async def found(self, cluster: TestCluster, namespace: str) -> Tree | None:
+        """The ConfigMap of a namespace."""
+        try:
+            return await cluster.api.get(self.path(namespace))
+        except NotFound:
+            return None
+
+    async def holds(self, cluster: TestCluster, namespaces: Sequence[str], roots: str) -> bool:
+        """Whether all of these hold exactly these roots."""
+        maps = [await self.found(cluster, namespace) for namespace in namespaces]
+        return all(one is not None and one["data"].get(KEY) == roots for one in maps)

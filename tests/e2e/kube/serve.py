@@ -28,7 +28,7 @@ RULES: Final = (REVIEWS, PODS)
 
 @contextlib.contextmanager
 def serving_cluster(
-    folder: Path, kubernetes: Mapping[str, Any], *, reached: bool = True, **sections: Any
+    folder: Path, kubernetes: Mapping[str, Any], *, reached: bool = True, starting: bool = False, **sections: Any
 ) -> Iterator[Server]:
     """A server that serves; always ended.
 
@@ -37,6 +37,7 @@ def serving_cluster(
         kubernetes: that section of its configuration.
         reached: whether to wait until it is ready, for which it must have reached the cluster; else until its
             workers serve.
+        starting: wait for neither, but only for its first page.
         sections: others.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,13 +54,14 @@ def serving_cluster(
         (folder / "meshca.yaml").write_text(yaml.safe_dump(tree))
         for name, file in (*_DOORS.items(), ("admin", "endpoint-admin")):
             (folder / file).write_text(str(tree["listen"][name]))
-        up = _is_ready if reached else _serves
+        up = _answers if starting else _is_ready if reached else _serves
         with _running(folder) as process:
             server = Server(folder=folder, process=process)
             wait_for(lambda: process.poll() is not None or up(server), START_SECONDS)
             assert process.poll() is None, (folder / "log").read_text()
-            if (own := folder / "data" / "ca" / "root.pem").exists():  # not of a CA that is plugged in
-                (folder / "root.pem").write_bytes(own.read_bytes())
+            root = folder / "data" / "ca" / "root.pem"
+            if root.exists():  # not of a CA that is kept elsewhere
+                (folder / "root.pem").write_bytes(root.read_bytes())
             yield server
 
 
@@ -80,6 +82,13 @@ def _running(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _answers(server: Server) -> bool:
+    try:
+        return server.http("/livez")[0] == 200
+    except OSError:
+        return False
 
 
 def _is_ready(server: Server) -> bool:

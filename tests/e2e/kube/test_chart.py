@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import grpc
 import kubernetes_validate
 import pytest
 import yaml
 
 from meshca.config.server import ServerConfig
+from meshca.errors import NotFound
 from tests.e2e.kube.chart import CHART, install, only, pod_of, rendered, run_helm
-from tests.e2e.kube.cluster import TestCluster
+from tests.e2e.kube.cluster import TestCluster, until
+from tests.e2e.kube.serve import serving_cluster
+from tests.real.dev_server import Server
 
 pytestmark = pytest.mark.real("kubernetes")
 VERSIONS = [f"1.{minor}" for minor in range(30, 38)]
@@ -40,6 +48,9 @@ CHOICES = {
     "files": {"upstream": {"kind": "files"}, "replicas": 1, "persistence": {"existingClaim": "data"}},
     "nothing": {"rootConfigMap": {"enabled": False}, "podDisruptionBudget": {"enabled": False}},
 }
+# What is on in an installation that serves as Istio's CA.
+INSTALLED: dict[str, Any] = {"trustedNodeAccounts": ["istio-system/ztunnel"]}
+RULES_OF_THE_CHART = ["tokenreviews", "pods", "namespaces", "configmaps", "leases", "secrets"]
 CUSTOM = {"PodMonitor", "PrometheusRule"}  # objects of the Prometheus operator; no schema of Kubernetes' own
 
 
@@ -123,11 +134,97 @@ async def test_pod_security(cluster: TestCluster, choice: str) -> None:
     await cluster.api.create(f"/api/v1/namespaces/{namespace}/pods", pod)
 
 
-@pytest.mark.parametrize("choice", ["defaults", "nothing"])
-async def test_install(cluster: TestCluster, choice: str) -> None:
-    """A real server takes every object."""
+async def test_install(cluster: TestCluster, tmp_path: Path) -> None:
+    """With the account's token and the chart's Roles a server does all its work and misses no permission."""
     namespace = await cluster.namespace()
-    paths = await install(cluster.api, rendered(namespace, **CHOICES[choice]))
-    for path in paths:
-        if "/namespaces/" not in path:
-            await cluster.api.delete(path)
+    values = {
+        **INSTALLED,
+        "rootConfigMap": {"name": f"roots-{namespace}"},
+        "istiodCertificate": {"enabled": True, "namespace": namespace},
+        "clusterTrustBundle": {"enabled": True, "signer": f"{namespace}.example/workloads"},
+    }
+    objects = rendered(namespace, **values)
+    installed = await install(cluster.api, objects)
+    try:
+        with serving_chart(cluster, objects, tmp_path, await _own_token(cluster, namespace, tmp_path)) as server:
+            secret = await cluster.api.get(f"/api/v1/namespaces/{namespace}/secrets/istio-ca-secret")
+            (server.folder / "root.pem").write_bytes(base64.b64decode(secret["data"]["ca-cert.pem"]))
+            workloads = await cluster.namespace()
+            token = await cluster.token(workloads, "web", pod=await cluster.pod(workloads))
+            held = await server.create(token)
+            assert held.spiffe_id == f"spiffe://cluster.local/ns/{workloads}/sa/web"
+            path = f"/api/v1/namespaces/{workloads}/configmaps/roots-{namespace}"
+            await until(lambda: there(cluster, path))
+            await until(lambda: there(cluster, f"/api/v1/namespaces/{namespace}/secrets/istiod-tls"))
+            bundle = f"/apis/certificates.k8s.io/v1/clustertrustbundles/{namespace}.example:workloads:root-cert"
+            await until(lambda: there(cluster, bundle))
+            assert "kube_forbidden" not in (server.folder / "log").read_text()
+            await cluster.api.delete(bundle)
+    finally:
+        for path in installed:
+            if "/namespaces/" not in path:
+                await cluster.api.delete(path)
+
+
+@pytest.mark.parametrize("missing", RULES_OF_THE_CHART)
+async def test_no_rule_too_many(cluster: TestCluster, tmp_path: Path, missing: str) -> None:
+    """Without any one of the rules the server says which permission it lacks."""
+    namespace = await cluster.namespace()
+    values = {**INSTALLED, "rootConfigMap": {"name": f"roots-{namespace}"}}
+    objects = rendered(namespace, **values)
+    for each in objects:
+        if each["kind"] in {"Role", "ClusterRole"}:
+            each["rules"] = [rule for rule in each["rules"] if missing not in rule["resources"]]
+    installed = await install(cluster.api, objects)
+    try:
+        token_file = await _own_token(cluster, namespace, tmp_path)
+        with serving_chart(cluster, objects, tmp_path, token_file, ready=False) as server:
+            token = await cluster.token(namespace, "web", pod=await cluster.pod(namespace))
+
+            async def complains() -> bool:
+                with contextlib.suppress(NotFound, grpc.aio.AioRpcError, OSError):
+                    secret = await cluster.api.get(f"/api/v1/namespaces/{namespace}/secrets/istio-ca-secret")
+                    (server.folder / "root.pem").write_bytes(base64.b64decode(secret["data"]["ca-cert.pem"]))
+                    await server.create(token)
+                return missing in _forbidden(server)
+
+            await until(complains, 30)
+    finally:
+        for path in installed:
+            if "/namespaces/" not in path:
+                await cluster.api.delete(path)
+
+
+def _forbidden(server: Server) -> str:
+    """Every line that tells of a missing permission."""
+    return " ".join(line for line in (server.folder / "log").read_text().splitlines() if "forbidden" in line)
+
+
+async def there(cluster: TestCluster, path: str) -> bool:
+    """Whether an object exists."""
+    try:
+        await cluster.api.get(path)
+    except NotFound:
+        return False
+    return True
+
+
+async def _own_token(cluster: TestCluster, namespace: str, folder: Path) -> Path:
+    """The token that the kubelet would give the pod."""
+    file = folder / "token"
+    file.write_text(await cluster.token(namespace, "meshca", audiences=(), seconds=3600))
+    return file
+
+
+@contextlib.contextmanager
+def serving_chart(
+    cluster: TestCluster, objects: list[dict[str, Any]], folder: Path, token_file: Path, *, ready: bool = True
+) -> Iterator[Server]:
+    """A server with the chart's configuration and the account's token; only paths and ports are this machine's."""
+    tree = yaml.safe_load(only(objects, "ConfigMap", "meshca")["data"]["meshca.yaml"])
+    file = cluster.kubeconfig_of(folder / "kubeconfig", token_file)
+    tree["kubernetes"]["kubeconfig"] = str(file)
+    kubernetes = tree.pop("kubernetes")
+    own = {key: value for key, value in tree.items() if key not in {"data_dir", "listen"}}
+    with serving_cluster(folder / "ca", kubernetes, starting=not ready, **own) as server:
+        yield server

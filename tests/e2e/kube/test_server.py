@@ -18,7 +18,7 @@ from cryptography import x509
 from meshca.errors import MeshcaError, NotFound
 from tests.e2e.kube.cluster import Account, TestCluster, open_cluster, until
 from tests.e2e.kube.control_plane import running_control_plane
-from tests.e2e.kube.publishing import KEY, NAME, NAMED, NAMESPACES, found
+from tests.e2e.kube.publishing import KEY, NAMESPACES, Roots
 from tests.real.dev_server import MESHCA, Server, running_server
 
 pytestmark = pytest.mark.real("kubernetes")
@@ -30,25 +30,31 @@ BUNDLES = [
 ]
 
 
-async def account(cluster: TestCluster, folder: Path, namespace: str) -> Account:
+@pytest.fixture
+def roots() -> Roots:
+    """A ConfigMap name of the test's own."""
+    return Roots()
+
+
+async def account(cluster: TestCluster, folder: Path, namespace: str, roots: Roots) -> Account:
     """The server's service account."""
     return await cluster.account(
         folder,
         namespace,
         "meshca",
-        cluster_rules=[NAMED, NAMESPACES, *BUNDLES],
+        cluster_rules=[roots.rule(), NAMESPACES, *BUNDLES],
         rules={namespace: [LEASES, SECRETS]},
     )
 
 
-def settings(kubeconfig: Path, namespace: str, **more: Any) -> Mapping[str, str]:
+def settings(kubeconfig: Path, namespace: str, roots: Roots, **more: Any) -> Mapping[str, str]:
     """A server that writes everything there is to write."""
     tree = {
         "kubeconfig": str(kubeconfig),
         "namespace": namespace,
         "token_review": {"enabled": False},
         "timeout": "1s",
-        "root_config_map": {"enabled": True},
+        "root_config_map": {"enabled": True, "name": roots.name},
         "cluster_trust_bundle": {"enabled": True, "signer": f"{namespace}.example/workloads"},
         "istiod_certificate": {"enabled": True, "namespace": namespace, "names": ["istiod.istio-system.svc"]},
         **more,
@@ -80,28 +86,28 @@ async def secret(cluster: TestCluster, namespace: str) -> Mapping[str, bytes]:
     return {name: base64.b64decode(value) for name, value in made["data"].items()}
 
 
-async def test_everything_is_written(cluster: TestCluster, tmp_path: Path) -> None:
+async def test_everything_is_written(cluster: TestCluster, tmp_path: Path, roots: Roots) -> None:
     """The roots in ConfigMaps and a bundle, and istiod's certificate, with no right too many; status shows it."""
     namespace = await cluster.namespace()
-    ours = await account(cluster, tmp_path, namespace)
-    with running_server(tmp_path / "ca", settings=settings(ours.kubeconfig, namespace)) as server:
-        roots = server.root.decode()
+    ours = await account(cluster, tmp_path, namespace, roots)
+    with running_server(tmp_path / "ca", settings=settings(ours.kubeconfig, namespace, roots)) as server:
+        served = server.root.decode()
 
         async def published() -> bool:
-            made = await found(cluster, namespace)
-            return made is not None and made["data"] == {KEY: roots} and bool(await secret(cluster, namespace))
+            made = await roots.found(cluster, namespace)
+            return made is not None and made["data"] == {KEY: served} and bool(await secret(cluster, namespace))
 
         await until(published)
         made = await secret(cluster, namespace)
         leaf = x509.load_pem_x509_certificates(made["tls.crt"])[0]
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         assert names.get_values_for_type(x509.DNSName) == ["istiod.istio-system.svc"]
-        assert made["ca.crt"].decode() == roots
+        assert made["ca.crt"].decode() == served
         name = f"{namespace}.example:workloads:root-cert"
         path = f"/apis/certificates.k8s.io/v1/clustertrustbundles/{name}"
 
         async def bundled() -> bool:
-            return bool((await cluster.api.get(path))["spec"]["trustBundle"] == roots)
+            return bool((await cluster.api.get(path))["spec"]["trustBundle"] == served)
 
         await until(bundled)
         await until(lambda: status(server)["config_maps"]["pending"] == 0)
@@ -124,11 +130,11 @@ async def test_everything_is_written(cluster: TestCluster, tmp_path: Path) -> No
         assert "PRIVATE KEY" not in (server.folder / "log").read_text()
 
 
-async def test_issued_certificate_is_in_the_ledger(cluster: TestCluster, tmp_path: Path) -> None:
+async def test_issued_certificate_is_in_the_ledger(cluster: TestCluster, tmp_path: Path, roots: Roots) -> None:
     """What is made for istiod is recorded like every signature."""
     namespace = await cluster.namespace()
-    ours = await account(cluster, tmp_path, namespace)
-    with running_server(tmp_path / "ca", settings=settings(ours.kubeconfig, namespace)) as server:
+    ours = await account(cluster, tmp_path, namespace, roots)
+    with running_server(tmp_path / "ca", settings=settings(ours.kubeconfig, namespace, roots)) as server:
 
         async def there() -> bool:
             return bool(await secret(cluster, namespace))
@@ -140,14 +146,15 @@ async def test_issued_certificate_is_in_the_ledger(cluster: TestCluster, tmp_pat
     assert (record["rule"], record["namespace"], record["result"]) == ("istiod", namespace, "issued")
 
 
-async def test_two_servers_one_leader(cluster: TestCluster, tmp_path: Path) -> None:
+async def test_two_servers_one_leader(cluster: TestCluster, tmp_path: Path, roots: Roots) -> None:
     """The second follows and says whom; when the first ends it goes on at once."""
     namespace = await cluster.namespace()
-    ours = await account(cluster, tmp_path, namespace)
+    ours = await account(cluster, tmp_path, namespace, roots)
     only = settings(
         ours.kubeconfig,
         namespace,
-        root_config_map={"enabled": True, "namespaces": [namespace]},
+        roots,
+        root_config_map={"enabled": True, "name": roots.name, "namespaces": [namespace]},
         cluster_trust_bundle={"enabled": False},
         istiod_certificate={"enabled": False},
     )
@@ -161,7 +168,7 @@ async def test_two_servers_one_leader(cluster: TestCluster, tmp_path: Path) -> N
             await until(lambda: status(two)["leading"])
 
             async def second_root() -> bool:
-                made = await found(cluster, namespace)
+                made = await roots.found(cluster, namespace)
                 return made is not None and made["data"] == {KEY: two.root.decode()}
 
             await until(second_root)
@@ -184,7 +191,7 @@ class TestOutage:
                     process.send_signal(signal.SIGCONT)
 
     async def test_gone_at_start_and_later(
-        self, stopped: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, stopped: Any, tmp_path: Path, roots: Roots, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The server starts and issues without it, publishes once it is there, and again after it was gone."""
         monkeypatch.setenv("MESHCA_TEST_KUBECONFIG", str(stopped.kubeconfig))
@@ -192,13 +199,15 @@ class TestOutage:
             namespace = await cluster.namespace()
             api_server = next(one for one in stopped.processes if "kube-apiserver" in one.args)
             api_server.send_signal(signal.SIGSTOP)
-            with running_server(tmp_path / "ca", settings=settings(stopped.kubeconfig, namespace)) as server:
+            with running_server(
+                tmp_path / "ca", settings=settings(stopped.kubeconfig, namespace, roots)
+            ) as server:
                 assert (await server.create(server.token())).spiffe_id
                 await until(lambda: "did not answer in time" in status(server)["election_error"], 20)
                 api_server.send_signal(signal.SIGCONT)
 
                 async def published() -> bool:
-                    made = await found(cluster, namespace)
+                    made = await roots.found(cluster, namespace)
                     return made is not None and made["data"] == {KEY: server.root.decode()}
 
                 await until(published, 30)
@@ -210,7 +219,7 @@ class TestOutage:
 
                 async def deleted() -> bool:
                     try:
-                        await cluster.api.delete(f"/api/v1/namespaces/{namespace}/configmaps/{NAME}")
+                        await cluster.api.delete(roots.path(namespace))
                     except NotFound:
                         return True
                     except MeshcaError:
