@@ -81,7 +81,7 @@ async def endpoint(site: Site) -> Said:
     except Unavailable as error:
         return wrong(error.detail, *_unreached(site))
     _, source = await called_by(site)
-    fault = judge_face(handshake, name, source)
+    fault = judge_face(handshake, name, source, site.place)
     if fault is not None:
         return fault
     leaf, *others = read_der(handshake.chain)
@@ -94,7 +94,7 @@ async def endpoint(site: Site) -> Said:
     return judge_chain(leaf_and_others=(leaf, *others), roots=roots, name=name, now=site.clock.now())
 
 
-def judge_face(handshake: Handshake, name: Address, source: str) -> Said | None:
+def judge_face(handshake: Handshake, name: Address, source: str, place: mesh.Place) -> Said | None:
     """What is wrong with name or protocol; None when nothing is."""
     certificates = read_der(handshake.chain)
     if not certificates:
@@ -104,8 +104,8 @@ def judge_face(handshake: Handshake, name: Address, source: str) -> Said | None:
         known = some(list(names), 5) or "nobody"
         return wrong(
             f"its certificate is not for {name.host} ({source}) but for {known}",
-            f"add {name.host} to serving.names (chart value servingNames), or call it by one of its names:"
-            " helm upgrade istiod istio/istiod --reuse-values --set global.caAddress=<name>:<port>",
+            f"add {name.host} to serving.names (chart value servingNames)",
+            f"or call it by one of its names: {place.helm(f'global.caAddress=<name>:{name.port}')}",
         )
     if handshake.protocol != "h2":
         chose = handshake.protocol or "no protocol"

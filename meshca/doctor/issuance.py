@@ -7,9 +7,10 @@ published roots.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
-from meshca.doctor.certificates import instant, path_fault, read_der, to_pem
+from meshca.doctor.certificates import Certificates, instant, is_for, path_fault, read_der, to_pem
 from meshca.doctor.endpoint import shown
 from meshca.doctor.finding import Said, Unseen, ok, unknown, wrong
 from meshca.doctor.permission import Permission
@@ -23,6 +24,7 @@ from meshca.secret import Secret
 
 SECONDS: Final = 600  # the shortest life that the TokenRequest API gives
 POD: Final = "authentication.kubernetes.io/pod-"
+ENDPOINT: Final = "see what `endpoint` says"
 BY_POD: Final = (
     "run it in the server's pod: kubectl -n {} exec deploy/<release> -- meshca doctor istio --config <file>"
 )
@@ -74,11 +76,10 @@ async def _issue(site: Site) -> Issued:
     try:
         handshake, name = await shown(site)
     except MeshcaError as error:
-        raise Unseen(f"not asked: {error.detail}", "see what `endpoint` says") from None
+        raise Unseen(f"not asked: {error.detail}", ENDPOINT) from None
     roots = await published(site)
-    leaf, *others = read_der(handshake.chain)
-    if fault := path_fault(leaf, others, roots, site.clock.now()):
-        raise Unseen(f"not asked, for a token must not go to a stranger: {fault}", "see what `endpoint` says")
+    if fault := _stranger(read_der(handshake.chain), name.host, roots, site.clock.now()):
+        raise Unseen(f"a token must not go to a stranger: {fault}", ENDPOINT)
     wish = Wish(
         endpoint=site.endpoint or name,
         server_name=name.host,
@@ -87,6 +88,14 @@ async def _issue(site: Site) -> Issued:
         token=await _token(site, who.account, _pod(who)),
     )
     return await site.ca.issue(wish)
+
+
+def _stranger(chain: Certificates, host: str, roots: Certificates, now: datetime) -> str:
+    """Why who answers is not proven to be the CA; empty when it is. The client that is used then checks it anew."""
+    if not chain:
+        return "its certificate does not parse"
+    leaf, *others = chain
+    return path_fault(leaf, others, roots, now) if is_for(leaf, host) else f"its certificate is not for {host}"
 
 
 async def _token(site: Site, own: ServiceAccount, bound: Mapping[str, str]) -> Secret[str]:

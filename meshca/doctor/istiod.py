@@ -15,11 +15,6 @@ SWITCH: Final = "ENABLE_CA_SERVER"
 OFF: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})  # Go's strconv.ParseBool
 
 
-def helm(site: Site, setting: str) -> str:
-    """The command that gives istiod's chart another value."""
-    return f"helm upgrade istiod istio/istiod -n {site.place.namespace} --reuse-values --set {setting}"
-
-
 async def ca_server(site: Site) -> Said:
     """No CA any more."""
     environment = (await mesh.istiod(site.looking, site.place)).environment
@@ -31,7 +26,7 @@ async def ca_server(site: Site) -> Said:
         return ok(f"{SWITCH}={value} in {site.place.named('istiod')}")
     return wrong(
         f"istiod is a CA still ({SWITCH}={value}): it signs, and writes its own root over the ConfigMaps",
-        helm(site, f"pilot.env.{SWITCH}=false"),
+        site.place.helm(f"pilot.env.{SWITCH}=false"),
     )
 
 
@@ -40,7 +35,7 @@ async def ca_address(site: Site) -> Said:
     if site.ca_address is not None:
         return ok(f"{site.ca_address}, as --ca-address says")
     told = await told_address(site)
-    mend = helm(site, f"global.caAddress={own_address(site)}")
+    mend = site.place.helm(f"global.caAddress={own_address(site)}")
     if not told:
         return wrong("global.caAddress is empty, so proxies ask istiod", mend)
     try:
@@ -68,7 +63,7 @@ async def trust_domain(site: Site) -> Said:
     return wrong(
         f"meshConfig.trustDomain is {theirs}, meshca's trust_domain is {ours}: proxies refuse each other",
         f"trust_domain: {theirs} (chart value trustDomain), and restart meshca; or "
-        + helm(site, f"meshConfig.trustDomain={ours}"),
+        + site.place.helm(f"meshConfig.trustDomain={ours}"),
     )
 
 

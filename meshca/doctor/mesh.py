@@ -41,6 +41,10 @@ class Place:
         """An object's name in this revision."""
         return f"{name}-{self.revision}" if self.revision else name
 
+    def helm(self, setting: str) -> str:
+        """The command that gives istiod's chart another value."""
+        return f"helm upgrade istiod istio/istiod -n {self.namespace} --reuse-values --set {setting}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Injected:

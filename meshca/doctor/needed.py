@@ -66,6 +66,7 @@ def _root_config_maps(config: KubernetesConfig) -> Iterator[Permission]:
     if not maps.namespaces:
         for verb in ("list", "watch"):
             yield Permission(verb=verb, resource="namespaces", value=value)
+    value = "rootConfigMap.namespaces" if maps.namespaces else value
     for place in [each for each in maps.namespaces if each not in maps.except_] or [""]:
         for verb in (*READ, "create", "patch"):
             yield Permission(verb=verb, resource="configmaps", namespace=place, name=maps.name, value=value)

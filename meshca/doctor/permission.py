@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -76,7 +77,8 @@ def grant(permission: Permission, subject: str) -> str:
     """
     if permission.resource in _NO_RESOURCE:
         return ""
-    name = f"meshca-{permission.verb}-{(permission.resource or 'path').replace('/', '-')}"
+    parts = ("meshca", permission.verb, permission.resource or permission.path.strip("./"), permission.name)
+    name = "-".join(re.sub("[^a-z0-9.-]", "-", part) for part in parts if part)
     kind, place = ("role", f" -n {permission.namespace}") if permission.namespace else ("clusterrole", "")
     what = f"--non-resource-url={permission.path}" if permission.path else f"--resource={permission.kind}"
     only = f" --resource-name={permission.name}" if permission.name else ""

@@ -93,7 +93,13 @@ class TestFaults:
         mesh.shown = mesh.showing("other.svc", "localhost")
         said = await endpoint(mesh.site())
         assert said.found == f"its certificate is not for {NAME} (global.caAddress) but for other.svc, localhost"
-        assert said.mend[0].startswith(f"add {NAME} to serving.names (chart value servingNames)")
+        assert said.mend == (
+            f"add {NAME} to serving.names (chart value servingNames)",
+            (
+                "or call it by one of its names: helm upgrade istiod istio/istiod -n istio-system --reuse-values"
+                " --set global.caAddress=<name>:15012"
+            ),
+        )
 
     async def test_no_name(self, mesh: FakeMesh) -> None:
         """Is for nobody."""

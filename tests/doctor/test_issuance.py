@@ -11,6 +11,7 @@ from meshca.doctor.issuance import issuance, issued
 from meshca.errors import BadRequest, Denied, Exhausted, MeshcaError, Unauthenticated, Unavailable
 from meshca.identity.service_account import ServiceAccount
 from meshca.kube.api import Forbidden
+from meshca.wire.handshake import Handshake
 from tests.fakes.doctor import ADDRESS, NAME, ROOTS, TOKEN, FakeMesh, config_map
 from tests.fakes.pki import NOW, make_ca
 
@@ -111,6 +112,10 @@ class TestNotAsked:
         assert "a token must not go to a stranger: it leads to no published root" in await unseen(mesh)
         mesh.shown = mesh.showing(NAME, end=NOW - timedelta(minutes=1))
         assert "it ended" in await unseen(mesh)
+        mesh.shown = mesh.showing("other")
+        assert f"its certificate is not for {NAME}" in await unseen(mesh)
+        mesh.shown = Handshake(chain=(b"garbage",), protocol="h2")
+        assert "does not parse" in await unseen(mesh)
 
     async def test_no_roots(self, mesh: FakeMesh) -> None:
         """Nothing is published."""

@@ -45,40 +45,43 @@ def test_question() -> None:
     assert KEYS.question() == {"nonResourceAttributes": {"verb": "get", "path": "/openid/v1/jwks"}}
 
 
+def command(kind: str, name: str, what: str, place: str = "") -> str:
+    """What is copied."""
+    role = f"kubectl create {kind} {name} {what}{place}"
+    return f"{role} && kubectl create {kind}binding {name} --{kind}={name} --serviceaccount=a:b{place}"
+
+
 @pytest.mark.parametrize(
-    ("permission", "command"),
+    ("permission", "expected"),
     [
         (
             SECRET,
-            (
-                "kubectl create role meshca-get-secrets --verb=get --resource=secrets --resource-name=istiod-tls"
-                " -n istio-system && kubectl create rolebinding meshca-get-secrets --role=meshca-get-secrets"
-                " --serviceaccount=a:b -n istio-system"
+            command(
+                "role",
+                "meshca-get-secrets-istiod-tls",
+                "--verb=get --resource=secrets --resource-name=istiod-tls",
+                " -n istio-system",
             ),
         ),
         (
             TOKEN,
-            (
-                "kubectl create role meshca-create-serviceaccounts-token --verb=create "
-                "--resource=serviceaccounts/token --resource-name=meshca -n a && kubectl create rolebinding"
-                " meshca-create-serviceaccounts-token"
-                " --role=meshca-create-serviceaccounts-token --serviceaccount=a:b -n a"
+            command(
+                "role",
+                "meshca-create-serviceaccounts-token-meshca",
+                "--verb=create --resource=serviceaccounts/token --resource-name=meshca",
+                " -n a",
             ),
         ),
         (
             KEYS,
-            (
-                "kubectl create clusterrole meshca-get-path --verb=get --non-resource-url=/openid/v1/jwks "
-                "&& kubectl create clusterrolebinding meshca-get-path --clusterrole=meshca-get-path"
-                " --serviceaccount=a:b"
-            ),
+            command("clusterrole", "meshca-get-openid-v1-jwks", "--verb=get --non-resource-url=/openid/v1/jwks"),
         ),
         (SIGNER, ""),
     ],
 )
-def test_grant(permission: Permission, command: str) -> None:
-    """A command to copy; none for what kubectl does not know as a resource."""
-    assert grant(permission, "--serviceaccount=a:b") == command
+def test_grant(permission: Permission, expected: str) -> None:
+    """A command to copy, whose role has a name of its own; none for what kubectl does not know as a resource."""
+    assert grant(permission, "--serviceaccount=a:b") == expected
 
 
 @pytest.mark.parametrize(

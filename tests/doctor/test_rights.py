@@ -39,7 +39,7 @@ async def test_missing() -> None:
         " patch configmaps istio-ca-root-cert in shop"
     )
     assert said.mend[0] == f"list pods in the whole cluster: the chart (always there), or: {GRANT}"
-    assert "in shop: chart value rootConfigMap.enabled, or: kubectl create role" in said.mend[2]
+    assert "in shop: chart value rootConfigMap.namespaces, or: kubectl create role" in said.mend[2]
 
 
 async def test_no_command() -> None:

@@ -221,11 +221,10 @@ async def test_the_command_for_a_permission_names_it_whole(istio: IstioLike) -> 
     await istio.install()
     here = istio.namespace
     (mend,) = (await only(istio, "permissions")).mend
-    assert mend.endswith(
-        f"kubectl create role meshca-update-secrets --verb=update --resource=secrets --resource-name=istiod-tls"
-        f" -n {here} && kubectl create rolebinding meshca-update-secrets --role=meshca-update-secrets"
-        f" --serviceaccount={here}:meshca -n {here}"
-    )
+    name, place = "meshca-update-secrets-istiod-tls", f"-n {here}"
+    role = f"kubectl create role {name} --verb=update --resource=secrets --resource-name=istiod-tls {place}"
+    binding = f"kubectl create rolebinding {name} --role={name} --serviceaccount={here}:meshca {place}"
+    assert mend.endswith(f"{role} && {binding}")
 
 
 # a right of the doctor's own -> the checks that are unknown without it
