@@ -26,8 +26,8 @@ async def called_by(site: Site) -> tuple[Address, str]:
         told = await told_address(site)
     except Unseen:
         told = ""
-    if told:
-        return Address.parse(told), "global.caAddress"
+    if told and not is_istiod(address := Address.parse(told), site.place):
+        return address, "global.caAddress"
     return own_address(site), "serving.names"
 
 
@@ -43,6 +43,12 @@ async def told_address(site: Site) -> str:
     except Unseen:
         told = ""
     return told or injected.ca_address
+
+
+def is_istiod(address: Address, place: mesh.Place) -> bool:
+    """Whether an address is istiod's own Service: what answers there is not our CA."""
+    service = f"{place.named('istiod')}.{place.namespace}"
+    return address.host.removesuffix(".cluster.local").removesuffix(".svc") == service
 
 
 def own_address(site: Site) -> Address:

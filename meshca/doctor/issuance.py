@@ -91,7 +91,7 @@ async def _issue(site: Site) -> Issued:
 
 
 def _stranger(chain: Certificates, host: str, roots: Certificates, now: datetime) -> str:
-    """Why who answers is not proven to be the CA; empty when it is. The client that is used then checks it anew."""
+    """Why who answers is not proven to be the CA; empty when it is. The client checks it all anew."""
     if not chain:
         return "its certificate does not parse"
     leaf, *others = chain

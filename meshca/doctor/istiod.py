@@ -6,7 +6,7 @@ from typing import Final
 
 from meshca.doctor import mesh
 from meshca.doctor.address import Address
-from meshca.doctor.endpoint import own_address, told_address
+from meshca.doctor.endpoint import is_istiod, own_address, told_address
 from meshca.doctor.finding import Said, Unseen, ok, unknown, wrong
 from meshca.doctor.site import Site
 from meshca.errors import BadRequest
@@ -42,16 +42,11 @@ async def ca_address(site: Site) -> Said:
         address = Address.parse(told)
     except BadRequest as error:
         return wrong(f"global.caAddress is {told!r}: {error.detail}", mend)
-    if _is_istiod(address, site):
+    if is_istiod(address, site.place):
         return wrong(f"global.caAddress is {address}, which is istiod", mend)
     if address.port == 15010:
         return wrong(f"global.caAddress is {address}: agents speak plain text to port 15010", mend)
     return ok(str(address))
-
-
-def _is_istiod(address: Address, site: Site) -> bool:
-    service = f"{site.place.named('istiod')}.{site.place.namespace}"
-    return address.host.removesuffix(".cluster.local").removesuffix(".svc") == service
 
 
 async def trust_domain(site: Site) -> Said:

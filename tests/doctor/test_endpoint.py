@@ -58,6 +58,11 @@ class TestCalledBy:
         mesh.server.objects[INJECTOR] = injector("") if kept == "empty" else unseen
         assert await called_by(mesh.site()) == (OURS, "serving.names")
 
+    async def test_never_by_istiod_itself(self, mesh: FakeMesh) -> None:
+        """What answers there is not ours."""
+        mesh.server.objects[INJECTOR] = injector("istiod.istio-system.svc:15012")
+        assert await called_by(mesh.site()) == (OURS, "serving.names")
+
     async def test_an_unseen_mesh_configuration_hides_nothing(self, mesh: FakeMesh) -> None:
         """The injector's is taken."""
         mesh.server.objects[MESH] = Forbidden("kube_forbidden", "no")
