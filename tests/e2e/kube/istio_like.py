@@ -79,11 +79,12 @@ class IstioLike:
         account: of meshca and its doctor, once installed.
         bound: whether its token is bound to a pod.
         everywhere: whether it may write roots into all namespaces.
+        by_meshca: whether roots and istiod's certificate are left to be written by a running server.
     """
 
     cluster: TestCluster
     folder: Path
-    server: Server
+    server: Server | None
     ca: Ca
     namespace: str
     shop: str
@@ -91,13 +92,15 @@ class IstioLike:
     account: Account | None = None
     bound: bool = True
     everywhere: bool = False
+    by_meshca: bool = False
 
     async def install(self) -> None:
         """Everything as it should be."""
         api, istio = self.cluster.api, f"/namespaces/{self.namespace}"
-        for namespace in (self.namespace, self.shop):
-            await self.roots(namespace, self.ca.pem)
-        await self.secret(serving(self.ca, f"istiod.{self.namespace}.svc"))
+        if not self.by_meshca:
+            for namespace in (self.namespace, self.shop):
+                await self.roots(namespace, self.ca.pem)
+            await self.secret(serving(self.ca, f"istiod.{self.namespace}.svc"))
         await self.config_map(
             "istio", "mesh", yaml.safe_dump({"trustDomain": "cluster.local", "rootNamespace": self.namespace})
         )
@@ -116,16 +119,23 @@ class IstioLike:
 
     def write_config(self, **kubernetes: Any) -> None:
         """meshca.yaml, as the chart would write it."""
+        section = self.section() | kubernetes
+        tree = {"serving": {"names": [CA_NAME, "localhost"]}, "kubernetes": section}
+        (self.folder / "meshca.yaml").write_text(yaml.safe_dump(tree))
+
+    def section(self) -> dict[str, Any]:
+        """The section `kubernetes`."""
         assert self.account is not None
-        section = {
+        return {
             "kubeconfig": str(self.account.kubeconfig),
             "trusted_node_accounts": [f"{self.namespace}/ztunnel"],
             "root_config_map": {"enabled": True, "namespaces": [self.namespace, self.shop]},
-            "istiod_certificate": {"enabled": True, "namespace": self.namespace},
-            **kubernetes,
+            "istiod_certificate": {
+                "enabled": True,
+                "namespace": self.namespace,
+                "names": [f"istiod.{self.namespace}.svc"],
+            },
         }
-        tree = {"serving": {"names": [CA_NAME, "localhost"]}, "kubernetes": section}
-        (self.folder / "meshca.yaml").write_text(yaml.safe_dump(tree))
 
     def cluster_rules(self) -> list[Rule]:
         """Of the whole cluster."""
@@ -218,6 +228,7 @@ class IstioLike:
 
     async def examined(self, **order: Any) -> dict[str, Finding]:
         """What the doctor finds."""
+        assert self.server is not None
         port = Address.parse(self.server.endpoint())
         asked = Order(
             **{

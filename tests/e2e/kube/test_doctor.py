@@ -13,7 +13,7 @@ import pytest
 from meshca.doctor.address import Address
 from meshca.doctor.finding import Finding
 from meshca.doctor.istio import CHECKS
-from tests.e2e.kube.cluster import TestCluster, open_cluster
+from tests.e2e.kube.cluster import TestCluster, open_cluster, until
 from tests.e2e.kube.istio_like import CA_NAME, NOBODY, IstioLike, config_map, root, serving, workload
 from tests.e2e.kube.serve import RULES, serving_cluster
 from tests.e2e.kube.way import way_to
@@ -74,6 +74,33 @@ async def test_all_is_well(istio: IstioLike) -> None:
     assert list(found) == list(CHECKS)
     assert not_ok(found) == {}, found
     assert f"spiffe://cluster.local/ns/{istio.namespace}/sa/meshca until" in found["issuance"].found
+
+
+async def test_what_meshca_writes_is_well(cluster: TestCluster, tmp_path: Path) -> None:
+    """With all that is switched on, a server with just these rights satisfies its own doctor."""
+    istio = IstioLike(
+        cluster=cluster,
+        folder=tmp_path,
+        server=None,
+        ca=root("of nobody"),
+        by_meshca=True,
+        namespace=await cluster.namespace(),
+        shop=await cluster.namespace(),
+    )
+    await istio.install()
+    names = {"names": [CA_NAME, "localhost", "127.0.0.1"]}
+    found: dict[str, Finding] = {}
+
+    async def is_well() -> bool:
+        found.update(await istio.examined())
+        return not not_ok(found)
+
+    with serving_cluster(tmp_path / "ca", istio.section(), serving=names) as istio.server:
+        try:
+            await until(is_well)
+        except TimeoutError:
+            assert not_ok(found) == {}, found
+    assert found["root-config-map"].found == "istio-ca-root-cert holds the CA's roots in all 2 namespaces"
 
 
 async def only(istio: IstioLike, name: str, verdict: str = "wrong") -> Finding:
