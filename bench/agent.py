@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,13 +38,17 @@ class Agent:
 def running_agent(ca: Ca, directory: Path) -> Iterator[Agent]:
     """Start `meshca agent` with a token of its own and stop it at the end."""
     directory.mkdir()
-    token, socket = directory / "token", directory / "sds.sock"
+    token = directory / "token"
     token.write_text(ca.issuer.mint(ServiceAccount(namespace="bench", name="agent"), pod="agent").reveal())
     command = [sys.executable, "-m", "meshca", "agent", "--endpoint", ca.endpoint]
     command += ["--endpoint-mtls", ca.endpoint_mtls, "--root", str(ca.directory / "root.pem")]
-    command += ["--token-file", str(token), "--socket", str(socket), "--readiness", "off"]
-    command += ["--write-certs", str(directory / "certs")]
-    with (directory / "agent.log").open("wb") as log:
+    command += ["--token-file", str(token), "--readiness", "off", "--write-certs", str(directory / "certs")]
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as short,  # a socket's path must be
+        (directory / "agent.log").open("wb") as log,
+    ):
+        socket = Path(short) / "sds.sock"
+        command += ["--socket", str(socket)]
         process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             await_file(directory / "certs" / "cert-chain.pem", process)

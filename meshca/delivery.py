@@ -46,7 +46,13 @@ class Delivery:
         self._bundle: TrustBundle | None = None
         self._policies: PolicySet | None = None
         self._shelves: WeakValueDictionary[_Kind, _WorkloadShelf] = WeakValueDictionary()
-        self.versions = Versions()
+        self._roots_version = ""
+
+    @property
+    def versions(self) -> Versions:
+        """Of what is in force now; that of a large set of policies takes a moment."""
+        policies = "" if self._policies is None else policies_version(self._policies)
+        return Versions(roots=self._roots_version, policies=policies)
 
     def source(self, workload: Workload) -> Source:
         """What this workload should hold, now and after every change.
@@ -65,7 +71,7 @@ class Delivery:
     def publish_roots(self, bundle: TrustBundle) -> None:
         """Hand these roots to every subscriber."""
         self._bundle = bundle
-        self.versions = Versions(roots=resources.roots(ROOTCA, bundle).version, policies=self.versions.policies)
+        self._roots_version = resources.roots(ROOTCA, bundle).version
         for shelf in tuple(self._shelves.values()):
             self._put_roots(shelf)
 
@@ -75,7 +81,6 @@ class Delivery:
         A later call goes past an earlier one that is still busy.
         """
         self._policies = policies
-        self.versions = Versions(roots=self.versions.roots, policies=policies_version(policies))
         for shelf in tuple(self._shelves.values()):
             if self._policies is not policies:
                 return

@@ -7,14 +7,17 @@ must never reach an error text: they are keys.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from meshca.errors import ConfigError
 
-LARGEST = 1024 * 1024  # bytes; a CA bundle of a whole company is a quarter of that
+NAME_A_FILE: Final = "name an existing file"
+LARGEST: Final = 1024 * 1024  # bytes; a CA bundle of a whole company is a quarter of that
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -39,10 +42,44 @@ def make_private_folder(path: Path) -> None:
         ConfigError: as `make_folder`, or group or others may use it.
     """
     make_folder(path)
+    _check_private(path)
+
+
+def _check_private(path: Path) -> None:
     mode = path.stat().st_mode
     if mode & _OTHERS:
         problem = f"others may use this private folder (mode {stat.S_IMODE(mode):04o}); run: chmod 700 {path}"
         raise ConfigError(str(path), [problem])
+
+
+def check_folder(path: Path) -> None:
+    """Refuse what making a folder, or making files in it, would fail at; nothing is made.
+
+    Raises:
+        ConfigError: it could not be made, or is there and not writable.
+    """
+    there = path.absolute()
+    try:
+        while not there.exists():
+            there = there.parent
+    except OSError as error:
+        raise ConfigError(str(path), [unusable("made or used as a folder", error)]) from None
+    if not is_folder(there):
+        raise ConfigError(str(path), [f"cannot be made or used as a folder ({there} is none)"])
+    if not os.access(there, os.W_OK | os.X_OK, effective_ids=True):
+        problem = f"cannot be written; make {there} writable for this user (uid {os.geteuid()})"
+        raise ConfigError(str(path), [problem])
+
+
+def check_private_folder(path: Path) -> None:
+    """As `check_folder`, and nobody else may use it.
+
+    Raises:
+        ConfigError: as `check_folder`, or group or others may use it.
+    """
+    check_folder(path)
+    if path.exists():
+        _check_private(path)
 
 
 def replace(path: Path, data: bytes) -> None:
@@ -78,36 +115,86 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def read(path: Path) -> bytes:
+def read(path: Path, missing: str = "") -> bytes:
     """What a file holds.
 
+    Args:
+        path: of a regular file.
+        missing: what to do when it is not there, for the message.
+
     Raises:
-        ConfigError: it is missing, unreadable or larger than a mebibyte.
+        ConfigError: it is missing, unreadable, no regular file or larger than a mebibyte.
     """
-    return _read(path)[0]
+    return _read(path, missing)[0]
 
 
-def read_private(path: Path) -> bytes:
+def read_private(path: Path, missing: str = "") -> bytes:
     """What a file holds that only we may read.
 
     Raises:
         ConfigError: as `read`, or group or others have access.
     """
-    data, mode = _read(path)
+    data, mode = _read(path, missing)
     if mode & _OTHERS:
         problem = f"others can read this private file (mode {stat.S_IMODE(mode):04o}); run: chmod 600 {path}"
         raise ConfigError(str(path), [problem])
     return data
 
 
-def _read(path: Path) -> tuple[bytes, int]:
+def read_text(path: Path) -> str:
+    """The text that an operator wrote into a file that he named: configuration, rules, policies.
+
+    Raises:
+        ConfigError: as `read`, or it is not UTF-8.
+    """
     try:
-        with path.open("rb") as file:
+        return read(path, NAME_A_FILE).decode("utf-8")
+    except UnicodeDecodeError:
+        raise ConfigError(str(path), ["is not UTF-8 text"]) from None
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there, as far as we may see."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def unusable(deed: str, error: OSError, missing: str = "") -> str:
+    """One line on a file or folder: what cannot be done with it, why, and what to do if we know.
+
+    Args:
+        deed: such as `read`.
+        error: that it ended in.
+        missing: what to do when it is not there.
+    """
+    todo = ""
+    if error.errno in {errno.ENOENT, errno.ENOTDIR}:
+        todo = missing
+    elif error.errno in {errno.EACCES, errno.EPERM}:
+        todo = f"give it, and the folders above it, to this user (uid {os.geteuid()}) with chown or chmod"
+    return f"cannot be {deed} ({error.strerror})" + (f"; {todo}" if todo else "")
+
+
+def _read(path: Path, missing: str) -> tuple[bytes, int]:
+    try:
+        with open(path, "rb", opener=_open_regular) as file:
             mode = os.fstat(file.fileno()).st_mode
             data = file.read(LARGEST + 1)
+    except IsADirectoryError:
+        raise ConfigError(str(path), ["is no regular file"]) from None
     except OSError as error:
-        problem = f"cannot be read ({error.strerror}); name a file that this user may read"
-        raise ConfigError(str(path), [problem]) from None
+        raise ConfigError(str(path), [unusable("read", error, missing)]) from None
     if len(data) > LARGEST:
         raise ConfigError(str(path), [f"is larger than {LARGEST} bytes"])
     return data, mode
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """Open a file, at once even if it is a named pipe, and refuse whatever is no file as a folder is refused."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise IsADirectoryError

@@ -120,7 +120,7 @@ class Issuing:
             return await self._certify(decision, key, 0), private_key
 
     async def admitted(self, credential: Credential) -> Caller:
-        """A caller who may be issued its own identity now: what a stream of roots, secrets or policies asks first.
+        """A caller who may be issued its own identity now: what a stream of keys asks first.
 
         Raises:
             Unauthenticated, Denied, Unavailable: as `issue`.

@@ -8,14 +8,18 @@ must stay small: structlog would import rich if it could, which costs 7 MB and s
 from __future__ import annotations
 
 import atexit
+import collections
 import contextlib
 import logging
 import os
 import sys
 import threading
+from collections.abc import Iterator
 from typing import IO, Any, Final, Literal
 
 import orjson
+
+from meshca.printable import printable
 
 _rich = sys.modules.get("rich")
 sys.modules["rich"] = None  # type: ignore[assignment] # None makes `import rich` fail: Python's import protocol
@@ -32,7 +36,8 @@ LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": loggin
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "json", "text"]
 
-BATCH_SECONDS = 0.02  # how long a line may wait for company when batching
+BATCH_SECONDS = 0.02  # how long a line may wait for company
+CLOSE_SECONDS = 1.0  # for what waits to be written at the end; longer is waited for no reader
 MAX_WAITING = 20_000  # lines; beyond it (a reader that stopped reading) lines are dropped and counted
 
 log: FilteringBoundLogger = structlog.get_logger()
@@ -41,30 +46,29 @@ log: FilteringBoundLogger = structlog.get_logger()
 class Lines:
     """The one writer of a process's log, past the stream's own buffer.
 
-    Direct: each line is one write. Batching: a thread writes what has gathered, so that a slow reader of our
-    standard error never holds up the event loop.
+    A thread writes what has gathered, so that a reader of our standard error that is slow, or has stopped reading,
+    never holds up the event loop.
     """
 
-    def __init__(self, stream: IO[Any], *, batching: bool) -> None:
-        self._stream = stream
-        self._batching = batching
-        self._waiting: list[bytes] = []
+    def __init__(self, stream: IO[Any]) -> None:
+        self.stream = stream
+        self.closed = False
+        self._waiting: collections.deque[bytes] = collections.deque()
         self._dropped = 0
-        self._lock = threading.Lock()
+        self._told = 0  # of those dropped
         self._work = threading.Event()
-        if batching:
-            threading.Thread(target=self._run, name="log", daemon=True).start()
-            atexit.register(self.flush)
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)
 
     def __call__(self, *_: object) -> Lines:
         """This is also structlog's logger factory: one logger for all."""
         return self
 
     def msg(self, line: bytes) -> None:
-        """Write, or queue, one rendered line that ends in a newline."""
-        if not self._batching:
-            self._write(line)
-        elif len(self._waiting) >= MAX_WAITING:
+        """Queue one rendered line that ends in a newline; after `close` it is lost."""
+        if len(self._waiting) >= MAX_WAITING:
             self._dropped += 1
         else:
             self._waiting.append(line)
@@ -73,31 +77,39 @@ class Lines:
 
     debug = info = warning = error = critical = exception = msg
 
-    def flush(self) -> None:
-        """Write everything that waits."""
-        with self._lock:
-            waiting, self._waiting = self._waiting, []
-            dropped, self._dropped = self._dropped, 0
-            if dropped:
-                waiting.append(
-                    orjson.dumps({"level": "warning", "event": "log.dropped", "lines": dropped}) + b"\n"
-                )
-            self._write(b"".join(waiting))
+    def close(self) -> None:
+        """Write everything that waits and end the thread; one whose reader does not read is left to the exit."""
+        atexit.unregister(self.close)
+        self.closed = True
+        self._closing.set()
+        self._work.set()
+        self._thread.join(CLOSE_SECONDS)
 
     def _run(self) -> None:
-        pause = threading.Event()
-        while True:
+        while not self._closing.is_set():
             self._work.wait()
+            self._closing.wait(BATCH_SECONDS)
             self._work.clear()
-            pause.wait(BATCH_SECONDS)
-            self.flush()
+            self._write(b"".join(self._taken()))
+        self._write(b"".join(self._taken()))  # what came while the last was written
+
+    def _taken(self) -> Iterator[bytes]:
+        while self._waiting:
+            yield self._waiting.popleft()
+        if lost := self._dropped - self._told:
+            self._told += lost
+            yield orjson.dumps({"level": "warning", "event": "log.dropped", "lines": lost}) + b"\n"
 
     def _write(self, data: bytes) -> None:
         # A log whose reader is gone (closed stream or pipe, full disk) must not take the service down.
         with contextlib.suppress(OSError, ValueError):
-            fd = self._stream.fileno()
+            fd = self.stream.fileno()
             while data:
                 data = data[os.write(fd, data) :]
+
+
+def _shown(value: object) -> object:
+    return printable(value, keep="\n") if isinstance(value, str) else value
 
 
 class _Rendered:
@@ -120,22 +132,14 @@ class _Rendered:
         self._time(logger, name, line)
         if not self._is_text:
             return orjson.dumps(line, default=str) + b"\n"
-        shown = {key: _printable(value) for key, value in line.items()}
+        shown = {key: _shown(value) for key, value in line.items()}
         return self._text(logger, name, shown).encode("utf-8", "backslashreplace") + b"\n"
-
-
-def _printable(value: object) -> object:
-    """Text without control characters: a terminal must not obey what a client wrote."""
-    if not isinstance(value, str):
-        return value
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in value)
 
 
 def configure(
     *,
     level: Level = "info",
     format_: Format = "auto",
-    batching: bool = False,
     stream: IO[Any] | None = None,
     **fields: object,
 ) -> Lines:
@@ -144,13 +148,12 @@ def configure(
     Args:
         level: events below it cost almost nothing and are not written.
         format_: `auto` is text on a terminal and JSON elsewhere.
-        batching: whether a thread writes the lines (servers) or the caller does.
         stream: where to; standard error when None.
         fields: written in every line, such as worker=1.
     """
     stream = stream or sys.stderr
     text = format_ == "text" or (format_ == "auto" and stream.isatty())
-    lines = Lines(stream, batching=batching)
+    lines = _writer(stream)
     structlog.configure(
         processors=[_Rendered(text=text, fields=fields)],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
@@ -161,15 +164,27 @@ def configure(
     return lines
 
 
-class _Late(Lines):
-    """Finds standard error only when something is written: pytest and shells replace it."""
+def _writer(stream: IO[Any]) -> Lines:
+    """The writer in use when it writes there: two would tear each other's lines. Any other is ended."""
+    in_use = structlog.get_config()["logger_factory"]
+    if isinstance(in_use, Lines):
+        if in_use.stream is stream and not in_use.closed:
+            return in_use
+        in_use.close()
+    return Lines(stream)
 
-    def __init__(self) -> None:
-        super().__init__(sys.stderr, batching=False)
 
-    def _write(self, data: bytes) -> None:
+class _Late:
+    """Writes at once, and finds standard error only then: pytest and shells replace it."""
+
+    def __call__(self, *_: object) -> _Late:
+        return self
+
+    def msg(self, line: bytes) -> None:
         with contextlib.suppress(OSError, ValueError):
-            sys.stderr.write(data.decode())
+            sys.stderr.write(line.decode())
+
+    debug = info = warning = error = critical = exception = msg
 
 
 # Until configured (commands, tests): warnings and errors as text, never on standard output.

@@ -18,13 +18,14 @@ from meshca.authority.slot import Slot
 from meshca.authority.upstream import Upstream
 from meshca.backoff import JITTER, Backoff
 from meshca.clock import Clock
-from meshca.errors import ConfigError, MeshcaError, Unavailable
+from meshca.errors import ConfigError, InvariantBroken, MeshcaError, Unavailable
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.log import log
+from meshca.validity import begun
 
 BACKOFF = Backoff(floor=1.0, ceiling=60.0)  # between attempts after one that failed
-# One sleep at most, so that a clock that was set right or a machine that slept does not delay a renewal.
-LONGEST_SLEEP_SECONDS = 3600.0
+# One sleep at most, so that a clock that was set right or a machine that slept delays a renewal by no more.
+LONGEST_SLEEP_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,14 +89,20 @@ class Rotation:
                 await self._wait()
 
     async def run(self) -> None:
-        """Keep good material in force until cancelled."""
+        """Keep good material in force until cancelled.
+
+        Raises:
+            Exception: what an upstream must not raise, once it is kept to be shown; run it again.
+        """
         while True:
-            changed = await self._wait()
-            if changed or self.progress.failing or self._due():
-                try:
+            try:
+                if await self._wait() or self.progress.failing or self._due():
                     await self._attempt()
-                except MeshcaError as error:
-                    self._failed(error)
+            except MeshcaError as error:
+                self._failed(error)
+            except Exception as error:
+                self._failed(InvariantBroken("upstream", f"unexpected {type(error).__name__}; see the log"))
+                raise
 
     async def _attempt(self) -> None:
         offer = await self._upstream.obtain()
@@ -154,4 +161,8 @@ class Rotation:
         return min(max(left, 0.0), LONGEST_SLEEP_SECONDS)
 
     def _due(self) -> bool:
-        return self._renew_at is not None and self._clock.now() >= self._renew_at
+        """Whether the upstream's time has come, or a clock was set back to before what is in force begins."""
+        now, slot = self._clock.now(), self.progress.slot
+        if slot is not None and not begun(slot.issuer.not_before, now):
+            return True
+        return self._renew_at is not None and now >= self._renew_at

@@ -11,7 +11,12 @@ from datetime import datetime
 
 def valid_at(not_before: datetime, not_after: datetime, now: datetime) -> bool:
     """Whether a certificate may be shown and believed at this instant."""
-    return not_before <= now and not ended(not_after, now)
+    return begun(not_before, now) and not ended(not_after, now)
+
+
+def begun(not_before: datetime, now: datetime) -> bool:
+    """Whether the validity has begun; a clock that was ahead once leaves certificates that begin later."""
+    return not_before <= now
 
 
 def ended(not_after: datetime, now: datetime) -> bool:

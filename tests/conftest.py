@@ -15,6 +15,7 @@ from xdist.workermanage import WorkerController
 
 from tests.real.envoy import find_envoy
 from tests.real.mounts import find_mounts
+from tests.real.unprivileged import find_unprivileged
 
 # No test is timed: a busy machine must not turn a law into a failure.
 settings.register_profile("meshca", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -30,6 +31,7 @@ PARTS: dict[str, Callable[[], object | None]] = {
     "envoy": find_envoy,
     "kubernetes": find_kubernetes,
     "mounts": find_mounts,
+    "unprivileged": find_unprivileged,
 }
 MISSING = pytest.StashKey[dict[str, int]]()
 

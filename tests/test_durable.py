@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from meshca import durable
 from meshca.errors import ConfigError
+
+OURS = f"give it, and the folders above it, to this user (uid {os.geteuid()}) with chown or chmod"
 
 
 def mode_of(path: Path) -> str:
@@ -47,6 +51,47 @@ class TestFolders:
         (tmp_path / "a").touch()
         with pytest.raises(ConfigError, match="as a folder"):
             durable.make_folder(tmp_path / "a")
+
+
+class TestCheckFolder:
+    """`check_folder` and `check_private_folder`: what would be refused, without making anything."""
+
+    @pytest.mark.parametrize("name", [".", "a", "a/b"], ids=["there", "missing", "missing with its parent"])
+    def test_good(self, tmp_path: Path, name: str) -> None:
+        """A folder that is there, or could be made."""
+        durable.check_private_folder(tmp_path / name)
+        assert names(tmp_path) == []
+
+    def test_open_to_others(self, tmp_path: Path) -> None:
+        """One that others may use is no private one."""
+        tmp_path.chmod(0o755)
+        durable.check_folder(tmp_path)
+        with pytest.raises(ConfigError, match=f"chmod 700 {tmp_path}"):
+            durable.check_private_folder(tmp_path)
+
+    @pytest.mark.parametrize("name", ["file", "file/below"])
+    def test_a_file_in_the_way(self, tmp_path: Path, name: str) -> None:
+        """A file in its place or above it."""
+        (tmp_path / "file").touch()
+        with pytest.raises(ConfigError, match="as a folder"):
+            durable.check_folder(tmp_path / name)
+
+    @pytest.mark.parametrize("name", [".", "a"], ids=["there", "missing"])
+    def test_not_writable(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        """One that we may not write, or not make; what must change is named."""
+        monkeypatch.setattr(os, "access", lambda *_, **__: False)
+        with pytest.raises(ConfigError, match=f"make {tmp_path} writable for this user"):
+            durable.check_folder(tmp_path / name)
+
+    def test_not_to_be_seen(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One below a folder that may not be entered."""
+
+        def refuse(*_: object, **__: object) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr(Path, "stat", refuse)
+        with pytest.raises(ConfigError, match=r"\(Permission denied\); give it"):
+            durable.check_folder(tmp_path / "a")
 
 
 class TestReplace:
@@ -134,8 +179,75 @@ class TestRead:
             durable.read(tmp_path / "key")
 
 
-def test_a_file_that_is_missing_says_what_to_do(tmp_path: Path) -> None:
-    """Not only what is wrong."""
+@pytest.mark.parametrize("read", [durable.read, durable.read_private, durable.read_text])
+def test_only_regular_files_are_read(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    """A named pipe would make us wait for ever, a device may never end, a folder holds nothing."""
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
+        with pytest.raises(ConfigError, match="is no regular file"):
+            read(path)
+
+
+class TestText:
+    """`read_text`: what operators write."""
+
+    def test_round_trip(self, tmp_path: Path) -> None:
+        """What was written is read, line ends as they are."""
+        (tmp_path / "a.yaml").write_bytes("ä\r\n".encode())
+        assert durable.read_text(tmp_path / "a.yaml") == "ä\r\n"
+
+    @pytest.mark.parametrize(
+        ("spoil", "line"),
+        [
+            pytest.param(Path.exists, "(No such file or directory); name an existing file", id="missing"),
+            pytest.param(lambda f: f.write_bytes(b"\xff"), "is not UTF-8 text", id="binary"),
+            pytest.param(os.mkfifo, "is no regular file", id="pipe"),
+            pytest.param(lambda f: f.write_text("x" * (durable.LARGEST + 1)), "is larger than", id="large"),
+        ],
+    )
+    def test_refused(self, tmp_path: Path, spoil: Callable[[Path], object], line: str) -> None:
+        """What is no text, or cannot be had, is told."""
+        path = tmp_path / "a.yaml"
+        spoil(path)
+        with pytest.raises(ConfigError) as caught:
+            durable.read_text(path)
+        assert line in caught.value.problems[0]
+
+
+class TestIsFolder:
+    """`is_folder`."""
+
+    def test_folder(self, tmp_path: Path) -> None:
+        """A folder is one, a file and nothing are none."""
+        (tmp_path / "file").touch()
+        assert [durable.is_folder(tmp_path / name) for name in (".", "file", "none")] == [True, False, False]
+
+    def test_not_to_be_seen(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What cannot be looked at is none, and no error."""
+
+        def refuse(*_: object, **__: object) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr(Path, "stat", refuse)
+        assert not durable.is_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("number", "line"),
+    [
+        (errno.ENOENT, "cannot be read (No such file or directory); restore it"),
+        (errno.ENOTDIR, "cannot be read (Not a directory); restore it"),
+        (errno.EACCES, f"cannot be read (Permission denied); {OURS}"),
+        (errno.EIO, "cannot be read (Input/output error)"),
+    ],
+)
+def test_advice_fits_the_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, line: str) -> None:
+    """What to do about a file that is gone differs from what to do about one that we may not read."""
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(ConfigError) as caught:
-        durable.read(tmp_path / "none")
-    assert "name a file that this user may read" in caught.value.problems[0]
+        durable.read(tmp_path / "key", "restore it")
+    assert caught.value.problems == (line,)

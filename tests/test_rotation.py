@@ -284,14 +284,41 @@ class TestHalfLife:
         assert (published, upstream.asked) == ([FIRST, SECOND], 2)
 
     async def test_clock_set_forward(self, clock: FakeClock, published: Published) -> None:
-        """A wall clock that jumped is noticed within the hour."""
+        """A wall clock that jumped is noticed within a minute."""
         upstream = FakeUpstream(FIRST, NOW + 15 * DAY)
         async with running(rotation_of(upstream, clock, published)):
             await clock.advance(1)
             clock._now += timedelta(days=20)
             upstream.renew_at = None
-            await clock.advance(3600)
+            await clock.advance(60)
             assert upstream.asked == 2
+
+    async def test_clock_set_back(self, clock: FakeClock, published: Published) -> None:
+        """What begins after the present instant is asked for anew within a minute, and once is enough."""
+        ahead = make_ca("ahead", ROOT, begin=NOW - timedelta(minutes=2))
+        upstream = FakeUpstream(material_of(ahead, roots=[ROOT]), NOW + 15 * DAY)
+        rotation = rotation_of(upstream, clock, published)
+        async with running(rotation):
+            await clock.advance(1)
+            clock._now -= timedelta(hours=1)
+            upstream.material = FIRST
+            await clock.advance(60)
+            assert (published[1:], upstream.asked, rotation.progress.error) == ([FIRST], 2, None)
+            await clock.advance(600)
+            assert upstream.asked == 2
+
+    async def test_clock_set_back_without_other_material(self, clock: FakeClock, published: Published) -> None:
+        """An upstream that has nothing else is asked until the clock is right; nothing is an error then."""
+        ahead = make_ca("ahead", ROOT, begin=NOW - timedelta(minutes=2))
+        upstream = FakeUpstream(material_of(ahead, roots=[ROOT]))
+        rotation = rotation_of(upstream, clock, published)
+        async with running(rotation):
+            clock._now -= timedelta(hours=1)
+            await clock.advance(120)
+            assert upstream.asked == 3
+            clock._now += timedelta(hours=1)
+            await clock.advance(600)
+            assert (upstream.asked, len(published)) == (3, 1)
 
     async def test_never(self, clock: FakeClock, published: Published) -> None:
         """Without a time the upstream is left alone."""
@@ -309,9 +336,25 @@ class TestHalfLife:
             await clock.advance((90 * DAY).total_seconds())
         assert (len(published), len({material.root_set for material in published})) == (7, 1)
 
+    async def test_self_signed_under_a_clock_that_was_ahead(
+        self, clock: FakeClock, published: Published, tmp_path: Path
+    ) -> None:
+        """A self-signed CA that was renewed too early signs within a minute of the clock being set right."""
+        opened = open_(
+            SelfSignedConfig(), data_dir=tmp_path, keys=MemoryKeyStore(), trust_domain=TRUST_DOMAIN, clock=clock
+        )
+        async with opened as upstream, running(Rotation(upstream, clock, TRUST_DOMAIN, published)):
+            clock._now += 16 * DAY
+            await clock.advance(60)
+            clock._now -= 16 * DAY
+            await clock.advance(60)
+            begins = [material.certificate.not_valid_before_utc for material in published]
+        assert (len(begins), begins[1] > NOW + 15 * DAY, begins[2] < NOW + DAY) == (3, True, True)
+        assert len({material.root_set for material in published}) == 1
+
 
 async def test_a_fault_of_the_upstream_is_not_hidden(clock: FakeClock, published: Published) -> None:
-    """What an upstream must not raise ends the driver, so that its owner sees it."""
+    """What an upstream must not raise ends the driver, which its owner logs, and is shown until it is over."""
     upstream = FakeUpstream(FIRST)
     rotation = rotation_of(upstream, clock, published)
     await rotation.start()
@@ -320,8 +363,14 @@ async def test_a_fault_of_the_upstream_is_not_hidden(clock: FakeClock, published
         raise ZeroDivisionError
 
     upstream.changed = broken  # type: ignore[method-assign] # a broken upstream
-    with pytest.raises(ZeroDivisionError):
+    with captured_logs(), pytest.raises(ZeroDivisionError):
         await rotation.run()
+    assert str(rotation.progress.error) == "upstream: unexpected ZeroDivisionError; see the log"
+    del upstream.changed  # mended
+    task = asyncio.create_task(rotation.run())
+    await clock.advance(2 * BACKOFF.floor)
+    task.cancel()
+    assert rotation.progress.error is None
 
 
 def test_material_is_what_it_says() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshca.validity import ended, spent, valid_at
+from meshca.validity import begun, ended, spent, valid_at
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 END = BEGIN + timedelta(hours=1)
@@ -27,6 +27,7 @@ TICK = timedelta(microseconds=1)
 def test_both_ends_belong_to_the_validity(now: datetime, *, expected: bool) -> None:
     """RFC 5280 section 4.1.2.5: through NotAfter, inclusive."""
     assert valid_at(BEGIN, END, now) is expected
+    assert begun(BEGIN, now) is (now >= BEGIN)
 
 
 def test_an_issuer_at_its_last_instant_is_valid_but_spent() -> None:

@@ -12,6 +12,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
 from meshca.errors import BadRequest, Denied, Exhausted, MeshcaError, Unauthenticated, Unavailable
+from meshca.printable import printable
 from meshca.wire.status import DETAILS, PUSHBACK
 
 LONGEST_TEXT = 300
@@ -44,7 +45,7 @@ def from_rpc(error: grpc.aio.AioRpcError, target: str) -> MeshcaError:
     A TLS failure shows as UNAVAILABLE: "handshake failed" when we do not trust the CA, "Socket closed" when it
     does not accept our certificate.
     """
-    said = _printable(error.details() or "")
+    said = printable((error.details() or "")[:LONGEST_TEXT])
     place = f"{target} said {error.code().name}: {said}"
     hint = retry_hint(error)
     if hint is not None or error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
@@ -84,7 +85,3 @@ def retry_hint(error: grpc.aio.AioRpcError) -> float | None:
 def _metadata(error: grpc.aio.AioRpcError) -> dict[str, bytes]:
     pairs = [*(error.initial_metadata() or ()), *(error.trailing_metadata() or ())]
     return {key: value.encode() if isinstance(value, str) else value for key, value in pairs}
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text[:LONGEST_TEXT])

@@ -16,6 +16,7 @@ import grpc.aio
 from envoy.config.core.v3.base_pb2 import Node
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 
+from meshca.agent.adopting import Adopting, Say
 from meshca.agent.call_error import from_rpc
 from meshca.agent.channel import open_channel
 from meshca.agent.envoys import Envoys, HeldUp, InForce
@@ -24,7 +25,6 @@ from meshca.agent.intake import Intake
 from meshca.agent.svid import Svid
 from meshca.agent.target import Target
 from meshca.agent.trust import Trust
-from meshca.agent.upstream import Say, Upstream
 from meshca.backoff import Pace
 from meshca.errors import Denied, MeshcaError, Unauthenticated, Unavailable
 from meshca.log import log
@@ -60,7 +60,7 @@ class _Line:
 
     def __init__(self, intake: Intake) -> None:
         self.intake = intake
-        self.upstream = Upstream()
+        self.adopting = Adopting()
         self._invalid = ""
         self._taking = False
 
@@ -75,7 +75,7 @@ class _Line:
             log.error("push.refused", name=self.intake.name, reason=error.reason, detail=error.detail)
         finally:
             self._taking = False
-        self.upstream.pushed(response.version_info, response.nonce, invalid=self._invalid)
+        self.adopting.pushed(response.version_info, response.nonce, invalid=self._invalid)
 
     def review(self, envoys: Envoys) -> Say | None:
         """What the CA must be told now, if anything.
@@ -86,7 +86,7 @@ class _Line:
         if self._taking:
             return None
         verdict = self.intake.verdict(envoys)
-        say = self.upstream.review(verdict)
+        say = self.adopting.review(verdict)
         if say is not None and not self._invalid:
             self.intake.decided(verdict)
         return say
@@ -185,7 +185,7 @@ class Relay:
             )()
             outbox = self._outbox = asyncio.Queue()
             for line in self._lines.values():
-                outbox.put_nowait((line, line.upstream.begin()))
+                outbox.put_nowait((line, line.adopting.begin()))
             try:
                 await _first_of(self._read(call), self._write(call, outbox), self._replaced(svid, changed))
             except grpc.aio.AioRpcError as error:

@@ -24,6 +24,7 @@ from meshca.errors import Unavailable
 from meshca.log import log
 from meshca.wire.interceptors import Guarded
 from meshca.wire.peercred import Peer, PeerGate, open_gate
+from meshca.wire.tls import MAX_MESSAGE_BYTES
 from meshca.wire.xds_services import EXTENSIONS, SECRETS, add_service
 from meshca.wire.xds_streams import Context, Notice, Streams, Terms
 
@@ -126,7 +127,7 @@ async def open_socket(
     async with open_gate(door.path, allowed_uids=door.allowed_uids, clock=clock) as gate:
         streams = Streams(clock, answer_timeout=door.answer_timeout)
         socket = EnvoySocket(gate, holding, envoys, changed, streams)
-        server = grpc.aio.server()
+        server = grpc.aio.server(options=(("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),))
         for service in (SECRETS, EXTENSIONS):
             add_service(Guarded(server), service, streams, socket.admit)
         server.add_insecure_port(gate.inner_address)

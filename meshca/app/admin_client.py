@@ -5,9 +5,9 @@ Every way in which that can fail is told in words that say what to do.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
-import socket
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -20,12 +20,15 @@ from meshca._proto.meshca.v1.admin_pb2_grpc import AdminStub
 from meshca.errors import BadRequest, MeshcaError, NotFound, Unavailable
 from meshca.ledger.query import Query
 from meshca.ledger.record import Issuance
-from meshca.rpc.admin_messages import issuance_of, query_message, status_of
+from meshca.rpc.admin_messages import issuance_of, query_message
+from meshca.rpc.status_messages import MAX_ANSWER_BYTES, status_of
 from meshca.rpc.status_report import StatusReport
 from meshca.wire.status import DETAIL, REASON, REQUEST_ID
 
 DEADLINE_SECONDS: Final = 30.0  # a query may read a large ledger
 _CONNECT_SECONDS: Final = 5.0
+# How a client of HTTP/2 begins: its preface and empty SETTINGS (RFC 9113 sections 3.4 and 6.5).
+_GREETING: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 _REASON: Final = "admin_socket"
 
 T = TypeVar("T")
@@ -75,19 +78,22 @@ async def connect(path: Path) -> AsyncIterator[AdminClient]:
     Raises:
         Unavailable: reason `admin_socket`, nobody listens there or this user may not connect.
     """
-    _knock(path)
+    await _knock(path)
     # The default authority of a unix socket is its path, which HTTP/2 servers may refuse.
-    options = (("grpc.default_authority", "localhost"), ("grpc.enable_retries", 0))
+    options = (
+        ("grpc.default_authority", "localhost"),
+        ("grpc.enable_retries", 0),
+        ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
+    )
     async with grpc.aio.insecure_channel(f"unix:{quote(str(path))}", options=options) as channel:
         yield AdminClient(channel)
 
 
-def _knock(path: Path) -> None:
-    """Connect once without gRPC, which would only say "unavailable"."""
+async def _knock(path: Path) -> None:
+    """Connect once without gRPC, which would only say "unavailable", and begin HTTP/2 as it would."""
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knocking:
-            knocking.settimeout(_CONNECT_SECONDS)
-            knocking.connect(str(path))
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            answered = await _greeted(path)
     except FileNotFoundError:
         problem = (
             f"there is no socket at {path}; start `meshca serve`, or name the socket of the running one "
@@ -100,8 +106,33 @@ def _knock(path: Path) -> None:
     except PermissionError:
         problem = f"this user ({os.geteuid()}) may not open {path}; run this as the server's user"
         raise Unavailable(_REASON, problem) from None
+    except TimeoutError:
+        problem = f"the server at {path} does not answer; look at /livez and its log, or restart it"
+        raise Unavailable(_REASON, problem) from None
     except OSError as error:
         raise Unavailable(_REASON, f"cannot connect to {path} ({error.strerror or error})") from None
+    if not answered:
+        raise _closed()
+
+
+async def _greeted(path: Path) -> bool:
+    """Whether somebody answered; the gate closes the connection of a user who may not use it."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    try:
+        writer.write(_GREETING)
+        return bool(await reader.read(1))
+    except (ConnectionResetError, BrokenPipeError):
+        return False
+    finally:
+        writer.close()
+
+
+def _closed() -> Unavailable:
+    problem = (
+        f"the server closed the connection; it is ending, or this user ({os.geteuid()}) may not use "
+        "its socket: run this as the server's user, or list the user in admin.uids"
+    )
+    return Unavailable(_REASON, problem)
 
 
 async def _answer(call: Awaitable[T]) -> T:
@@ -123,11 +154,7 @@ def _error_of(error: grpc.aio.AioRpcError) -> MeshcaError:
     said = error.details() or error.code().name
     reason = told.get(REASON)
     if reason is None and error.code() is grpc.StatusCode.UNAVAILABLE:
-        problem = (
-            f"the server closed the connection; it is ending, or this user ({os.geteuid()}) may not use "
-            "its socket: run this as the server's user, or list the user in admin.uids"
-        )
-        return Unavailable(_REASON, problem)
+        return _closed()
     match error.code():
         case grpc.StatusCode.NOT_FOUND:
             return NotFound(_text(reason), "the ledger has no such record")

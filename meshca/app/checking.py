@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from meshca.app.loading import NO_ISSUERS, read_files
 from meshca.app.upstreams import check_upstream
 from meshca.clock import SystemClock
 from meshca.config.loader import load_config
+from meshca.durable import check_private_folder
 from meshca.errors import ConfigError, MeshcaError
-from meshca.store.location import sqlite_file
+from meshca.store.location import check_file, sqlite_file
 
 
 def check(path: Path | None, environ: Mapping[str, str]) -> list[str]:
-    """Run the server's loader, then look at the upstream and the ledger's address.
+    """Run the server's loader, then look at the data directory, the ledger's file and the upstream.
 
     Not checked: whether ports are free, since the server that uses them may be running.
 
@@ -32,16 +33,18 @@ def check(path: Path | None, environ: Mapping[str, str]) -> list[str]:
         read_files(config, source)
     except ConfigError as error:
         problems += error.problems
-    try:
-        sqlite_file(config.ledger_url)
-    except ConfigError as error:
-        problems += error.problems
-    try:
-        asyncio.run(check_upstream(config, SystemClock()))
-    except ConfigError as error:
-        problems += [f"{error.source}: {problem}" for problem in error.problems]
-    except MeshcaError as error:
-        problems.append(f"upstream: {error.detail}")
+    looks: tuple[Callable[[], None], ...] = (
+        lambda: check_private_folder(config.data_dir),
+        lambda: check_file(sqlite_file(config.ledger_url)),
+        lambda: asyncio.run(check_upstream(config, SystemClock())),
+    )
+    for look in looks:
+        try:
+            look()
+        except ConfigError as error:
+            problems += [f"{error.source}: {problem}" for problem in error.problems]
+        except MeshcaError as error:
+            problems.append(f"upstream: {error.detail}")
     if problems:
-        raise ConfigError(source, problems)
+        raise ConfigError(source, list(dict.fromkeys(problems)))
     return [] if config.authn.issuers else [f"authn.issuers is empty: {NO_ISSUERS}"]

@@ -32,12 +32,16 @@ async def show_expiry(rotation: Rotation, clock: Clock) -> None:
 
 
 async def prune(store: Store, in_force: InForce, clock: Clock) -> None:
-    """Remove the records of certificates that ended longer ago than the retention in force, every hour."""
+    """Remove, every hour, what is too old: records of certificates by the retention in force, and agents.
+
+    An agent that was away for longer than any certificate lives holds nothing that is valid: what it has adopted
+    tells nobody whether a root may go.
+    """
     while True:
-        before = clock.now() - in_force.loaded.config.ledger.retention
+        config = in_force.loaded.config
         try:
-            removed = await store.ledger.prune(before)
-            await store.adoption.forget(before)
+            removed = await store.ledger.prune(clock.now() - config.ledger.retention)
+            await store.adoption.forget(clock.now() - config.svid.max_lifetime)
         except MeshcaError as error:
             log.warning("ledger.prune_failed", reason=error.reason, detail=error.detail)
         else:

@@ -167,21 +167,13 @@ async def start(  # noqa: PLR0913 - each is a choice of the one who starts it
     files = {kind: folder / f"{name}.{kind}" for kind in ("json", "log", "access.log", "admin")}
     files["json"].write_text(json.dumps(bootstrap), encoding="utf-8")
     files["admin"].unlink(missing_ok=True)
-    arguments: list[str | Path] = ["-c", files["json"], "--admin-address-path", files["admin"]]
-    arguments += [
-        "--disable-hot-restart",
-        "--concurrency",
-        "1",
-        "--log-level",
-        log_level,
-        "--file-flush-interval-msec",
-        "100",
-    ]
     with files["log"].open("wb") as log, files["access.log"].open("wb") as access_log:
         try:
             process = await asyncio.create_subprocess_exec(
                 binary,
-                *arguments,
+                *("-c", files["json"], "--admin-address-path", files["admin"]),
+                *("--disable-hot-restart", "--concurrency", "1"),
+                *("--log-level", log_level, "--file-flush-interval-msec", "100"),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=access_log,
                 stderr=log,

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from meshca.app.place import WorkerState
 from meshca.app.supervisor import Supervisor
-from meshca.app.worker_state import WorkerState
 from meshca.clock import Clock
 from meshca.log import log
 

@@ -6,7 +6,7 @@ Keeps the last good of each: a refused change is counted, remembered with its er
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
 from typing import Final
@@ -62,7 +62,7 @@ class InForce:
             prefix=self._replica << WORKER_BITS | int(name.removeprefix("w")),
         )
         assert self.authority is not None  # noqa: S101 - rotation has published before any worker is started
-        return (configure, self.authority, loaded.admission, loaded.policies)
+        return (configure, self.authority, loaded.admission, loaded.policies.news)
 
     def take(self, loaded: Loaded) -> None:
         """Everything was read anew and serves: it is in force, and no file's error is older than it."""
@@ -83,16 +83,17 @@ class InForce:
             )
 
     @contextmanager
-    def changing(self, what: str) -> Iterator[None]:
+    def changing(self, what: str, again: Callable[[], str] = str) -> Iterator[None]:
         """Attempt one change; an error of ours is counted and remembered, and what is in force stays.
 
         Args:
             what: config, admission or policies.
+            again: called at an error: what is remembered with it, such as how to attempt it again.
         """
         try:
             yield
         except MeshcaError as error:
-            self.errors[what] = error.detail
+            self.errors[what] = error.detail + again()
             metrics.reload_failures.labels(what).inc()
             log.error("reload.refused", what=what, reason=error.reason, detail=error.detail)
         else:

@@ -6,7 +6,7 @@ All problems of all files are listed at once. Nothing here makes or changes anyt
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,15 +18,31 @@ from meshca.authn.keys import read_keys
 from meshca.authority.serving import read_names
 from meshca.authz.fits import check_fits
 from meshca.authz.model import PolicySet
-from meshca.authz.parse import SOURCE, parse_files
+from meshca.authz.parse import SOURCE, ParsedFiles, parse_changed
 from meshca.config.loader import load_config
 from meshca.config.server import ServerConfig
+from meshca.delivery import policies_version
 from meshca.errors import ConfigError, Unavailable
 from meshca.log import log
 
 NO_ISSUERS = "nobody can be proven by a token; name who issues them in authn.issuers, or add kubernetes: {}"
 SHIPPED = "the rules shipped with meshca"
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policies:
+    """Authorization policies, read and found good; parsed once, since a large set takes seconds.
+
+    Attributes:
+        news: the files, as workers are told of them.
+        parsed: what is in them.
+        version: of the whole set.
+    """
+
+    news: UsePolicies
+    parsed: ParsedFiles = field(default_factory=ParsedFiles, repr=False)
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +57,7 @@ class Loaded:
 
     config: ServerConfig
     admission: UseAdmission
-    policies: UsePolicies
+    policies: Policies
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
@@ -81,7 +97,7 @@ def read_admission(config: ServerConfig) -> UseAdmission:
     """
     file = config.admission.file
     news = (
-        UseAdmission(text=_text(file), source=str(file))
+        UseAdmission(text=durable.read_text(file), source=str(file))
         if file
         else UseAdmission(text=admission.shipped_text(), source=SHIPPED)
     )
@@ -89,20 +105,22 @@ def read_admission(config: ServerConfig) -> UseAdmission:
     return news
 
 
-def read_policies(config: ServerConfig) -> UsePolicies:
+def read_policies(config: ServerConfig, before: ParsedFiles | None = None) -> Policies:
     """The authorization policies, as texts that have been parsed without a problem.
+
+    Args:
+        config: names their folder.
+        before: what was read last; files that are the same are not parsed again.
 
     Raises:
         ConfigError: a file cannot be read, or is not good.
     """
     folder = config.policies.dir
-    if folder is None:
-        return UsePolicies(files={})
-    news = UsePolicies(files=read_policy_files(policy_files(folder)))
-    policies = parse_files(news.files, config.policies.root_namespace)
-    _check_selectors(config, policies)
-    check_fits(policies, config.trust_domain)
-    return news
+    news = UsePolicies(files={} if folder is None else read_policy_files(policy_files(folder)))
+    parsed = parse_changed(news.files, config.policies.root_namespace, before or ParsedFiles())
+    _check_selectors(config, parsed.policies)
+    check_fits(parsed.policies, config.trust_domain)
+    return Policies(news=news, parsed=parsed, version=policies_version(parsed.policies))
 
 
 def _check_selectors(config: ServerConfig, policies: PolicySet) -> None:
@@ -142,7 +160,7 @@ def admission_read(loaded: Loaded) -> dict[Path, str]:
 
 def policies_read(loaded: Loaded) -> dict[Path, str]:
     """The policy files as they were read."""
-    return {Path(name): text for name, text in loaded.policies.files.items()}
+    return {Path(name): text for name, text in loaded.policies.news.files.items()}
 
 
 def _check_keys(config: ServerConfig) -> None:
@@ -150,10 +168,10 @@ def _check_keys(config: ServerConfig) -> None:
     problems: list[str] = []
     for issuer in config.authn.issuers:
         for file in filter(None, (issuer.keys.file, issuer.keys.ca_file)):
-            _tried(problems, lambda file=file: durable.read(file))  # type: ignore[misc] # mypy: lambda's default
+            _tried(problems, lambda file=file: durable.read(file, durable.NAME_A_FILE))  # type: ignore[misc] # mypy: lambda's default
         if issuer.keys.file and not problems:
             try:
-                read_keys(durable.read(issuer.keys.file))
+                read_keys(durable.read(issuer.keys.file, durable.NAME_A_FILE))
             except Unavailable as error:
                 problems.append(f"{issuer.keys.file}: {error.detail}")
     if problems:
@@ -168,13 +186,6 @@ def _check_kubeconfig(config: ServerConfig) -> None:
     """Must be there at start; whether the API server takes what it says is seen later."""
     if config.kubernetes is not None and config.kubernetes.kubeconfig is not None:
         durable.read(config.kubernetes.kubeconfig)
-
-
-def _text(path: Path) -> str:
-    try:
-        return durable.read(path).decode("utf-8")
-    except UnicodeDecodeError:
-        raise ConfigError(str(path), ["is not UTF-8 text"]) from None
 
 
 def _tried(problems: list[str], read: Callable[[], T]) -> T | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 
 from meshca.admission.model import RuleSet
@@ -12,13 +13,13 @@ from meshca.admission.parse import parse
 from meshca.app.briefing import Briefing
 from meshca.app.control import UseAdmission, UseAuthority, UsePolicies, worker_instance
 from meshca.app.proving import node_proxies, open_chain, open_known_clusters
-from meshca.authn.chain import Chain
+from meshca.app.subscribers import Subscribers, stream_rate
 from meshca.authn.cluster import Clusters, ClusterState
 from meshca.authority.material import SigningMaterial, WireMaterial
 from meshca.authority.serials import Serials
 from meshca.authority.signing import Authority
 from meshca.authority.slot import Slot
-from meshca.authz.parse import parse_files
+from meshca.authz.parse import ParsedFiles, parse_changed
 from meshca.clock import Clock
 from meshca.config.server import BucketConfig, ServerConfig
 from meshca.delivery import Delivery
@@ -38,8 +39,8 @@ class Pipeline:
         self,
         *,
         config: ServerConfig,
-        chain: Chain,
         issuing: Issuing,
+        subscribers: Subscribers,
         authority: Authority,
         delivery: Delivery,
         store: Store,
@@ -48,13 +49,14 @@ class Pipeline:
         clusters: Clusters | None = None,
     ) -> None:
         self.config = config
-        self.chain = chain
         self.issuing = issuing
+        self.subscribers = subscribers
         self.authority = authority
         self.delivery = delivery
         self.store = store
         self.instance = instance
         self.clock = clock
+        self._parsed = ParsedFiles()
         self._clusters = clusters
 
     @property
@@ -75,21 +77,23 @@ class Pipeline:
         self.authority.replace(slot)
         self.delivery.publish_roots(bundle)
 
-    def use_admission(self, news: UseAdmission) -> None:
-        """Decide by other rules from now on.
+    async def use_admission(self, news: UseAdmission) -> None:
+        """Decide by other rules from now on; parsed in a thread, so that others are answered meanwhile.
 
         Raises:
             ConfigError: they cannot be read; those in force stay.
         """
-        self.issuing.use_rules(_rules(news, self.config.trust_domain))
+        self.issuing.use_rules(await asyncio.to_thread(_rules, news, self.config.trust_domain))
 
     async def use_policies(self, news: UsePolicies) -> None:
-        """Push other policies from now on.
+        """Push other policies from now on; parsed in a thread, so that others are answered meanwhile.
 
         Raises:
             ConfigError: they cannot be read; those in force stay.
         """
-        await self.delivery.publish_policies(parse_files(news.files, self.config.policies.root_namespace))
+        root = self.config.policies.root_namespace
+        self._parsed = await asyncio.to_thread(parse_changed, news.files, root, self._parsed)
+        await self.delivery.publish_policies(self._parsed.policies)
 
     async def probe(self) -> None:
         """Sign and verify a certificate, write and read the store, and see that the home cluster was ever reached.
@@ -131,8 +135,14 @@ async def open_pipeline(briefing: Briefing, clock: Clock) -> AsyncIterator[Pipel
         )
         pipeline = Pipeline(
             config=config,
-            chain=chain,
             issuing=issuing,
+            subscribers=Subscribers(
+                chain=chain,
+                issuing=issuing,
+                quota=_quota(config, stream_rate),
+                trust_domain=config.trust_domain,
+                clock=clock,
+            ),
             authority=authority,
             delivery=Delivery(clock),
             store=store,
@@ -154,11 +164,11 @@ def profile_of(config: ServerConfig) -> Profile:
     )
 
 
-def _quota(config: ServerConfig) -> Quota:
+def _quota(config: ServerConfig, scaled: Callable[[Rate], Rate] = lambda rate: rate) -> Quota:
     """This worker's share of the server's limits."""
 
     def share(bucket: BucketConfig) -> Rate:
-        return Rate(per_second=bucket.rate, burst=bucket.burst).share(config.worker_count)
+        return scaled(Rate(per_second=bucket.rate, burst=bucket.burst)).share(config.worker_count)
 
     return Quota(per_identity=share(config.limits.per_identity), per_namespace=share(config.limits.per_namespace))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from meshca import durable
 from meshca.errors import ConfigError
 
 SUFFIXES = frozenset({".yaml", ".yml", ".json"})
@@ -26,12 +27,12 @@ def policy_files(folder: Path) -> list[Path]:
     try:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
-        problem = f"{folder}: cannot be listed ({error.strerror}); name an existing folder"
+        problem = f"{folder}: {durable.unusable('listed', error, 'name an existing folder')}"
         raise ConfigError(_SOURCE, [problem]) from None
     inside = [
         f"{entry}: folders inside are not read; put its files beside the others"
         for entry in entries
-        if entry.is_dir()
+        if durable.is_folder(entry)
     ]
     if inside:
         raise ConfigError(_SOURCE, inside)
@@ -46,13 +47,13 @@ def read_policy_files(paths: Iterable[Path]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     problems: list[str] = []
-    for path in (file for given in paths for file in (policy_files(given) if given.is_dir() else [given])):
+    for path in (
+        file for given in paths for file in (policy_files(given) if durable.is_folder(given) else [given])
+    ):
         try:
-            found[str(path)] = path.read_text(encoding="utf-8")
-        except OSError as error:
-            problems.append(f"{path}: cannot be read ({error.strerror}); name an existing file")
-        except UnicodeDecodeError:
-            problems.append(f"{path}: is not UTF-8 text")
+            found[str(path)] = durable.read_text(path)
+        except ConfigError as error:
+            problems += [f"{error.source}: {problem}" for problem in error.problems]
     if problems:
         raise ConfigError(_SOURCE, problems)
     return found

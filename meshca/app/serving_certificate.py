@@ -1,7 +1,8 @@
 """The server's own TLS certificate: made by each worker for itself, shown to clients, renewed in time.
 
-Renewed at half of its life, and at once when the signer changes, so that what the ports show and trust always
-belongs to the roots in force. A renewal that fails keeps the certificate that is there and is tried again.
+Renewed at half of its life by the clock on the wall, and at once when the signer changes, so that what the ports
+show and trust always belongs to the roots in force. A renewal that fails keeps the certificate that is there and
+is tried again.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from meshca.clock import Clock, pause
 from meshca.errors import MeshcaError
 from meshca.ledger.port import LedgerStore
 from meshca.log import log
+from meshca.validity import begun
 from meshca.wire.tls import Serving, ServingMaterial
 
 RETRY: Final = timedelta(seconds=5)
+LOOK: Final = timedelta(minutes=1)  # one sleep at most: a clock that is set right changes what is due
 FLOOR: Final = timedelta(minutes=1)  # between renewals below a signer that ends soon; each is recorded
 RULE: Final = "serving"
 
@@ -55,7 +58,7 @@ class ServingCertificate:
         self._lifetime = lifetime
         self._clock = clock
         self._signer_changed = asyncio.Event()
-        self._renew_in = timedelta(0)
+        self._begins = self._renew_at = clock.now()
         self.leaf = ""
 
     async def make(self) -> ServingMaterial:
@@ -70,7 +73,8 @@ class ServingCertificate:
         private_key, issued = await self._leaves.make(self._names, self._lifetime)
         self.leaf = issued.chain[0]
         metrics.expires("serving", issued.not_after)
-        self._renew_in = max((issued.not_after - now) / 2, min(FLOOR, self._lifetime / 2))
+        self._begins = issued.not_before
+        self._renew_at = now + max((issued.not_after - now) / 2, min(FLOOR, self._lifetime / 2))
         log.info("serving.renewed", serial=issued.serial, not_after=issued.not_after.isoformat())
         return ServingMaterial(
             chain="".join((*issued.chain, issued.roots)), key=private_key, client_roots=issued.roots
@@ -82,13 +86,21 @@ class ServingCertificate:
 
     async def run(self, serving: Serving) -> None:
         """Renew for ever."""
-        wait = self._renew_in
+        failed = False
         while True:
+            wait = RETRY if failed else min(self._renew_at - self._clock.now(), LOOK)
             await pause(self._clock, wait.total_seconds(), self._signer_changed)
+            if not failed and not self._due():
+                continue
             try:
                 serving.replace(await self.make())
             except MeshcaError as error:
                 log.error("serving.renewal_failed", reason=error.reason, detail=error.detail)
-                wait = RETRY
+                failed = True
             else:
-                wait = self._renew_in
+                failed = False
+
+    def _due(self) -> bool:
+        """Whether it is half over, the signer has changed, or a clock was set back to before it begins."""
+        now = self._clock.now()
+        return self._signer_changed.is_set() or now >= self._renew_at or not begun(self._begins, now)

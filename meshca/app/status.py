@@ -11,13 +11,11 @@ from cryptography.hazmat.primitives import hashes
 
 from meshca.app.ending import EndWatch
 from meshca.app.in_force import InForce
+from meshca.app.place import WorkerState
 from meshca.app.supervisor import Supervisor
-from meshca.app.worker_state import WorkerState
 from meshca.authority.adoption import Adoption, AdoptionStore
 from meshca.authority.slot import Slot
-from meshca.authz.parse import parse_files
 from meshca.config.kubernetes import KubernetesConfig
-from meshca.delivery import policies_version
 from meshca.discovery.resources import content_hash
 from meshca.errors import Unavailable
 from meshca.rotation import Rotation
@@ -97,11 +95,10 @@ class Status:
             return (), error.detail
 
     def _policies(self) -> PolicyReport:
-        loaded = self._in_force.loaded
-        policies = parse_files(loaded.policies.files, loaded.config.policies.root_namespace)
+        policies = self._in_force.loaded.policies
         return PolicyReport(
-            version=policies_version(policies),
-            count=len(policies.policies),
+            version=policies.version,
+            count=len(policies.parsed.policies.policies),
             error=self._in_force.errors.get("policies", ""),
         )
 

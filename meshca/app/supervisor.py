@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from meshca import metrics
-from meshca.app.control import Message, Probed
-from meshca.app.worker_state import WorkerState
+from meshca.app.control import Message
+from meshca.app.place import Place, Worker, WorkerState
 from meshca.backoff import JITTER, Backoff
 from meshca.clock import Clock
 from meshca.errors import Unavailable
@@ -22,53 +22,9 @@ from meshca.log import log
 BACKOFF: Final = Backoff(floor=0.1, ceiling=30.0)  # before a crashed worker is restarted
 STEADY: Final = 60.0  # seconds of service after which earlier crashes are forgotten
 READY_SECONDS: Final = 60.0  # for a fresh worker to serve; imports take most of it on a loaded machine
-PROBE_SECONDS: Final = 2.0
 
 
 Briefing = Callable[[str], Sequence[Message]]  # what a worker of this name is told, as of now
-
-
-class Worker(Protocol):
-    """What is needed of a worker; `WorkerProcess` is one."""
-
-    name: str
-    pid: int
-    ready: asyncio.Event
-    ended: asyncio.Event
-    failure: str
-
-    @property
-    def exit_status(self) -> str:
-        """How it ended."""
-        ...
-
-    async def tell(self, *messages: Message) -> None:
-        """Send messages."""
-        ...
-
-    async def probe(self, seconds: float) -> Probed:
-        """Ask it to prove that it works."""
-        ...
-
-    async def drain(self, seconds: float, *, replaced: bool = False) -> None:
-        """Let it finish, then see it gone; its callers may go to another worker when it is replaced."""
-        ...
-
-    async def kill(self) -> None:
-        """End it at once and see it gone."""
-        ...
-
-    def end_hung(self, detail: str) -> None:
-        """End it at once because it does nothing any more, and wait for nobody."""
-        ...
-
-
-class _Place:
-    """A place that always has a worker, dead or alive."""
-
-    def __init__(self, worker: Worker) -> None:
-        self.worker = worker
-        self.restarts = 0
 
 
 class Supervisor:
@@ -99,7 +55,7 @@ class Supervisor:
         self._gone = gone
         self._clock = clock
         self._rng = rng
-        self._places: list[_Place] = []
+        self._places: list[Place] = []
         self._names: dict[str, Worker | None] = {}  # in use; None while its worker is being started
         self._keepers: list[asyncio.Task[None]] = []
 
@@ -109,7 +65,7 @@ class Supervisor:
         Raises:
             Unavailable: reason `worker`, when one cannot be had, or ends instead, with its own words.
         """
-        self._places = [_Place(worker) for worker in await self.prepare(self._briefing)]
+        self._places = [Place(worker) for worker in await self.prepare(self._briefing)]
         self._keepers = [asyncio.create_task(self._keep(place)) for place in self._places]
         metrics.workers_ready.set(self._count)
 
@@ -141,14 +97,14 @@ class Supervisor:
         """Give every place its prepared worker at once, then drain the old ones together."""
         old = [place.worker for place in self._places]
         for place, worker in zip(self._places, fresh, strict=True):
-            place.worker = worker
+            place.fill(worker)
         await asyncio.gather(*(worker.drain(drain_seconds, replaced=True) for worker in old))
         for worker in old:
             self._forget(worker)
 
     async def states(self) -> Sequence[WorkerState]:
         """Every worker, asked now to prove that it works."""
-        states = await asyncio.gather(*(self._state(place) for place in self._places))
+        states = await asyncio.gather(*(place.state() for place in self._places))
         metrics.workers_ready.set(sum(state.ready for state in states))
         return states
 
@@ -231,7 +187,7 @@ class Supervisor:
         if not worker.ready.is_set():
             raise Unavailable("worker", f"a worker did not serve within {READY_SECONDS:g} s")
 
-    async def _keep(self, place: _Place) -> None:
+    async def _keep(self, place: Place) -> None:
         crashes = 0
         while True:
             worker = place.worker
@@ -254,35 +210,18 @@ class Supervisor:
                 await self._clock.sleep(BACKOFF.pause(crashes, self._rng))
                 await self._refill(place, worker)
 
-    async def _refill(self, place: _Place, ended: Worker) -> None:
+    async def _refill(self, place: Place, ended: Worker) -> None:
         if place.worker is not ended:  # replaced while we waited
             return
         try:
             fresh = await self._fresh(self._briefing)
         except Unavailable as error:
             log.error("worker.not_started", detail=error.detail)
+            place.trouble = f"cannot be restarted: {error.detail}"
             return
         if place.worker is not ended:  # replaced while we started another
             await self._end(fresh)
             return
-        place.worker = fresh
+        place.fill(fresh)
         place.restarts += 1
         metrics.worker_restarts.inc()
-
-    async def _state(self, place: _Place) -> WorkerState:
-        worker = place.worker
-        if not worker.ready.is_set() or worker.ended.is_set():
-            detail = worker.failure or ("ended" if worker.ended.is_set() else "starting")
-            probed = Probed(id=0, ok=False, detail=detail)
-        else:
-            probed = await worker.probe(PROBE_SECONDS)
-        return WorkerState(
-            name=worker.name,
-            pid=worker.pid,
-            ready=probed.ok,
-            detail=probed.detail,
-            restarts=place.restarts,
-            serving=probed.serving,
-            silent=not probed.answered,
-            clusters=probed.clusters,
-        )

@@ -13,6 +13,7 @@ from meshca.background import running
 from meshca.clock import Clock
 from meshca.config.server import ServerConfig
 from meshca.config.upstream import FilesConfig, SecretConfig, SelfSignedConfig
+from meshca.durable import is_folder
 from meshca.keystore.file import FileKeyStore
 from meshca.upstream import files, secret, self_signed
 
@@ -84,14 +85,14 @@ def open_upstream(server: ServerConfig, clock: Clock) -> AbstractAsyncContextMan
 async def check_upstream(server: ServerConfig, clock: Clock) -> None:
     """Find what would stop `open_upstream`, without making or changing anything.
 
-    A self-signed CA is looked at once it exists; the first start makes it.
+    A self-signed CA is looked at once it exists, as far as we may see; the first start makes it.
 
     Raises:
         ConfigError: with every problem found.
         Unavailable: whether there is one cannot be found out now.
     """
     if isinstance(server.upstream, SelfSignedConfig):
-        if (server.data_dir / "ca").exists() or (server.data_dir / KEYS).exists():
+        if is_folder(server.data_dir / "ca") or is_folder(server.data_dir / KEYS):
             keys = FileKeyStore(server.data_dir / KEYS)
             td = server.trust_domain
             self_signed.check(server.upstream, data_dir=server.data_dir, keys=keys, trust_domain=td, clock=clock)

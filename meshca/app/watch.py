@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from meshca import durable
 from meshca.clock import Clock
+from meshca.errors import ConfigError
 from meshca.log import log
 
 INTERVAL: Final = 0.2  # seconds; two of them and the reload itself stay well below one second
@@ -84,12 +86,12 @@ class Watch:
 
 
 def fingerprints(paths: Iterable[Path]) -> Prints:
-    """The hash of each file's content; a file that cannot be read counts as absent."""
+    """The hash of each file's content; a file that cannot be read, or is none, counts as absent."""
     prints: dict[Path, bytes] = {}
     for path in paths:
         try:
-            prints[path] = _fingerprint(path.read_bytes())
-        except OSError:
+            prints[path] = _fingerprint(durable.read(path))
+        except ConfigError:
             prints[path] = b""
     return prints
 

@@ -32,6 +32,7 @@ from meshca.app.control import (
     kind_of,
 )
 from meshca.app.doors import Doors
+from meshca.app.newest import Newest
 from meshca.app.pipeline import Pipeline, open_pipeline
 from meshca.app.serving_certificate import ServingCertificate
 from meshca.app.stopping import Stopping
@@ -39,6 +40,7 @@ from meshca.background import running
 from meshca.clock import Clock, SystemClock
 from meshca.errors import ConfigError, MeshcaError
 from meshca.log import configure, log
+from meshca.wire.descriptors import raise_limit
 from meshca.wire.tls import Serving
 
 ORPHAN_SECONDS = 1.0  # for calls in flight when the parent has died
@@ -58,6 +60,7 @@ class Worker:
         self._channel = channel
         self._clock = clock
         self._probing: set[asyncio.Task[None]] = set()
+        self._newest = {UseAdmission: Newest(self._use), UsePolicies: Newest(self._use)}
         self._refused: dict[str, str] = {}  # why, by kind of news, until good news of that kind come
 
     async def follow(self) -> None:
@@ -76,8 +79,12 @@ class Worker:
 
     async def _obey(self, message: Message) -> None:
         match message:
-            case UseAuthority() | UseAdmission() | UsePolicies():
+            case UseAuthority():
                 await self._use(message)
+            case (
+                UseAdmission() | UsePolicies()
+            ):  # large ones take seconds; probes and the brake do not wait for them
+                self._newest[type(message)].offer(message)
             case Probe(id=number):
                 self._probe(number)
             case _:
@@ -92,7 +99,7 @@ class Worker:
                     self._pipeline.use_authority(news)
                     self._certificate.signer_changed()
                 case UseAdmission():
-                    self._pipeline.use_admission(news)
+                    await self._pipeline.use_admission(news)
                 case UsePolicies():
                     await self._pipeline.use_policies(news)
         except MeshcaError as error:  # unlikely: the parent has tried the same before
@@ -162,7 +169,6 @@ async def work(fd: int) -> int:
         configure(
             level=briefing.config.log.level,
             format_=briefing.config.log.format,
-            batching=True,
             worker=briefing.name,
         )
         async with opened(briefing, channel, SystemClock()) as worker:
@@ -199,6 +205,7 @@ def _spare_the_collector() -> None:
 def main() -> None:
     """Run a worker on the control channel whose file descriptor is the only argument."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent drains us
+    raise_limit()  # a connection is a descriptor, and the store needs some as well
     sys.exit(uvloop.run(work(int(sys.argv[1]))))
 
 

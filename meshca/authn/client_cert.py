@@ -26,7 +26,9 @@ class Ancestor:
 
     Attributes:
         identity: the SPIFFE ID that was issued; a certificate with this serial and another one is forged.
-        key_sha256: of the public key that was certified, as `Leaf.key_sha256`; another one is forged as well.
+        key_sha256: of the key that was certified (SubjectPublicKeyInfo, DER), lower-case hexadecimal; another one
+            is forged, such as by a stolen intermediate under a root that is still trusted.
+        not_after: when that certificate ends; one that ends at another time is forged.
         issuer: our configured name of the token's issuer.
         pod: the pod that the token was bound to, None when unbound.
         node: the node of that pod, when the token named it.
@@ -39,6 +41,7 @@ class Ancestor:
 
     identity: SpiffeId
     key_sha256: str
+    not_after: datetime
     issuer: str
     pod: BoundObject | None
     node: BoundObject | None
@@ -93,10 +96,7 @@ class ClientCertAuthenticator:
         leaf.check_valid(now)
         account = self._account(leaf)
         ancestor = await self._lineage.of(leaf.serial)
-        if ancestor.identity != leaf.identity:
-            raise Unauthenticated("lineage_mismatch", "our record of this serial names another identity")
-        if ancestor.key_sha256 != leaf.key_sha256:
-            raise Unauthenticated("lineage_mismatch", "our record of this serial names another key")
+        _check_same(leaf, ancestor)
         if ancestor.requested_by:
             # Its pod may have left the node since; only the proxy's own token and the pods there can say.
             raise Unauthenticated(
@@ -124,3 +124,13 @@ class ClientCertAuthenticator:
             return leaf.identity.service_account()
         except BadRequest as error:
             raise Unauthenticated("cert_uri", error.detail) from None
+
+
+def _check_same(leaf: Leaf, ancestor: Ancestor) -> None:
+    """The certificate shown is the one that we issued, as far as our record knows it."""
+    if ancestor.identity != leaf.identity:
+        raise Unauthenticated("lineage_mismatch", "our record of this serial names another identity")
+    if ancestor.key_sha256 != leaf.key_sha256:
+        raise Unauthenticated("lineage_mismatch", "our record of this serial names another key")
+    if ancestor.not_after != leaf.not_after:
+        raise Unauthenticated("lineage_mismatch", "our record of this serial names another end")

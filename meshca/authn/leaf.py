@@ -2,7 +2,7 @@
 
 The TLS handshake verified the chain against our roots, once. What is checked here, at every call, is what the
 handshake does not know or what time changes: validity now, the SPIFFE profile (rules X1-X7 of X509-SVID.md),
-and whose identity it is. Not checked here: the chain, and whether we issued it (the lineage says that).
+and whose identity it is. Not checked here: the chain, and whether we issued it to this key (so says the lineage).
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _MALFORMED = (
     x509.InvalidVersion,
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
-    CryptographyDeprecationWarning,
     UnsupportedAlgorithm,
+    CryptographyDeprecationWarning,
 )
 E_ = TypeVar("E_", bound=x509.ExtensionType)
 
@@ -44,7 +44,7 @@ class Leaf:
     Attributes:
         identity: its one SPIFFE ID, of any trust domain.
         serial: lower-case hexadecimal, without leading zeros.
-        key_sha256: of its public key (DER, SubjectPublicKeyInfo), lower-case hexadecimal.
+        key_sha256: of its SubjectPublicKeyInfo (DER), lower-case hexadecimal.
         not_before: first instant of its validity.
         not_after: last instant of its validity.
     """
@@ -81,8 +81,8 @@ def read_leaf(unverified: bytes) -> Leaf:
         extensions = certificate.extensions
         serial = certificate.serial_number
         empty_subject = not certificate.subject.rdns
-        not_before, not_after = certificate.not_valid_before_utc, certificate.not_valid_after_utc
         key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        not_before, not_after = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     except _MALFORMED:
         raise Unauthenticated("cert_malformed", "the certificate can not be parsed") from None
     if serial <= 0:

@@ -10,9 +10,13 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from meshca.identity.spiffe_id import SpiffeId
+
+# Agents of one identity that are kept: whoever speaks for it may call itself by any number of names. Larger
+# deployments are measured by those heard last.
+MAX_AGENTS: Final = 1024
 
 
 class Kind(enum.StrEnum):
@@ -75,7 +79,11 @@ class AdoptionStore(Protocol):
     """The latest `Adoption` of each agent (identity and node id) and kind, over all workers."""
 
     def record(self, adoption: Adoption) -> None:
-        """Keep this as the latest; written soon, together with others. Never blocks and never fails."""
+        """Keep this as the latest; written soon, together with others. Never blocks and never fails.
+
+        Of an identity and kind `MAX_AGENTS` are kept; more push out who is not connected, then who was heard
+        longest ago.
+        """
         ...
 
     def disconnected(self, worker: str, stream: str) -> None:

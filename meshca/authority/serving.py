@@ -55,7 +55,7 @@ def draft_serving(
     """Draft the certificate for a key of our own.
 
     Raises:
-        Unavailable: reason `signer_expired`.
+        Unavailable: reason `signer_not_begun` or `signer_expired`.
         InvariantBroken: reason `lint`.
     """
     wanted = want(csr.ours(key), issuer, lifetime, stamp)

@@ -53,7 +53,7 @@ class Authority:
 
         Raises:
             Denied: reason `key_type`.
-            Unavailable: reason `no_signer` or `signer_expired`.
+            Unavailable: reason `no_signer`, `signer_not_begun` or `signer_expired`.
             InvariantBroken: reason `lint`.
         """
         return self.current().draft(grant, key, lifetime, self._stamp(now))
@@ -81,7 +81,7 @@ class Authority:
 
         Raises:
             ConfigError: a name is neither a DNS name nor an IP address.
-            Unavailable: reason `no_signer` or `signer_expired`.
+            Unavailable: reason `no_signer`, `signer_not_begun` or `signer_expired`.
             InvariantBroken: reason `lint`.
         """
         issuer = self.current().issuer
@@ -91,7 +91,7 @@ class Authority:
         """Sign a leaf and verify it through the whole chain, for readiness.
 
         Raises:
-            Unavailable: reason `no_signer` or `signer_expired`.
+            Unavailable: reason `no_signer`, `signer_not_begun` or `signer_expired`.
             InvariantBroken: reason `lint` or `trial_leaf`.
         """
         self.current().try_leaf(now)

@@ -89,7 +89,7 @@ class Slot:
 
         Raises:
             Denied: reason `key_type`.
-            Unavailable: reason `signer_expired`.
+            Unavailable: reason `signer_not_begun` or `signer_expired`.
             InvariantBroken: reason `lint`.
         """
         return draft(grant, key, self.templates[key.key_type], lifetime, stamp)
@@ -102,7 +102,7 @@ class Slot:
 
         Raises:
             InvariantBroken: reason `lint` or `trial_leaf`.
-            Unavailable: reason `signer_expired`.
+            Unavailable: reason `signer_not_begun` or `signer_expired`.
         """
         _, key = csr.fresh_key(KeyType.EC_P256)
         grant = Grant(
@@ -138,6 +138,7 @@ def _issuer(material: SigningMaterial, path: tuple[x509.Certificate, ...], trust
         algorithm=signature.algorithm(public_key),
         key_id=certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value,
         trust_domain=trust_domain,
+        not_before=max(above.not_valid_before_utc for above in path),
         not_after=min(above.not_valid_after_utc for above in path),
         chain=tuple(to_pem(above) for above in path[:-1]),
         roots=to_pem(*dict.fromkeys(material.roots)),

@@ -30,10 +30,13 @@ def check_fits(policies: PolicySet, trust_domain: TrustDomain) -> None:
         ConfigError: with a line for each namespace.
     """
     root = policies.root_namespace
-    namespaces = {policy.namespace for policy in policies.policies} or {root}
+    longest: dict[str, list[Policy]] = {}
+    for policy in policies.policies:
+        longest.setdefault(policy.namespace, []).append(_longest(policy))
+    everywhere = longest.pop(root, [])
     problems = []
-    for namespace in sorted(namespaces):
-        holding = tuple(_longest(policy) for policy in policies.policies if policy.namespace in {namespace, root})
+    for namespace, own in sorted(longest.items()) or [(root, [])]:
+        holding = (*own, *everywhere)
         if _surely(holding):
             continue
         workload = Workload(namespace=namespace, trust_domain=trust_domain)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from meshca.authz.fields import MAX_ITEMS, Place, Problems, Shape, items, mapping, text
 from meshca.authz.model import ROOT_NAMESPACE, Action, Policy, PolicySet, Rule
@@ -21,7 +22,9 @@ from meshca.identity.service_account import ServiceAccount
 SOURCE = "authorization policies"
 API_VERSION = "security.istio.io/v1"
 KIND = "AuthorizationPolicy"
-MAX_TOTAL_BYTES = 8 * 1024 * 1024  # of all files; what fits into a few ConfigMaps
+# Of all files; what fits into a few ConfigMaps. Parsing a MiB that changed takes 0.6 s, in the parent and then in
+# the workers.
+MAX_TOTAL_BYTES = 8 * 1024 * 1024
 MAX_VALUES = 20_000  # that can hold for one workload: its filter must fit into one gRPC message of 4 MiB
 MAX_PROBLEMS = 100  # listed; the rest is counted
 
@@ -41,6 +44,32 @@ _LABEL_VALUE = re.compile(rf"({_NAME})?")
 _ISTIO = re.compile(r"([a-z0-9.-]+\.)?istio\.io/.*", re.DOTALL)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedFile:
+    """A good file.
+
+    Attributes:
+        content: its text.
+        found: its policies, and where each stands.
+    """
+
+    content: str = field(repr=False)
+    found: tuple[tuple[Policy, Place], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedFiles:
+    """A good set of files.
+
+    Attributes:
+        policies: of all of them.
+        files: by name.
+    """
+
+    policies: PolicySet = field(default_factory=PolicySet)
+    files: Mapping[str, ParsedFile] = field(default_factory=dict)
+
+
 def parse_files(files: Mapping[str, str], root_namespace: str = ROOT_NAMESPACE) -> PolicySet:
     """The policies of all files, as one set.
 
@@ -51,19 +80,39 @@ def parse_files(files: Mapping[str, str], root_namespace: str = ROOT_NAMESPACE) 
     Raises:
         ConfigError: with every problem of every file.
     """
+    return parse_changed(files, root_namespace, ParsedFiles()).policies
+
+
+def parse_changed(files: Mapping[str, str], root_namespace: str, before: ParsedFiles) -> ParsedFiles:
+    """As `parse_files`, but a file that is as it was before is not parsed again: an edit costs what it changes.
+
+    Raises:
+        ConfigError: as `parse_files`.
+    """
     problems = Problems()
     if sum(len(content) for content in files.values()) > MAX_TOTAL_BYTES:
         raise ConfigError(SOURCE, [f"all files together must be at most {MAX_TOTAL_BYTES} bytes"])
     found: dict[tuple[str, str], tuple[Policy, Place]] = {}
+    parsed: dict[str, ParsedFile] = {}
     for file, content in sorted(files.items()):
-        for document, place in _documents(file, content, problems):
-            if _is_policy(document, place, problems):
-                _keep(_policy(document, place, problems), place, found, problems)
+        known = before.files.get(file)
+        parsed[file] = known if known and known.content == content else _file(file, content, problems)
+        for policy, place in parsed[file].found:
+            _keep(policy, place, found, problems)
     policies = tuple(policy for policy, _ in found.values())
     problems.found += _too_many(policies, root_namespace)
     if problems.found:
         raise ConfigError(SOURCE, _listed(problems.found))
-    return PolicySet(policies=policies, root_namespace=root_namespace)
+    return ParsedFiles(policies=PolicySet(policies=policies, root_namespace=root_namespace), files=parsed)
+
+
+def _file(file: str, content: str, problems: Problems) -> ParsedFile:
+    found = tuple(
+        (_policy(document, place, problems), place)
+        for document, place in _documents(file, content, problems)
+        if _is_policy(document, place, problems)
+    )
+    return ParsedFile(content=content, found=found)
 
 
 def _documents(file: str, content: str, problems: Problems) -> list[tuple[object, Place]]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
+from meshca.errors import ConfigError
+
 if TYPE_CHECKING:
     from meshca.app.admin_client import AdminClient
 
@@ -35,22 +37,26 @@ def find_socket(socket: Path | None, config: Path | None, environ: Mapping[str, 
     """Where the server listens: flags first, then the environment, then the default configuration.
 
     Raises:
-        ConfigError: the configuration cannot be read.
+        ConfigError: the configuration does not say; what else is wrong with it does not matter here.
     """
     if socket is not None:
         return socket
     if config is None and (named := environ.get(VARIABLE)):
         return Path(named)
-    from meshca.config.loader import load_config
+    from meshca.config.loader import load_admin_socket
 
-    return load_config(config, environ).admin_socket
+    try:
+        return load_admin_socket(config, environ)
+    except ConfigError as error:
+        problems = [f"{problem}; or name the running server's socket with --socket" for problem in error.problems]
+        raise ConfigError(error.source, problems) from None
 
 
 def ask(socket: Path | None, config: Path | None, question: Callable[[AdminClient], Awaitable[T]]) -> T:
     """The answer of the running server.
 
     Raises:
-        ConfigError: the configuration cannot be read.
+        ConfigError: the socket is not to be found.
         MeshcaError: the server cannot be asked, or refuses.
     """
     from meshca.app.admin_client import connect

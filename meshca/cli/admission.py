@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from meshca import durable
 from meshca.admission.decide import Explanation, explain
 from meshca.admission.model import Effect, Grant, RuleSet
 from meshca.admission.parse import parse, shipped
@@ -91,13 +92,7 @@ def explain_(
 def _rules(file: Path | None, trust_domain: TrustDomain) -> RuleSet:
     if file is None:
         return shipped(trust_domain)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(str(file), [f"cannot be read ({error.strerror}); name an existing file"]) from None
-    except UnicodeDecodeError:
-        raise ConfigError(str(file), ["is not UTF-8 text"]) from None
-    return parse(text, str(file), trust_domain)
+    return parse(durable.read_text(file), str(file), trust_domain)
 
 
 def _trust_domain(name: str) -> TrustDomain:

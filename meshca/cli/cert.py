@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def command(
+def command(  # long by its flags: typer reads them from the signature
     endpoint: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="The CA's port for callers with a token.", show_default=False)
     ],

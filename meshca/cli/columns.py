@@ -7,6 +7,7 @@ from typing import Final
 
 from meshca.errors import BadRequest
 from meshca.identity.spiffe_id import SpiffeId
+from meshca.printable import printable
 
 WIDTH: Final = 100  # columns that every table and text must fit
 
@@ -19,11 +20,6 @@ def iso(instant: datetime) -> str:
 def exact(instant: datetime) -> str:
     """As `iso`, to the microsecond where there are any."""
     return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def printable(text: str) -> str:
-    """Without control characters: a terminal must not obey what somebody else wrote."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def fit(text: str, width: int) -> str:

@@ -5,16 +5,17 @@ Parses flags into a `ServiceBootstrap` and prints what `sidecar.bootstrap` makes
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import json
 import re
 import sys
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
 
 from meshca.cli.output import reporting_errors
 from meshca.duration import format_duration, parse_duration
@@ -22,6 +23,7 @@ from meshca.errors import BadRequest, ConfigError
 from meshca.identity.service_account import ServiceAccount
 from meshca.identity.spiffe_id import SpiffeId, TrustDomain
 from meshca.sidecar import bootstrap
+from meshca.sidecar import manifest_render as render
 from meshca.sidecar.service import (
     DEFAULT_AGENT_SOCKET,
     MAX_CONNECTION_AGE,
@@ -32,12 +34,11 @@ from meshca.sidecar.service import (
     DirectFromCa,
     Inbound,
     Outbound,
+    ReadyPage,
     ServiceBootstrap,
 )
+from meshca.sidecar.spelling import parse_host_port, parse_inbound, parse_outbound
 
-_INBOUND = re.compile(r"(\d{1,5}):(\d{1,5})")
-_OUTBOUND = re.compile(r"(\d{1,5})=(.+)")
-_HOST_PORT = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})")
 _ADMIN_PORT = re.compile(r"(?:127\.0\.0\.1:|localhost:)?(\d{1,5})")
 _FROM, _PORTS, _MORE = "Where secrets and policies come from", "Ports", "Connections and logs"
 
@@ -49,7 +50,7 @@ class Notation(enum.StrEnum):
     JSON = "json"
 
 
-def command(
+def command(  # long by its flags: typer reads them from the signature
     namespace: Annotated[str, typer.Option(help="The service's namespace.")],
     service_account: Annotated[str, typer.Option(help="The service account that the service runs as.")],
     trust_domain: Annotated[str, typer.Option(help="The mesh's trust domain.")] = "cluster.local",
@@ -113,6 +114,12 @@ def command(
             help="Envoy's read-only administration page: a loopback port, unix:PATH or off.", rich_help_panel=_MORE
         ),
     ] = "15000",
+    ready: Annotated[
+        int,
+        typer.Option(
+            help="Port of a page /ready for probes, on --listen-address; 0 for none.", rich_help_panel=_MORE
+        ),
+    ] = 0,
     access_log: Annotated[
         bool,
         typer.Option(
@@ -143,6 +150,7 @@ def command(
             inbound=tuple(_inbound(item, listen_address, app_protocol, health_path) for item in inbound or []),
             outbound=tuple(map(_outbound, outbound or [])),
             admin=_admin(admin),
+            ready=ReadyPage(port=ready, address=listen_address) if ready else None,
             node_id=node_id,
             max_connection_age=_age(max_connection_age),
             access_log=access_log,
@@ -156,14 +164,7 @@ def _print(built: dict[str, object], output: Notation) -> None:
     if output is Notation.JSON:
         sys.stdout.write(json.dumps(built, indent=2) + "\n")
         return
-    sys.stdout.write(yaml.dump(built, Dumper=_Plain, sort_keys=False, width=110))
-
-
-class _Plain(yaml.SafeDumper):
-    """YAML without aliases: every place is written out."""
-
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - PyYAML's signature
-        return True
+    sys.stdout.write(render.in_lines(built))
 
 
 def _identity(trust_domain: str, namespace: str, service_account: str) -> SpiffeId:
@@ -175,34 +176,22 @@ def _identity(trust_domain: str, namespace: str, service_account: str) -> Spiffe
 
 
 def _inbound(value: str, address: str, protocol: AppProtocol, health_path: str) -> Inbound:
-    match = _INBOUND.fullmatch(value)
-    if match is None:
-        raise ConfigError("--inbound", ["expected PORT:APP_PORT, such as 8443:8080"])
-    return Inbound(
-        port=int(match[1]), app_port=int(match[2]), address=address, app_protocol=protocol, health_path=health_path
-    )
+    with _naming("--inbound"):
+        return parse_inbound(value, address=address, protocol=protocol, health_path=health_path)
 
 
 def _outbound(value: str) -> Outbound:
-    match = _OUTBOUND.fullmatch(value)
-    place, *identities = match[2].split(",") if match else [""]
-    if match is None or not identities:
-        raise ConfigError(
-            "--outbound", ["expected PORT=HOST:PORT,SPIFFE-ID, such as 9001=pay:8443,spiffe://td/ns/a/sa/b"]
-        )
-    host, port = _host_port(place, "--outbound")
+    with _naming("--outbound"):
+        return parse_outbound(value)
+
+
+@contextlib.contextmanager
+def _naming(flag: str) -> Iterator[None]:
+    """Name the flag whose value is refused."""
     try:
-        expected = tuple(map(SpiffeId.parse, identities))
+        yield
     except BadRequest as error:
-        raise ConfigError("--outbound", [error.detail]) from None
-    return Outbound(listen_port=int(match[1]), host=host, port=port, identities=expected)
-
-
-def _host_port(value: str, flag: str) -> tuple[str, int]:
-    match = _HOST_PORT.fullmatch(value)
-    if match is None:
-        raise ConfigError(flag, ["expected HOST:PORT, such as payments.shop:8443 or [::1]:8443"])
-    return match[1] or match[2], int(match[3])
+        raise ConfigError(flag, [error.detail]) from None
 
 
 def _agent(socket: Path, ca_root: Path | None, token_file: Path | None) -> AgentSocket:
@@ -214,7 +203,8 @@ def _agent(socket: Path, ca_root: Path | None, token_file: Path | None) -> Agent
 def _direct(ca: str, root: Path | None, token_file: Path | None, server_name: str) -> DirectFromCa:
     if root is None or token_file is None:
         raise ConfigError("--ca", ["give --ca-root and --token-file too"])
-    host, port = _host_port(ca, "--ca")
+    with _naming("--ca"):
+        host, port = parse_host_port(ca)
     return DirectFromCa(host=host, port=port, root_file=root, token_file=token_file, server_name=server_name)
 
 

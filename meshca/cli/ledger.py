@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from meshca.cli.admin_socket import ConfigFile, Socket, ask
-from meshca.cli.columns import WIDTH, exact, fit, iso, printable, workload
+from meshca.cli.columns import WIDTH, exact, fit, iso, workload
 from meshca.cli.instants import parse_instant
 from meshca.cli.output import Format, Output, emit, reporting_errors, table
 from meshca.errors import BadRequest, ConfigError
 from meshca.ledger.query import DEFAULT_LIMIT, MAX_LIMIT, Query
 from meshca.ledger.record import Issuance, Result
+from meshca.printable import printable
 
 if TYPE_CHECKING:
     from meshca.app.admin_client import AdminClient

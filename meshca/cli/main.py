@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, str] = {
     "cert": "cert",
     "demo": "demo",
     "envoy-config": "envoy_config",
+    "inject": "inject",
     "serve": "serve",
     "status": "status",
     "version": "version",

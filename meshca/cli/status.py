@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from meshca.cli import status_kubernetes
 from meshca.cli.admin_socket import ConfigFile, Socket, ask
-from meshca.cli.columns import WIDTH, exact, fit, iso, printable, workload
+from meshca.cli.columns import WIDTH, exact, fit, iso, workload
 from meshca.cli.output import Format, Output, emit, reporting_errors, table
 from meshca.duration import format_duration
+from meshca.printable import printable
 
 if TYPE_CHECKING:
     from meshca.rpc.status_report import AgentReport, ResourceReport, StatusReport, TokenReviewReport
@@ -130,7 +131,8 @@ def _agents(report: StatusReport) -> str:
         }
         for one in report.agents
     ]
-    return table(rows, ("agent", "node", "seen", "roots", "policies"))
+    more = f"\n… {report.agents_left_out} more, which do not fit" if report.agents_left_out else ""
+    return table(rows, ("agent", "node", "seen", "roots", "policies")) + more
 
 
 def _state(agent: AgentReport, kind: str, current: str | None) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from meshca.cli.columns import fit, iso, printable
+from meshca.cli.columns import fit, iso
 from meshca.cli.output import table
+from meshca.printable import printable
 
 if TYPE_CHECKING:
     from meshca.rpc.kubernetes_report import KubernetesReport, PublishedReport

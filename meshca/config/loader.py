@@ -13,12 +13,14 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from meshca import durable
 from meshca.config import strict_yaml
 from meshca.config.model import Model
 from meshca.config.server import ServerConfig
 from meshca.errors import ConfigError
 
 PREFIX = "MESHCA__"
+_ADMIN_VARIABLES = frozenset({f"{PREFIX}DATA_DIR", f"{PREFIX}LISTEN__ADMIN"})
 M = TypeVar("M", bound=Model)
 
 
@@ -33,15 +35,34 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> ServerConfig:
         ConfigError: with every problem found.
     """
     source = str(path) if path else "configuration"
-    tree = _read(path) if path else {}
-    for name, value in sorted(environ.items()):
-        if name.startswith(PREFIX):
-            _override(tree, name, value)
+    tree = _overridden(path, environ)
     try:
         config = validated(tree, source)
     except ConfigError as error:
         raise ConfigError(source, [_named(problem, environ) for problem in error.problems]) from None
     return _anchored(config, path.parent.absolute()) if path else config
+
+
+def load_admin_socket(path: Path | None, environ: Mapping[str, str]) -> Path:
+    """Where the server of a configuration listens for its administrator.
+
+    Everything else in it may be wrong: who edits it badly must still be able to ask the server that runs on.
+
+    Args:
+        path: the YAML file; None for defaults and environment only.
+        environ: environment variables.
+
+    Raises:
+        ConfigError: the file cannot be read, is not YAML, or one of the two keys that matter is wrong.
+    """
+    needed = {name: value for name, value in environ.items() if name.upper() in _ADMIN_VARIABLES}
+    tree = _overridden(path, needed)
+    listen = tree.get("listen")
+    wanted = {"data_dir": tree["data_dir"]} if "data_dir" in tree else {}
+    if isinstance(listen, dict) and "admin" in listen:
+        wanted["listen"] = {"admin": listen["admin"]}
+    config = validated(wanted, str(path) if path else "configuration")
+    return (_anchored(config, path.parent.absolute()) if path else config).admin_socket
 
 
 def validated(tree: Mapping[str, Any], source: str) -> ServerConfig:
@@ -56,17 +77,17 @@ def validated(tree: Mapping[str, Any], source: str) -> ServerConfig:
         raise ConfigError(source, [_explain(detail) for detail in error.errors()]) from None
 
 
+def _overridden(path: Path | None, environ: Mapping[str, str]) -> dict[str, Any]:
+    """The tree of a file, with what the environment says in place of what it says."""
+    tree = _read(path) if path else {}
+    for name, value in sorted(environ.items()):
+        if name.startswith(PREFIX):
+            _override(tree, name, value)
+    return tree
+
+
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        if path.exists() and not path.is_file():
-            raise ConfigError(str(path), ["is no regular file; name a YAML file"])
-        with path.open("rb") as file:
-            text = file.read(strict_yaml.MAX_BYTES + 1).decode("utf-8")  # one more: the reader refuses it
-    except OSError as error:
-        raise ConfigError(str(path), [f"cannot be read ({error.strerror}); name an existing file"]) from None
-    except UnicodeDecodeError:
-        raise ConfigError(str(path), ["is not UTF-8 text"]) from None
-    tree = strict_yaml.load(text, str(path))
+    tree = strict_yaml.load(durable.read_text(path), str(path))
     if tree is None:
         return {}
     if not isinstance(tree, dict):

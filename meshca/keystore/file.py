@@ -16,6 +16,7 @@ from meshca.errors import ConfigError, Unavailable
 from meshca.identity.key_type import KeyType
 from meshca.svid.signature import SigningKey
 
+_RESTORE = "restore it from a backup"
 _SUFFIX = ".key.pem"
 
 
@@ -23,22 +24,24 @@ class FileKeyStore:
     """Implements `authority.keys.KeyStore`.
 
     Args:
-        folder: made when it is not there.
+        folder: made with the first key when it is not there.
 
     Raises:
-        ConfigError: the folder cannot be made, or others may use it.
+        ConfigError: the folder could not be made, or others may use it.
     """
 
     def __init__(self, folder: Path) -> None:
-        durable.make_private_folder(folder)
+        durable.check_private_folder(folder)
         self._folder = folder
 
     def create(self, key_type: KeyType) -> SigningKey:
         """A new key, on disk when this returns.
 
         Raises:
+            ConfigError: the folder cannot be made, or others may use it.
             Unavailable: reason `key_store`.
         """
+        durable.make_private_folder(self._folder)
         key = new_key(key_type)
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         try:
@@ -54,9 +57,9 @@ class FileKeyStore:
             ConfigError: it is missing, damaged, another one, or readable by others.
         """
         path = self._path(key_id)
-        key = read_key(durable.read_private(path), str(path))
+        key = read_key(durable.read_private(path, _RESTORE), str(path))
         if _name(key) != key_id:
-            raise ConfigError(str(path), ["holds another key than its name says; restore it from a backup"])
+            raise ConfigError(str(path), [f"holds another key than its name says; {_RESTORE}"])
         return key
 
     def key_ids(self) -> frozenset[str]:

@@ -11,9 +11,10 @@ from meshca._proto.meshca.v1 import admin_pb2
 from meshca._proto.meshca.v1.admin_pb2_grpc import AdminServicer
 from meshca.errors import NotFound
 from meshca.ledger.port import LedgerStore
-from meshca.rpc.admin_messages import issuance_message, query_of, status_message
+from meshca.rpc.admin_messages import issuance_message, query_of
+from meshca.rpc.status_messages import status_message
 from meshca.rpc.status_report import StatusReport
-from meshca.wire.interceptors import Context
+from meshca.wire.open_calls import Context
 
 
 class Admin(AdminServicer):

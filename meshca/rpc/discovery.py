@@ -24,7 +24,7 @@ class Discovery:
     """Admits agents to `envoy.service.discovery.v3.AggregatedDiscoveryService`.
 
     Args:
-        prove: proves callers, and asks admission for them.
+        prove: proves callers; admission has no say here.
         delivery: what they should hold.
         adoptions: hears what they do with it.
         trust_domain: of the workloads.
@@ -43,6 +43,7 @@ class Discovery:
 
         Raises:
             Unauthenticated: the caller could not be proven.
+            Exhausted: it began too many streams.
             Unavailable: that could not be decided now.
         """
         caller = await self._prove(read_credential(context))

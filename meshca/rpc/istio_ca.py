@@ -13,7 +13,8 @@ from meshca._proto.istio.v1.auth.ca_pb2_grpc import IstioCertificateServiceServi
 from meshca.errors import BadRequest
 from meshca.issuance import Issuing, Wish
 from meshca.wire.credentials import read_credential
-from meshca.wire.interceptors import Context, current_call
+from meshca.wire.interceptors import current_call
+from meshca.wire.open_calls import Context
 
 IMPERSONATED_IDENTITY: Final = "ImpersonatedIdentity"
 CERT_SIGNER: Final = "CertSigner"

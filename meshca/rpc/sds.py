@@ -7,6 +7,7 @@ one pipeline. The private key must never be stored or logged.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Awaitable, Callable
 from weakref import WeakValueDictionary
@@ -17,7 +18,7 @@ from meshca.discovery.resources import KeyPair
 from meshca.discovery.source import Source
 from meshca.errors import InvariantBroken
 from meshca.identity.caller import Caller, Credential
-from meshca.identity.spiffe_id import TrustDomain
+from meshca.identity.spiffe_id import SpiffeId, TrustDomain
 from meshca.log import log
 from meshca.rpc.adoptions import ENVOYS, Adoptions
 from meshca.rpc.discovery import Prove, workload_of
@@ -31,7 +32,7 @@ from meshca.wire.xds_services import EXTENSIONS, SECRETS, Registry, add_service
 from meshca.wire.xds_streams import Context, Streams, Terms
 
 Issue = Callable[[Credential, str], Awaitable[tuple[Issued, Secret[str]]]]
-_Key = tuple[str, Credential]
+_Key = tuple[SpiffeId, bytes, str]
 
 
 class ServerKeys:
@@ -80,28 +81,34 @@ class ServerKeys:
         Raises:
             Unauthenticated: the caller could not be proven.
             Denied: no admission rule lets it have its own identity.
+            Exhausted: it began too many streams.
             Unavailable: that could not be decided now.
         """
         shown = read_credential(context)
         credential = Credential(unverified_token=shown.unverified_token, cluster=shown.cluster)
         caller = await self._prove(credential)
         return Terms(
-            source=self._holding(context.peer(), credential, caller),
+            source=self._holding(credential, caller),
             observer=self._adoptions.observer(caller, ENVOYS),
             until=caller.until,
         )
 
-    def _holding(self, peer: str, credential: Credential, caller: Caller) -> Source:
-        """What the streams of one connection share; it lives as long as one of them."""
-        key = (peer, credential)
+    def _holding(self, credential: Credential, caller: Caller) -> Source:
+        """What the streams of one token share, over whatever connections; it outlives the last of them a little.
+
+        The token was proven just now, and another token is another holding: nobody else finds this key.
+        """
+        identity, token = caller.identity(self._trust_domain), credential.unverified_token
+        shown = hashlib.sha256(token.reveal().encode()).digest() if token else b""
+        key = (identity, shown, credential.cluster)
         holding = self._holdings.get(key)
         if holding is None:
             holding = self._holdings[key] = Holding(
-                identity=caller.identity(self._trust_domain),
+                identity=identity,
                 delivered=self._delivery.source(workload_of(caller, self._trust_domain)),
                 make=lambda: self._make(credential),
                 clock=self._clock,
-                broken=lambda error: self._broken(peer, error),
+                broken=lambda error: self._broken(key, error),
             )
         return holding
 
@@ -113,7 +120,9 @@ class ServerKeys:
         issued, key = await self._issue(credential, request_id)
         return servable_pair(issued, key, self._clock.now())
 
-    def _broken(self, peer: str, error: BaseException) -> None:
+    def _broken(self, key: _Key, error: BaseException) -> None:
         """A renewal failed in a way that we did not foresee: the client begins anew."""
         log.error("sds.renewal_broken", exc_info=error)
-        self._streams.end_peer(peer, InvariantBroken("renewal", "the renewal of a key failed unexpectedly"))
+        told = InvariantBroken("renewal", "the renewal of a key failed unexpectedly")
+        if (holding := self._holdings.get(key)) is not None:
+            self._streams.end_source(holding, told)

@@ -1,7 +1,8 @@
-"""What one connection of a token caller holds: a key and certificate made here, beside the mesh's roots.
+"""What the streams of one token hold: a key and certificate made here, beside the mesh's roots.
 
-The key exists in memory only, while a stream of the connection is open; it must never be stored or logged.
-It is renewed at half life; while that fails the old pair stays, and the caller's end ends the streams.
+The key exists in memory only, while one of the streams is open and for a short time after, so that a client whose
+connection reached its age finds it again; it must never be stored or logged. It is renewed at half life; while
+that fails the old pair stays, and the caller's end ends the streams.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from meshca.identity.spiffe_id import SpiffeId
 from meshca.log import log
 
 JITTER = 0.1  # of the time to half life, both ways, so that a fleet does not renew at once
+LINGER = 60.0  # seconds after the last stream; a client comes back within a few
 BACKOFF = Backoff(floor=1.0, ceiling=60.0)  # between tries after a failed renewal
 
 Make = Callable[[], Awaitable[KeyPair]]
 
 
 class Holding:
-    """A `Source`: the delivered resources, and the connection's own pair once somebody asked for it.
+    """A `Source`: the delivered resources, and the token's own pair once somebody asked for it.
 
     Args:
         identity: another name of the pair, beside `default`.
@@ -54,13 +56,19 @@ class Holding:
         self._own = Shelf()
         self._making = asyncio.Lock()
         self._renewing: asyncio.Task[None] | None = None
+        self._lingering: asyncio.Task[None] | None = None
         self._watchers = 0
         self._rng = random.SystemRandom()
 
     @property
     def idle(self) -> bool:
-        """Whether no stream holds this; its key is gone then."""
+        """Whether no stream holds this."""
         return self._watchers == 0
+
+    @property
+    def keyless(self) -> bool:
+        """Whether there is no key (any more)."""
+        return self._renewing is None
 
     def resources(self, type_url: str) -> Mapping[str, Resource]:
         """As `Source.resources`."""
@@ -68,16 +76,19 @@ class Holding:
         return {**delivered, **own} if own else delivered
 
     def watch(self, wake: Wake) -> Wake:
-        """As `Source.watch`; when the last watcher leaves, renewal stops and the key is dropped."""
+        """As `Source.watch`; a while after the last watcher left, renewal stops and the key is dropped."""
         self._watchers += 1
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
         leaves = (self._own.watch(wake), self._delivered.watch(wake))
 
         def leave() -> None:
             for each in leaves:
                 each()
             self._watchers -= 1
-            if self.idle:
-                self._drop()
+            if self.idle and not self.keyless:
+                self._lingering = asyncio.create_task(self._drop_later())
 
         return leave
 
@@ -98,6 +109,11 @@ class Holding:
 
     def _put(self, pair: KeyPair) -> None:
         self._own.put(SECRET_TYPE_URL, [resources.certificate(name, pair) for name in self._names])
+
+    async def _drop_later(self) -> None:
+        await self._clock.sleep(LINGER)
+        self._lingering = None
+        self._drop()
 
     def _drop(self) -> None:
         if self._renewing is not None:
@@ -125,4 +141,5 @@ class Holding:
 
     def _ended(self, renewing: asyncio.Task[None]) -> None:
         if not renewing.cancelled() and (error := renewing.exception()) is not None:
+            self._drop()
             self._broken(error)

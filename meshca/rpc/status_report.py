@@ -148,6 +148,7 @@ class StatusReport:
         agents: that it ever heard of and has not forgotten.
         admission_error, config_error, authority_error, store_error: why the newest of each is not in force or
             cannot be used; empty when it is and can.
+        agents_left_out: how many more agents there are than fit into an answer.
         ending_warning: which certificate of those that sign ends soon and what to do; empty when none does.
         kubernetes: what is written to the cluster; None when nothing is configured.
         token_review: how tokens of clusters are proven; None when they are not.
@@ -170,6 +171,7 @@ class StatusReport:
     kubernetes: KubernetesReport | None = None
     token_review: TokenReviewReport | None = None
     clusters: tuple[ClusterReport, ...] = ()
+    agents_left_out: int = 0
 
 
 def agents_of(adoptions: Iterable[Adoption]) -> tuple[AgentReport, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from meshca.sidecar import inbound, outbound, subscriptions
+from meshca.sidecar import inbound, outbound, ready_page, subscriptions
 from meshca.sidecar.connections import address
 from meshca.sidecar.service import AdminSocket, ServiceBootstrap
 
@@ -39,6 +39,7 @@ def build(service: ServiceBootstrap) -> dict[str, Any]:
             "listeners": [
                 *(inbound.listener(service, item) for item in service.inbound),
                 *(outbound.listener(item, name) for item, name in outbounds),
+                *([ready_page.listener(service.ready)] if service.ready else []),
             ],
             "clusters": [
                 *subscriptions.clusters(service),

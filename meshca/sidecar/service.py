@@ -134,6 +134,17 @@ class AdminSocket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReadyPage:
+    """A page for probes, open to the network, that answers once Envoy serves (port 0 lets the system choose)."""
+
+    port: int
+    address: str = "0.0.0.0"  # noqa: S104 - the kubelet asks from outside the pod; the page tells nothing
+
+    def __post_init__(self) -> None:
+        _check_port(self.port, "port of the ready page", lowest=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceBootstrap:
     """Everything that one service's Envoy is told.
 
@@ -143,6 +154,7 @@ class ServiceBootstrap:
         inbound: the ports that peers call.
         outbound: the services that the application calls.
         admin: where Envoy's administration page is; None turns it off.
+        ready: the page for probes; None for none.
         node_id: names this Envoy to the source; `<service account>.<namespace>` when empty.
         max_connection_age: after this long a connection is drained and closed, so that it does not outlive
             the certificate that opened it for long.
@@ -157,6 +169,7 @@ class ServiceBootstrap:
     inbound: tuple[Inbound, ...] = ()
     outbound: tuple[Outbound, ...] = ()
     admin: AdminPort | AdminSocket | None = None
+    ready: ReadyPage | None = None
     node_id: str = ""
     max_connection_age: timedelta = MAX_CONNECTION_AGE
     access_log: bool = True
@@ -169,7 +182,7 @@ class ServiceBootstrap:
         problems = [
             *([] if self.inbound or self.outbound else ["name at least one inbound or outbound port"]),
             *([] if self.max_connection_age > timedelta(0) else ["the longest connection age must be over 0s"]),
-            *_twice("inbound port", [item.port for item in self.inbound]),
+            *_twice("inbound port", [*(item.port for item in self.inbound), self.ready.port if self.ready else 0]),
             *_twice(
                 "inbound port 0 for application port", [item.app_port for item in self.inbound if not item.port]
             ),

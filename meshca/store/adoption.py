@@ -11,9 +11,9 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
-from meshca.authority.adoption import Adoption
+from meshca.authority.adoption import MAX_AGENTS, Adoption
 from meshca.clock import Clock
 from meshca.errors import Unavailable
 from meshca.store.reader import Reader
@@ -21,6 +21,7 @@ from meshca.store.rows import adoption_of, adoption_row, micros
 from meshca.store.sql import (
     ADOPT,
     ADOPTIONS,
+    CROWD_OUT,
     DISCONNECT_EVERYONE,
     DISCONNECT_STREAM,
     DISCONNECT_WORKER,
@@ -29,6 +30,7 @@ from meshca.store.sql import (
 from meshca.store.writer import Writer
 
 GATHER_SECONDS: Final = 0.1  # how long the first record waits for others
+MAX_WAITING: Final = 50_000  # records and ends of streams, a few hundred bytes each, while nothing can be written
 
 _Key = tuple[str, str, str]
 _Stream = tuple[str, str]
@@ -48,11 +50,13 @@ class SqlAdoption:
     def record(self, adoption: Adoption) -> None:
         """As the port says."""
         self._latest[str(adoption.agent), adoption.node_id, adoption.kind] = adoption
+        _bound(self._latest)
         self._plan()
 
     def disconnected(self, worker: str, stream: str) -> None:
         """As the port says."""
         self._ended[worker, stream] = None
+        _bound(self._ended)
         self._plan()
 
     async def list(self) -> Sequence[Adoption]:
@@ -120,3 +124,11 @@ class SqlAdoption:
 def _write(adoptions: Collection[Adoption], ended: Collection[_Stream], connection: sqlite3.Connection) -> None:
     connection.executemany(ADOPT, map(adoption_row, adoptions))
     connection.executemany(DISCONNECT_STREAM, ended)
+    crowds = {(str(one.agent), one.kind.value) for one in adoptions}
+    connection.executemany(CROWD_OUT, ((*crowd, *crowd, MAX_AGENTS) for crowd in crowds))
+
+
+def _bound(waiting: dict[Any, Any]) -> None:
+    """Forget what waits longest: agents say it again when they come back."""
+    if len(waiting) > MAX_WAITING:
+        del waiting[next(iter(waiting))]

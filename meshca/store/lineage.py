@@ -60,6 +60,7 @@ def _ancestor(intent: Intent) -> Ancestor:
     return Ancestor(
         identity=identity,
         key_sha256=intent.key_sha256,
+        not_after=intent.not_after,
         issuer=intent.issuer,
         pod=_bound(intent.pod_name, intent.pod_uid),
         node=_bound(intent.node_name, intent.node_uid),

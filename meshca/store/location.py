@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from pathlib import Path
 from typing import Final
 
+from meshca import durable
 from meshca.errors import ConfigError, Unavailable
 
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+]{0,40}")
@@ -69,6 +71,30 @@ class Place:
         if inode != self._inode:
             problem = f"{self._path} was replaced by another file while the server runs; restart the server"
             raise Unavailable("store", problem)
+
+
+def check_file(path: Path) -> None:
+    """Refuse what `prepare`, or opening the database after it, would fail at; nothing is made or changed.
+
+    Raises:
+        ConfigError: its folder cannot be written, or the file is not ours to read, write and keep private.
+    """
+    durable.check_folder(path.parent)
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ConfigError(str(path), [durable.unusable("used", error)]) from None
+    if not stat.S_ISREG(found.st_mode):
+        raise ConfigError(str(path), ["is no regular file"])
+    us = os.geteuid()
+    closed = not found.st_mode & _OTHERS or us in {found.st_uid, 0}
+    if not closed or not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+        problem = (
+            f"must be a file that this user (uid {us}) may read, write and keep private; run: chown {us} {path}"
+        )
+        raise ConfigError(str(path), [problem])
 
 
 def prepare(path: Path) -> None:

@@ -89,6 +89,11 @@ ADOPTIONS: Final = (
     f"SELECT {_list(_ADOPTION_KEY + _ADOPTION_NEWS, 'adoption')} FROM adoption "  # noqa: S608 - our names
     f"ORDER BY {_list(_ADOPTION_KEY, 'adoption')}"
 )
+CROWD_OUT: Final = (
+    "DELETE FROM adoption WHERE adoption.agent = ? AND adoption.kind = ? AND adoption.node_id IN "
+    "(SELECT every.node_id FROM adoption AS every WHERE every.agent = ? AND every.kind = ? "
+    "ORDER BY every.connected DESC, every.seen_at DESC LIMIT -1 OFFSET ?)"
+)
 DISCONNECT_STREAM: Final = "UPDATE adoption SET connected=0 WHERE adoption.worker = ? AND adoption.stream = ?"
 DISCONNECT_WORKER: Final = "UPDATE adoption SET connected=0 WHERE adoption.worker = ?"
 DISCONNECT_EVERYONE: Final = "UPDATE adoption SET connected=0"

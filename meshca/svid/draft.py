@@ -21,7 +21,7 @@ from meshca.svid import der, lint
 from meshca.svid.issuer import Issuer
 from meshca.svid.template import Template
 from meshca.svid.wanted import Wanted
-from meshca.validity import spent
+from meshca.validity import begun, spent
 
 Lint = Callable[[bytes], x509.Certificate]
 
@@ -118,7 +118,7 @@ def draft(grant: Grant, key: ProvenKey, template: Template, lifetime: timedelta,
 
     Raises:
         Denied: reason `key_type`, when the grant does not include the key's type.
-        Unavailable: reason `signer_expired`.
+        Unavailable: reason `signer_not_begun` or `signer_expired`.
         InvariantBroken: reason `lifetime`, when it is longer than was granted, or `lint`.
     """
     if key.key_type not in grant.key_types:
@@ -134,9 +134,14 @@ def want(key: ProvenKey, issuer: Issuer, lifetime: timedelta, stamp: Stamp) -> W
     """The facts of a leaf that begins now, cut to whole seconds and to the life of its issuers.
 
     Raises:
-        Unavailable: reason `signer_expired`.
+        Unavailable: reason `signer_not_begun` or `signer_expired`.
     """
     start = stamp.now.replace(microsecond=0)
+    if not begun(issuer.not_before, start):
+        begins = issuer.not_before.isoformat()
+        raise Unavailable(
+            "signer_not_begun", f"the signer {issuer.signer_id} begins at {begins}; check the clocks"
+        )
     not_after = min(start + lifetime, issuer.not_after)
     if spent(not_after, start):
         raise Unavailable("signer_expired", f"the signer {issuer.signer_id} or an issuer above it has expired")

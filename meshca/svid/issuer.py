@@ -22,6 +22,7 @@ class Issuer:
         algorithm: how it signs.
         key_id: its subject key identifier, the authority key identifier of every certificate below it.
         trust_domain: the only trust domain that it signs for.
+        not_before: the latest beginning among it and every issuer above it, the root included.
         not_after: the earliest end among it and every issuer above it, the root included.
         chain: PEM of the signing certificate and those above it, without the root.
         roots: PEM of all roots, one after the other.
@@ -33,6 +34,7 @@ class Issuer:
     algorithm: x509.ObjectIdentifier
     key_id: x509.SubjectKeyIdentifier
     trust_domain: TrustDomain
+    not_before: datetime
     not_after: datetime
     chain: tuple[str, ...]
     roots: str

@@ -22,6 +22,7 @@ from meshca.errors import ConfigError, Unavailable
 
 _STAGED = ".ca-new-"
 _ROOT = "root.pem"
+_RESTORE = "restore it from a backup"
 _INTERMEDIATE = "intermediate.pem"
 
 
@@ -61,7 +62,7 @@ class CaFolder:
             try:
                 found.append(_one(self.path / name))
             except ConfigError as error:
-                problems += [f"{error.source}: {problem}; restore it from a backup" for problem in error.problems]
+                problems += [f"{error.source}: {problem}" for problem in error.problems]
         if problems:
             raise ConfigError(str(self.path), problems)
         root, intermediate = found
@@ -119,9 +120,13 @@ class CaFolder:
 
 
 def _one(path: Path) -> x509.Certificate:
-    certificates = read_certificates(durable.read(path), str(path))
+    data = durable.read(path, _RESTORE)
+    try:
+        certificates = read_certificates(data, str(path))
+    except ConfigError as error:
+        raise ConfigError(str(path), [f"{problem}; {_RESTORE}" for problem in error.problems]) from None
     if len(certificates) != 1:
-        raise ConfigError(str(path), ["must hold exactly one certificate"])
+        raise ConfigError(str(path), [f"must hold exactly one certificate; {_RESTORE}"])
     return certificates[0]
 
 

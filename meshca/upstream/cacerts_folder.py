@@ -60,18 +60,26 @@ def _target(folder: Path) -> str:
 
 
 def _read(folder: Path, *, projected: bool) -> Look:
-    layout = TLS if (folder / TLS.certificate).exists() else CACERTS
+    layout = TLS if _is_there(folder / TLS.certificate) else CACERTS
     contents: dict[str, bytes] = {}
     problems: list[str] = []
     for name in layout.names:
         try:
-            contents[name] = durable.read(folder / name)
+            contents[name] = durable.read(folder / name, f"put {name} there")
         except ConfigError as error:
             problems += [f"{name}: {problem}" for problem in error.problems]
     if layout.key in contents and not projected:
         problems += _mode_problems(folder / layout.key)
     digest = hashlib.sha256(repr((layout, sorted(contents.items()), problems)).encode()).hexdigest()
     return Look(layout=layout, contents=contents, problems=tuple(problems), projected=projected, digest=digest)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether it is, as far as we may see; in a folder that may not be entered every file is a problem then."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _mode_problems(key: Path) -> list[str]:

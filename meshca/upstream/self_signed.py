@@ -1,5 +1,7 @@
 """A CA of our own: a root made at first start, and a signing intermediate re-made under it at half life.
 
+An intermediate that begins later is re-made too: a clock that was ahead once must not stop issuance for good.
+
 State is `ca/` in the data directory (`upstream.ca_folder`) and a key store. A restart keeps both; a damaged or
 incomplete state stops the start and is never replaced by a new root, which nobody would trust. When the
 intermediate is re-made it is proven first, then kept on disk, then offered.
@@ -10,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
@@ -33,7 +36,7 @@ from meshca.upstream.ca_certificates import (
     make_root,
 )
 from meshca.upstream.ca_folder import CaFolder
-from meshca.validity import spent
+from meshca.validity import begun, spent
 
 
 @asynccontextmanager
@@ -105,14 +108,14 @@ class SelfSigned:
                 self._load()
 
     async def obtain(self) -> Offer:
-        """The intermediate on disk while it is in the first half of its life, a new one after.
+        """The intermediate on disk while it is in the first half of its life, a new one after, or before.
 
         Raises:
             ConfigError: the key of the root is damaged, or what it signed is not sound.
             Unavailable: reason `ca_folder` or `key_store`.
         """
-        renew_at = half_life(self._intermediate, self._root)
-        if renew_at is not None and self._clock.now() >= renew_at:
+        renew_at, now = half_life(self._intermediate, self._root), self._clock.now()
+        if not begun(self._intermediate.not_valid_before_utc, now) or (renew_at is not None and now >= renew_at):
             self._renew()
         return Offer(
             material=self._material(self._intermediate), renew_at=half_life(self._intermediate, self._root)
@@ -170,7 +173,7 @@ class SelfSigned:
                 problems += [f"{error.source}: {problem}" for problem in error.problems]
         if spent(root.not_valid_after_utc, now):
             problems.append("the root has expired; move the data directory away to begin with a new one")
-        elif not spent(intermediate.not_valid_after_utc, now):
+        elif not begun(root.not_valid_before_utc, now) or not _replaceable(intermediate, now):
             problems += find_faults([intermediate], [root], None, self._trust_domain, now)
         if problems:
             raise ConfigError(f"self-signed CA in {self._folder.path}", problems)
@@ -187,3 +190,8 @@ class SelfSigned:
     def _forget_old_keys(self) -> None:
         in_use = {key_id(certificate.public_key()) for certificate in (self._root, self._intermediate)}
         self._keys.keep_only(frozenset(in_use))
+
+
+def _replaceable(intermediate: x509.Certificate, now: datetime) -> bool:
+    """Whether a new one is made in any case: it is over, or was made by a clock that was ahead."""
+    return spent(intermediate.not_valid_after_utc, now) or not begun(intermediate.not_valid_before_utc, now)

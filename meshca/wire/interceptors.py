@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import inspect
 import random
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -20,16 +20,13 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from meshca.errors import BadRequest, MeshcaError, Unavailable
+from meshca.errors import BadRequest, MeshcaError
 from meshca.log import log
+from meshca.wire.open_calls import DRAINING, Context, OpenCalls, StreamContext, stopping
 from meshca.wire.status import details, private_trailers, status_code, trailers
+from meshca.wire.tls import MAX_METADATA_BYTES
 
-Context = grpc.aio.ServicerContext[Any, Any]
-DRAINING = "draining"
 Failed = Callable[[str, str, str], None]
-# A request is parsed before its caller is proven, and empty elements of two bytes become objects of fifty. A CSR
-# of the largest size that is read (64 KiB) fits four times; an xDS request is parsed after the proof.
-MAX_PARSED_BYTES = 256 * 1024
 
 
 @dataclass(slots=True)
@@ -75,24 +72,30 @@ class Guarded:
         self._server = server
         self._failed = failed
         self._private = private
-        self._streams = OpenStreams()
+        self._calls = OpenCalls()
         self._refusing = asyncio.Event()
 
     def add_registered_method_handlers(
         self, service_name: str, method_handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
     ) -> None:
         """Wrap and pass on; called by generated code."""
-        wrapped = {
-            name: self._wrapped(f"/{service_name}/{name}", handler) for name, handler in method_handlers.items()
-        }
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service_name, wrapped),))
+        wrapped = {}
+        for name, handler in method_handlers.items():
+            method = f"/{service_name}/{name}"
+            wrapped[method] = self._wrapped(method, handler)
+        self._server.add_generic_rpc_handlers((_Entrance(wrapped, self._refusal),))
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Nothing: generated code registers the same methods by name as well."""
 
     def end_streams(self) -> None:
         """End every open stream with UNAVAILABLE, which tells its client to connect again, elsewhere."""
-        self._streams.end_all()
+        self._calls.end_streams()
+
+    @property
+    def idle(self) -> bool:
+        """Whether every call that reached a handler is answered, though perhaps its client does not read that."""
+        return self._calls.answering == 0 and not self._calls.streams
 
     def refuse_calls(self) -> None:
         """Answer every new unary call with UNAVAILABLE, which its client may send again, elsewhere.
@@ -102,66 +105,60 @@ class Guarded:
         self._refusing.set()
 
     def _wrapped(self, method: str, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
-        guard = _Guard(method, self._failed, self._streams, self._refusing, private=self._private)
+        guard = self._guard(method)
         if handler.unary_unary:
             return grpc.unary_unary_rpc_method_handler(guard.unary(handler))
         if handler.stream_unary:
             raise TypeError(f"{method}: client streaming is not guarded")
-        behaviour = handler.unary_stream or handler.stream_stream
-        make = (
-            grpc.unary_stream_rpc_method_handler if handler.unary_stream else grpc.stream_stream_rpc_method_handler
-        )
-        return make(
-            guard.stream(behaviour),
+        if handler.unary_stream:
+            behaviour = guard.stream(handler.unary_stream, read=handler.request_deserializer)
+            return grpc.unary_stream_rpc_method_handler(behaviour, response_serializer=handler.response_serializer)
+        return grpc.stream_stream_rpc_method_handler(
+            guard.stream(handler.stream_stream),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
 
+    def _guard(self, method: str) -> _Guard:
+        return _Guard(method, self._failed, self._calls, self._refusing, private=self._private)
 
-class OpenStreams:
-    """The tasks that serve streams now; once they were ended, later ones end at once."""
+    def _refusal(self, method: str) -> grpc.RpcMethodHandler[Any, Any]:
+        """Refuses a call by its metadata, without waiting for its message."""
+        return grpc.stream_stream_rpc_method_handler(self._guard(method).stream(_too_much_metadata))
 
-    def __init__(self) -> None:
-        self._ending = asyncio.Event()
-        self.tasks: set[asyncio.Task[Any]] = set()
 
-    def end_all(self) -> None:
-        """Interrupt every task; where it joined it goes on with `Unavailable`."""
-        self._ending.set()
-        for task in self.tasks:
-            task.cancel()
+class _Entrance(grpc.GenericRpcHandler):
+    """Finds the handler of a call when its headers are there, and its message perhaps never will be.
 
-    @contextlib.contextmanager
-    def joined(self) -> Iterator[None]:
-        """The present task serves a stream inside the block.
+    gRPC holds clients to its limit of metadata only once they have acknowledged its settings (RFC 9113 section
+    6.5.3): before that a call may carry 16 MiB, and would keep them for as long as it lasts.
+    """
 
-        Raises:
-            Unavailable: reason `draining`, when streams are being ended.
-        """
-        task = asyncio.current_task()
-        if task is None or self._ending.is_set():
-            raise _stopping()
-        self.tasks.add(task)
-        try:
-            yield
-        except asyncio.CancelledError:
-            if not self._ending.is_set():
-                raise  # the client went away
-            task.uncancel()
-            raise _stopping() from None
-        finally:
-            self.tasks.discard(task)
+    def __init__(
+        self,
+        handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]],
+        refusal: Callable[[str], grpc.RpcMethodHandler[Any, Any]],
+    ) -> None:
+        self._handlers = handlers
+        self._refusal = refusal
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """The handler, or the one that refuses."""
+        method = handler_call_details.method
+        if _size(handler_call_details.invocation_metadata) > MAX_METADATA_BYTES and method in self._handlers:
+            return self._refusal(method)
+        return self._handlers.get(method)
 
 
 class _Guard:
     """Maps the errors of one method."""
 
     def __init__(
-        self, method: str, failed: Failed, streams: OpenStreams, refusing: asyncio.Event, *, private: bool
+        self, method: str, failed: Failed, calls: OpenCalls, refusing: asyncio.Event, *, private: bool
     ) -> None:
         self._method = method
         self._failed = failed
-        self._streams = streams
+        self._calls = calls
         self._refusing = refusing
         self._private = private
 
@@ -172,32 +169,45 @@ class _Guard:
         write: Any = handler.response_serializer
         if not inspect.iscoroutinefunction(behaviour):
             behaviour = _unimplemented
-        method, refusing = self._method, self._refusing
+        method, refusing, calls = self._method, self._refusing, self._calls
 
         async def guarded(raw: bytes, context: Context) -> bytes:
             call = Call(_request_id(), method)
             _current.set(call)
             if refusing.is_set():
-                await self._refuse(_stopping(), call, context)
+                await self._refuse(stopping(), call, context)
                 return b""  # as below
+            calls.answering += 1
             try:
-                answer: bytes = write(await behaviour(read(_bounded(raw)), context))
+                answer: bytes = write(await behaviour(read(raw), context))
             except Exception as error:  # noqa: BLE001 - the outermost layer; cancellation passes as BaseException
                 raw = b""  # a traceback may keep this frame alive until the next collection
                 await self._refuse(error, call, context)
                 return b""  # never sent: the call is over
+            finally:
+                calls.answering -= 1
             return answer
 
         return guarded
 
-    def stream(self, behaviour: Any) -> Callable[[Any, Context], Awaitable[None]]:  # noqa: ANN401 - any handler
-        """A call with streamed answers, from an async generator or a coroutine that writes by itself."""
+    def stream(
+        self,
+        behaviour: Any,  # noqa: ANN401 - any handler
+        *,
+        read: Callable[[bytes], Any] | None = None,
+    ) -> Callable[[Any, Context], Awaitable[None]]:
+        """A call with streamed answers, from an async generator or a coroutine that writes by itself.
+
+        Args:
+            behaviour: the handler.
+            read: parses the one request; None when requests are streamed too, which gRPC reads as they come.
+        """
         generates = inspect.isasyncgenfunction(behaviour)
         if not generates and not inspect.iscoroutinefunction(behaviour):
             behaviour = _unimplemented
         method = self._method
 
-        async def answered(request: Any, context: Context) -> None:  # noqa: ANN401 - a message or an iterator of them
+        async def answered(request: Any, context: StreamContext) -> None:  # noqa: ANN401 - a message or many
             if not generates:
                 await behaviour(request, context)
                 return
@@ -208,10 +218,12 @@ class _Guard:
         async def guarded(request: Any, context: Context) -> None:  # noqa: ANN401 - as above
             call = Call(_request_id(), method)
             _current.set(call)
+            stream = StreamContext(context)
             try:
-                with self._streams.joined():
-                    await answered(request, context)
+                with self._calls.joined():
+                    await answered(read(request) if read else request, stream)
             except Exception as error:  # noqa: BLE001 - as above
+                await stream.settle()
                 await self._refuse(error, call, context)
 
         return guarded
@@ -242,17 +254,19 @@ class _Guard:
                 detail=error.detail,
             )
         told = trailers(error, call.id) + (private_trailers(error) if self._private else ())
-        await context.abort(code, details(error, call.id), told)
+        try:
+            await context.abort(code, details(error, call.id), told)
+        except grpc.aio.InternalError:  # the client never took it; gRPC would log a traceback of ours
+            raise asyncio.CancelledError from None
 
 
-def _bounded(raw: bytes) -> bytes:
-    if len(raw) > MAX_PARSED_BYTES:
-        raise BadRequest("message_size", f"a request must be at most {MAX_PARSED_BYTES} bytes")
-    return raw
+def _size(metadata: Sequence[tuple[str, str | bytes]] | None) -> int:
+    """As HTTP/2 counts it (RFC 9113 section 6.5.2)."""
+    return sum(len(key) + len(value) + 32 for key, value in metadata or ())
 
 
-def _stopping() -> Unavailable:
-    return Unavailable(DRAINING, "the server is stopping")
+async def _too_much_metadata(_requests: object, _context: Context) -> None:
+    raise BadRequest("metadata_size", f"the metadata of a call must be at most {MAX_METADATA_BYTES} bytes")
 
 
 async def _unimplemented(_request: object, context: Context) -> None:

@@ -25,12 +25,16 @@ from meshca.clock import Clock
 from meshca.errors import Unauthenticated
 from meshca.log import log
 from meshca.wire import private_folder
+from meshca.wire.descriptors import raise_limit
 from meshca.wire.splice import Splice
 from meshca.wire.unix_socket import check_free, listening
 
-MAX_CONNECTIONS = 128  # four descriptors each: theirs, ours, gRPC's and the process's; 1024 is a usual limit
+MAX_CONNECTIONS = 256
+DESCRIPTORS = 4  # of a connection: both sockets of ours, gRPC's, and a handle of the peer's process
+SPARE_DESCRIPTORS = 256  # for everything else that this process has open
 _UCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 _SO_PEERPIDFD = 77  # Linux 6.5: a pidfd of the peer itself, so no process can take its place
+_NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _PAUSE = 0.1  # seconds without accepting when the process is out of file descriptors
 _SCHEME = "unix:"
 
@@ -89,6 +93,7 @@ class PeerGate:
         self._allowed = allowed_uids
         self._clock = clock
         self._count = 0
+        self._most = min(MAX_CONNECTIONS, (raise_limit() - SPARE_DESCRIPTORS) // DESCRIPTORS)
         self._open: dict[str, tuple[_Process, Splice]] = {}
         self.inner_address = _SCHEME + quote(self._inner)
 
@@ -120,7 +125,11 @@ class PeerGate:
                 log.warning("peer.accept_failed", error=error.strerror)
                 await self._clock.sleep(_PAUSE)
                 continue
-            await self._admit(accepted)
+            try:
+                await self._admit(accepted)
+            except OSError as error:  # out of descriptors or memory: whoever comes next may find some again
+                log.warning("peer.not_admitted", error=error.strerror)
+                accepted.close()
 
     def close(self) -> None:
         """Cut every connection."""
@@ -146,11 +155,9 @@ class PeerGate:
         path = str(self._private / f"conn-{self._count}")
         try:
             splice = Splice(accepted, path, lambda: self._forget(path))
-        except OSError as error:  # out of descriptors: this connection ends, the next may have better luck
-            accepted.close()
+        except OSError:
             process.close()
-            log.warning("peer.not_connected", pid=process.peer.pid, uid=process.peer.uid, error=error.strerror)
-            return
+            raise
         self._open[path] = (process, splice)
         try:
             await splice.connect(self._inner)
@@ -162,7 +169,7 @@ class PeerGate:
     def _objection(self, peer: Peer) -> str | None:
         if peer.uid not in self._allowed:
             return "uid"
-        return "too_many_connections" if len(self._open) >= MAX_CONNECTIONS else None
+        return "too_many_connections" if len(self._open) >= self._most else None
 
     def _forget(self, path: str) -> None:
         process, _ = self._open.pop(path)
@@ -214,6 +221,7 @@ def _pidfd(accepted: socket.socket, peer: Peer) -> int | None:
 
     Raises:
         ProcessLookupError: the process has ended.
+        OSError: there is one, but no room for it: without it nobody would notice that the process has ended.
     """
     if peer.pid == 0:
         return None
@@ -222,10 +230,12 @@ def _pidfd(accepted: socket.socket, peer: Peer) -> int | None:
     except OSError as error:
         if error.errno == errno.ESRCH:
             raise ProcessLookupError from error
+        if error.errno in _NO_ROOM:
+            raise
     try:
         return os.pidfd_open(peer.pid)
     except OSError as error:
-        if error.errno == errno.ESRCH:
+        if error.errno == errno.ESRCH or error.errno in _NO_ROOM:
             raise
         log.debug("peer.no_pidfd", pid=peer.pid, error=error.strerror)
         return None

@@ -17,13 +17,17 @@ import grpc
 
 from meshca.secret import Secret
 
-# A 10 MB CSR must reach the handler, which refuses it with a sentence; gRPC's own answer to a message over this
-# limit is RESOURCE_EXHAUSTED, which Istio's agents take for "try again".
-MAX_MESSAGE_BYTES = 12 * 1024 * 1024
-MAX_METADATA_BYTES = 2 * 1024 * 1024  # so that a token of 1 MB is answered with Unauthenticated, as above
+# A CSR of the largest size that is read (64 KiB) fits four times. gRPC refuses a larger message by the length that
+# stands before it (RESOURCE_EXHAUSTED) and buffers none of it. Anyone may leave a smaller one unfinished, on every
+# stream of a connection, and empty elements of two bytes become objects of fifty: so it must not be much more.
+MAX_MESSAGE_BYTES = 256 * 1024
+# Tokens have at most 16 KiB. One byte of a compressed header block can stand for a whole entry, and an entry
+# becomes 160 bytes of ours: 50 KB for a call were eight megabytes.
+MAX_METADATA_BYTES = 64 * 1024
 MAX_STREAMS = 100  # concurrent calls of one connection; RFC 9113 section 6.5.2 advises no fewer
 HANDSHAKE_TIMEOUT = timedelta(seconds=10)
-# How much of a request a stranger may send ahead of our reading it; gRPC would let it grow by measurement.
+# What gRPC lets a client send on a stream that nobody reads from; it would let that grow by measurement. For the
+# message that it is reading it opens the window as far as that message is long.
 LOOKAHEAD_BYTES = 65_536
 KEEPALIVE = timedelta(seconds=30)  # Istio's server: 30 s, answer within 10 s
 KEEPALIVE_TIMEOUT = timedelta(seconds=10)

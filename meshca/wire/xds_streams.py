@@ -77,7 +77,8 @@ class Streams:
 
     Args:
         clock: for answer timeouts and the end of proofs.
-        answer_timeout: seconds after which an unanswered push is reported and no longer waited for.
+        answer_timeout: seconds after which an unanswered push is reported and no longer waited for. A client that
+            reads nothing for so long is let go: nothing later would reach it, nor be reported.
     """
 
     def __init__(self, clock: Clock, *, answer_timeout: float = ANSWER_SECONDS) -> None:
@@ -127,10 +128,11 @@ class Streams:
         for stream in self._all():
             stream.end(error)
 
-    def end_peer(self, peer: str, error: MeshcaError) -> None:
-        """End every stream of one connection."""
-        for stream in tuple(self._by_peer.get(peer, ())):
-            stream.end(error)
+    def end_source(self, source: Source, error: MeshcaError) -> None:
+        """End every stream that is served from this source."""
+        for stream in self._all():
+            if stream.source is source:
+                stream.end(error)
 
     def recovered(self, stream: _Stream) -> None:
         """Let the other streams of this client retry what may have been refused on its account."""
@@ -146,20 +148,9 @@ class _Stream:
     """One stream: sessions by type URL, a reader (the handler's task) and, while needed, a writer."""
 
     __slots__ = (
-        "_context",
-        "_ended",
-        "_id",
-        "_node",
-        "_owner",
-        "_sessions",
-        "_task",
-        "_terms",
-        "_types",
-        "_variant",
-        "_writer",
-        "_writing",
-        "peer",
-    )
+        "_context", "_ended", "_id", "_node", "_owner", "_sessions", "_task", "_terms", "_types", "_variant",
+        "_writer", "_writing", "peer",
+    )  # fmt: skip
 
     def __init__(
         self, owner: Streams, context: Context, variant: Variant, types: Collection[str], terms: Terms
@@ -175,16 +166,20 @@ class _Stream:
         self._sessions: dict[str, Session] = {}
         self._task: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
-        self._writing = False
+        self._writing: float | None = None  # since when, for the message on its way
         self._ended: MeshcaError | None = None
+
+    @property
+    def source(self) -> Source:
+        """What the subscriber should hold."""
+        return self._terms.source
 
     async def run(self) -> None:
         """Read until the client stops; `end` from outside turns into its error."""
         self._task = asyncio.current_task()
         unwatch = self._terms.source.watch(self.wake)
         try:
-            while (message := await self._context.read()) is not grpc.aio.EOF:
-                await self._take(message)
+            while await self._read():
                 await self._write_due()
         except asyncio.CancelledError:
             if self._ended is None or self._task is None:
@@ -223,9 +218,15 @@ class _Stream:
             return
         for type_url, session in self._sessions.items():
             self._tell(type_url, session.tick(now))
+        if self._writing is not None and now - self._writing >= self._owner.answer_timeout:
+            self.end(Unavailable("not_reading", "nothing was read for as long as an answer may take"))
         self._write_soon()
 
-    async def _take(self, message: Any) -> None:  # noqa: ANN401 - a message of xds-protos, untyped
+    async def _read(self) -> bool:
+        """Take the next request, if there is one; it is not held while the next is awaited."""
+        message = await self._context.read()
+        if message is grpc.aio.EOF:
+            return False
         request = self._variant.read(message, self._types)
         if request.node is not None:
             self._node = request.node
@@ -240,6 +241,7 @@ class _Stream:
             await self._terms.source.ready(request.type_url, added)
             events += session.offer(self._terms.source.resources(request.type_url))
         self._tell(request.type_url, events)
+        return True
 
     def _open(self, type_url: str) -> Session:
         stream_id = f"{self._id}{len(self._sessions)}"
@@ -266,26 +268,26 @@ class _Stream:
         return None
 
     async def _write_due(self) -> None:
-        if not self._writing and (due := self._next()) is not None:
+        if self._writing is None and (due := self._next()) is not None:
             await self._write(due)
 
     def _write_soon(self) -> None:
-        if self._writing or self._task is None or self._ended is not None:
+        if self._writing is not None or self._task is None or self._ended is not None:
             return
         if (due := self._next()) is not None:
-            self._writing = True
+            self._writing = self._owner.clock.monotonic()
             self._writer = asyncio.create_task(self._write(due))
             self._writer.add_done_callback(self._written)
 
     async def _write(self, due: tuple[str, Push] | None) -> None:
         """Write until nothing is due. A slow client holds up only itself: what comes next is decided late."""
-        self._writing = True
         try:
             while due is not None:
+                self._writing = self._owner.clock.monotonic()
                 await self._context.write(self._variant.write(*due))
                 due = self._next()
         finally:
-            self._writing = False
+            self._writing = None
 
     def _written(self, writer: asyncio.Task[None]) -> None:
         if not writer.cancelled() and writer.exception() is not None:

@@ -14,6 +14,7 @@ import pytest
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 from google.protobuf.any_pb2 import Any as AnyMessage
 
+from meshca.agent.adopting import Say
 from meshca.agent.envoys import Envoys, InForce, Rejected, Verdict
 from meshca.agent.holding import Holding
 from meshca.agent.intake import PoliciesIntake, RootsIntake
@@ -21,7 +22,6 @@ from meshca.agent.pin import SystemRoots
 from meshca.agent.relay import Desk, Relay, _Line
 from meshca.agent.state import State
 from meshca.agent.trust import Trust
-from meshca.agent.upstream import Say
 from meshca.backoff import Backoff, Pace
 from meshca.clock import SystemClock
 from meshca.config.resource_names import AUTHZ, DEFAULT, EXTENSION_TYPE_URL, ROOTCA, SECRET_TYPE_URL

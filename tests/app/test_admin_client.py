@@ -22,7 +22,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.logs import captured_logs
 from tests.fakes.records import NOW, intent, issued
-from tests.fakes.reports import report
+from tests.fakes.reports import agent, report, resource
 
 
 @pytest.fixture
@@ -50,6 +50,20 @@ async def words(path: Path) -> str:
 async def test_status(client: AdminClient) -> None:
     """The report as the server made it."""
     assert await client.status() == report()
+
+
+async def test_status_of_very_many_agents(ledger: FakeLedger) -> None:
+    """What does not fit is left out and counted; the answer is not too large for the client."""
+    told = (resource(error="e" * 1000),)
+    crowd = tuple(agent(node=f"{number:06}" + "x" * 500, resources=told) for number in range(25_000))
+
+    async def status() -> StatusReport:
+        return report(agents=crowd)
+
+    async with admin_server(ledger, status=status) as path, connect(path) as client:
+        found = await client.status()
+    assert 0 < len(found.agents) < len(crowd)
+    assert len(found.agents) + found.agents_left_out == len(crowd)
 
 
 async def test_records(client: AdminClient, ledger: FakeLedger) -> None:
@@ -123,6 +137,26 @@ async def test_a_server_that_does_not_answer(ledger: FakeLedger, monkeypatch: py
         with pytest.raises(Unavailable) as caught:
             await client.status()
     assert "did not answer" in caught.value.detail
+
+
+async def test_a_server_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its kernel still connects; that is neither a server that ends nor a user who may not."""
+    monkeypatch.setattr(subject, "_CONNECT_SECONDS", 0.05)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        said = await words(tmp_path / "s")
+    assert said == f"the server at {tmp_path / 's'} does not answer; look at /livez and its log, or restart it"
+
+
+async def test_a_server_that_ends_after_the_greeting(tmp_path: Path) -> None:
+    """Is said to be ending, and not to hang."""
+
+    async def end(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_unix_server(end, tmp_path / "s"):
+        assert "it is ending, or this user" in await words(tmp_path / "s")
 
 
 async def test_another_user_is_told_so(ledger: FakeLedger) -> None:

@@ -11,9 +11,9 @@ from meshca import metrics
 from meshca.app import chores
 from meshca.app.control import UseAdmission, UsePolicies
 from meshca.app.in_force import InForce
-from meshca.app.loading import Loaded
+from meshca.app.loading import Loaded, Policies
 from meshca.authority.slot import Slot
-from meshca.config.server import LedgerConfig, ServerConfig
+from meshca.config.server import LedgerConfig, ServerConfig, SvidConfig
 from meshca.errors import Unavailable
 from meshca.rotation import Progress, Rotation
 from meshca.store.engine import Store
@@ -28,6 +28,7 @@ class FakeStore:
     def __init__(self) -> None:
         self.ledger = self.adoption = self
         self.pruned: list[datetime] = []
+        self.forgotten: list[datetime] = []
         self.down = False
 
     async def prune(self, before: datetime) -> int:
@@ -39,7 +40,7 @@ class FakeStore:
 
     async def forget(self, before: datetime) -> None:
         """Agents too."""
-        assert before == self.pruned[-1]
+        self.forgotten.append(before)
 
 
 class FakeRotation:
@@ -51,13 +52,15 @@ class FakeRotation:
 def in_force() -> InForce:
     """The defaults."""
     loaded = Loaded(
-        config=ServerConfig(), admission=UseAdmission(text="", source=""), policies=UsePolicies(files={})
+        config=ServerConfig(),
+        admission=UseAdmission(text="", source=""),
+        policies=Policies(news=UsePolicies(files={})),
     )
     return InForce(loaded, {})
 
 
-async def test_prunes_by_the_retention_in_force() -> None:
-    """Each turn goes by the retention that is in force then; a store that is down is tried at the next turn."""
+async def test_prunes_by_what_is_in_force() -> None:
+    """Certificates by the retention, agents by the longest lifetime; a store that is down is tried again."""
     clock, store, force = FakeClock(), FakeStore(), in_force()
     task = asyncio.create_task(chores.prune(cast("Store", store), force, clock))
     with captured_logs() as logs:
@@ -65,12 +68,14 @@ async def test_prunes_by_the_retention_in_force() -> None:
         store.down = True
         await clock.advance(chores.PRUNE_SECONDS)
         store.down = False
-        config = ServerConfig(ledger=LedgerConfig(retention=timedelta(days=1)))
+        svid = SvidConfig(max_lifetime=timedelta(days=2))
+        config = ServerConfig(ledger=LedgerConfig(retention=timedelta(days=1)), svid=svid)
         force.loaded = replace(force.loaded, config=config)
         await clock.advance(chores.PRUNE_SECONDS)
     task.cancel()
     begin = clock.now() - timedelta(seconds=2 * chores.PRUNE_SECONDS)
     assert store.pruned == [begin - timedelta(days=90), clock.now() - timedelta(days=1)]
+    assert store.forgotten == [begin - timedelta(days=1), clock.now() - timedelta(days=2)]
     assert [line["event"] for line in logs] == ["ledger.pruned", "ledger.prune_failed", "ledger.pruned"]
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from meshca.app.control import UseAdmission, UsePolicies
 from meshca.app.ending import EndWatch, ending
 from meshca.app.in_force import InForce
-from meshca.app.loading import Loaded
+from meshca.app.loading import Loaded, Policies
 from meshca.authority.slot import Slot
 from meshca.config.kubernetes import KubernetesConfig
 from meshca.config.server import ServerConfig, SvidConfig
@@ -100,7 +100,9 @@ class Rig:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.rotation = FakeRotation()
-        loaded = Loaded(config=FILES, admission=UseAdmission(text="", source=""), policies=UsePolicies(files={}))
+        loaded = Loaded(
+            config=FILES, admission=UseAdmission(text="", source=""), policies=Policies(news=UsePolicies(files={}))
+        )
         self.watch = EndWatch(cast("Rotation", self.rotation), InForce(loaded, {}), self.clock)
 
 

@@ -11,7 +11,7 @@ import pytest
 from meshca import metrics
 from meshca.app.control import Configure, UseAdmission, UseAuthority, UsePolicies
 from meshca.app.in_force import InForce
-from meshca.app.loading import Loaded
+from meshca.app.loading import Loaded, Policies
 from meshca.app.ports import Address
 from meshca.config.server import LedgerConfig, ListenConfig, LogConfig, ServerConfig, SvidConfig
 from meshca.errors import ConfigError
@@ -26,7 +26,9 @@ Change = Callable[[ServerConfig], ServerConfig]
 def loaded(config: ServerConfig | None = None) -> Loaded:
     """A configuration with empty files."""
     rules = UseAdmission(text="rules", source="file")
-    return Loaded(config=config or ServerConfig(), admission=rules, policies=UsePolicies(files={"a": "b"}))
+    return Loaded(
+        config=config or ServerConfig(), admission=rules, policies=Policies(news=UsePolicies(files={"a": "b"}))
+    )
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def test_briefing_is_complete(in_force: InForce) -> None:
     assert (configure.name, configure.token_address, configure.mtls_address) == ("w3", "127.0.0.1:1", "[::1]:2")
     assert isinstance(authority, UseAuthority)
     assert "PRIVATE KEY" in authority.key
-    assert (rules, policies) == (in_force.loaded.admission, in_force.loaded.policies)
+    assert (rules, policies) == (in_force.loaded.admission, in_force.loaded.policies.news)
 
 
 def test_prefixes_are_distinct_and_fit(in_force: InForce) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +66,18 @@ def write(folder: Path, tree: dict[str, Any]) -> Path:
     return path
 
 
+def _piped(path: Path) -> None:
+    """A named pipe in a file's place."""
+    path.unlink()
+    os.mkfifo(path)
+
+
 def test_everything_is_read(tmp_path: Path, config: dict[str, Any]) -> None:
     """The files are read with the configuration, relative to it."""
     found = load(write(tmp_path, config), {})
     assert found.config.data_dir == tmp_path / "data"
     assert found.admission.text == RULES
-    assert list(found.policies.files.values()) == [POLICY]
+    assert list(found.policies.news.files.values()) == [POLICY]
 
 
 def test_nothing_is_made(tmp_path: Path, config: dict[str, Any]) -> None:
@@ -85,7 +92,7 @@ def test_defaults() -> None:
     """Without a file the shipped rules hold and there are no policies."""
     found = load(None, {})
     assert found.admission.source == SHIPPED
-    assert found.policies.files == {}
+    assert found.policies.news.files == {}
 
 
 def test_environment_overrides(tmp_path: Path, config: dict[str, Any]) -> None:
@@ -102,6 +109,9 @@ def test_environment_overrides(tmp_path: Path, config: dict[str, Any]) -> None:
         (lambda f: (f / "rules.yaml").unlink(), "rules.yaml: cannot be read"),
         (lambda f: (f / "rules.yaml").write_text("rules: ["), "rules.yaml: line"),
         (lambda f: (f / "rules.yaml").write_bytes(b"\xff\xfe"), "rules.yaml: is not UTF-8"),
+        (lambda f: _piped(f / "rules.yaml"), "rules.yaml: is no regular file"),
+        (lambda f: _piped(f / "policies" / "all.yaml"), "all.yaml: is no regular file"),
+        (lambda f: _piped(f / "jwks.json"), "jwks.json: is no regular file"),
         (lambda f: (f / "policies" / "all.yaml").write_text("kind: Other"), "all.yaml"),
         (
             lambda f: (f / "policies" / "all.yaml").rename(f / "policies" / "b.yaml").parent.rename(f / "p"),
@@ -110,7 +120,18 @@ def test_environment_overrides(tmp_path: Path, config: dict[str, Any]) -> None:
         (lambda f: (f / "jwks.json").unlink(), "jwks.json: cannot be read"),
         (lambda f: (f / "jwks.json").write_text("{}"), "jwks.json: expected"),
     ],
-    ids=["no rules", "bad rules", "binary rules", "bad policy", "no policies", "no keys", "bad keys"],
+    ids=[
+        "no rules",
+        "bad rules",
+        "binary rules",
+        "piped rules",
+        "piped policies",
+        "piped keys",
+        "bad policy",
+        "no policies",
+        "no keys",
+        "bad keys",
+    ],
 )
 def test_bad_file(tmp_path: Path, config: dict[str, Any], spoil: Any, words: str) -> None:
     """A file that is missing or wrong is named."""
@@ -169,7 +190,7 @@ def test_read_again(tmp_path: Path) -> None:
     """Rules and policies are read anew by themselves, for a change of their files."""
     (tmp_path / "rules.yaml").write_text(RULES)
     assert read_admission(ServerConfig(admission=AdmissionConfig(file=tmp_path / "rules.yaml"))).text == RULES
-    assert read_policies(ServerConfig()).files == {}
+    assert read_policies(ServerConfig()).news.files == {}
 
 
 def test_kubeconfig_that_is_not_there(tmp_path: Path, config: dict[str, Any]) -> None:
@@ -222,7 +243,7 @@ class TestSelectors:
         """Where one is, selectors are taken."""
         (tmp_path / "policies" / "all.yaml").write_text(SELECTING)
         config["authn"]["issuers"][0]["labels_claim"] = "labels"
-        assert load(write(tmp_path, config), {}).policies.files
+        assert load(write(tmp_path, config), {}).policies.news.files
 
 
 def test_policies_that_fit_no_agent(config: dict[str, Any], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -72,4 +73,27 @@ def test_unlistable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "iterdir", refuse)
-    assert problems_of(tmp_path) == (f"{tmp_path}: cannot be listed (Permission denied); name an existing folder",)
+    (problem,) = problems_of(tmp_path)
+    assert problem.startswith(f"{tmp_path}: cannot be listed (Permission denied); give it")
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "in a folder"])
+def test_named_pipe(tmp_path: Path, *, named: bool) -> None:
+    """A named pipe among the files is refused at once, not waited for."""
+    os.mkfifo(tmp_path / "a.yaml")
+    assert problems_of(tmp_path / "a.yaml" if named else tmp_path) == (
+        f"{tmp_path / 'a.yaml'}: is no regular file",
+    )
+
+
+def test_folder_that_may_not_be_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names that can be listed and not looked at are problems of their own, one each."""
+    (tmp_path / "a.yaml").write_text("x")
+
+    def refuse(path: object, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(Path, "stat", refuse)
+    (problem,) = problems_of(tmp_path / "a.yaml")
+    assert problem.startswith(f"{tmp_path / 'a.yaml'}: cannot be read (Permission denied); give it")

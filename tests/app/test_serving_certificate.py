@@ -163,6 +163,17 @@ async def test_renewed_at_half_life(rig: Rig) -> None:
     assert leaf(second).not_valid_after_utc == rig.clock.now() + LIFETIME
 
 
+@pytest.mark.parametrize("days", [2, -0.5], ids=["set forward", "set back"])
+async def test_clock_set_right(rig: Rig, days: float) -> None:
+    """What is over, or has not begun, by a clock that was set right is renewed within a minute, once."""
+    rig.clock._now += timedelta(days=days)
+    await rig.clock.advance(60)
+    (material,) = rig.serving.shown
+    assert leaf(material).not_valid_after_utc == rig.clock.now() + LIFETIME
+    await rig.clock.advance(600)
+    assert len(rig.serving.shown) == 1
+
+
 async def test_renewed_at_once_for_another_signer(rig: Rig) -> None:
     """When the signer changes, the next certificate is made at once, below the new one."""
     slot = good_slot()

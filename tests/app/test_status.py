@@ -11,14 +11,15 @@ import pytest
 from meshca.app.control import UseAdmission, UsePolicies
 from meshca.app.ending import EndWatch
 from meshca.app.in_force import InForce
-from meshca.app.loading import Loaded
+from meshca.app.loading import Loaded, Policies
+from meshca.app.place import WorkerState
 from meshca.app.ports import Address
 from meshca.app.status import Status
 from meshca.app.supervisor import Supervisor
-from meshca.app.worker_state import WorkerState
 from meshca.authn.cluster import ClusterState
 from meshca.authority.adoption import AdoptionStore
 from meshca.authority.slot import Slot
+from meshca.authz.parse import ParsedFiles, parse_changed
 from meshca.config.server import ServerConfig
 from meshca.errors import ConfigError, Unavailable
 from meshca.rotation import Progress, Rotation
@@ -34,6 +35,7 @@ kind: AuthorizationPolicy
 metadata: {name: all, namespace: shop}
 spec: {rules: [{}]}
 """
+PARSED = parse_changed({"a.yaml": POLICY}, "istio-system", ParsedFiles())
 SERVING = make_ca("serving")
 CLUSTERS = (
     ClusterState(name="home"),
@@ -76,7 +78,7 @@ class Rig:
         loaded = Loaded(
             config=config or ServerConfig(),
             admission=UseAdmission(text="", source=""),
-            policies=UsePolicies(files={"a.yaml": POLICY}),
+            policies=Policies(news=UsePolicies(files={"a.yaml": POLICY}), parsed=PARSED, version="v7"),
         )
         self.material = good_material()
         self.in_force = InForce(
@@ -116,7 +118,7 @@ async def test_workers_and_policies() -> None:
         ("w0", True, 0),
         ("w1", False, 3),
     ]
-    assert (report.policies.count, report.policies.error) == (1, "")
+    assert (report.policies.version, report.policies.count, report.policies.error) == ("v7", 1, "")
     assert report.trust_domain == "cluster.local"
     assert report.started_at == NOW
 

@@ -220,14 +220,23 @@ async def test_replaced_worker_is_kept_alive(house: House) -> None:
 
 
 async def test_states(house: House) -> None:
-    """A worker that serves is probed; one that starts or has ended is not ready."""
-    house.workers[0].ready.clear()
-    first, second = await house.supervisor.states()
-    assert (first.ready, first.detail) == (False, "starting")
-    assert second.ready
-    house.workers[0].ready.set()
+    """Every worker is told of."""
     house.workers[0].end("exit code 1")
-    assert [state.detail for state in await house.supervisor.states()] == ["ended", ""]
+    assert [state.detail for state in await house.supervisor.states()] == ["exit code 1", ""]
+
+
+async def test_worker_that_cannot_be_restarted_says_why(house: House) -> None:
+    """Until one can be."""
+    house.failing = True
+    house.workers[0].end("killed by SIGKILL")
+    await settle()
+    assert (await house.supervisor.states())[0].detail == "killed by SIGKILL"
+    await house.clock.advance(1)
+    trouble = "cannot be restarted: a worker cannot be started now: try again"
+    assert (await house.supervisor.states())[0].detail == trouble
+    house.failing = False
+    await house.clock.advance(BACKOFF.ceiling)
+    assert (await house.supervisor.states())[0].ready
 
 
 async def test_stop_drains_all_and_restarts_none(house: House) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -169,5 +170,7 @@ async def test_failing_callback_is_called_again(tmp_path: Path) -> None:
 
 
 def test_unreadable_counts_as_absent(tmp_path: Path) -> None:
-    """A file that cannot be read has an empty print."""
-    assert fingerprints([tmp_path / "none"]) == {tmp_path / "none": b""}
+    """A file that cannot be read has an empty print, and a named pipe is not waited for."""
+    os.mkfifo(tmp_path / "pipe")
+    none, pipe = tmp_path / "none", tmp_path / "pipe"
+    assert fingerprints([none, pipe]) == {none: b"", pipe: b""}

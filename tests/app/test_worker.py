@@ -12,8 +12,8 @@ from meshca.app import worker as worker_module
 from meshca.app.control import Channel, Drain, Message, Probe, Probed, UseAdmission, UseAuthority, UsePolicies
 from meshca.app.doors import Doors
 from meshca.app.pipeline import Pipeline
+from meshca.app.place import PROBE_SECONDS
 from meshca.app.serving_certificate import ServingCertificate
-from meshca.app.supervisor import PROBE_SECONDS
 from meshca.app.worker import Worker
 from meshca.authn.cluster import ClusterState
 from meshca.errors import ConfigError, Unavailable
@@ -34,18 +34,22 @@ class FakePipeline:
         self.failing = False
         self.hanging = False
         self.clusters: tuple[ClusterState, ...] = ()
+        self.taken: list[str] = []
+        self.policies_may = asyncio.Event()
+        self.policies_may.set()
 
     def use_authority(self, news: UseAuthority) -> None:
         """Take it or refuse it."""
-        self._decide()
+        self._decide("authority")
 
-    def use_admission(self, news: UseAdmission) -> None:
+    async def use_admission(self, news: UseAdmission) -> None:
         """Take them or refuse them."""
-        self._decide()
+        self._decide("admission")
 
     async def use_policies(self, news: UsePolicies) -> None:
         """Take them or refuse them."""
-        self._decide()
+        await self.policies_may.wait()
+        self._decide("policies")
 
     async def probe(self) -> None:
         """Fail while told to."""
@@ -54,9 +58,10 @@ class FakePipeline:
         if self.hanging:
             await asyncio.Event().wait()
 
-    def _decide(self) -> None:
+    def _decide(self, kind: str) -> None:
         if self.refusing:
             raise ConfigError("file", ["a problem"])
+        self.taken.append(kind)
 
 
 class FakeCertificate:
@@ -121,6 +126,8 @@ class Rig:
         """Let the worker obey."""
         self.pipeline.refusing = refusing
         await self.worker._obey(news)
+        for newest in self.worker._newest.values():
+            await newest.done()
 
     async def probed(self) -> Probed:
         """What it answers to a probe."""
@@ -177,6 +184,23 @@ async def test_store_that_hangs_is_no_silence(rig: Rig, monkeypatch: pytest.Monk
     monkeypatch.setattr(worker_module, "ANSWER_SECONDS", 0.01)
     rig.pipeline.hanging = True
     assert await rig.probed() == Probed(id=7, ok=False, detail="store: no answer within 0.01 s", serving="PEM")
+
+
+async def test_slow_news_hold_up_nothing_else(rig: Rig) -> None:
+    """While policies are put in force probes are answered, and rules and a signer come into force."""
+    rig.pipeline.policies_may = asyncio.Event()
+    for news in (
+        UsePolicies(files={}),
+        UseAdmission(text="t", source="s"),
+        UseAuthority(chain="", roots="", key=""),
+    ):
+        await rig.worker._obey(news)
+    await rig.worker._newest[UseAdmission].done()
+    assert (await rig.probed()).ok
+    assert rig.pipeline.taken == ["authority", "admission"]
+    rig.pipeline.policies_may.set()
+    await rig.worker._newest[UsePolicies].done()
+    assert rig.pipeline.taken[2:] == ["policies"]
 
 
 async def test_new_signer_renews_the_certificate(rig: Rig) -> None:

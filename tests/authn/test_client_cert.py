@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from meshca.authn.client_cert import Ancestor, ClientCertAuthenticator
 from meshca.errors import MeshcaError, Unauthenticated, Unavailable
@@ -21,6 +22,7 @@ SERIAL = "7a31c5d9"
 ANCESTOR = Ancestor(
     identity=SpiffeId.parse(WEB),
     key_sha256=key_sha256(),
+    not_after=NOW + timedelta(hours=24),
     issuer="home",
     pod=POD,
     node=NODE,
@@ -93,6 +95,11 @@ REFUSED = {
     "not begun": (leaf(begin=NOW + timedelta(seconds=1)), "cert_not_yet_valid"),
     "not issued by us": (leaf(serial=0x99), "unknown_serial"),
     "our serial, another identity": (leaf(uris=["spiffe://cluster.local/ns/shop/sa/api"]), "lineage_mismatch"),
+    "our serial and identity, another key": (
+        leaf(key=ec.generate_private_key(ec.SECP256R1())),
+        "lineage_mismatch",
+    ),
+    "our serial, identity and key, another end": (leaf(end=NOW + timedelta(days=9)), "lineage_mismatch"),
 }
 
 
@@ -153,6 +160,13 @@ async def test_a_store_that_is_down_is_no_refusal() -> None:
 def test_an_ancestor_has_no_labels_unless_told() -> None:
     """Labels are optional in records."""
     bare = Ancestor(
-        identity=ANCESTOR.identity, key_sha256="", issuer="home", pod=None, node=None, token_id="", proven_at=NOW
+        identity=ANCESTOR.identity,
+        key_sha256=ANCESTOR.key_sha256,
+        not_after=NOW,
+        issuer="home",
+        pod=None,
+        node=None,
+        token_id="",
+        proven_at=NOW,
     )
     assert dict(bare.labels) == {}

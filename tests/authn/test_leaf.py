@@ -15,7 +15,7 @@ from meshca.authn.leaf import MAX_PEM_BYTES, read_leaf
 from meshca.errors import Unauthenticated
 from meshca.identity.spiffe_id import SpiffeId
 from tests.fakes.callers import NOW
-from tests.fakes.certificates import WEB, leaf
+from tests.fakes.certificates import WEB, key_sha256, leaf
 
 UNKNOWN = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x05\x00")
 GOOD = leaf()
@@ -59,8 +59,9 @@ def test_a_leaf_by_the_profile_is_read(certificate: bytes) -> None:
 
 
 def test_what_a_leaf_says() -> None:
-    """Serial in our one spelling, validity with its zone."""
+    """Serial and key in our one spelling, validity with its zone."""
     found = read_leaf(leaf(serial=0x0ABC))
+    assert found.key_sha256 == key_sha256()
     assert (found.serial, found.not_before, found.not_after) == (
         "abc",
         NOW - timedelta(minutes=2),

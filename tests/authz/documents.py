@@ -24,6 +24,11 @@ def document(**changes: Any) -> dict[str, Any]:
     return {key: value for key, value in whole.items() if value is not None}
 
 
+def document_text(**changes: Any) -> str:
+    """The same as a file holds it."""
+    return json.dumps(document(**changes))
+
+
 def parse_one(**changes: Any) -> Policy:
     """The one policy of a file that holds one."""
     (policy,) = parse_files({"f.yaml": json.dumps(document(**changes))}).policies

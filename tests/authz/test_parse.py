@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from meshca.authz.model import Action, Policy, Rule
-from meshca.authz.parse import MAX_PROBLEMS, MAX_TOTAL_BYTES, MAX_VALUES, parse_files
+from meshca.authz.parse import MAX_PROBLEMS, MAX_TOTAL_BYTES, MAX_VALUES, ParsedFiles, parse_changed, parse_files
+from meshca.config import strict_yaml
 from meshca.errors import ConfigError
-from tests.authz.documents import document, parse_one, problems_of, problems_with
+from tests.authz.documents import document, document_text, parse_one, problems_of, problems_with
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "policies" / "authz").glob("*.yaml"))
 
@@ -106,6 +107,47 @@ def test_refuses_too_much() -> None:
     assert problems_of({str(n): "x" * (MAX_TOTAL_BYTES // 8) for n in range(9)}) == (
         f"all files together must be at most {MAX_TOTAL_BYTES} bytes",
     )
+
+
+class TestChanged:
+    """`parse_changed`: an edit costs what it changes."""
+
+    FILES: ClassVar = {
+        f"{n}.yaml": document_text(metadata={"name": f"p{n}", "namespace": "shop"}) for n in range(3)
+    }
+    OTHER = document_text(metadata={"name": "other", "namespace": "shop"})
+
+    def parsed(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """The names of the files that are parsed from now on."""
+        names: list[str] = []
+        load_all = strict_yaml.load_all
+
+        def remembered(text: str, source: str) -> list[Any]:
+            names.append(source)
+            return load_all(text, source)
+
+        monkeypatch.setattr(strict_yaml, "load_all", remembered)
+        return names
+
+    def test_only_what_changed_is_parsed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A changed, a new and a renamed file are parsed, others are not, and the set is as if all were."""
+        before = parse_changed(self.FILES, "istio-system", ParsedFiles())
+        names = self.parsed(monkeypatch)
+        files = {"0.yaml": self.FILES["0.yaml"], "1.yaml": self.OTHER, "9.yaml": self.FILES["2.yaml"]}
+        found = parse_changed(files, "istio-system", before)
+        assert names == ["1.yaml", "9.yaml"]
+        assert found.policies == parse_files(files)
+
+    def test_problems_between_files_are_found(self) -> None:
+        """A name that an unchanged file has too is a problem of the changed one."""
+        before = parse_changed(self.FILES, "istio-system", ParsedFiles())
+        with pytest.raises(ConfigError, match=r"1\.yaml: metadata: policy shop/p0 is already in 0\.yaml"):
+            parse_changed({**self.FILES, "1.yaml": self.FILES["0.yaml"]}, "istio-system", before)
+
+    def test_root_namespace_may_change(self) -> None:
+        """It is that of the set, not of a file."""
+        before = parse_changed(self.FILES, "istio-system", ParsedFiles())
+        assert parse_changed(self.FILES, "mesh", before).policies == parse_files(self.FILES, "mesh")
 
 
 @pytest.mark.parametrize(

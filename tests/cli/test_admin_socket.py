@@ -50,9 +50,16 @@ def test_the_default_obeys_the_environment() -> None:
 
 
 def test_a_bad_configuration_is_refused(tmp_path: Path) -> None:
-    """It names another server, or none."""
-    with pytest.raises(ConfigError):
+    """It names another server, or none; the flag would do."""
+    with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read .*--socket"):
         find_socket(None, tmp_path / "none.yaml", {})
+
+
+@pytest.mark.parametrize("more", ["bogus: 1", "workers: many", "listen: {token: nowhere}"])
+def test_what_else_is_wrong_does_not_matter(config: Path, more: str) -> None:
+    """The server that runs goes on with the configuration before, and can be asked."""
+    config.write_text(f"{config.read_text()}{more}\n")
+    assert find_socket(None, config, {"MESHCA__WORKERS__X": "1"}) == Path("/srv/meshca/admin.sock")
 
 
 def test_the_server_at_that_socket_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

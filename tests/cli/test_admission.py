@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,13 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_bytes(b"\xff\xfe")
     code, _, err = run("check", str(tmp_path / "rules.yaml"))
     assert (code, "is not UTF-8 text" in err) == (2, True)
+
+
+def test_a_named_pipe(tmp_path: Path) -> None:
+    """Exit 2 at once: nobody may ever write into it."""
+    os.mkfifo(tmp_path / "rules.yaml")
+    code, _, err = run("check", str(tmp_path / "rules.yaml"))
+    assert (code, "is no regular file" in err) == (2, True)
 
 
 def test_a_file_for_another_trust_domain() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshca.cli.columns import exact, fit, iso, printable, workload
+from meshca.cli.columns import exact, fit, iso, workload
 
 
 def test_times_are_utc() -> None:
@@ -38,11 +38,6 @@ def test_anything_fits(text: str, width: int) -> None:
     fitted = fit(text, width)
     assert len(fitted) <= width
     assert fitted.isprintable()
-
-
-def test_control_characters_are_spelled_out() -> None:
-    """A terminal must not obey them."""
-    assert printable("a\x1b[2Jb\n\u202ec") == "a\\x1b[2Jb\\n\\u202ec"
 
 
 @pytest.mark.parametrize(

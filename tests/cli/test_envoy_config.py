@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from meshca.cli.envoy_config import command
 from meshca.sidecar.bootstrap import build
-from meshca.sidecar.service import AdminPort, AdminSocket, AgentSocket, DirectFromCa, Inbound
+from meshca.sidecar.service import AdminPort, AdminSocket, AgentSocket, DirectFromCa, Inbound, ReadyPage
 from tests.sidecar.services import OUTBOUND, service
 
 app = typer.Typer()
@@ -67,6 +67,7 @@ def test_yaml_has_no_aliases() -> None:
         pytest.param(("--admin", "unix:/a.sock"), {"admin": AdminSocket(path=Path("/a.sock"))}, id="admin-socket"),
         pytest.param(("--admin", "127.0.0.1:0"), {"admin": AdminPort(port=0)}, id="admin-port"),
         pytest.param(("--agent-socket", "/x"), {"source": AgentSocket(path=Path("/x"))}, id="agent-socket"),
+        pytest.param(("--ready", "15022"), {"ready": ReadyPage(port=15022)}, id="ready-page"),
         pytest.param(("--no-access-log",), {"access_log": False}, id="no-access-log"),
         pytest.param(("--delta",), {"delta": True}, id="delta"),
         pytest.param(("--node-id", "pod-1"), {"node_id": "pod-1"}, id="node-id"),
@@ -103,6 +104,8 @@ def test_several_ports_and_addresses() -> None:
     ("flags", "error"),
     [
         pytest.param((), "name at least one inbound or outbound port", id="no-ports"),
+        pytest.param((*IN, "--ready", "8443"), "inbound port 8443 is given twice", id="ready-twice"),
+        pytest.param((*IN, "--ready", "99999"), "port of the ready page must be", id="ready-number"),
         pytest.param(("--inbound", "8443"), "--inbound:\n  - expected PORT:APP_PORT", id="inbound"),
         pytest.param(("--inbound", "99999:1"), "inbound port must be a number", id="inbound-number"),
         pytest.param(("--outbound", "9001"), "--outbound:\n  - expected PORT=HOST:PORT,SPIFFE-ID", id="outbound"),

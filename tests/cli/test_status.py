@@ -211,3 +211,9 @@ def test_many_problems_are_counted() -> None:
 def test_one_policy() -> None:
     """In words."""
     assert ", 1 policy " in status.text(replace(report(), policies=PolicyReport(version="v", count=1)))
+
+
+def test_agents_that_were_left_out() -> None:
+    """They are counted below the others."""
+    assert "\n… 7 more, which do not fit" in status.text(report(agents_left_out=7))
+    assert "do not fit" not in status.text(report())

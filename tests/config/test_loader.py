@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshca.config.loader import load_config, validated
+from meshca.config.loader import load_admin_socket, load_config, validated
 from meshca.config.server import ServerConfig
 from meshca.config.upstream import FilesConfig
 from meshca.errors import ConfigError
@@ -162,6 +162,34 @@ def test_refuses_files(tmp_path: Path, text: str, problem: str) -> None:
     """A file that is no mapping is refused."""
     with pytest.raises(ConfigError, match=problem):
         load_config(written(tmp_path, text), {})
+
+
+class TestAdminSocket:
+    """`load_admin_socket`: one path, whatever else is wrong."""
+
+    @pytest.mark.parametrize(
+        ("text", "environ", "expected"),
+        [
+            pytest.param("", {}, "/var/lib/meshca/admin.sock", id="default"),
+            pytest.param("data_dir: d\n", {}, "d/admin.sock", id="data directory"),
+            pytest.param("data_dir: d\nlisten: {admin: a.sock, token: no}\n", {}, "a.sock", id="socket"),
+            pytest.param("listen: 7\n", {"MESHCA__DATA_DIR": "/e"}, "/e/admin.sock", id="environment"),
+            pytest.param("workers: x\n", {"MESHCA__LISTEN__ADMIN": "/e.sock"}, "/e.sock", id="environment socket"),
+        ],
+    )
+    def test_found(self, tmp_path: Path, text: str, environ: dict[str, str], expected: str) -> None:
+        """From the file or the environment, relative to the file."""
+        assert load_admin_socket(written(tmp_path, text), environ) == tmp_path / expected
+
+    def test_without_a_file(self) -> None:
+        """The defaults and the environment count."""
+        assert load_admin_socket(None, {"MESHCA__DATA_DIR": "/e"}) == Path("/e/admin.sock")
+
+    @pytest.mark.parametrize("text", ["a: [", "data_dir: 7", "listen: {admin: 7}"])
+    def test_refused(self, tmp_path: Path, text: str) -> None:
+        """A file that says nothing of use is refused."""
+        with pytest.raises(ConfigError):
+            load_admin_socket(written(tmp_path, text), {})
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

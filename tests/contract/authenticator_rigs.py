@@ -190,6 +190,7 @@ class ClientCertRig:
         bound = Ancestor(
             identity=SpiffeId.parse(WEB),
             key_sha256=key_sha256(),
+            not_after=NOW + timedelta(hours=24),
             issuer="home",
             pod=POD,
             node=NODE,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from meshca.authority.adoption import Adoption, AdoptionStore, Grade, Kind
+from meshca.authority.adoption import MAX_AGENTS, Adoption, AdoptionStore, Grade, Kind
 from meshca.identity.spiffe_id import SpiffeId
 from tests.fakes.adoption_store import FakeAdoption
 from tests.fakes.clock import FakeClock
@@ -141,3 +141,28 @@ async def test_streams_of_other_workers_stay_connected(subject: Subject) -> None
     subject.store.disconnected("worker-0", "1")
     await subject.settle()
     assert [one.connected for one in await subject.store.list()] == [True]
+
+
+async def test_a_crowd_of_one_identity_is_bounded(subject: Subject) -> None:
+    """However many names it takes: others keep their place, and so do those of its own that are connected."""
+    others = [adoption(agent=PAYMENTS), adoption(kind=Kind.POLICIES)]
+    for one in (*others, adoption(node_id="kept")):
+        subject.store.record(one)
+    for number in range(MAX_AGENTS + 50):
+        seen_at = NOW + timedelta(seconds=number)
+        subject.store.record(adoption(node_id=f"n{number:05}", seen_at=seen_at, connected=False))
+    await subject.settle()
+    found = await subject.store.list()
+    crowd = [one.node_id for one in found if one.agent == WEB and one.kind is Kind.ROOTS]
+    assert crowd == ["kept", *(f"n{number:05}" for number in range(51, MAX_AGENTS + 50))]
+    assert [one for one in found if one in others] == others
+
+
+async def test_of_a_crowd_that_is_connected_the_last_heard_stay(subject: Subject) -> None:
+    """Nobody is kept for having come first."""
+    for number in range(MAX_AGENTS + 3):
+        subject.store.record(adoption(node_id=f"n{number:05}", seen_at=NOW + timedelta(seconds=number)))
+    await subject.settle()
+    assert [one.node_id for one in await subject.store.list()] == [
+        f"n{number:05}" for number in range(3, MAX_AGENTS + 3)
+    ]

@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from meshca._proto.istio.v1.auth.ca_pb2 import IstioCertificateRequest
@@ -61,6 +62,23 @@ class Plugged:
         )
         return pem_of(key), Pair(made, key).pem + signer.pem
 
+    def forged(self, victim: x509.Certificate) -> tuple[str, str]:
+        """The victim's certificate on another key, signed by a second intermediate: key and chain."""
+        now, key, old = datetime.now(UTC), ec_key(), make_ca("old", self.root)
+        builder = x509.CertificateBuilder(
+            issuer_name=old.certificate.subject,
+            subject_name=victim.subject,
+            public_key=key.public_key(),
+            serial_number=victim.serial_number,
+            not_valid_before=now - timedelta(minutes=2),
+            not_valid_after=victim.not_valid_after_utc,
+        )
+        for extension in victim.extensions:
+            if not isinstance(extension.value, x509.SubjectKeyIdentifier | x509.AuthorityKeyIdentifier):
+                builder = builder.add_extension(extension.value, critical=extension.critical)
+        signer: Any = old.key
+        return pem_of(key), Pair(builder.sign(signer, hashes.SHA256()), key).pem + old.pem
+
     def serving(self) -> tuple[str, str]:
         """A serving certificate as the server makes its own: DNS names, for servers only."""
         names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
@@ -100,24 +118,6 @@ async def showing(server: Server, key: str, chain: str) -> Any:
     credentials = grpc.ssl_channel_credentials(server.root, key.encode(), chain.encode())
     async with grpc.aio.secure_channel(server.endpoint("endpoint-mtls"), credentials) as channel:
         yield channel
-
-
-class TestForged:
-    """A CA's key that was stolen signs anything; a renewal is for the key that we certified."""
-
-    async def test_our_serial_with_another_key(self, server: Server, plugged: Plugged) -> None:
-        """Serial and identity of a workload, another key: refused."""
-        held = await server.create(server.token())
-        key, chain = plugged.leaf(*_extensions(held), serial=held.leaf.serial_number)
-        async with showing(server, key, chain) as channel:
-            error = await refused(create(channel))
-        assert (error.code(), reason(error)) == (CODE.UNAUTHENTICATED, "lineage_mismatch")
-
-
-def _extensions(held: Certificate) -> list[tuple[x509.ExtensionType, bool]]:
-    """Those that say who it is and what it is for."""
-    about_keys = (x509.SubjectKeyIdentifier, x509.AuthorityKeyIdentifier)
-    return [(each.value, each.critical) for each in held.leaf.extensions if not isinstance(each.value, about_keys)]
 
 
 class TestEnded:
@@ -171,6 +171,19 @@ class TestLineage:
         assert (error.code(), reason(error)) == (CODE.UNAUTHENTICATED, "lineage_too_old")
         assert reason(await refused(server.create(shown=held))) == "lineage_too_old"
         assert (await server.create(shown=await server.create(server.token()))).spiffe_id == WEB
+
+
+class TestForged:
+    """An intermediate that was stolen still leads to the root that is trusted."""
+
+    async def test_anothers_serial(self, server: Server, plugged: Plugged) -> None:
+        """The victim's serial number and identity on the thief's key prove nobody, whoever signed that."""
+        victim = await server.create(server.token())
+        key, chain = plugged.forged(victim.leaf)
+        async with showing(server, key, chain) as channel:
+            error = await refused(create(channel))
+        assert (error.code(), reason(error)) == (CODE.UNAUTHENTICATED, "lineage_mismatch")
+        assert (await server.create(shown=victim)).spiffe_id == WEB
 
 
 class TestSwitchedOff:

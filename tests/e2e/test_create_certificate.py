@@ -20,6 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from meshca._proto.istio.v1.auth.ca_pb2 import IstioCertificateRequest, IstioCertificateResponse
 from meshca.errors import Unauthenticated
 from meshca.svid import der
+from meshca.wire.tls import MAX_MESSAGE_BYTES
 from tests.fakes.pki import ec_key, make_csr, rsa_key
 from tests.real.dev_server import Key, Server, reason, refused, running_server, wait_for
 from tests.real.pki import Pki
@@ -240,7 +241,7 @@ class TestBadRequests:
             ("-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n", "csr_format"),
             (pem(make_csr())[:-80], "csr_format"),
             ("x" * 70_000, "csr_size"),
-            ("x" * 10_000_000, "message_size"),
+            ("x" * 200_000, "csr_size"),
             (pem(make_csr(rsa_key(1024))), "csr_key"),
             (pem(make_csr(ec_key(ec.SECP521R1()))), "csr_key"),
             (pem(ed25519_csr()), "csr_key"),
@@ -255,7 +256,7 @@ class TestBadRequests:
             "not a request",
             "truncated",
             "70 KB",
-            "10 MB",
+            "200 KB",
             "RSA-1024",
             "P-521",
             "Ed25519",
@@ -271,6 +272,13 @@ class TestBadRequests:
         assert (error.code(), reason(error)) == (grpc.StatusCode.INVALID_ARGUMENT, slug)
         assert ": " in (error.details() or "")
         assert len(error.details() or "") < 400
+
+    @pytest.mark.parametrize("size", [300_000, 10_000_000], ids=["300 KB", "10 MB"])
+    async def test_larger_than_any_request(self, server: Server, size: int) -> None:
+        """It is not even read: gRPC answers ResourceExhausted, and names the size and the most that it takes."""
+        error = await refused(server.call(IstioCertificateRequest(csr="x" * size), token=server.token()))
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert f"vs. {MAX_MESSAGE_BYTES})" in (error.details() or "")
 
     async def test_signed_by_another_key(self, server: Server) -> None:
         """A CSR whose signature is not its own key's is refused."""

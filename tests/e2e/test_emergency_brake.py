@@ -19,6 +19,12 @@ from tests.fakes.xds_client import ADS, SDS, xds_stream
 from tests.real.dev_server import Certificate, Server, reason, refused, running_server
 
 CODE = grpc.StatusCode
+DENY = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: brake, namespace: shop}
+spec: {action: DENY, rules: [{}]}
+"""
 WEB = "spiffe://cluster.local/ns/shop/sa/web"
 
 
@@ -31,9 +37,20 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, rules: Path) -> Iterator[Server]:
-    """A server with that file; its two workers must both obey."""
-    settings = {"MESHCA__WORKERS": "2", "MESHCA__ADMISSION__FILE": str(rules), "MESHCA__SDS__SERVER_KEYS": "true"}
+def policies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of policies, empty at first."""
+    return tmp_path_factory.mktemp("policies")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, rules: Path, policies: Path) -> Iterator[Server]:
+    """A server with these; its two workers must both obey."""
+    settings = {
+        "MESHCA__WORKERS": "2",
+        "MESHCA__ADMISSION__FILE": str(rules),
+        "MESHCA__POLICIES__DIR": str(policies),
+        "MESHCA__SDS__SERVER_KEYS": "true",
+    }
     with running_server(tmp_path_factory.mktemp("ca"), settings=settings) as running:
         yield running
 
@@ -43,6 +60,19 @@ def braked(rules: Path, **match: Any) -> Iterator[None]:
     """The file refuses such callers inside the block."""
     tree = yaml.safe_load(shipped_text())
     tree["rules"].append({"name": "brake", "effect": "refuse", "match": match})
+    rules.write_text(yaml.safe_dump(tree))
+    try:
+        yield
+    finally:
+        rules.write_text(shipped_text())
+
+
+@contextlib.contextmanager
+def tokens_only(rules: Path) -> Iterator[None]:
+    """The file grants to tokens only inside the block."""
+    tree = yaml.safe_load(shipped_text())
+    for rule in tree["rules"]:
+        rule["match"]["proven_by"] = ["jwks"]
     rules.write_text(yaml.safe_dump(tree))
     try:
         yield
@@ -89,33 +119,51 @@ async def test_brake_by_token_id_stops_the_whole_chain(server: Server, rules: Pa
         assert reason(await refused(server.create(token))) == "refused_by_rule"
 
 
-async def test_a_braked_workload_hears_of_roots_and_policies(server: Server, rules: Path) -> None:
-    """Its certificate ends soon; until then it must not miss a root that is dropped, or a DENY."""
+async def test_braked_workload_still_hears(server: Server, rules: Path, policies: Path) -> None:
+    """Its agent gets roots and policies, and a policy that is written after the brake: it restricts it further."""
     held = await server.create(server.token(pod="web-1"))
+    method = ADS + "StreamAggregatedResources"
     with braked(rules, pods=["web-1"]):
         await until(server, held, stopped=True)
-        method = ADS + "StreamAggregatedResources"
         async with server.channel(shown=held) as channel, xds_stream(channel, method) as stream:
-            for name, kind in ((ROOTCA, SECRET_TYPE_URL), (AUTHZ, EXTENSION_TYPE_URL)):
-                await stream.ask(name, type_url=kind)
-                assert len(await stream.answer()) == 1
+            await stream.ask(ROOTCA, type_url=SECRET_TYPE_URL)
+            assert await stream.answer()
+            await stream.ack()
+            await stream.ask(AUTHZ, type_url=EXTENSION_TYPE_URL)
+            assert b"brake" not in b"".join((await stream.answer()).values())
+            await stream.ack()
+            await asyncio.to_thread((policies / "deny.yaml").write_text, DENY)
+            assert b"brake" in b"".join((await stream.answer()).values())
     await until(server, held, stopped=False)
 
 
-async def test_brake_stops_new_streams_of_keys(server: Server, rules: Path) -> None:
-    """No key is made for a braked workload."""
+async def test_brake_stops_streams_of_keys(server: Server, rules: Path) -> None:
+    """An Envoy whose key the CA would make gets none, nor a stream to wait for it."""
     token = server.token(pod="web-1")
     held = await server.create(token)
-    headers = [("authorization", f"Bearer {token}")]
     with braked(rules, pods=["web-1"]):
         await until(server, held, stopped=True)
+        metadata = (("authorization", f"Bearer {token}"),)
         async with (
             server.channel() as channel,
-            xds_stream(channel, SDS + "StreamSecrets", metadata=headers) as stream,
+            xds_stream(channel, SDS + "StreamSecrets", metadata=metadata) as stream,
         ):
-            await stream.ask(DEFAULT)
+            await stream.ask(DEFAULT, type_url=SECRET_TYPE_URL)
             code, _, trailers = await stream.status()
+    await until(server, held, stopped=False)
     assert (code, trailers["meshca-reason"]) == (CODE.PERMISSION_DENIED, "refused_by_rule")
+    await until(server, held, stopped=False)
+
+
+async def test_rules_for_tokens_only_keep_no_agent_from_its_policies(server: Server, rules: Path) -> None:
+    """They refuse every renewal by certificate; the agent's stream is proven by its certificate all the same."""
+    held = await server.create(server.token(pod="web-1"))
+    method = ADS + "StreamAggregatedResources"
+    with tokens_only(rules):
+        await until(server, held, stopped=True)
+        async with server.channel(shown=held) as channel, xds_stream(channel, method) as stream:
+            await stream.ask(AUTHZ, type_url=EXTENSION_TYPE_URL)
+            assert await stream.answer()
     await until(server, held, stopped=False)
 
 

@@ -36,7 +36,7 @@ def test_said_until_a_newer_one_is_there(tmp_path: Path) -> None:
     settings = {"MESHCA__WORKERS": "1", "MESHCA__UPSTREAM": f"{{kind: files, dir: {volume.folder}}}"}
     with running_server(tmp_path / "ca", settings=settings) as server:
         wait_for(lambda: f"put a new intermediate into {volume.folder}" in warning(server))
-        (line,) = [line for line in server.log() if line["event"] == "signer.ending"]
+        (line,) = server.logged("signer.ending")
         assert line["detail"] == warning(server)
         volume.swap(cacerts(signer("new", 90 * DAY), roots=(ROOT,)))
         wait_for(lambda: warning(server) == "")

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.cacerts import Projected, cacerts
+from tests.fakes.cacerts import Projected, cacerts, write
 from tests.fakes.pki import DAY, Ca, make_ca
 from tests.real.dev_server import MESHCA, Certificate, Server, running_server, wait_for
+from tests.real.unprivileged import bound
 
 BEGIN = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
 
@@ -91,3 +92,20 @@ async def test_changed_root_is_refused(server: Server, volume: Projected) -> Non
     volume.swap(cacerts(FIRST, roots=(ROOT,)))
     await asyncio.to_thread(wait_for, lambda: not authority_error(server))
     assert signed_by(FIRST)(await server.create(server.token()))
+
+
+@pytest.mark.real("unprivileged")
+def test_folder_that_may_not_be_entered(tmp_path: Path) -> None:
+    """Status names every file and what to do, the signer goes on, and it heals when the folder opens again."""
+    folder = tmp_path / "cacerts"
+    write(folder, cacerts(FIRST, roots=(ROOT,)))
+    settings = {"MESHCA__WORKERS": "1", "MESHCA__UPSTREAM": f"{{kind: files, dir: {folder}}}"}
+    with running_server(tmp_path / "ca", settings=settings, through=bound()) as server:
+        folder.chmod(0)
+        wait_for(lambda: authority_error(server))
+        shown = authority_error(server)
+        folder.chmod(0o700)
+        wait_for(lambda: not authority_error(server))
+        assert server.http("/readyz")[0] == 200
+        assert not [line for line in server.log() if line["event"] == "background.failed"]
+    assert shown.count("cannot be read (Permission denied); give it") == 4

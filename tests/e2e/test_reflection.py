@@ -16,8 +16,10 @@ from google.protobuf import json_format
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
-from tests.real.dev_server import Key, Server, running_server
+from tests.real.dev_server import Key, Server, reason, running_server
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "call_by_reflection.py"
 CA = "istio.v1.auth.IstioCertificateService"
@@ -87,3 +89,16 @@ def test_the_readmes_example_shows_a_refusal(server: Server, tmp_path: Path) -> 
     done = example(server, tmp_path, server.token("shop", "web", audience="someone-else"))
     assert done.returncode != 0
     assert "UNAUTHENTICATED" in done.stderr
+
+
+def test_questions_have_an_end(server: Server) -> None:
+    """One stream cannot have a worker describe things for ever."""
+    with grpc.secure_channel(server.endpoint(), grpc.ssl_channel_credentials(server.root)) as channel:
+        stub = ServerReflectionStub(channel)
+        answers = stub.ServerReflectionInfo(ServerReflectionRequest(list_services="") for _ in range(1000))
+        heard: list[object] = []
+        with pytest.raises(grpc.RpcError) as caught:
+            heard.extend(answers)
+    assert len(heard) == 100
+    error: Any = caught.value  # grpc's own type does not say what it has
+    assert (error.code(), reason(error)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "reflection")

@@ -25,6 +25,7 @@ from meshca._proto.istio.v1.auth.ca_pb2 import IstioCertificateRequest
 from meshca.app.dev_issuer import ISSUER
 from meshca.clock import SystemClock
 from meshca.errors import Unavailable
+from meshca.wire.tls import MAX_METADATA_BYTES
 from tests.fakes.pki import Ca, make_ca
 from tests.fakes.tokens import FakeIssuer, assembled, encoded
 from tests.real.dev_server import Key, Server, reason, refused, running_server, wait_for
@@ -76,7 +77,7 @@ TOKENS: list[tuple[str, Callable[[FakeIssuer], str], str]] = [
     ("upper case namespace", lambda i: i.token(sub="system:serviceaccount:Shop:web"), "token_subject"),
     ("not a token", lambda _: "abc", "token_malformed"),
     ("empty", lambda _: "", "token_malformed"),
-    ("1 MB", lambda _: "x" * 1_000_000, "token_too_large"),
+    ("17 KB", lambda _: "x" * 17_000, "token_too_large"),
 ]
 
 
@@ -92,6 +93,12 @@ class TestUnauthenticated:
         assert error.code() is CODE.UNAUTHENTICATED
         assert reason(error) == slug
         assert (error.details() or "").startswith("the caller could not be authenticated (reason=")
+
+    async def test_token_of_a_megabyte(self, server: Server) -> None:
+        """It is not even read: gRPC answers, and names the size and the most that it takes."""
+        error = await refused(server.create("x" * 1_000_000))
+        assert error.code() is CODE.RESOURCE_EXHAUSTED
+        assert f"vs. {MAX_METADATA_BYTES})" in (error.details() or "")
 
     async def test_good_token_of_the_same_issuer(self, server: Server, issuer: FakeIssuer) -> None:
         """The same issuer's unchanged token is accepted: the rows above differ in one thing each."""

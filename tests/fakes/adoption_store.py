@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from meshca.authority.adoption import Adoption
+from meshca.authority.adoption import MAX_AGENTS, Adoption
 from meshca.errors import Unavailable
 
 
@@ -21,6 +21,10 @@ class FakeAdoption:
         key = (str(adoption.agent), adoption.node_id, adoption.kind.value)
         if key not in self.latest or self.latest[key].seen_at <= adoption.seen_at:
             self.latest[key] = adoption
+        crowd = [key for key in self.latest if (key[0], key[2]) == (str(adoption.agent), adoption.kind.value)]
+        crowd.sort(key=lambda key: (self.latest[key].connected, self.latest[key].seen_at))
+        for key in crowd[:-MAX_AGENTS]:
+            del self.latest[key]
 
     def disconnected(self, worker: str, stream: str) -> None:
         """Mark what the stream recorded."""

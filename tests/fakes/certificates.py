@@ -28,8 +28,15 @@ def signing_key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
+def key_sha256(key: ec.EllipticCurvePrivateKey | None = None) -> str:
+    """The fingerprint of a key; of the one that is certified in every test unless told."""
+    public = (key or signing_key()).public_key()
+    return hashlib.sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+
+
 def leaf(
     *,
+    key: ec.EllipticCurvePrivateKey | None = None,
     uris: Sequence[str] = (WEB,),
     others: Sequence[x509.GeneralName] = (),
     san_critical: bool = True,
@@ -47,6 +54,7 @@ def leaf(
     """A certificate in PEM.
 
     Args:
+        key: the key that is certified.
         uris: URI SANs.
         others: SANs of other kinds.
         san_critical: whether the SAN extension is critical.
@@ -65,7 +73,7 @@ def leaf(
     builder = x509.CertificateBuilder(
         issuer_name=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "signer")]),
         subject_name=name,
-        public_key=signing_key().public_key(),
+        public_key=(key or signing_key()).public_key(),
         serial_number=serial,
         not_valid_before=begin,
         not_valid_after=end,
@@ -83,12 +91,6 @@ def leaf(
     for extension, critical in extensions:
         builder = builder.add_extension(extension, critical=critical)
     return builder.sign(signing_key(), hashes.SHA256()).public_bytes(Encoding.PEM)
-
-
-def key_sha256() -> str:
-    """Of the public key that every `leaf` certifies."""
-    spki = signing_key().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(spki).hexdigest()
 
 
 def key_usage(bits: Sequence[str]) -> x509.KeyUsage:

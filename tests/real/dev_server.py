@@ -170,6 +170,11 @@ class Server:
         lines = (self.folder / "log").read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """The lines of one event, once there is one; lines are written a moment after what they tell of."""
+        wait_for(lambda: any(line["event"] == event for line in self.log()))
+        return [line for line in self.log() if line["event"] == event]
+
     def workers(self) -> list[dict[str, Any]]:
         """The workers, as /readyz shows them."""
         found: list[dict[str, Any]] = json.loads(self.http("/readyz")[1])["workers"]
@@ -188,27 +193,45 @@ class Server:
 
 
 @contextlib.contextmanager
-def running_server(folder: Path, *arguments: str, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
+def running_server(
+    folder: Path,
+    *arguments: str,
+    settings: Mapping[str, str] | None = None,
+    log: int | None = None,
+    through: Sequence[str] = (),
+) -> Iterator[Server]:
     """A server that serves; always ended.
 
     Args:
         folder: its folder; its log is the file `log` in it.
         arguments: more of `meshca dev up`.
         settings: more environment, such as MESHCA__WORKERS.
+        log: a file descriptor for its log instead.
+        through: a command that runs it.
     """
-    with launched_server(folder, *arguments, settings=settings) as server:
+    with launched_server(folder, *arguments, settings=settings, log=log, through=through) as server:
         server.wait_until_it_serves()
         yield server
 
 
 @contextlib.contextmanager
-def launched_server(folder: Path, *arguments: str, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
+def launched_server(
+    folder: Path,
+    *arguments: str,
+    settings: Mapping[str, str] | None = None,
+    log: int | None = None,
+    through: Sequence[str] = (),
+) -> Iterator[Server]:
     """As `running_server`, but nobody has waited for it yet."""
     folder.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "MESHCA__LOG__FORMAT": "json", **(settings or {})}
-    with (folder / "log").open("wb") as log:
+    with (folder / "log").open("wb") as file:
+        output = file if log is None else log
         process = subprocess.Popen(
-            [*MESHCA, "dev", "up", "--dir", str(folder), *arguments], env=environment, stderr=log, stdout=log
+            [*through, *MESHCA, "dev", "up", "--dir", str(folder), *arguments],
+            env=environment,
+            stderr=output,
+            stdout=output,
         )
     try:
         yield Server(folder=folder, process=process)

@@ -11,7 +11,8 @@ import pytest
 from meshca._proto.meshca.v1 import admin_pb2
 from meshca._proto.meshca.v1.admin_pb2_grpc import AdminStub
 from meshca.ledger.record import Issuance
-from meshca.rpc.admin_messages import issuance_message, status_message
+from meshca.rpc.admin_messages import issuance_message
+from meshca.rpc.status_messages import status_message
 from meshca.wire.status import REASON
 from tests.fakes.admin_server import admin_server
 from tests.fakes.clock import FakeClock

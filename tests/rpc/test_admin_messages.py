@@ -1,9 +1,8 @@
-"""Values survive their messages, and bad requests are refused by name."""
+"""Questions and records survive their messages, and bad questions are refused by name."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -19,71 +18,9 @@ from meshca.rpc.admin_messages import (
     issuance_of,
     query_message,
     query_of,
-    status_message,
-    status_of,
-)
-from meshca.rpc.status_report import (
-    AgentReport,
-    CertificateReport,
-    ClusterReport,
-    PolicyReport,
-    ResourceReport,
-    StatusReport,
-    TokenReviewReport,
-    WorkerReport,
 )
 from tests.fakes.any_records import instants, intents, outcomes, texts
 
-pids = st.integers(0, 2**31)
-certificates = st.builds(
-    CertificateReport,
-    kind=texts,
-    subject=texts,
-    serial=texts,
-    sha256=texts,
-    not_before=instants,
-    not_after=instants,
-)
-workers = st.builds(WorkerReport, name=texts, pid=pids, ready=st.booleans(), detail=texts, restarts=pids)
-resources = st.builds(
-    ResourceReport,
-    kind=texts,
-    sent_version=texts,
-    adopted_version=texts,
-    grade=texts,
-    pending_pids=st.lists(pids).map(tuple),
-    error=texts,
-)
-agents = st.builds(
-    AgentReport,
-    spiffe_id=texts,
-    node=texts,
-    pod=texts,
-    last_seen=instants,
-    connected=st.booleans(),
-    resources=st.lists(resources, max_size=2).map(tuple),
-)
-reports = st.builds(
-    StatusReport,
-    version=texts,
-    trust_domain=texts,
-    started_at=instants,
-    certificates=st.lists(certificates, max_size=2).map(tuple),
-    roots_version=texts,
-    workers=st.lists(workers, max_size=2).map(tuple),
-    policies=st.builds(PolicyReport, version=texts, count=pids, error=texts),
-    agents=st.lists(agents, max_size=2).map(tuple),
-    admission_error=texts,
-    config_error=texts,
-    authority_error=texts,
-    store_error=texts,
-    ending_warning=texts,
-    token_review=st.none()
-    | st.builds(TokenReviewReport, cluster=texts, mode=texts, cache=st.timedeltas(timedelta(0), timedelta(1))),
-    clusters=st.lists(
-        st.builds(ClusterReport, name=texts, secret=texts, state=texts, problem=texts), max_size=2
-    ).map(tuple),
-)
 filters = st.none() | texts.filter(bool)
 queries = st.builds(
     Query,
@@ -96,13 +33,6 @@ queries = st.builds(
     since=st.none() | instants,
     limit=st.integers(1, 10_000),
 )
-
-
-@given(reports)
-def test_reports_survive(report: StatusReport) -> None:
-    """Over the wire and back."""
-    message = status_message(report)
-    assert status_of(type(message).FromString(message.SerializeToString())) == report
 
 
 @given(intents, st.none() | outcomes)

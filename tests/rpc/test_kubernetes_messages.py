@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshca.rpc.admin_messages import status_message, status_of
 from meshca.rpc.kubernetes_messages import kubernetes_message, kubernetes_of
 from meshca.rpc.kubernetes_report import KubernetesReport, ObjectReport, PublishedReport
+from meshca.rpc.status_messages import status_message, status_of
 from tests.fakes.any_records import instants, texts
 from tests.fakes.reports import report as status_report
 

@@ -29,6 +29,7 @@ from meshca.identity.caller import Caller, Credential
 from meshca.identity.key_type import KeyType
 from meshca.rpc.adoptions import Adoptions
 from meshca.rpc.sds import ServerKeys
+from meshca.rpc.server_keys import LINGER
 from meshca.secret import Secret
 from meshca.svid.draft import Issued
 from meshca.svid.profile import Profile
@@ -73,8 +74,8 @@ class Ca:
         )
 
     async def prove(self, credential: Credential) -> Caller:
-        """One token is good."""
-        if credential.unverified_token is None or credential.unverified_token.reveal() != "good":
+        """Two tokens are good, both of the same caller."""
+        if credential.unverified_token is None or credential.unverified_token.reveal() not in {"good", "other"}:
             raise Unauthenticated("token_signature", "private")
         return self.caller
 
@@ -168,6 +169,25 @@ async def test_other_token_on_the_same_connection_gets_its_own(ca: Ca, channel: 
     assert len(ca.requests) == 2
 
 
+async def test_key_outlives_the_age_of_connections(ca: Ca, channel: grpc.aio.Channel, tmp_path: Path) -> None:
+    """Who comes back with the same token over another connection finds it; nobody else does."""
+    answers = []
+    for _ in range(3):
+        async with (
+            grpc.aio.insecure_channel(
+                f"unix:{tmp_path}/s", options=[("grpc.use_local_subchannel_pool", 1)]
+            ) as fresh,
+            xds_stream(fresh, METHOD, metadata=TOKEN) as stream,
+        ):
+            await stream.ask(DEFAULT)
+            answers.append((await stream.answer())["0"])
+        await ca.clock.advance(LIFE.total_seconds() / 10)
+    assert len(ca.requests) == len(set(answers)) == 1
+    async with xds_stream(channel, METHOD, metadata=(("authorization", "Bearer other"),)) as stream:
+        await stream.ask(DEFAULT)
+        assert (await stream.answer())["0"] not in answers
+
+
 async def test_renewed_pair_is_pushed_at_half_life(ca: Ca, channel: grpc.aio.Channel) -> None:
     """A new key, on the same stream, under a request id of its own; roots are not pushed again."""
     async with (
@@ -221,7 +241,7 @@ async def test_unproven_caller_gets_nothing(ca: Ca, channel: grpc.aio.Channel) -
 
 
 async def test_stream_ends_when_the_token_does(ca: Ca, channel: grpc.aio.Channel) -> None:
-    """With UNAVAILABLE, and the key is gone with it."""
+    """With UNAVAILABLE, and the key is gone soon."""
     ca.caller = replace(ca.caller, until=ca.clock.now() + timedelta(seconds=60))
     async with xds_stream(channel, METHOD, metadata=TOKEN) as stream:
         await stream.ask(DEFAULT)
@@ -230,6 +250,8 @@ async def test_stream_ends_when_the_token_does(ca: Ca, channel: grpc.aio.Channel
         code, _, trailers = await stream.status()
     assert (code, trailers["meshca-reason"]) == (grpc.StatusCode.UNAVAILABLE, "proof_ended")
     assert all(holding.idle for holding in ca.service._holdings.values())
+    await ca.clock.advance(LINGER)
+    assert all(holding.keyless for holding in ca.service._holdings.values())
 
 
 async def test_ended_token_causes_no_issuance(ca: Ca, channel: grpc.aio.Channel) -> None:
@@ -270,9 +292,10 @@ async def test_renewal_that_breaks_begins_the_stream_anew(ca: Ca, channel: grpc.
 
 
 async def test_fetch_makes_a_key_for_one_answer(ca: Ca, channel: grpc.aio.Channel) -> None:
-    """Nothing is kept of it."""
+    """Nothing is kept of it for long."""
     answer = await fetch(channel, SDS + "FetchSecrets", DEFAULT, ROOTCA, metadata=TOKEN)
     assert [read(resource.value).name for resource in answer.resources] == [DEFAULT, ROOTCA]
+    await ca.clock.advance(LINGER)
     gc.collect()
     assert len(ca.service._holdings) == 0
     with pytest.raises(grpc.aio.AioRpcError) as refusal:

@@ -1,4 +1,4 @@
-"""What a connection holds: made once, renewed at half life, dropped with the last stream."""
+"""What a token's streams hold: made once, renewed at half life, dropped a while after the last stream."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from meshca.discovery.resources import KeyPair
 from meshca.discovery.source import Shelf
 from meshca.errors import Unavailable
 from meshca.identity.spiffe_id import SpiffeId
-from meshca.rpc.server_keys import BACKOFF, JITTER, Holding
+from meshca.rpc.server_keys import BACKOFF, JITTER, LINGER, Holding
 from meshca.secret import Secret
 from tests.fakes.clock import FakeClock
 from tests.fakes.logs import captured_logs
@@ -63,7 +63,7 @@ async def bench() -> AsyncIterator[Bench]:
     leave = bench.holding.watch(bench.wake)
     yield bench
     leave()
-    await asyncio.sleep(0)
+    await bench.clock.advance(LINGER)
     assert len(asyncio.all_tasks()) == 1, "renewal outlived its streams"
 
 
@@ -145,6 +145,7 @@ async def test_unforeseen_failure_is_reported(bench: Bench) -> None:
     bench.failing = RuntimeError("a defect")
     await bench.clock.advance(LATEST_HALF)
     assert bench.broken == [bench.failing]
+    assert bench.holding.keyless
 
 
 async def test_delivered_resources_are_served_beside_it(bench: Bench) -> None:
@@ -158,20 +159,46 @@ async def test_delivered_resources_are_served_beside_it(bench: Bench) -> None:
     assert bench.woken == 3
 
 
-async def test_key_is_dropped_with_the_last_stream() -> None:
-    """Not with the one before; a later stream gets another key."""
+async def test_key_is_dropped_after_the_last_stream() -> None:
+    """A while after, and not after the one before; a later stream gets another key."""
     bench = Bench()
     first, second = bench.holding.watch(bench.wake), bench.holding.watch(bench.wake)
     await bench.holding.ready(SECRET_TYPE_URL, [DEFAULT])
     first()
     assert DEFAULT in bench.holding.resources(SECRET_TYPE_URL)
     second()
-    await asyncio.sleep(0)
+    await bench.clock.advance(LINGER - 1)
     assert bench.holding.idle
+    assert DEFAULT in bench.holding.resources(SECRET_TYPE_URL)
+    await bench.clock.advance(1)
     assert DEFAULT not in bench.holding.resources(SECRET_TYPE_URL)
     assert len(asyncio.all_tasks()) == 1
     third = bench.holding.watch(bench.wake)
     await bench.holding.ready(SECRET_TYPE_URL, [DEFAULT])
     assert b"chain 2" in bench.chain()
     third()
-    await asyncio.sleep(0)
+    await bench.clock.advance(LINGER)
+
+
+async def test_key_is_found_again_by_who_comes_back() -> None:
+    """However often, and its time begins anew; it is renewed at its half life all the same."""
+    bench = Bench()
+    for _ in range(3):
+        leave = bench.holding.watch(bench.wake)
+        await bench.holding.ready(SECRET_TYPE_URL, [DEFAULT])
+        assert b"chain 1" in bench.chain()
+        leave()
+        await bench.clock.advance(LINGER - 1)
+    leave = bench.holding.watch(bench.wake)
+    await bench.clock.advance(LATEST_HALF)
+    assert b"chain 2" in bench.chain()
+    leave()
+    await bench.clock.advance(LINGER)
+    assert bench.holding.keyless
+
+
+async def test_streams_that_made_no_key_leave_nothing() -> None:
+    """Such as those of roots."""
+    bench = Bench()
+    bench.holding.watch(bench.wake)()
+    assert len(asyncio.all_tasks()) == 1

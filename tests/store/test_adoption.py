@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from meshca.identity.spiffe_id import SpiffeId
+from meshca.store import adoption as keeping
 from meshca.store import connection as connecting
 from meshca.store.adoption import GATHER_SECONDS
 from meshca.store.connection import Use, begin, connect
@@ -127,3 +128,14 @@ async def test_closing_does_not_fail_when_nothing_can_be_written(
             begin(other)
             store.adoption.record(adoption())
             await store.adoption.close()
+
+
+async def test_what_waits_is_bounded(store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While nothing can be written, who waits longest is forgotten."""
+    monkeypatch.setattr(keeping, "MAX_WAITING", 3)
+    for number in range(5):
+        store.adoption.record(adoption(node_id=f"{number}", stream=f"{number}"))
+    for number in range(5):
+        store.adoption.disconnected("worker-0", f"{number}")
+    await written(store, clock)
+    assert await connected(store) == [("2", False), ("3", False), ("4", False)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from meshca.authn.client_cert import Ancestor
@@ -27,7 +29,8 @@ async def test_everything_that_was_proven_is_inherited(ledger: FakeLedger) -> No
     ledger.finish(issued(one))
     assert await LedgerLineage(ledger).of(one.serial) == Ancestor(
         identity=SpiffeId.parse("spiffe://cluster.local/ns/shop/sa/web"),
-        key_sha256=one.key_sha256,
+        key_sha256="aa" * 32,
+        not_after=NOW + timedelta(hours=24),
         issuer="dev",
         pod=BoundObject(name="web-1", uid="pod-uid-1"),
         node=BoundObject(name="node-1", uid="node-uid-1"),

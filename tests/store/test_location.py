@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshca.errors import ConfigError
-from meshca.store.location import prepare, sqlite_file
+from meshca.store.location import check_file, prepare, sqlite_file
 
 
 def mode(path: Path) -> int:
@@ -97,3 +98,46 @@ def test_a_place_that_cannot_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         prepare(tmp_path / "file" / "meshca.db")
     assert "Not a directory" in caught.value.problems[0] or "File exists" in caught.value.problems[0]
+
+
+class TestCheckFile:
+    """`check_file`: what would be refused, without making or changing anything."""
+
+    def test_good(self, tmp_path: Path) -> None:
+        """A missing file in a folder that could be made, an open one that is ours to close."""
+        check_file(tmp_path / "data" / "meshca.db")
+        assert list(tmp_path.iterdir()) == []
+        path = tmp_path / "meshca.db"
+        path.touch(0o644)
+        check_file(path)
+        assert mode(path) == 0o644
+
+    def test_no_file(self, tmp_path: Path) -> None:
+        """A folder or pipe in its place."""
+        os.mkfifo(tmp_path / "pipe")
+        for path in (tmp_path, tmp_path / "pipe"):
+            with pytest.raises(ConfigError, match="is no regular file"):
+                check_file(path)
+
+    @pytest.mark.parametrize(
+        ("file_mode", "allowed"),
+        [pytest.param(0o600, False, id="not writable"), pytest.param(0o666, True, id="not ours to close")],
+    )
+    def test_of_another_user(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file_mode: int, *, allowed: bool
+    ) -> None:
+        """With the command that mends it."""
+        path = tmp_path / "meshca.db"
+        path.touch()
+        path.chmod(file_mode)
+        us = path.stat().st_uid + 1
+        monkeypatch.setattr(os, "geteuid", lambda: us)
+        monkeypatch.setattr(os, "access", lambda found, *_, **__: allowed or found == tmp_path)
+        with pytest.raises(ConfigError, match=f"run: chown {us} {path}"):
+            check_file(path)
+
+    def test_folder_that_cannot_be_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """SQLite makes files beside it."""
+        monkeypatch.setattr(os, "access", lambda *_, **__: False)
+        with pytest.raises(ConfigError, match="writable for this user"):
+            check_file(tmp_path / "meshca.db")

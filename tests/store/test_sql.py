@@ -19,6 +19,7 @@ ZERO = literal_column("0", Integer)
 _adopt = sqlite_insert(adoption)
 _probe = sqlite_insert(probe)
 _outcome = (outcome.c.result, outcome.c.reason, outcome.c.finished_at)
+_every = adoption.alias("every")
 _key = list(adoption.primary_key.columns)
 
 STATEMENTS: dict[str, ClauseElement] = {
@@ -42,6 +43,17 @@ STATEMENTS: dict[str, ClauseElement] = {
         where=_adopt.excluded.seen_at >= adoption.c.seen_at,
     ),
     "ADOPTIONS": select(adoption).order_by(*_key),
+    "CROWD_OUT": delete(adoption).where(
+        adoption.c.agent == bindparam("a"),
+        adoption.c.kind == bindparam("b"),
+        adoption.c.node_id.in_(
+            select(_every.c.node_id)
+            .where(_every.c.agent == bindparam("c"), _every.c.kind == bindparam("d"))
+            .order_by(_every.c.connected.desc(), _every.c.seen_at.desc())
+            .limit(literal_column("-1", Integer))
+            .offset(bindparam("e"))
+        ),
+    ),
     "DISCONNECT_STREAM": update(adoption)
     .where(adoption.c.worker == bindparam("a"), adoption.c.stream == bindparam("b"))
     .values(connected=ZERO),

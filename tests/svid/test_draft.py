@@ -39,6 +39,13 @@ def leaf_of(chain: tuple[str, ...]) -> x509.Certificate:
 class TestValidity:
     """`want`: from when and until when."""
 
+    def test_signer_of_a_clock_that_was_ahead(self) -> None:
+        """A signer that begins later drafts nothing: nobody would accept its certificates yet."""
+        stamp = Stamp(serial=SERIAL, now=SLOT.issuer.not_before - timedelta(seconds=1), backdate=BACKDATE)
+        with pytest.raises(Unavailable) as refused:
+            draft(grant_of(), KEY, SLOT.templates[KeyType.EC_P256], HOUR, stamp)
+        assert refused.value.reason == "signer_not_begun"
+
     @pytest.mark.parametrize(
         ("asked", "granted", "expected"),
         [

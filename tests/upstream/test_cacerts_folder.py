@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -44,7 +46,20 @@ class TestLayouts:
         seen = look(tmp_path)
         assert len(seen.contents) == 3
         [problem] = seen.problems
-        assert problem.startswith(f"{name}: cannot be read (No such file or directory); ")
+        assert problem == f"{name}: cannot be read (No such file or directory); put {name} there"
+
+    def test_folder_that_may_not_be_entered(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Every file is a problem, with what to do about it, and none an error of ours."""
+        write(tmp_path, ONE)
+
+        def refuse(path: object, *_: object, **__: object) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+        monkeypatch.setattr(Path, "stat", refuse)
+        monkeypatch.setattr(os, "open", refuse)
+        problems = look(tmp_path).problems
+        assert [problem.partition(": ")[0] for problem in problems] == list(CACERTS.names)
+        assert all("(Permission denied); give it" in problem for problem in problems)
 
     def test_no_folder(self, tmp_path: Path) -> None:
         """Without the folder every file is missing."""
@@ -127,10 +142,10 @@ class TestChanges:
         volume.swap(ONE)
         real = durable.read
 
-        def swap_at_the_key(path: Path) -> bytes:
+        def swap_at_the_key(path: Path, missing: str) -> bytes:
             if path.name == "ca-key.pem" and volume.count == 1:
                 volume.swap(TWO)
-            return real(path)
+            return real(path, missing)
 
         monkeypatch.setattr(durable, "read", swap_at_the_key)
         assert texts(look(volume.folder)) == TWO
@@ -141,10 +156,10 @@ class TestChanges:
         volume.swap(ONE)
         real = durable.read
 
-        def swap_always(path: Path) -> bytes:
+        def swap_always(path: Path, missing: str) -> bytes:
             if path.name == "root-cert.pem":
                 volume.swap(TWO if volume.count % 2 else ONE)
-            return real(path)
+            return real(path, missing)
 
         monkeypatch.setattr(durable, "read", swap_always)
         assert (look(volume.folder).projected, volume.count) == (True, 1 + 5)

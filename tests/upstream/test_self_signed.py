@@ -140,7 +140,7 @@ class TestCheck:
 
     def test_nothing_there(self, tmp_path: Path) -> None:
         """Before the first start there is nothing to refuse and nothing is made."""
-        assert self.check(tmp_path) == ["keys"]
+        assert self.check(tmp_path) == []
 
     async def test_sound(self, tmp_path: Path) -> None:
         """Sound state passes and stays as it is, even when the intermediate is due or a key is left over."""
@@ -148,6 +148,13 @@ class TestCheck:
         FileKeyStore(tmp_path / "keys").create(KeyType.EC_P256)
         before = names(tmp_path)
         assert self.check(tmp_path, FakeClock(NOW + 20 * DAY)) == before
+
+    async def test_clock_was_ahead(self, tmp_path: Path) -> None:
+        """An intermediate that the start would make anew passes, and is not made anew."""
+        await start(tmp_path)
+        await offered(tmp_path, FakeClock(NOW + 16 * DAY))
+        before = names(tmp_path)
+        assert self.check(tmp_path) == before
 
     @pytest.mark.parametrize(
         "damage",
@@ -188,12 +195,18 @@ class TestRestart:
     @pytest.mark.parametrize(
         ("damage", "problem"),
         [
-            pytest.param(lambda d: (d / "ca/root.pem").unlink(), "root.pem", id="root-missing"),
+            pytest.param(
+                lambda d: (d / "ca/root.pem").unlink(), "directory); restore it from a backup", id="root-missing"
+            ),
             pytest.param(
                 lambda d: (d / "ca/intermediate.pem").unlink(), "intermediate.pem", id="intermediate-missing"
             ),
             pytest.param(lambda d: (d / "ca/root.pem").write_text("damaged"), "root.pem", id="root-damaged"),
-            pytest.param(lambda d: [p.unlink() for p in (d / "keys").iterdir()], "keys/", id="keys-missing"),
+            pytest.param(
+                lambda d: [p.unlink() for p in (d / "keys").iterdir()],
+                "cannot be read (No such file or directory); restore it from a backup",
+                id="keys-missing",
+            ),
             pytest.param(lambda d: [p.write_text("x") for p in (d / "keys").iterdir()], "PEM", id="keys-damaged"),
             pytest.param(
                 lambda d: [p.chmod(0o644) for p in (d / "keys").iterdir()],
@@ -241,6 +254,26 @@ class TestRestart:
         await start(tmp_path)
         with pytest.raises(ConfigError, match="the root has expired"):
             await start(tmp_path, FakeClock(NOW + 3650 * DAY))
+
+    async def test_clock_was_ahead(self, tmp_path: Path) -> None:
+        """An intermediate made by a clock that was ahead is made anew under the same root, and its key goes."""
+        root = (await offered(tmp_path)).material.roots
+        ahead = await offered(tmp_path, FakeClock(NOW + 16 * DAY))
+        mended = await offered(tmp_path)
+        signer = mended.material.certificate
+        assert ahead.material.certificate.not_valid_before_utc > NOW
+        assert mended.material.roots == root
+        assert (signer.not_valid_before_utc, signer.not_valid_after_utc) == (NOW - MINUTES, NOW + 30 * DAY)
+        assert find_faults([signer], mended.material.roots, mended.material.key, TRUST_DOMAIN, NOW) == []
+        assert (await offered(tmp_path)).material.fingerprint == mended.material.fingerprint
+        assert len(FileKeyStore(tmp_path / "keys").key_ids()) == 2
+
+    async def test_clock_was_ahead_near_the_end_of_the_root(self, tmp_path: Path) -> None:
+        """So is one that lasts as long as its root and is never renewed otherwise."""
+        await start(tmp_path, config=SelfSignedConfig(root_lifetime=20 * DAY))
+        await offered(tmp_path, FakeClock(NOW + 16 * DAY))
+        mended = await offered(tmp_path)
+        assert mended.material.certificate.not_valid_before_utc == NOW - MINUTES
 
     async def test_clock_before_the_root(self, tmp_path: Path) -> None:
         """A clock that stands before the root began stops the start."""

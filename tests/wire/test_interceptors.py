@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,11 +14,14 @@ from grpc_health.v1 import health_pb2
 
 from meshca._proto.istio.v1.auth import ca_pb2, ca_pb2_grpc
 from meshca.errors import BadRequest, Denied, MeshcaError, Unavailable
-from meshca.wire.interceptors import MAX_PARSED_BYTES, Context, Guarded, current_call
+from meshca.wire.interceptors import Guarded, current_call
+from meshca.wire.open_calls import Context
 from meshca.wire.status import REASON, REQUEST_ID
+from meshca.wire.tls import MAX_METADATA_BYTES
 from tests.fakes.logs import captured_logs
 
 SERVICE = "test.Service"
+LARGE = "x" * 2**20  # gRPC takes a message or two of its server before a client reads
 Handler = Any
 
 
@@ -30,6 +34,7 @@ class Behaviour:
         self.started = asyncio.Event()
         self.cancelled = asyncio.Event()
         self.wait = False
+        self.answers = ["first"]
 
     async def act(self) -> None:
         """Wait, raise, or return, as the test said."""
@@ -51,12 +56,14 @@ class Behaviour:
 
     async def generated(self, request: Any, _: Context) -> AsyncIterator[ca_pb2.IstioCertificateResponse]:
         """An async generator."""
-        yield ca_pb2.IstioCertificateResponse(cert_chain=["first"])
+        for text in self.answers:
+            yield ca_pb2.IstioCertificateResponse(cert_chain=[text])
         await self.act()
 
     async def written(self, request: Any, context: Context) -> None:
         """A coroutine that writes by itself, as gRPC's health service does."""
-        await context.write(ca_pb2.IstioCertificateResponse(cert_chain=["first"]))
+        for text in self.answers:
+            await context.write(ca_pb2.IstioCertificateResponse(cert_chain=[text]))
         await self.act()
 
     async def echoed(self, requests: Any, _: Context) -> AsyncIterator[ca_pb2.IstioCertificateResponse]:
@@ -105,7 +112,7 @@ async def served() -> AsyncIterator[Served]:
     """A server whose every handler is guarded."""
     behaviour = Behaviour()
     failures: list[tuple[str, str, str]] = []
-    server = grpc.aio.server()
+    server = grpc.aio.server(options=(("grpc.max_metadata_size", 2**20),))  # more than the guard allows
     guarded = Guarded(server, lambda *failure: failures.append(failure))
     guarded.add_registered_method_handlers(
         SERVICE,
@@ -124,6 +131,15 @@ async def served() -> AsyncIterator[Served]:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield Served(channel, guarded, behaviour, failures)
     await server.stop(None)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Return once it holds."""
+    for _ in range(2000):
+        if holds():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("waited in vain")
 
 
 REQUEST = ca_pb2.IstioCertificateRequest(csr="text")
@@ -216,13 +232,24 @@ async def test_error_in_both_directions(served: Served) -> None:
     assert await call.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
-async def test_oversized_message(served: Served) -> None:
-    """A request that is larger than anything we read is refused before it is parsed."""
-    largest, larger = b"\x00" * MAX_PARSED_BYTES, b"\x00" * (MAX_PARSED_BYTES + 1)
-    found = [await failure(served.call("Unary", raw=True)(raw)) for raw in (largest, larger)]
-    assert [error.code() for error in found] == [grpc.StatusCode.INVALID_ARGUMENT] * 2
-    assert [reason(error) for error in found] == ["message", "message_size"]
+@pytest.mark.parametrize("kind", ["unary_unary", "unary_stream", "stream_stream"])
+async def test_too_much_metadata(served: Served, kind: str) -> None:
+    """It is refused before there is a message: gRPC itself bounds it for clients only that heard its settings."""
+    call = served.call(
+        {"unary_unary": "Unary", "unary_stream": "Generated", "stream_stream": "Echoed"}[kind], kind
+    )
+    enough = (("a", "b" * (MAX_METADATA_BYTES - 1)),)
+    found = await failure(call(iter([]) if kind == "stream_stream" else REQUEST, metadata=enough))
+    assert (found.code(), reason(found)) == (grpc.StatusCode.INVALID_ARGUMENT, "metadata_size")
+    assert dict(found.trailing_metadata() or ())[REQUEST_ID]
     assert not served.behaviour.started.is_set()
+
+
+async def test_unknown_method(served: Served) -> None:
+    """Of no service, with much metadata or none: UNIMPLEMENTED, in gRPC's words."""
+    for metadata in ((), (("a", "b" * MAX_METADATA_BYTES),)):
+        found = await failure(served.call("Other")(REQUEST, metadata=metadata))
+        assert found.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 @pytest.mark.parametrize("raw", [b"\xff\xff\xff", b"\x0a\x02\xff\xfe"], ids=["garbage", "string is not UTF-8"])
@@ -231,6 +258,14 @@ async def test_unreadable_message(served: Served, raw: bytes) -> None:
     found = await failure(served.call("Unary", raw=True)(raw))
     assert found.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert reason(found) == "message"
+
+
+@pytest.mark.parametrize("name", STREAMS)
+async def test_unreadable_message_of_a_call_with_streamed_answers(served: Served, name: str) -> None:
+    """The one request is read inside the guard as well: no text of the library leaves."""
+    found = await failure(served.call(name, "unary_stream", raw=True)(b"\xff\xff\xff"))
+    assert (found.code(), reason(found)) == (grpc.StatusCode.INVALID_ARGUMENT, "message")
+    assert dict(found.trailing_metadata() or ())[REQUEST_ID]
 
 
 async def test_unreadable_message_in_a_stream(served: Served) -> None:
@@ -347,3 +382,37 @@ def test_generated_code_registers_by_name() -> None:
     add: Any = ca_pb2_grpc.add_IstioCertificateServiceServicer_to_server
     add(SimpleNamespace(CreateCertificate=None), recorder)
     assert recorder.names == ["CreateCertificate"]
+
+
+@pytest.mark.parametrize("name", STREAMS)
+async def test_status_follows_what_is_still_being_read(served: Served, name: str) -> None:
+    """A client that does not read is told why its stream ended once it does, and nobody waits for that."""
+    served.behaviour.answers = [LARGE] * 9
+    call = served.call(name, "unary_stream")(REQUEST)
+    await call.initial_metadata()
+    await asyncio.sleep(0.2)  # for the server to write what goes out
+    served.guarded.end_streams()
+    await until(lambda: served.guarded.idle)
+    assert 0 < len([answer async for answer in _told(call)]) < len(served.behaviour.answers)
+    assert (await call.code(), dict(await call.trailing_metadata())[REASON]) == (
+        grpc.StatusCode.UNAVAILABLE,
+        "draining",
+    )
+
+
+async def _told(call: Any) -> AsyncIterator[ca_pb2.IstioCertificateResponse]:
+    with contextlib.suppress(grpc.aio.AioRpcError):
+        async for answer in call:
+            yield answer
+
+
+async def test_idle_once_all_is_answered(served: Served) -> None:
+    """While a unary call or a stream is answered the guard is not idle, and then it is."""
+    served.behaviour.wait = True
+    for name, kind in (("Unary", "unary_unary"), ("Generated", "unary_stream")):
+        served.behaviour.started.clear()
+        call = served.call(name, kind)(REQUEST)
+        await served.behaviour.started.wait()
+        assert not served.guarded.idle
+        call.cancel()
+        await until(lambda: served.guarded.idle)

@@ -22,6 +22,7 @@ from meshca.clock import SystemClock
 from meshca.errors import ConfigError, Unauthenticated
 from meshca.wire import peercred
 from meshca.wire.peercred import Peer, PeerGate, open_gate
+from meshca.wire.splice import Splice
 from tests.fakes.clock import FakeClock
 from tests.fakes.logs import captured_logs
 
@@ -349,28 +350,61 @@ async def test_accepting_goes_on_after_a_failure(tmp_path: Path, monkeypatch: py
     assert answers == []
 
 
-async def test_a_connection_without_a_descriptor_ends_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@LOOPS
+@pytest.mark.parametrize("failing", ["splice", "handle"])
+def test_one_connection_without_a_descriptor(
+    loop: Loop, failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Out of descriptors in the middle: that connection is closed, nothing stays open, the next one is served."""
-    real, failures = socket.socket, [OSError(errno.EMFILE, "too many open files")]
+    """It is closed, with what it held; the next one is served."""
+    real, errors = socket.socket, [OSError(errno.EMFILE, "too many open files")]
 
-    def make(*arguments: Any, **more: Any) -> socket.socket:
-        if failures and arguments[:1] == (socket.AF_UNIX,) and arguments[1] & socket.SOCK_NONBLOCK:
-            raise failures.pop()
-        return real(*arguments, **more)
+    def fails_once(make: Callable[..., Any]) -> Callable[..., Any]:
+        def made(*arguments: Any) -> Any:
+            if errors:
+                raise errors.pop()
+            return make(*arguments)
 
-    async with serving(tmp_path / "s") as gate:
-        monkeypatch.setattr(socket, "socket", make)
-        before = descriptors()
-        with captured_logs() as logs:
-            reader, writer = await asyncio.open_unix_connection(str(tmp_path / "s"))
-            assert await reader.read() == b""
-            writer.close()
-            await writer.wait_closed()
-        assert (descriptors(), gate._open) == (before, {})
-        assert [entry["event"] for entry in logs] == ["peer.not_connected"]
-        assert (await who_am_i(tmp_path / "s")).split()[0] == str(os.getpid())
+        return made
+
+    async def scenario() -> None:
+        async with serving(tmp_path / "s"):
+            await who_am_i(tmp_path / "s")
+            before = descriptors()
+            if failing == "splice":
+                monkeypatch.setattr(peercred, "Splice", fails_once(Splice))
+            else:
+                monkeypatch.setattr(peercred, "_pidfd", fails_once(peercred._pidfd))
+            with captured_logs() as logs, real(socket.AF_UNIX) as first:
+                first.setblocking(False)
+                await asyncio.get_running_loop().sock_connect(first, str(tmp_path / "s"))
+                assert await asyncio.get_running_loop().sock_recv(first, 1) == b""
+            assert [line["event"] for line in logs if line["event"] != "peer.connected"] == ["peer.not_admitted"]
+            assert await who_am_i(tmp_path / "s") == f"{os.getpid()} {os.getuid()} {os.getgid()}"
+            while descriptors() > before:  # noqa: ASYNC110 - the end of a connection has no event
+                await asyncio.sleep(0)
+
+    run(loop, scenario())
+
+
+@pytest.mark.parametrize("failing", ["getsockopt", "pidfd_open"])
+def test_no_room_for_a_handle_is_no_permission(monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+    """A peer whose end nobody would notice is not let in."""
+
+    class Socket:
+        def getsockopt(self, *_: int) -> int:
+            raise OSError(errno.EMFILE if failing == "getsockopt" else errno.ENOPROTOOPT, "")
+
+    monkeypatch.setattr(os, "pidfd_open", _raise(OSError(errno.EMFILE, "")))
+    with pytest.raises(OSError, match="24"):
+        peercred._pidfd(cast("socket.socket", Socket()), Peer(pid=1, uid=0, gid=0))
+
+
+async def test_connections_fit_the_limit_of_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the administrator allows few, fewer are let in, and the rest of the process keeps its own."""
+    for limit, most in ((1024, 192), (524_288, peercred.MAX_CONNECTIONS)):
+        monkeypatch.setattr(peercred, "raise_limit", lambda limit=limit: limit)
+        async with open_gate(tmp_path / "s", allowed_uids=[0], clock=SystemClock()) as gate:
+            assert gate._most == most
 
 
 async def test_public_socket_has_the_asked_mode_and_the_private_folder_is_private(tmp_path: Path) -> None:

@@ -158,12 +158,14 @@ async def test_root_is_shown(served: Served, tmp_path: Path) -> None:
     assert shown[-1].public_key() == served.pki.key.public_key()
 
 
-async def test_large_message_is_refused_in_our_words(served: Served) -> None:
-    """A message of 10 MB is answered by the guard; gRPC's own answer would make agents try again."""
+@BOTH_PORTS
+async def test_large_message_is_refused_by_its_length(served: Served, port: str) -> None:
+    """More than is ever read is answered by gRPC itself, in words that name both sizes."""
+    leaf = served.pki.leaf("spiffe://cluster.local/ns/a/sa/b") if port == "mtls_port" else None
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await check(served.token_port, served.pki, service="x" * 10_000_000)
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert MAX_MESSAGE_BYTES > 10_000_000
+        await check(getattr(served, port), served.pki, leaf, service="x" * MAX_MESSAGE_BYTES)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert f"larger than max ({MAX_MESSAGE_BYTES + 4} vs. {MAX_MESSAGE_BYTES})" in (caught.value.details() or "")
 
 
 def test_options_bound_every_connection() -> None:

@@ -55,6 +55,7 @@ class Status(_message.Message):
     TOKEN_REVIEW_FIELD_NUMBER: _builtins.int
     CLUSTERS_FIELD_NUMBER: _builtins.int
     KUBERNETES_FIELD_NUMBER: _builtins.int
+    AGENTS_LEFT_OUT_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     trust_domain: _builtins.str
     roots_version: _builtins.str
@@ -68,6 +69,8 @@ class Status(_message.Message):
     """Why the store cannot be used; empty when it can. The agents are then missing."""
     ending_warning: _builtins.str
     """Which certificate of those that sign ends soon, and what to do; empty when none does."""
+    agents_left_out: _builtins.int
+    """How many agents are left out, because the list would be too long; connected ones come first, then those heard last."""
     @_builtins.property
     def certificates(self) -> _containers.RepeatedCompositeFieldContainer[Global___CertificateStatus]: ...
     @_builtins.property
@@ -109,10 +112,11 @@ class Status(_message.Message):
         token_review: Global___TokenReviewStatus | None = ...,
         clusters: _abc.Iterable[Global___ClusterStatus] | None = ...,
         kubernetes: Global___KubernetesStatus | None = ...,
+        agents_left_out: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["kubernetes", b"kubernetes", "policies", b"policies", "started_at", b"started_at", "token_review", b"token_review"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission_error", b"admission_error", "agents", b"agents", "authority_error", b"authority_error", "certificates", b"certificates", "clusters", b"clusters", "config_error", b"config_error", "ending_warning", b"ending_warning", "kubernetes", b"kubernetes", "policies", b"policies", "roots_version", b"roots_version", "started_at", b"started_at", "store_error", b"store_error", "token_review", b"token_review", "trust_domain", b"trust_domain", "version", b"version", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission_error", b"admission_error", "agents", b"agents", "agents_left_out", b"agents_left_out", "authority_error", b"authority_error", "certificates", b"certificates", "clusters", b"clusters", "config_error", b"config_error", "ending_warning", b"ending_warning", "kubernetes", b"kubernetes", "policies", b"policies", "roots_version", b"roots_version", "started_at", b"started_at", "store_error", b"store_error", "token_review", b"token_review", "trust_domain", b"trust_domain", "version", b"version", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

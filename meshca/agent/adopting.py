@@ -32,7 +32,7 @@ class Say:
 
 
 @dataclass(slots=True)
-class Upstream:
+class Adopting:
     """The state of one subscription; it outlives the streams that carry it.
 
     Versions here are the CA's, as it sends them.
