@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from meshca.cli.columns import printable
 from meshca.cli.output import EXIT_FAILED, Format, Output, emit, reporting_errors
 from meshca.cli.serve import ConfigFile
 from meshca.errors import BadRequest, ConfigError
+from meshca.printable import printable
 
 if TYPE_CHECKING:
     from meshca.app.doctor import Order
