@@ -22,6 +22,7 @@ GROUPS: Mapping[str, str] = {
     "admission": "admission",
     "config": "config",
     "dev": "dev",
+    "doctor": "doctor",
     "ledger": "ledger",
     "policy": "policy",
 }

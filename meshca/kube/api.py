@@ -62,12 +62,16 @@ class Api:
         client: configured by `kube.connection`.
         name: our name of the cluster, for error texts.
         timeout: of one call, connection and body together.
+
+    Attributes:
+        answered_at: the Date header of the last answer, empty before.
     """
 
     def __init__(self, client: ApiClient, name: str, timeout: timedelta) -> None:
         self._client = client
         self._timeout = timeout.total_seconds()
         self.name = name
+        self.answered_at = ""
 
     async def get(
         self, path: str, query: Mapping[str, str] | None = None, *, accept: str = "", largest: int | None = None
@@ -182,6 +186,7 @@ class Api:
     ) -> Tree:
         deadline = aiohttp.ClientTimeout(total=self._timeout)
         response = await self._send(method, path, query, body, kind, accept, deadline)
+        self.answered_at = response.headers.get("Date", "")
         try:
             answer = await self._read(response, largest)
         finally:

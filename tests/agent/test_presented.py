@@ -7,11 +7,11 @@ import asyncio
 import pytest
 from cryptography import x509
 
-from meshca.agent import presented
 from meshca.agent.presented import presented_chain
 from meshca.agent.target import Target
 from meshca.clock import SystemClock
 from meshca.errors import Unavailable
+from meshca.wire import handshake
 from tests.fakes.ca import FakeCa, serving_ca
 
 
@@ -37,22 +37,9 @@ async def test_no_tls_server_is_an_error() -> None:
             await presented_chain(Target(host="127.0.0.1", port=port), "", 10)
 
 
-class _Newer:
-    """A connection of Python 3.13 and later."""
-
-    def get_unverified_chain(self) -> list[bytes]:
-        """DER, as that version gives it."""
-        return [b"der"]
-
-
-def test_newer_pythons_have_a_public_way() -> None:
-    """The private one is only for those that have none."""
-    assert presented._chain(_Newer()) == [b"der"]
-
-
 async def test_a_certificate_that_does_not_parse_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """As one of ours."""
-    monkeypatch.setattr(presented, "_chain", lambda _: [b"garbage"])
+    monkeypatch.setattr(handshake, "_chain", lambda _: [b"garbage"])
     async with serving_ca(FakeCa(SystemClock())) as serving:
         with pytest.raises(Unavailable) as caught:
             await presented_chain(serving.token, "", 10)

@@ -13,7 +13,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from meshca.app.doctor import Order, findings
 from meshca.config.server import ServerConfig
+from meshca.doctor.mesh import Place
 from meshca.errors import NotFound
 from tests.e2e.kube.chart import CHART, install, only, pod_of, rendered, run_helm
 from tests.e2e.kube.cluster import TestCluster, until
@@ -29,6 +31,7 @@ EVERYTHING: dict[str, Any] = {
     "rootConfigMap": {"namespaces": ["shop", "pay"]},
     "clusterTrustBundle": {"enabled": True},
     "istiodCertificate": {"enabled": True},
+    "doctor": {"enabled": True, "revision": "canary", "ztunnelNamespace": "kube-system"},
     "trustedNodeAccounts": ["istio-system/ztunnel"],
     "remoteClusters": {"enabled": True},
     "networkPolicy": {"enabled": True, "metricsFrom": [{"namespaceSelector": {}}]},
@@ -189,6 +192,35 @@ async def test_no_rule_too_many(cluster: TestCluster, tmp_path: Path, missing: s
                 return missing in _forbidden(server)
 
             await until(complains, 30)
+    finally:
+        for path in installed:
+            if "/namespaces/" not in path:
+                await cluster.api.delete(path)
+
+
+@pytest.mark.parametrize("listed", [False, True], ids=["everywhere", "listed"])
+async def test_the_doctor_misses_nothing(cluster: TestCluster, tmp_path: Path, listed: bool) -> None:  # noqa: FBT001 - a column
+    """The chart gives every permission that the doctor's table asks for, and the doctor's own."""
+    namespace = await cluster.namespace()
+    values = {
+        "rootConfigMap": {"name": f"roots-{namespace}", "namespaces": [namespace] if listed else []},
+        "istiodCertificate": {"enabled": True, "namespace": namespace},
+        "clusterTrustBundle": {"enabled": True, "signer": f"{namespace}.example/workloads"},
+        "remoteClusters": {"enabled": True},
+        "doctor": {"enabled": True, "istioNamespace": namespace},
+    }
+    objects = rendered(namespace, **values)
+    installed = await install(cluster.api, objects)
+    try:
+        token_file = await _own_token(cluster, namespace, tmp_path)
+        tree = yaml.safe_load(only(objects, "ConfigMap", "meshca")["data"]["meshca.yaml"])
+        tree["kubernetes"]["kubeconfig"] = str(cluster.kubeconfig_of(tmp_path / "kubeconfig", token_file))
+        (tmp_path / "meshca.yaml").write_text(yaml.safe_dump(tree))
+        place = Place(namespace=namespace, ztunnel=namespace)
+        order = Order(config=tmp_path / "meshca.yaml", place=place, ca_address=None, endpoint=None, seconds=10)
+        found = {one.name: one async for one in findings(order, {})}
+        assert found["permissions"].verdict == "ok", found["permissions"]
+        assert [one for one in found.values() if "not allowed" in one.found] == []
     finally:
         for path in installed:
             if "/namespaces/" not in path:

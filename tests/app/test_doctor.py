@@ -1,0 +1,106 @@
+"""The doctor's way to a CA, and what it needs of a configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from meshca.app.doctor import AgentCa, Order, findings
+from meshca.clock import SystemClock
+from meshca.doctor.address import Address
+from meshca.doctor.istio import CHECKS
+from meshca.doctor.mesh import Place
+from meshca.doctor.site import Issued, Wish
+from meshca.errors import ConfigError, Denied, MeshcaError, Unauthenticated, Unavailable
+from meshca.identity.service_account import ServiceAccount
+from meshca.secret import Secret
+from tests.fakes.ca import OWN, FakeCa, Mood, ServingCa, serving_ca
+
+WEB = ServiceAccount(namespace="shop", name="web")
+
+
+@pytest.fixture
+async def serving() -> AsyncIterator[ServingCa]:
+    """A CA on loopback."""
+    async with serving_ca(FakeCa(SystemClock())) as up:
+        yield up
+
+
+async def issued(serving: ServingCa, account: ServiceAccount = WEB) -> Issued:
+    """What it answers to the doctor."""
+    endpoint = Address(host=serving.token.host, port=serving.token.port)
+    wish = Wish(
+        endpoint=endpoint,
+        server_name="localhost",
+        roots=serving.ca.root.pem,
+        account=account,
+        token=Secret("a.b.c"),
+    )
+    return await AgentCa(SystemClock(), 10).issue(wish)
+
+
+async def test_issued(serving: ServingCa) -> None:
+    """Identity and roots of the answer."""
+    found = await issued(serving)
+    assert (found.identity, found.roots) == (OWN, serving.ca.root.pem)
+
+
+async def test_nothing_is_left_behind(serving: ServingCa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The token was in a file, which is gone."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    await issued(serving)
+    assert not any(os.scandir(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("mood", "kind"),
+    [
+        (Mood.REFUSE, Unauthenticated),
+        (Mood.DENY, Denied),
+        (Mood.DOWN, Unavailable),
+        (Mood.FOREIGN_ROOT, Unavailable),
+    ],
+)
+async def test_refused(serving: ServingCa, mood: Mood, kind: type[MeshcaError]) -> None:
+    """Each as the agent says it."""
+    serving.ca.mood = mood
+    with pytest.raises(kind):
+        await issued(serving)
+
+
+async def test_another_identity(serving: ServingCa) -> None:
+    """Than the token's is no good answer."""
+    with pytest.raises(Unavailable, match="expected service account shop/other"):
+        await issued(serving, ServiceAccount(namespace="shop", name="other"))
+
+
+def order(folder: Path, text: str) -> Order:
+    """For a configuration."""
+    (folder / "meshca.yaml").write_text(text)
+    return Order(config=folder / "meshca.yaml", place=Place(), ca_address=None, endpoint=None, seconds=5)
+
+
+async def test_no_cluster(tmp_path: Path) -> None:
+    """There is nothing to look at."""
+    with pytest.raises(ConfigError, match="needs the section kubernetes"):
+        _ = [one async for one in findings(order(tmp_path, "{}"), {})]
+
+
+async def test_dead_cluster(tmp_path: Path) -> None:
+    """Every check is asked all the same."""
+    kubeconfig = """
+        clusters: [{name: a, cluster: {server: "https://127.0.0.1:1"}}]
+        users: [{name: a, user: {token: x}}]
+        contexts: [{name: a, context: {cluster: a, user: a, namespace: meshca}}]
+        current-context: a
+    """
+    (tmp_path / "kubeconfig").write_text(kubeconfig)
+    config = (
+        "{serving: {names: [127.0.0.1]}, listen: {token: '127.0.0.1:1'}, kubernetes: {kubeconfig: kubeconfig}}"
+    )
+    found = {one.name: one.verdict.value async for one in findings(order(tmp_path, config), {})}
+    wrong = {"api-server": "wrong", "endpoint": "wrong"}
+    assert found == dict.fromkeys(CHECKS, "unknown") | wrong

@@ -1,0 +1,104 @@
+"""Which permissions each feature needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from meshca.config.loader import validated
+from meshca.doctor.needed import needed
+
+ALWAYS = {
+    "create tokenreviews.authentication.k8s.io in the whole cluster",
+    "get pods in the whole cluster",
+    "list pods in the whole cluster",
+    "watch pods in the whole cluster",
+}
+LEASE = {
+    "get leases.coordination.k8s.io meshca-leader in own",
+    "update leases.coordination.k8s.io meshca-leader in own",
+    "create leases.coordination.k8s.io in own",
+}
+BUNDLE = "clustertrustbundles.certificates.k8s.io meshca.io:workloads:root-cert"
+KEYS = {"get /openid/v1/jwks", "get /.well-known/openid-configuration"}
+
+
+def of(kubernetes: dict[str, Any], **sections: Any) -> set[str]:
+    """In words."""
+    config = validated({"kubernetes": kubernetes, **sections}, "test")
+    assert config.kubernetes is not None
+    found = needed(config, config.kubernetes, "own")
+    assert len(found) == len(set(found))
+    return {str(one) for one in found}
+
+
+def maps(place: str) -> set[str]:
+    """Of the ConfigMap of roots."""
+    verbs = ("get", "list", "watch", "create", "patch")
+    return {f"{verb} configmaps istio-ca-root-cert in {place}" for verb in verbs}
+
+
+@pytest.mark.parametrize(
+    ("kubernetes", "more"),
+    [
+        ({}, set()),
+        ({"token_review": {"mode": "local"}}, KEYS),
+        (
+            {"remote_clusters": {"enabled": True}},
+            {"list secrets in own", "watch secrets in own"},
+        ),
+        (
+            {"root_config_map": {"enabled": True}},
+            {
+                "list namespaces in the whole cluster",
+                "watch namespaces in the whole cluster",
+                *maps("the whole cluster"),
+                *LEASE,
+            },
+        ),
+        (
+            {"root_config_map": {"enabled": True, "namespaces": ["a", "b"], "except": ["b"]}},
+            {*maps("a"), *LEASE},
+        ),
+        (
+            {"cluster_trust_bundle": {"enabled": True}},
+            {
+                *(f"{verb} {BUNDLE} in the whole cluster" for verb in ("get", "list", "watch", "create", "patch")),
+                "attest signers.certificates.k8s.io meshca.io/workloads in the whole cluster",
+                *LEASE,
+            },
+        ),
+        (
+            {"istiod_certificate": {"enabled": True, "namespace": "istio"}},
+            {
+                "get secrets istiod-tls in istio",
+                "update secrets istiod-tls in istio",
+                "create secrets in istio",
+                *LEASE,
+            },
+        ),
+    ],
+)
+def test_feature(kubernetes: dict[str, Any], more: set[str]) -> None:
+    """Each brings its own and no more."""
+    assert of(kubernetes) == ALWAYS | more
+
+
+def test_pods_mode_asks_no_review() -> None:
+    """Only keys and pods."""
+    assert of({"token_review": {"mode": "pods"}}) == {one for one in ALWAYS if "pods" in one} | KEYS
+
+
+def test_no_reviews() -> None:
+    """Nothing at all."""
+    assert of({"token_review": {"enabled": False}}) == set()
+
+
+@pytest.mark.parametrize("create", [False, True])
+def test_ca_in_a_secret(create: bool) -> None:  # noqa: FBT001 - a column of the table
+    """Reading both Secrets by name; writing only where a first start may make one."""
+    upstream = {"kind": "secret", "names": ["cacerts", "ca"], "create": create}
+    read = {f"{verb} secrets {name} in own" for verb in ("get", "list", "watch") for name in ("cacerts", "ca")}
+    write = {"create secrets in own", "update secrets ca in own"} if create else set()
+    assert of({"token_review": {"enabled": False}}, upstream=upstream) == read | write
