@@ -81,7 +81,7 @@ rpc_failures = Counter(
 )
 certificate_expiry = Gauge(
     "meshca_certificate_expiry_timestamp_seconds",
-    "When a certificate of ours ends, in seconds since 1970: kind is root, intermediate or serving",
+    "When a certificate of ours ends, in seconds since 1970: kind is root, intermediate, serving or istiod",
     ["kind"],
     multiprocess_mode="livemin",
 )

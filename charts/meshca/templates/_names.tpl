@@ -31,7 +31,16 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- define "meshca.config" -}}
 {{- $service := include "meshca.name" . -}}
 {{- $names := list (printf "%s.%s.svc" $service .Release.Namespace) (printf "%s.%s.svc.cluster.local" $service .Release.Namespace) "localhost" "127.0.0.1" -}}
-{{- $upstream := dict "kind" "secret" "create" .Values.upstream.create -}}
+{{- range $path := list "upstream" "admission" "policies.dir" "data_dir" "trust_domain" "listen.http" "kubernetes.namespace" "kubernetes.lease" "kubernetes.trusted_node_accounts" "kubernetes.remote_clusters.enabled" "kubernetes.root_config_map.enabled" "kubernetes.root_config_map.name" "kubernetes.root_config_map.key" "kubernetes.root_config_map.namespaces" "kubernetes.cluster_trust_bundle" "kubernetes.istiod_certificate.enabled" "kubernetes.istiod_certificate.secret" "kubernetes.istiod_certificate.namespace" "kubernetes.istiod_certificate.names" -}}
+{{- $place := $.Values.config -}}
+{{- range $key := splitList "." $path -}}
+{{- $place = ternary (get (ternary $place dict (kindIs "map" $place)) $key) "" (kindIs "map" $place) -}}
+{{- end -}}
+{{- if not (or (kindIs "invalid" $place) (eq (toString $place) "")) -}}
+{{- fail (printf "config.%s has a value of the chart, which the rights and mounts follow: set that instead" $path) -}}
+{{- end -}}
+{{- end -}}
+{{- $upstream := dict "kind" "secret" "create" .Values.upstream.create "names" .Values.upstream.names -}}
 {{- if eq .Values.upstream.kind "files" -}}
 {{- $upstream = dict "kind" "files" "dir" "/etc/meshca-ca" -}}
 {{- end -}}

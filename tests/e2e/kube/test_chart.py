@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import kubernetes_validate
 import pytest
 import yaml
 
+from meshca import metrics
 from meshca.app.doctor import Order, findings
 from meshca.config.server import ServerConfig
 from meshca.doctor.mesh import Place
+from meshca.doctor.needed import needed
+from meshca.doctor.permission import Permission
 from meshca.errors import NotFound
 from tests.e2e.kube.chart import CHART, install, only, pod_of, rendered, run_helm
 from tests.e2e.kube.cluster import TestCluster, until
@@ -82,6 +87,8 @@ def test_schema(choice: str, version: str) -> None:
         ({"policies": {"../x.yaml": ""}}, "../x.yaml"),
         ({"trustedNodeAccounts": ["ztunnel"]}, "trustedNodeAccounts"),
         ({"replicas": 2, "persistence": {"existingClaim": "data"}}, "needs replicas: 1"),
+        ({"config": {"upstream": {"names": ["my-ca"]}}}, "config.upstream has a value of the chart"),
+        ({"config": {"kubernetes": {"lease": "other"}}}, "config.kubernetes.lease has a value of the chart"),
     ],
 )
 def test_bad_values(values: dict[str, Any], words: str) -> None:
@@ -107,6 +114,85 @@ def test_own_configuration_wins() -> None:
     tree = yaml.safe_load(only(objects, "ConfigMap", "meshca")["data"]["meshca.yaml"])
     assert tree["svid"] == {"default_lifetime": "1h"}
     assert tree["listen"] == {"token": "0.0.0.0:443", "http": "0.0.0.0:15014"}
+
+
+def test_texts_stay_texts() -> None:
+    """Names that look like numbers, labels that the chart has, indented rules: rendered as what they are."""
+    objects = rendered(
+        rootConfigMap={"name": "123", "namespaces": ["456"]},
+        podLabels={"app.kubernetes.io/name": "other", "team": "a"},
+        podAnnotations={"sidecar.istio.io/inject": "true"},
+        admissionRules="  rules: []\n",
+    )
+    role = only(objects, "Role", "meshca-roots")
+    assert (role["metadata"]["namespace"], role["rules"][0]["resourceNames"]) == ("456", ["123"])
+    metadata = only(objects, "Deployment")["spec"]["template"]["metadata"]
+    assert (metadata["labels"]["app.kubernetes.io/name"], metadata["labels"]["team"]) == ("meshca", "a")
+    assert metadata["annotations"]["sidecar.istio.io/inject"] == "false"
+    assert only(objects, "ConfigMap", "meshca")["data"]["rules.yaml"] == "  rules: []\n"
+
+
+def test_a_claim_can_be_written() -> None:
+    """A volume of its own gets a group that the server is in; the cluster may choose one instead."""
+    pod = only(rendered(**CHOICES["files"]), "Deployment")["spec"]["template"]["spec"]
+    assert pod["securityContext"]["fsGroup"] == 65532
+    chosen: dict[str, Any] = {"replicas": 1, "persistence": {"existingClaim": "data", "fsGroup": 0}}
+    pod = only(rendered(**chosen), "Deployment")["spec"]["template"]["spec"]
+    assert "fsGroup" not in pod["securityContext"]
+
+
+def test_alerts_ask_for_what_is_measured() -> None:
+    """Every metric and every value of a label in the alerts is one that the server has."""
+    [rules] = [each for each in rendered(**EVERYTHING) if each["kind"] == "PrometheusRule"]
+    expressions = " ".join(rule["expr"] for rule in rules["spec"]["groups"][0]["rules"])
+    known = Path(metrics.__file__).read_text()
+    for name in set(re.findall(r"meshca_\w+", expressions)):
+        assert f'"{name}"' in known, name
+    for value in re.findall(r'=~?"([^"]*)"', expressions):
+        assert all(word in known for word in value.split("|")), value
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_rights_are_those_that_are_needed(choice: str) -> None:
+    """What the Roles give is exactly what the doctor's table says that this configuration needs."""
+    values: dict[str, Any] = {**CHOICES[choice], "doctor": {"enabled": False}}
+    objects = rendered(**values)
+    text = only(objects, "ConfigMap", "meshca")["data"]["meshca.yaml"]
+    config = ServerConfig.model_validate(yaml.safe_load(text))
+    assert config.kubernetes is not None
+    asked = needed(config, config.kubernetes, "meshca-system")
+    theirs = {Right.of(each) for each in asked if each.resource and not _everybodys(each)}
+    assert set(rights(objects)) == theirs
+
+
+class Right(NamedTuple):
+    """A verb on a resource, perhaps of one name, perhaps in one namespace."""
+
+    verb: str
+    resource: str
+    group: str
+    namespace: str
+    name: str
+
+    @classmethod
+    def of(cls, permission: Permission) -> Right:
+        """As the doctor's table has it."""
+        return cls(permission.verb, permission.resource, permission.group, permission.namespace, permission.name)
+
+
+def _everybodys(permission: Permission) -> bool:
+    """Every service account may read trust bundles (KEP-3257)."""
+    return permission.resource == "clustertrustbundles" and permission.verb in {"get", "list", "watch"}
+
+
+def rights(objects: list[dict[str, Any]]) -> Iterator[Right]:
+    """Everything that the Roles give."""
+    for role in (each for each in objects if each["kind"] in {"Role", "ClusterRole"}):
+        for rule in role["rules"] or ():
+            for group, resource, verb, name in itertools.product(
+                rule["apiGroups"], rule["resources"], rule["verbs"], rule.get("resourceNames", [""])
+            ):
+                yield Right(verb, resource, group, role["metadata"].get("namespace", ""), name)
 
 
 def test_rights_end_with_their_switch() -> None:
