@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from meshca import csr, metrics
-from meshca.admission.decide import decide, decide_for_workload
+from meshca.admission.decide import check_could_be_granted, decide, decide_for_workload
 from meshca.admission.model import Grant, RuleSet
 from meshca.authn.chain import Authenticator
 from meshca.authn.node_proxy import NodeProxies
@@ -127,6 +127,17 @@ class Issuing:
         """
         caller = await self._chain.prove(credential)
         decide(self._rules, caller, caller.identity(self._rules.trust_domain))
+        return caller
+
+    async def could_be_admitted(self, credential: Credential) -> Caller:
+        """A caller who may be braked now, but whose issuer a rule lets speak for its identity.
+
+        Raises:
+            Unauthenticated, Unavailable: as `issue`.
+            Denied: no rule could ever grant it its own identity.
+        """
+        caller = await self._chain.prove(credential)
+        check_could_be_granted(self._rules, caller, caller.identity(self._rules.trust_domain))
         return caller
 
     async def _proven(self, decision: Decision, credential: Credential) -> Caller:

@@ -8,6 +8,7 @@ process has its own buckets, so each gets its share of the configured rates.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,21 +52,21 @@ class _Buckets:
         # min: with a burst of one there is nothing to reserve, and first issues must not be impossible.
         self._reserve = min(RENEWAL_SHARE * rate.burst, rate.burst - 1.0)
         self._tracked = tracked
-        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._levels: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
 
-    def wait(self, key: str, now: float, *, renewal: bool) -> float:
+    def wait(self, key: Hashable, now: float, *, renewal: bool) -> float:
         """Seconds until one token can be taken; 0 when it can be now."""
         needed = 1.0 if renewal else 1.0 + self._reserve
         missing = needed - self._level(key, now)
         return missing / self.rate.per_second if missing > _ROUNDING else 0.0
 
-    def charge(self, key: str, now: float) -> None:
+    def charge(self, key: Hashable, now: float) -> None:
         self._levels[key] = (self._level(key, now) - 1.0, now)
         self._levels.move_to_end(key)
         if len(self._levels) > self._tracked:
             self._levels.popitem(last=False)
 
-    def _level(self, key: str, now: float) -> float:
+    def _level(self, key: Hashable, now: float) -> float:
         level, at = self._levels.get(key, (float(self.rate.burst), now))
         return min(float(self.rate.burst), level + max(0.0, now - at) * self.rate.per_second)
 
@@ -77,13 +78,14 @@ class Quota:
         self._identities = _Buckets(per_identity, tracked)
         self._namespaces = _Buckets(per_namespace, tracked)
 
-    def take(self, identity: SpiffeId, now: float, *, renewal: bool = False) -> None:
+    def take(self, identity: SpiffeId, now: float, *, renewal: bool = False, issuer: str = "") -> None:
         """Charge one issuance to an identity and to its namespace.
 
         Args:
             identity: a workload's identity of the form /ns/<namespace>/sa/<service account>.
             now: monotonic seconds; a clock that goes back adds nothing.
             renewal: whether the caller is proven by the certificate that it renews.
+            issuer: whose callers have buckets of their own; empty for those that all issuers share.
 
         Raises:
             Exhausted: reason `identity_quota` or `namespace_quota`; nothing was charged, and after
@@ -91,15 +93,15 @@ class Quota:
             BadRequest: reason `spiffe_id`, when the identity has another form.
         """
         name, namespace = str(identity), identity.service_account().namespace
-        identity_wait = self._identities.wait(name, now, renewal=renewal)
-        namespace_wait = self._namespaces.wait(namespace, now, renewal=renewal)
+        identity_wait = self._identities.wait((issuer, name), now, renewal=renewal)
+        namespace_wait = self._namespaces.wait((issuer, namespace), now, renewal=renewal)
         retry_after = max(identity_wait, namespace_wait)
         if identity_wait:
             raise Exhausted("identity_quota", _detail(name, self._identities.rate), retry_after=retry_after)
         if namespace_wait:
             raise Exhausted("namespace_quota", _detail(namespace, self._namespaces.rate), retry_after=retry_after)
-        self._identities.charge(name, now)
-        self._namespaces.charge(namespace, now)
+        self._identities.charge((issuer, name), now)
+        self._namespaces.charge((issuer, namespace), now)
 
 
 def _detail(key: str, rate: Rate) -> str:

@@ -332,6 +332,21 @@ async def test_longer_than_granted_is_clamped(rig: Rig) -> None:
     assert metrics.lifetimes_clamped._value.get() == before + 1
 
 
+async def test_a_braked_caller_could_be_admitted(rig: Rig) -> None:
+    """A brake stops certificates, not what only needs an issuer that may speak for the caller."""
+    rig.issuing.use_rules(parse(SHORT + NOBODY.removeprefix("\nrules:\n"), "test", TRUST_DOMAIN))
+    with pytest.raises(Denied, match="refused_by_rule"):
+        await rig.issuing.admitted(CREDENTIAL)
+    assert await rig.issuing.could_be_admitted(CREDENTIAL) == rig.chain.caller
+
+
+async def test_an_issuer_without_a_rule_could_not_be_admitted(rig: Rig) -> None:
+    """It is denied whatever it asks for, by the rules in force."""
+    rig.chain.caller = caller(issuer="west")
+    with pytest.raises(Denied, match="no_rule"):
+        await rig.issuing.could_be_admitted(CREDENTIAL)
+
+
 async def test_longer_refused_when_configured() -> None:
     """If so configured, a longer lifetime is refused instead."""
     rig = Rig(profile=replace(PROFILE, refuse_longer=True))

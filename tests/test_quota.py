@@ -46,6 +46,16 @@ def test_a_burst_passes_at_once() -> None:
     assert taken(quota(identity=Rate(per_second=1, burst=10)), WEB) == 8
 
 
+def test_issuers_with_buckets_of_their_own() -> None:
+    """What one issuer's callers use up, of an identity or a namespace, another's still have."""
+    subject = quota(identity=Rate(per_second=1, burst=1), namespace=Rate(per_second=1, burst=1))
+    subject.take(WEB, 0.0, issuer="west")
+    with pytest.raises(Exhausted):
+        subject.take(WEB, 0.0, issuer="west")
+    subject.take(WEB, 0.0, issuer="home")
+    assert taken(subject, WEB) == 1
+
+
 def test_renewals_dip_into_the_reserve() -> None:
     """Where first issues are refused, renewals still pass."""
     subject = quota(identity=Rate(per_second=1, burst=10))
