@@ -90,7 +90,7 @@ class Issuing:
         Raises:
             Unauthenticated: the caller could not be proven, or may not ask for another's identity.
             Denied: no admission rule grants this.
-            Exhausted: too many requests of this identity or its namespace.
+            Exhausted: too many requests of this identity, its namespace or the node proxy that asks for it.
             BadRequest: the request is wrong.
             Unavailable: no signer, or the store cannot be written; nothing was signed.
             InvariantBroken: what would have been signed breaks a rule; nothing was given out.
@@ -150,6 +150,8 @@ class Issuing:
 
     async def _granted_to_proxy(self, decision: Decision, proxy: Caller, unverified_identity: str) -> Grant:
         assert self._node_proxies is not None  # noqa: S101 - `_supported` has seen to it
+        # Before anybody is asked about pods: what is not found costs a question to the API server.
+        self._quota.ask(proxy, self._clock.monotonic())
         workloads = await self._node_proxies.workloads(proxy, unverified_identity)
         decision.certifies_for(workloads[0])
         return self._within_quota(decision.grants(decide_for_workload(self._rules, proxy, workloads)))

@@ -13,9 +13,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from meshca.errors import Exhausted
+from meshca.identity.caller import Caller
 from meshca.identity.spiffe_id import SpiffeId
 
 RENEWAL_SHARE: Final = 0.2  # of a burst; first issues stop above it, renewals go on to the bottom
+PER_ASKER: Final = (
+    10  # requests of a node proxy to one of an identity: it asks for all workloads of its node at once
+)
 SMALLEST_SHARE: Final = 10  # requests of a worker's burst
 MAX_TRACKED: Final = 50_000  # buckets of each kind, about 200 bytes each; the longest unused is forgotten first
 _ROUNDING: Final = 1e-3  # tokens; lent, never given: rounding of the clock must not break a retry hint
@@ -77,6 +81,8 @@ class Quota:
     def __init__(self, *, per_identity: Rate, per_namespace: Rate, tracked: int = MAX_TRACKED) -> None:
         self._identities = _Buckets(per_identity, tracked)
         self._namespaces = _Buckets(per_namespace, tracked)
+        asking = Rate(per_second=per_identity.per_second * PER_ASKER, burst=per_identity.burst * PER_ASKER)
+        self._askers = _Buckets(asking, tracked)
 
     def take(self, identity: SpiffeId, now: float, *, renewal: bool = False, issuer: str = "") -> None:
         """Charge one issuance to an identity and to its namespace.
@@ -102,6 +108,20 @@ class Quota:
             raise Exhausted("namespace_quota", _detail(namespace, self._namespaces.rate), retry_after=retry_after)
         self._identities.charge((issuer, name), now)
         self._namespaces.charge((issuer, namespace), now)
+
+    def ask(self, asker: Caller, now: float) -> None:
+        """Charge one request for others' identities to the pod that asks: its account is that of all nodes.
+
+        Raises:
+            Exhausted: reason `node_proxy_quota`; nothing was charged.
+        """
+        pod = asker.pod.uid if asker.pod else ""
+        key = (asker.issuer, asker.account, pod)
+        # No reserve: a first request is as good as a later one.
+        if retry_after := self._askers.wait(key, now, renewal=True):
+            detail = _detail(f"pod {pod or '(none)'} of {asker.account}", self._askers.rate)
+            raise Exhausted("node_proxy_quota", detail, retry_after=retry_after)
+        self._askers.charge(key, now)
 
 
 def _detail(key: str, rate: Rate) -> str:

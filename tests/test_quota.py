@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from meshca.errors import BadRequest, Exhausted
 from meshca.identity.spiffe_id import SpiffeId, TrustDomain
-from meshca.quota import Quota, Rate
+from meshca.quota import PER_ASKER, Quota, Rate
+from tests.fakes.callers import caller
 
 TD = TrustDomain("cluster.local")
 WEB = SpiffeId(TD, "/ns/shop/sa/web")
@@ -54,6 +57,19 @@ def test_issuers_with_buckets_of_their_own() -> None:
         subject.take(WEB, 0.0, issuer="west")
     subject.take(WEB, 0.0, issuer="home")
     assert taken(subject, WEB) == 1
+
+
+@pytest.mark.parametrize("other", [{"issuer": "west"}, {"pod": None}, {"name": "api"}], ids=str)
+def test_askers(other: dict[str, Any]) -> None:
+    """One that asks for others has ten times a burst, whole, and takes nothing from another pod or cluster."""
+    subject = quota(identity=Rate(per_second=1, burst=1))
+    for _ in range(PER_ASKER):
+        subject.ask(caller(), 0.0)
+    with pytest.raises(Exhausted) as caught:
+        subject.ask(caller(), 0.0)
+    assert (caught.value.reason, caught.value.retry_after) == ("node_proxy_quota", 1 / PER_ASKER)
+    subject.ask(caller(), 1 / PER_ASKER)
+    subject.ask(caller(**other), 0.0)
 
 
 def test_renewals_dip_into_the_reserve() -> None:
