@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from meshca import csr, metrics
-from meshca.admission.decide import decide, decide_for_workload
+from meshca.admission.decide import check_could_be_granted, decide, decide_for_workload
 from meshca.admission.model import Grant, RuleSet
 from meshca.authn.chain import Authenticator
 from meshca.authn.node_proxy import NodeProxies
@@ -90,7 +90,7 @@ class Issuing:
         Raises:
             Unauthenticated: the caller could not be proven, or may not ask for another's identity.
             Denied: no admission rule grants this.
-            Exhausted: too many requests of this identity or its namespace.
+            Exhausted: too many requests of this identity, its namespace or the node proxy that asks for it.
             BadRequest: the request is wrong.
             Unavailable: no signer, or the store cannot be written; nothing was signed.
             InvariantBroken: what would have been signed breaks a rule; nothing was given out.
@@ -129,6 +129,17 @@ class Issuing:
         decide(self._rules, caller, caller.identity(self._rules.trust_domain))
         return caller
 
+    async def could_be_admitted(self, credential: Credential) -> Caller:
+        """A caller who may be braked now, but whose issuer a rule lets speak for its identity.
+
+        Raises:
+            Unauthenticated, Unavailable: as `issue`.
+            Denied: no rule could ever grant it its own identity.
+        """
+        caller = await self._chain.prove(credential)
+        check_could_be_granted(self._rules, caller, caller.identity(self._rules.trust_domain))
+        return caller
+
     async def _proven(self, decision: Decision, credential: Credential) -> Caller:
         return decision.proves(await self._chain.prove(credential))
 
@@ -139,6 +150,8 @@ class Issuing:
 
     async def _granted_to_proxy(self, decision: Decision, proxy: Caller, unverified_identity: str) -> Grant:
         assert self._node_proxies is not None  # noqa: S101 - `_supported` has seen to it
+        # Before anybody is asked about pods: what is not found costs a question to the API server.
+        self._quota.ask(proxy, self._clock.monotonic())
         workloads = await self._node_proxies.workloads(proxy, unverified_identity)
         decision.certifies_for(workloads[0])
         return self._within_quota(decision.grants(decide_for_workload(self._rules, proxy, workloads)))

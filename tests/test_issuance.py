@@ -29,11 +29,11 @@ from meshca.errors import (
     Unauthenticated,
     Unavailable,
 )
-from meshca.identity.caller import Caller, Credential, ProvenBy
+from meshca.identity.caller import BoundObject, Caller, Credential, ProvenBy
 from meshca.identity.key_type import KeyType
 from meshca.issuance import Issuing, Wish
 from meshca.ledger.record import Result
-from meshca.quota import Quota, Rate
+from meshca.quota import PER_ASKER, Quota, Rate
 from meshca.svid.profile import Profile
 from tests.fakes.callers import caller
 from tests.fakes.clock import FakeClock
@@ -332,6 +332,21 @@ async def test_longer_than_granted_is_clamped(rig: Rig) -> None:
     assert metrics.lifetimes_clamped._value.get() == before + 1
 
 
+async def test_a_braked_caller_could_be_admitted(rig: Rig) -> None:
+    """A brake stops certificates, not what only needs an issuer that may speak for the caller."""
+    rig.issuing.use_rules(parse(SHORT + NOBODY.removeprefix("\nrules:\n"), "test", TRUST_DOMAIN))
+    with pytest.raises(Denied, match="refused_by_rule"):
+        await rig.issuing.admitted(CREDENTIAL)
+    assert await rig.issuing.could_be_admitted(CREDENTIAL) == rig.chain.caller
+
+
+async def test_an_issuer_without_a_rule_could_not_be_admitted(rig: Rig) -> None:
+    """It is denied whatever it asks for, by the rules in force."""
+    rig.chain.caller = caller(issuer="west")
+    with pytest.raises(Denied, match="no_rule"):
+        await rig.issuing.could_be_admitted(CREDENTIAL)
+
+
 async def test_longer_refused_when_configured() -> None:
     """If so configured, a longer lifetime is refused instead."""
     rig = Rig(profile=replace(PROFILE, refuse_longer=True))
@@ -503,6 +518,22 @@ rules:
             await rig.issue(impersonated_identity=WEB_ID)
         assert caught.value.reason == "identity_quota"
         await rig.issue()
+
+    async def test_who_asks_for_nobody(self) -> None:
+        """A proxy whose workloads are on no node is Exhausted in the end, and no API server is asked any more."""
+        pods = FakePods(proxy_pod(), proxy_pod(name="ztunnel-2", uid="z2"), pod())
+        rig = Rig(node_proxies=proxies(west=pods), burst=1)
+        rig.chain.caller = proxy(issuer="west")
+        for number in range(PER_ASKER):
+            with pytest.raises(Unauthenticated, match="workload_not_on_node"):
+                await rig.issue(impersonated_identity=f"spiffe://cluster.local/ns/n{number}/sa/web")
+        asked = pods.asked
+        with pytest.raises(Exhausted) as caught:
+            await rig.issue(impersonated_identity=WEB_ID)
+        assert (caught.value.reason, pods.asked) == ("node_proxy_quota", asked)
+        rig.chain.caller = proxy(issuer="west", pod=BoundObject(name="ztunnel-2", uid="z2"))
+        with pytest.raises(Denied, match="no_rule"):  # another pod's questions are still asked
+            await rig.issue(impersonated_identity=WEB_ID)
 
     async def test_pods_that_are_not_known(self) -> None:
         """While its cluster cannot be asked the proxy is told to try again."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from meshca.errors import BadRequest, Exhausted
 from meshca.identity.spiffe_id import SpiffeId, TrustDomain
-from meshca.quota import Quota, Rate
+from meshca.quota import PER_ASKER, Quota, Rate
+from tests.fakes.callers import caller
 
 TD = TrustDomain("cluster.local")
 WEB = SpiffeId(TD, "/ns/shop/sa/web")
@@ -44,6 +47,29 @@ def refusal(subject: Quota, identity: SpiffeId, now: float = 0.0, *, renewal: bo
 def test_a_burst_passes_at_once() -> None:
     """A full bucket lets its burst through, less the share kept for renewals."""
     assert taken(quota(identity=Rate(per_second=1, burst=10)), WEB) == 8
+
+
+def test_issuers_with_buckets_of_their_own() -> None:
+    """What one issuer's callers use up, of an identity or a namespace, another's still have."""
+    subject = quota(identity=Rate(per_second=1, burst=1), namespace=Rate(per_second=1, burst=1))
+    subject.take(WEB, 0.0, issuer="west")
+    with pytest.raises(Exhausted):
+        subject.take(WEB, 0.0, issuer="west")
+    subject.take(WEB, 0.0, issuer="home")
+    assert taken(subject, WEB) == 1
+
+
+@pytest.mark.parametrize("other", [{"issuer": "west"}, {"pod": None}, {"name": "api"}], ids=str)
+def test_askers(other: dict[str, Any]) -> None:
+    """One that asks for others has ten times a burst, whole, and takes nothing from another pod or cluster."""
+    subject = quota(identity=Rate(per_second=1, burst=1))
+    for _ in range(PER_ASKER):
+        subject.ask(caller(), 0.0)
+    with pytest.raises(Exhausted) as caught:
+        subject.ask(caller(), 0.0)
+    assert (caught.value.reason, caught.value.retry_after) == ("node_proxy_quota", 1 / PER_ASKER)
+    subject.ask(caller(), 1 / PER_ASKER)
+    subject.ask(caller(**other), 0.0)
 
 
 def test_renewals_dip_into_the_reserve() -> None:

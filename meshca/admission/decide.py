@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
-from meshca.admission.model import SEEN, Effect, Grant, Rule, RuleSet
+from meshca.admission.model import SEEN, Effect, Grant, Match, Rule, RuleSet
 from meshca.errors import Denied
 from meshca.identity.caller import Caller
 from meshca.identity.spiffe_id import SpiffeId
+
+# keys of a match that stay the same however, and from whichever pod, an account proves itself
+LASTING: Final = frozenset({"issuers", "namespaces", "service_accounts", "identities"})
 
 
 def decide(rules: RuleSet, caller: Caller, wanted: SpiffeId) -> Grant:
@@ -26,8 +30,7 @@ def decide(rules: RuleSet, caller: Caller, wanted: SpiffeId) -> Grant:
     Raises:
         Denied: reason `foreign_trust_domain`, `refused_by_rule` or `no_rule`.
     """
-    if wanted.trust_domain != rules.trust_domain:
-        raise Denied("foreign_trust_domain", f"only identities of {rules.trust_domain} are issued")
+    _check_trust_domain(rules, wanted)
     _check_not_refused(rules, caller, wanted)
     for rule in rules.rules:
         if rule.terms is not None and _matches(rule, caller, wanted):
@@ -61,6 +64,36 @@ def decide_for_workload(rules: RuleSet, proxy: Caller, workloads: Sequence[Calle
     grants = [decide(rules, workload, wanted) for workload in workloads]
     shortest = min(grants, key=lambda grant: grant.max_lifetime)
     return replace(shortest, key_types=frozenset.intersection(*(grant.key_types for grant in grants)))
+
+
+def check_could_be_granted(rules: RuleSet, caller: Caller, wanted: SpiffeId) -> None:
+    """That a granting rule is about this issuer, account and identity: what `decide` grants to nobody else.
+
+    Not checked: refusing rules, how the caller is proven, its pod, token and certificate. A workload that is
+    braked, or that must show its token, passes; a cluster that no rule lets speak for this identity does not.
+
+    Args:
+        rules: the rules in force.
+        caller: who asks, proven.
+        wanted: the identity that it acts as.
+
+    Raises:
+        Denied: reason `foreign_trust_domain` or `no_rule`.
+    """
+    _check_trust_domain(rules, wanted)
+    granting = (rule for rule in rules.rules if rule.terms is not None)
+    if not any(_matches(_lasting(rule), caller, wanted) for rule in granting):
+        raise Denied("no_rule", f"no rule could grant {wanted} to {caller.account} of issuer {caller.issuer}")
+
+
+def _lasting(rule: Rule) -> Rule:
+    kept = tuple((key, patterns) for key, patterns in rule.match.patterns if key in LASTING)
+    return replace(rule, match=Match(patterns=kept))
+
+
+def _check_trust_domain(rules: RuleSet, wanted: SpiffeId) -> None:
+    if wanted.trust_domain != rules.trust_domain:
+        raise Denied("foreign_trust_domain", f"only identities of {rules.trust_domain} are issued")
 
 
 def _check_not_refused(rules: RuleSet, caller: Caller, wanted: SpiffeId) -> None:

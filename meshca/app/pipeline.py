@@ -137,7 +137,6 @@ async def open_pipeline(briefing: Briefing, clock: Clock) -> AsyncIterator[Pipel
             config=config,
             issuing=issuing,
             subscribers=Subscribers(
-                chain=chain,
                 issuing=issuing,
                 quota=_quota(config, stream_rate),
                 trust_domain=config.trust_domain,

@@ -2,7 +2,7 @@
 
 A "yes" comes from the watch only while it works; a "no" never does: what the watch does not know yet, or knows
 otherwise, is asked for, so that a pod's first second is like any other. Asking is bounded, and equal questions
-are asked once.
+are asked once. What node proxies ask about nodes must never keep a caller's own pod from being found.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ PATH: Final = "/api/v1/pods"
 FINISHED: Final = frozenset({"Succeeded", "Failed"})  # PodPhase: no container runs, and none will again
 WATCH_SECONDS: Final = 60.0  # after which at the latest a watch that hangs is no longer believed
 MAX_PODS: Final = 200_000  # Kubernetes is built for 150,000 (its "Considerations for large clusters")
-AT_ONCE: Final = 16  # questions under way
-WAITING: Final = 1_000  # distinct questions, those under way included
+AT_ONCE: Final = 16  # questions of a kind under way
+WAITING: Final = 1_000  # distinct questions of a kind, those under way included
 
 
 def read_pod(item: Tree) -> Pod | None:
@@ -124,7 +124,7 @@ class WatchedPods:
         self._informer = Informer(
             api, PATH, read_pod, clock, changed=self._index.put, seconds=WATCH_SECONDS, most=max_pods
         )
-        self._questions = _Questions(api.name)
+        self._about_pods, self._about_nodes = _Questions(api.name), _Questions(api.name)
 
     @property
     def was_read(self) -> bool:
@@ -153,7 +153,7 @@ class WatchedPods:
         if known is not None and known.uid == uid and self._works:
             return known
         ask = functools.partial(self._ask, namespace, name)
-        found = await self._questions.answer((namespace, name, uid), ask)
+        found = await self._about_pods.answer((namespace, name, uid), ask)
         wanted = namespace, name, uid
         return next((pod for pod in found if (pod.account.namespace, pod.name, pod.uid) == wanted), None)
 
@@ -169,7 +169,7 @@ class WatchedPods:
         if self._works and (known := self._index.on_node(node, account)):
             return known
         ask = functools.partial(self._ask_node, node, account.namespace)
-        found = await self._questions.answer((node, account.namespace), ask)
+        found = await self._about_nodes.answer((node, account.namespace), ask)
         return [pod for pod in found if not pod.finished and (pod.node, pod.account) == (node, account)]
 
     @property

@@ -1,4 +1,4 @@
-"""ADS for agents: roots and policies for whoever is proven, acknowledged when they are in force.
+"""ADS for agents: roots and policies for proven callers, acknowledged when they are in force.
 
 Decides nothing about content: `delivery` knows what a subscriber should hold. A subscriber is known by its
 proof only; the node that it names itself is a label.
@@ -24,7 +24,7 @@ class Discovery:
     """Admits agents to `envoy.service.discovery.v3.AggregatedDiscoveryService`.
 
     Args:
-        prove: proves callers; admission has no say here.
+        prove: proves callers, and asks whether their issuer may speak for them; a brake has no say here.
         delivery: what they should hold.
         adoptions: hears what they do with it.
         trust_domain: of the workloads.

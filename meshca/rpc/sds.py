@@ -32,7 +32,7 @@ from meshca.wire.xds_services import EXTENSIONS, SECRETS, Registry, add_service
 from meshca.wire.xds_streams import Context, Streams, Terms
 
 Issue = Callable[[Credential, str], Awaitable[tuple[Issued, Secret[str]]]]
-_Key = tuple[SpiffeId, bytes, str]
+_Key = tuple[SpiffeId, bytes, str, frozenset[tuple[str, str]]]
 
 
 class ServerKeys:
@@ -96,11 +96,12 @@ class ServerKeys:
     def _holding(self, credential: Credential, caller: Caller) -> Source:
         """What the streams of one token share, over whatever connections; it outlives the last of them a little.
 
-        The token was proven just now, and another token is another holding: nobody else finds this key.
+        The token was proven just now, and another token is another holding: nobody else finds this key. So are
+        other labels of its pod, by which policies choose: a stream must get those of the caller as proven for it.
         """
         identity, token = caller.identity(self._trust_domain), credential.unverified_token
         shown = hashlib.sha256(token.reveal().encode()).digest() if token else b""
-        key = (identity, shown, credential.cluster)
+        key = (identity, shown, credential.cluster, frozenset(caller.labels.items()))
         holding = self._holdings.get(key)
         if holding is None:
             holding = self._holdings[key] = Holding(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshca.admission.decide import RuleReport, decide, decide_for_workload, explain
+from meshca.admission.decide import RuleReport, check_could_be_granted, decide, decide_for_workload, explain
 from meshca.admission.model import SEEN, Effect, Grant, Match, Pattern, Rule, RuleSet, Terms
 from meshca.admission.parse import parse, shipped
 from meshca.errors import Denied
@@ -229,6 +230,42 @@ def test_a_missing_pod_is_named() -> None:
     assert report.mismatches == ("pods: the caller has none",)
 
 
+LISTED = Terms(identities=frozenset({PAYMENTS}), max_lifetime=timedelta(1), key_types=OWN.key_types)
+COULD = {
+    "nothing": (rule_set(), caller(), False),
+    "its issuer": (rule_set(grant(issuers="home")), caller(), True),
+    "another issuer": (rule_set(grant(issuers="west")), caller(), False),
+    "another namespace": (rule_set(grant(namespaces="bank")), caller(), False),
+    "another account": (rule_set(grant(service_accounts="api")), caller(), False),
+    "another identity": (rule_set(grant(identities="*/sa/api")), caller(), False),
+    "not its own": (rule_set(grant("listed", LISTED)), caller(), False),
+    "the second rule": (rule_set(grant("west", issuers="west"), grant("home", issuers="home")), caller(), True),
+    "by a token only": (rule_set(grant(proven_by="jwks")), CERTIFICATE, True),
+    "another pod": (rule_set(grant(pods="api-*", pod_uids="x")), caller(), True),
+    "another certificate": (rule_set(grant(serials="7b")), caller(), True),
+    "another token": (rule_set(grant(token_ids="x")), caller(), True),
+    "unbound": (rule_set(Rule(name="a", match=Match(pod_bound=True), terms=OWN)), caller(pod=None), True),
+    "braked": (rule_set(refuse(), grant()), caller(), True),
+    "only refused": (rule_set(refuse()), caller(), False),
+    "shipped, home": (shipped(TD), CERTIFICATE, True),
+    "shipped, west": (shipped(TD), caller(issuer="west"), False),
+}
+
+
+@pytest.mark.parametrize(("rules", "who", "passes"), COULD.values(), ids=COULD)
+def test_what_could_be_granted(rules: RuleSet, who: Caller, passes: bool) -> None:  # noqa: FBT001 - a row
+    """Issuer, account and identity count; a brake, the pod and the kind of proof do not."""
+    refused = contextlib.nullcontext() if passes else pytest.raises(Denied, match="no_rule")
+    with refused:
+        check_could_be_granted(rules, who, WEB)
+
+
+def test_a_foreign_trust_domain_could_not_be_granted() -> None:
+    """Nor does anybody act as an identity of it."""
+    with pytest.raises(Denied, match="foreign_trust_domain"):
+        check_could_be_granted(rule_set(grant()), caller(), SpiffeId(TrustDomain("other"), WEB.path))
+
+
 class TestShipped:
     """The rules that hold when there is no file."""
 
@@ -403,6 +440,14 @@ def test_another_refusal_never_grants_more(rules: RuleSet, who: Caller, wanted: 
     more = rule_set(brake, *rules.rules)
     if isinstance(explain(more, who, wanted).outcome, Grant):
         assert explain(more, who, wanted).outcome == explain(rules, who, wanted).outcome
+
+
+@given(RULES, CALLERS, IDENTITIES)
+def test_what_is_granted_could_be_granted(rules: RuleSet, who: Caller, wanted: SpiffeId) -> None:
+    """Who has an identity is never kept from acting as it, whatever refusing rules come."""
+    if isinstance(explain(rules, who, wanted).outcome, Grant):
+        check_could_be_granted(rules, who, wanted)
+        check_could_be_granted(rule_set(refuse("brake"), *rules.rules), who, wanted)
 
 
 @given(RULES, CALLERS, st.lists(CALLERS, min_size=1, max_size=3))

@@ -1,4 +1,4 @@
-"""Who may begin a stream: proven, admitted where a key is made, and not too often."""
+"""Who may begin a stream: of an issuer that may speak for it, admitted where a key is made, and not too often."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import cast
 
 import pytest
 
+from meshca.admission.decide import check_could_be_granted
+from meshca.admission.parse import shipped
 from meshca.app.subscribers import PER_ISSUANCE, Subscribers, stream_rate
 from meshca.errors import Denied, Exhausted, MeshcaError
 from meshca.identity.caller import Caller, Credential, ProvenBy
@@ -23,20 +25,20 @@ BURST = 3
 class Braked:
     """Proves a caller to which admission grants nothing while it is braked."""
 
-    name = "fake"
-
     def __init__(self) -> None:
         self.braked = False
+        self.caller = WEB
 
-    async def prove(self, _: Credential) -> Caller:
-        """As the chain."""
-        return WEB
+    async def could_be_admitted(self, _: Credential) -> Caller:
+        """As the pipeline, with the shipped rules."""
+        check_could_be_granted(shipped(DOMAIN), self.caller, self.caller.identity(DOMAIN))
+        return self.caller
 
-    async def admitted(self, credential: Credential) -> Caller:
+    async def admitted(self, _: Credential) -> Caller:
         """As the pipeline."""
         if self.braked:
             raise Denied("refused_by_rule", "braked")
-        return await self.prove(credential)
+        return self.caller
 
 
 class Subject:
@@ -46,7 +48,6 @@ class Subject:
         self.clock, self.behind = FakeClock(), Braked()
         rate = Rate(per_second=1.0, burst=BURST)
         self.subscribers = Subscribers(
-            chain=self.behind,
             issuing=cast("Issuing", self.behind),
             quota=Quota(per_identity=rate, per_namespace=Rate(per_second=100.0, burst=100)),
             trust_domain=DOMAIN,
@@ -89,6 +90,29 @@ async def test_a_denied_stream_costs_nothing() -> None:
     for _ in range(2 * BURST):
         with pytest.raises(Denied):
             await subject.subscribers.admitted(Credential())
+    assert (await subject.until_refused())[0] == BURST
+
+
+async def test_a_cluster_that_is_granted_nothing() -> None:
+    """It begins no stream, and takes nothing from home's workload of the same name."""
+    subject = Subject()
+    subject.behind.caller = caller("shop", issuer="west")
+    for _ in range(2 * BURST):
+        with pytest.raises(Denied, match="no_rule"):
+            await subject.subscribers.proven(Credential())
+    subject.behind.caller = WEB
+    assert (await subject.until_refused())[0] == BURST
+
+
+async def test_clusters_share_no_buckets() -> None:
+    """Where a rule grants two clusters the same identity, neither keeps the other's streams from beginning."""
+    subject = Subject()
+    subject.behind.caller = caller("shop", issuer="west", proven_by=ProvenBy.CLIENT_CERT)
+    for _ in range(BURST):
+        await subject.subscribers.admitted(Credential())
+    with pytest.raises(Exhausted):
+        await subject.subscribers.admitted(Credential())
+    subject.behind.caller = WEB
     assert (await subject.until_refused())[0] == BURST
 
 

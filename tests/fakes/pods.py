@@ -10,11 +10,12 @@ from meshca.identity.service_account import ServiceAccount
 
 
 class FakePods:
-    """Implements `meshca.authn.cluster.Pods` over a list; `down` is what every question raises."""
+    """Implements `meshca.authn.cluster.Pods` over a list; `down` is what questions raise, `asked` counts them."""
 
     def __init__(self, *pods: Pod) -> None:
         self.pods = list(pods)
         self.down: MeshcaError | None = None
+        self.asked = 0
 
     async def find(self, namespace: str, name: str, uid: str) -> Pod | None:
         """The pod of the list."""
@@ -29,5 +30,6 @@ class FakePods:
         return [pod for pod in there if not pod.finished]
 
     def _check(self) -> None:
+        self.asked += 1
         if self.down is not None:
             raise self.down

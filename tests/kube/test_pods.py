@@ -189,6 +189,23 @@ class TestAsking:
             rig.api.held.set()
             await asyncio.gather(*asking)
 
+    async def test_questions_about_nodes(self, rig: Rig) -> None:
+        """As many as may wait do not keep a pod from being found."""
+        async with rig.watching():
+            rig.api.put(SHOP, pod_item("web-2", "u2"), tell=False)
+            rig.api.held = asyncio.Event()
+            others = [ServiceAccount(namespace=f"n-{n}", name="web") for n in range(WAITING)]
+            asking = [asyncio.create_task(rig.pods.on_node("node-1", other)) for other in others]
+            await rig.clock.advance(0)
+            with pytest.raises(Unavailable, match="kube_busy"):
+                await rig.pods.on_node("node-2", WEB)
+            finding = asyncio.create_task(rig.pods.find("shop", "web-2", "u2"))
+            await rig.clock.advance(0)
+            assert rig.api.asked[-1] == f"{SHOP}/web-2"
+            rig.api.held.set()
+            assert await finding is not None
+            await asyncio.gather(*asking)
+
 
 class TestFirstRead:
     """Questions wait for it, for a bounded time."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -20,7 +21,7 @@ from meshca import csr
 from meshca.authority.adoption import Grade, Kind
 from meshca.authority.serials import Serials
 from meshca.authority.signing import Authority
-from meshca.authz.model import PolicySet
+from meshca.authz.model import Action, Policy, PolicySet, Rule
 from meshca.config.resource_names import AUTHZ, DEFAULT, ROOTCA
 from meshca.delivery import Delivery
 from meshca.discovery.resources import TrustBundle
@@ -186,6 +187,29 @@ async def test_key_outlives_the_age_of_connections(ca: Ca, channel: grpc.aio.Cha
     async with xds_stream(channel, METHOD, metadata=(("authorization", "Bearer other"),)) as stream:
         await stream.ask(DEFAULT)
         assert (await stream.answer())["0"] not in answers
+
+
+async def test_other_labels(ca: Ca, channel: grpc.aio.Channel) -> None:
+    """A stream that is proven with other labels gets their policies, also with the same token."""
+    deny = Policy(
+        name="quarantine",
+        namespace="shop",
+        action=Action.DENY,
+        rules=(Rule(),),
+        selector={"quarantine": "true"},
+    )
+    await ca.delivery.publish_policies(PolicySet(policies=(deny,)))
+    answers = []
+    async with contextlib.AsyncExitStack() as streams:  # none ends before the next begins
+        kinds: list[dict[str, str]] = [{}, {"quarantine": "true"}, {}]
+        for labels in kinds:
+            ca.caller = replace(ca.caller, labels=labels)
+            policies = await streams.enter_async_context(
+                xds_stream(channel, ECDS + "StreamExtensionConfigs", metadata=TOKEN)
+            )
+            await policies.ask(AUTHZ)
+            answers.append((await policies.answer())["0"])
+    assert answers[0] == answers[2] != answers[1]
 
 
 async def test_renewed_pair_is_pushed_at_half_life(ca: Ca, channel: grpc.aio.Channel) -> None:
