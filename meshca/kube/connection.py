@@ -21,6 +21,7 @@ from kubernetes.aio.config.config_exception import ConfigException
 from meshca import durable
 from meshca.config.kubernetes import KubernetesConfig
 from meshca.errors import ConfigError
+from meshca.kube.answer import HOME, REMOTE, Bounds
 from meshca.kube.api import Api
 
 MOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -50,7 +51,7 @@ async def connect(config: KubernetesConfig, mount: Path = MOUNT, watches: int = 
         _in_cluster(configuration, mount)
     else:
         await _by_file(configuration, config.kubeconfig)
-    async with _opened(configuration, config.name, config.timeout, _CONNECTIONS + watches) as api:
+    async with _opened(configuration, config.name, config.timeout, connections=_CONNECTIONS + watches) as api:
         yield api
 
 
@@ -67,7 +68,7 @@ async def connect_remote(text: bytes, name: str, deadline: timedelta) -> AsyncIt
         await load_kube_config_from_dict(tree, client_configuration=configuration)  # type: ignore[no-untyped-call]
     except (ConfigException, KeyError, TypeError, ValueError) as error:
         raise ConfigError(name, [f"the kubeconfig cannot be used ({type(error).__name__})"]) from None
-    async with _opened(configuration, name, deadline) as api:
+    async with _opened(configuration, name, deadline, bounds=REMOTE) as api:
         yield api
 
 
@@ -93,7 +94,12 @@ def own_namespace(config: KubernetesConfig, mount: Path = MOUNT) -> str:
 
 @contextlib.asynccontextmanager
 async def _opened(
-    configuration: Configuration, name: str, deadline: timedelta, connections: int = _CONNECTIONS
+    configuration: Configuration,
+    name: str,
+    deadline: timedelta,
+    *,
+    bounds: Bounds = HOME,
+    connections: int = _CONNECTIONS,
 ) -> AsyncIterator[Api]:
     configuration.connection_pool_maxsize = connections
     try:
@@ -103,7 +109,7 @@ async def _opened(
             name, [f"a certificate or key to reach the API server cannot be read ({error})"]
         ) from None
     async with client:
-        yield Api(client, name, deadline)
+        yield Api(client, name, deadline, bounds)
 
 
 def _in_cluster(configuration: Configuration, mount: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshca.errors import MeshcaError, Unavailable
+from meshca.kube.answer import TooLarge
 from meshca.kube.api import Api, Gone, Tree
 from meshca.kube.informer import BACKOFF, PAGE, Informer, key_of
 from tests.fakes.clock import FakeClock
@@ -108,8 +109,8 @@ async def test_pages(rig: Rig) -> None:
     assert await rig.run() == {"shop/a": "1", "shop/b": "2"}
     await rig.informer.synced()
     assert rig.api.asked == [
-        {"labelSelector": "a=b", "limit": PAGE},
-        {"labelSelector": "a=b", "limit": PAGE, "continue": "next"},
+        {"labelSelector": "a=b", "limit": str(PAGE)},
+        {"labelSelector": "a=b", "limit": str(PAGE), "continue": "next"},
         {"labelSelector": "a=b", "resourceVersion": "5"},
     ]
 
@@ -195,6 +196,48 @@ async def test_a_list_of_nonsense(rig: Rig) -> None:
         assert await rig.run() == {}
         await rig.informer.tried()
         assert await rig.run(BACKOFF.ceiling) == {"shop/a": "1"}
+
+
+async def test_empty_pages_without_end(rig: Rig) -> None:
+    """No API server gives them: a failure, with a pause before the next."""
+    rig.api.pages = [page(version=5, more="on")] * 1000
+    with captured_logs():
+        await rig.run()
+    assert (rig.informer.failing, rig.informer.error and rig.informer.error.reason) == (1, "kube_answer")
+    assert len(rig.api.asked) == 1
+
+
+async def test_pages_without_end(rig: Rig) -> None:
+    """What `read` leaves out counts too: no more is read than one collection can hold."""
+    rig.informer._most = 20
+    rig.api.pages = [page(*[item(f"{number}", 1) for number in range(10)], version=5, more="on")] * 1000
+    with captured_logs() as logs:
+        assert await rig.run() == {}
+    assert len(rig.api.asked) == 3  # two pages and the watch
+    assert [line["event"] for line in logs] == ["kube.too_many"]
+
+
+TOO_LARGE = TooLarge("kube_answer", "home: an answer is larger than 1 bytes")
+
+
+async def test_pages_that_are_too_large(rig: Rig) -> None:
+    """Smaller ones are asked for, down to single objects."""
+    rig.api.pages = [*[TOO_LARGE] * 6, page(item("a", 1, "1"), version=5)]
+    with captured_logs():
+        for _ in range(7):
+            await rig.run(BACKOFF.ceiling)
+    assert rig.informer.items == {"shop/a": "1"}
+    assert [asked["limit"] for asked in rig.api.asked[:-1]] == ["500", "125", "31", "7", "1", "1", "1"]
+
+
+async def test_an_event_that_is_too_large(rig: Rig) -> None:
+    """The list is read again, for the same event would come again."""
+    rig.api.pages = [page(item("a", 1, "1"), version=5), page(item("a", 9, "2"), version=9)]
+    rig.api.watches = [[TOO_LARGE]]
+    with captured_logs():
+        await rig.run()
+        assert rig.informer.failing == 1
+        assert await rig.run(BACKOFF.ceiling) == {"shop/a": "2"}
 
 
 async def test_watches_that_end_at_once(rig: Rig) -> None:
