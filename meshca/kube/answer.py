@@ -1,7 +1,7 @@
 """What an API server sends, read within bounds: it may be a stranger's, and must not cost us more than others do.
 
 Work is linear in what comes, whatever the pieces that it comes in. A body that is too large is refused while it
-comes, and one that is compressed before it does.
+comes, and one that is compressed or leads elsewhere before it does.
 """
 
 from __future__ import annotations
@@ -38,12 +38,14 @@ class TooLarge(Unavailable):
     """More than we read; of a list, smaller pages may help."""
 
 
-def refuse_detours(headers: Mapping[str, str], name: str) -> None:
-    """Refuse an answer that would unfold when it is read.
+def refuse_detours(status: int, headers: Mapping[str, str], name: str) -> None:
+    """Refuse an answer that leads elsewhere, where our tokens must not go, or that would unfold when it is read.
 
     Raises:
         Unavailable: reason `kube_answer`.
     """
+    if 300 <= status < 400:
+        raise Unavailable("kube_answer", f"{name}: answered with a redirect ({status}), which is not followed")
     if headers.get("Content-Encoding", "identity") != "identity":
         raise Unavailable("kube_answer", f"{name}: answered in an encoding that was not asked for")
 

@@ -26,8 +26,8 @@ from meshca.kube import refusal
 Tree = Mapping[str, Any]
 APPLY: Final = "application/apply-patch+yaml"
 MERGE: Final = "application/merge-patch+json"
-# A server must not make us unfold what it has compressed.
-_STRAIGHT: Final[Mapping[str, Any]] = {"auto_decompress": False}
+# A server must not send us or our tokens elsewhere, nor make us unfold what it has compressed.
+_STRAIGHT: Final[Mapping[str, Any]] = {"allow_redirects": False, "auto_decompress": False}
 
 
 class Conflict(MeshcaError):
@@ -223,7 +223,7 @@ class Api:
         except (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError) as error:
             raise self._silent(error) from None
         try:
-            answers.refuse_detours(response.headers, self.name)
+            answers.refuse_detours(response.status, response.headers, self.name)
         except Unavailable:
             response.close()
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -87,15 +87,18 @@ async def test_a_large_body_is_read_no_further() -> None:
     assert asked == 10
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "br"])
-def test_detours(encoding: str) -> None:
-    """What would unfold is refused."""
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [(300, {}), (301, {}), (399, {}), (200, {"Content-Encoding": "gzip"}), (404, {"Content-Encoding": "br"})],
+)
+def test_detours(status: int, headers: Mapping[str, str]) -> None:
+    """What leads elsewhere or would unfold is refused."""
     with pytest.raises(Unavailable) as caught:
-        refuse_detours({"Content-Encoding": encoding}, "home")
+        refuse_detours(status, headers, "home")
     assert caught.value.reason == "kube_answer"
 
 
-def test_straight() -> None:
+@pytest.mark.parametrize(("status", "headers"), [(200, {}), (404, {}), (200, {"Content-Encoding": "identity"})])
+def test_straight(status: int, headers: Mapping[str, str]) -> None:
     """Anything else is for the caller to judge."""
-    refuse_detours({}, "home")
-    refuse_detours({"Content-Encoding": "identity"}, "home")
+    refuse_detours(status, headers, "home")

@@ -18,6 +18,11 @@ from tests.fakes.kube_server import answering, asking, scripted, status
 PODS = "/api/v1/namespaces/shop/pods"
 
 
+async def watched(api: Api) -> list[Any]:
+    """All events of a watch."""
+    return [event async for event in api.watch(PODS, {"resourceVersion": "1"}, seconds=2)]
+
+
 @pytest.mark.parametrize(
     ("code", "kind", "slug"),
     [
@@ -160,6 +165,23 @@ async def test_a_call_may_have_a_bound_of_its_own() -> None:
             await api.get("/version", largest=1000)
 
 
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("call", [lambda api: api.create(PODS, {"token": "t"}), watched], ids=["create", "watch"])
+async def test_redirects(call: Any, code: int) -> None:
+    """None is followed: where it leads, our tokens must not go."""
+    asked: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(status=code, headers={"Location": "/elsewhere"})
+
+    async with scripted(handler) as api:
+        with pytest.raises(Unavailable, match=rf"redirect \({code}\)") as caught:
+            await call(api)
+    assert caught.value.reason == "kube_answer"
+    assert asked == [PODS]
+
+
 async def test_compressed() -> None:
     """It is asked for plain, and an answer that would unfold is refused unread."""
     asked: list[str] = []
@@ -203,11 +225,6 @@ def lines(*events: object, end: bytes = b"") -> Any:
         return response
 
     return handler
-
-
-async def watched(api: Api) -> list[Any]:
-    """All events of a watch."""
-    return [event async for event in api.watch(PODS, {"resourceVersion": "1"}, seconds=2)]
 
 
 class TestWatch:
