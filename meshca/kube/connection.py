@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +19,7 @@ from kubernetes.aio.config import load_kube_config, load_kube_config_from_dict
 from kubernetes.aio.config.config_exception import ConfigException
 
 from meshca import durable
+from meshca.config import strict_yaml
 from meshca.config.kubernetes import KubernetesConfig
 from meshca.errors import ConfigError
 from meshca.kube.answer import HOME, REMOTE, Bounds
@@ -27,6 +28,7 @@ from meshca.kube.api import Api
 MOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _HOST, _PORT = "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"
 _CONNECTIONS: Final = 64  # to one API server
+MAX_KUBECONFIG: Final = 64 * 1024  # bytes of one from a Secret; certificates and a token take about ten thousand
 # What a kubeconfig from a Secret may say of its user and its cluster.
 _INLINE: Final = {
     "user": frozenset({"token", "client-certificate-data", "client-key-data"}),
@@ -149,20 +151,41 @@ def _read_token_at_each_call(configuration: Configuration, file: Path) -> None:
 
 
 def _inline_only(text: bytes, name: str) -> dict[str, Any]:
-    problems: list[str] = []
-    tree: dict[str, Any] = {}
+    if len(text) > MAX_KUBECONFIG:
+        raise ConfigError(name, [f"the kubeconfig must be at most {MAX_KUBECONFIG} bytes"])
     try:
-        tree = yaml.safe_load(text)
-        for kind in ("user", "cluster"):
-            for each in tree[f"{kind}s"]:
-                said = each[kind] or {}
-                if foreign := sorted(set(said) - _INLINE[kind]):
-                    allowed = ", ".join(sorted(_INLINE[kind]))
-                    problems.append(f"{kind} {each['name']} has {', '.join(foreign)}; only {allowed} may be used")
-                if kind == "cluster" and not str(said["server"]).startswith("https://"):
-                    problems.append(f"cluster {each['name']}: server must begin with https://")
-    except (KeyError, TypeError, yaml.YAMLError):
-        problems = ["is no kubeconfig: clusters, users, contexts and current-context are expected"]
+        tree = _mapping(strict_yaml.load(text.decode(), name))
+        problems = [
+            problem
+            for kind in ("user", "cluster")
+            for each in map(_mapping, tree[f"{kind}s"])
+            for problem in _problems(kind, _text(each["name"]), _mapping(each[kind] or {}))
+        ]
+    except (ConfigError, KeyError, TypeError, UnicodeDecodeError):  # its own words could be a credential's
+        expected = "clusters, users, contexts and current-context, each key once and without aliases"
+        raise ConfigError(name, [f"is no kubeconfig: {expected}, are expected"]) from None
     if problems:
         raise ConfigError(name, problems)
-    return tree
+    return dict(tree)
+
+
+def _problems(kind: str, name: str, said: Mapping[str, Any]) -> Iterator[str]:
+    if foreign := sorted(set(said) - _INLINE[kind]):
+        allowed = ", ".join(sorted(_INLINE[kind]))
+        yield f"{kind} {name} has {', '.join(foreign)}; only {allowed} may be used"
+    if odd := sorted(key for key in _INLINE[kind] & set(said) if not isinstance(said[key], str)):
+        yield f"{kind} {name}: {', '.join(odd)} must be text"
+    elif kind == "cluster" and not said["server"].startswith("https://"):
+        yield f"cluster {name}: server must begin with https://"
+
+
+def _mapping(found: object) -> Mapping[str, Any]:
+    if not isinstance(found, dict):
+        raise TypeError("expected a mapping")
+    return found
+
+
+def _text(found: object) -> str:
+    if not isinstance(found, str):
+        raise TypeError("expected text")
+    return found

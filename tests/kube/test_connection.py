@@ -13,7 +13,7 @@ from aiohttp import web
 
 from meshca.config.kubernetes import KubernetesConfig
 from meshca.errors import ConfigError
-from meshca.kube.connection import connect, connect_remote, own_namespace
+from meshca.kube.connection import MAX_KUBECONFIG, connect, connect_remote, own_namespace
 from tests.fakes.kube_server import serving
 from tests.fakes.pki import make_ca
 
@@ -185,7 +185,58 @@ class TestRemote:
             async with connect_remote(yaml.safe_dump(tree).encode(), "west", SECOND):
                 pass
 
-    @pytest.mark.parametrize("text", [b"", b"[]", b"a: [", b"users: 1", b"\xff"])
+    @pytest.mark.parametrize(
+        ("kind", "said", "problem"),
+        [
+            ("user", {"token": 1}, "user n: token must be text"),
+            ("user", {"client-key-data": ["a"]}, "user n: client-key-data must be text"),
+            ("cluster", {"server": 1}, "cluster n: server must be text"),
+            ("cluster", {"server": "https://x", "proxy-url": {}}, "cluster n: proxy-url must be text"),
+        ],
+    )
+    async def test_no_text(self, kind: str, said: dict[str, Any], problem: str) -> None:
+        """Every value is text; nothing else is made into it."""
+        tree = {**GOOD, f"{kind}s": [{"name": "n", kind: said}]}
+        with pytest.raises(ConfigError) as caught:
+            async with connect_remote(yaml.safe_dump(tree).encode(), "west", SECOND):
+                pass
+        assert caught.value.problems == (problem,)
+
+    async def test_aliases(self) -> None:
+        """A small text cannot unfold into a large one."""
+        fold = "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30))
+        unfolding = f"a0: &a0 [x]\n{fold}\n{yaml.safe_dump({**GOOD, 'users': [{'name': 'N', 'user': {}}]})}"
+        text = unfolding.replace("name: N", "name: *a29").encode()
+        assert len(text) < MAX_KUBECONFIG
+        with pytest.raises(ConfigError, match="is no kubeconfig"):
+            async with connect_remote(text, "west", SECOND):
+                pass
+
+    async def test_the_largest(self) -> None:
+        """A text over the limit is refused unread, one at the limit is used."""
+        text = yaml.safe_dump(GOOD).encode()
+        text += b"#" * (MAX_KUBECONFIG - len(text))
+        async with connect_remote(text, "west", SECOND):
+            pass
+        with pytest.raises(ConfigError, match=f"at most {MAX_KUBECONFIG} bytes"):
+            async with connect_remote(text + b"#", "west", SECOND):
+                pass
+
+    async def test_its_words_are_not_repeated(self) -> None:
+        """What cannot be read may be a credential."""
+        with pytest.raises(ConfigError) as caught:
+            async with connect_remote(b"private: 1\nprivate: 1", "west", SECOND):
+                pass
+        assert "private" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *(b"", b"[]", b"a: [", b"users: 1", b"\xff", b"users: [a]", b"users: [{name: u, user: [token]}]"),
+            *(b"users: [{name: [], user: {}}]", b"users: [{name: 1, user: {}}]", b"users: [{user: {}}]"),
+            *(b"users: []\nclusters: [{name: c, cluster: {}}]", b"[" * 60_000),
+        ],
+    )
     async def test_damaged(self, text: bytes) -> None:
         """Anything else is no kubeconfig."""
         with pytest.raises(ConfigError, match="is no kubeconfig"):
