@@ -6,8 +6,10 @@ a stranger's text: it may carry inline credentials only, never a command to run 
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
+import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +24,7 @@ from meshca import durable
 from meshca.config import strict_yaml
 from meshca.config.kubernetes import KubernetesConfig
 from meshca.errors import ConfigError
-from meshca.kube.answer import HOME, REMOTE, Bounds
+from meshca.kube.answer import REMOTE
 from meshca.kube.api import Api
 
 MOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -34,6 +36,7 @@ _INLINE: Final = {
     "user": frozenset({"token", "client-certificate-data", "client-key-data"}),
     "cluster": frozenset({"server", "certificate-authority-data", "tls-server-name", "proxy-url"}),
 }
+_DATA: Final = frozenset({"client-certificate-data", "client-key-data", "certificate-authority-data"})
 
 
 @contextlib.asynccontextmanager
@@ -53,8 +56,8 @@ async def connect(config: KubernetesConfig, mount: Path = MOUNT, watches: int = 
         _in_cluster(configuration, mount)
     else:
         await _by_file(configuration, config.kubeconfig)
-    async with _opened(configuration, config.name, config.timeout, connections=_CONNECTIONS + watches) as api:
-        yield api
+    async with _client(configuration, config.name, _CONNECTIONS + watches) as client:
+        yield Api(client, config.name, config.timeout)
 
 
 @contextlib.asynccontextmanager
@@ -66,12 +69,16 @@ async def connect_remote(text: bytes, name: str, deadline: timedelta) -> AsyncIt
     """
     tree = _inline_only(text, name)
     configuration = Configuration()
-    try:
-        await load_kube_config_from_dict(tree, client_configuration=configuration)  # type: ignore[no-untyped-call]
-    except (ConfigException, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(name, [f"the kubeconfig cannot be used ({type(error).__name__})"]) from None
-    async with _opened(configuration, name, deadline, bounds=REMOTE) as api:
-        yield api
+    # Python reads keys from files only, and the library's own stay until the process ends.
+    with tempfile.TemporaryDirectory(prefix="meshca-") as folder:
+        try:
+            _move_to_files(tree, Path(folder))
+            await load_kube_config_from_dict(tree, client_configuration=configuration)  # type: ignore[no-untyped-call]
+        except (ConfigException, KeyError, TypeError, ValueError) as error:
+            raise ConfigError(name, [f"the kubeconfig cannot be used ({type(error).__name__})"]) from None
+        client = _client(configuration, name)
+    async with client:
+        yield Api(client, name, deadline, REMOTE)
 
 
 def own_namespace(config: KubernetesConfig, mount: Path = MOUNT) -> str:
@@ -94,24 +101,14 @@ def own_namespace(config: KubernetesConfig, mount: Path = MOUNT) -> str:
         ) from None
 
 
-@contextlib.asynccontextmanager
-async def _opened(
-    configuration: Configuration,
-    name: str,
-    deadline: timedelta,
-    *,
-    bounds: Bounds = HOME,
-    connections: int = _CONNECTIONS,
-) -> AsyncIterator[Api]:
+def _client(configuration: Configuration, name: str, connections: int = _CONNECTIONS) -> ApiClient:
     configuration.connection_pool_maxsize = connections
     try:
-        client = ApiClient(configuration)  # reads the files of certificates
+        return ApiClient(configuration)  # reads the files of certificates
     except OSError as error:
         raise ConfigError(
             name, [f"a certificate or key to reach the API server cannot be read ({error})"]
         ) from None
-    async with client:
-        yield Api(client, name, deadline, bounds)
 
 
 def _in_cluster(configuration: Configuration, mount: Path) -> None:
@@ -167,6 +164,17 @@ def _inline_only(text: bytes, name: str) -> dict[str, Any]:
     if problems:
         raise ConfigError(name, problems)
     return dict(tree)
+
+
+def _move_to_files(tree: Mapping[str, Any], folder: Path) -> None:
+    """Write inline certificates and keys into this folder and name the files instead."""
+    for kind, entries in _INLINE.items():
+        for number, each in enumerate(tree[f"{kind}s"]):
+            for field in (entries & set(each[kind] or {})) & _DATA:
+                if encoded := each[kind].pop(field):
+                    file = folder / f"{kind}-{number}-{field}"
+                    file.write_bytes(base64.b64decode(encoded))
+                    each[kind][field.removesuffix("-data")] = str(file)
 
 
 def _problems(kind: str, name: str, said: Mapping[str, Any]) -> Iterator[str]:

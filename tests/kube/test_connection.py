@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import tempfile
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from aiohttp import web
+from kubernetes.aio.config import kube_config
 
 from meshca.config.kubernetes import KubernetesConfig
 from meshca.errors import ConfigError
@@ -137,11 +139,24 @@ class TestNamespace:
             own_namespace(KubernetesConfig(), mount=tmp_path / "none")
 
 
+ME = make_ca("me")
 GOOD = kubeconfig(
     "https://127.0.0.1:1",
     {"token": "theirs"},
     {"certificate-authority-data": base64.b64encode(make_ca("remote").pem.encode()).decode()},
 )
+
+
+def with_certificate(key: str) -> bytes:
+    """One whose user has a certificate, and this key."""
+    pair = {"client-certificate-data": ME.pem, "client-key-data": key}
+    user = {field: base64.b64encode(pem.encode()).decode() for field, pem in pair.items()}
+    return yaml.safe_dump({**GOOD, "users": [{"name": "u", "user": user}]}).encode()
+
+
+def files(folder: Path) -> list[Path]:
+    """Everything in it."""
+    return sorted(folder.iterdir())
 
 
 class TestRemote:
@@ -221,6 +236,25 @@ class TestRemote:
         with pytest.raises(ConfigError, match=f"at most {MAX_KUBECONFIG} bytes"):
             async with connect_remote(text + b"#", "west", SECOND):
                 pass
+
+    async def test_no_file_is_left(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Keys are on disk no longer than it takes to read them; the same text can be used again."""
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        cached = dict(kube_config._temp_files)
+        for _ in range(2):
+            async with connect_remote(with_certificate(ME.key_pem), "west", SECOND) as api:
+                assert files(tmp_path) == []
+                [root] = api._client.rest_client.ssl_context.get_ca_certs()
+                assert root["subject"] == ((("commonName", "remote"),),)
+        assert kube_config._temp_files == cached
+
+    async def test_no_file_of_a_bad_key_is_left(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nor when they do not fit together."""
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        with pytest.raises(ConfigError, match="cannot be read"):
+            async with connect_remote(with_certificate(make_ca("other").key_pem), "west", SECOND):
+                pass
+        assert files(tmp_path) == []
 
     async def test_its_words_are_not_repeated(self) -> None:
         """What cannot be read may be a credential."""
