@@ -22,14 +22,17 @@ from kubernetes.aio.config.config_exception import ConfigException
 
 from meshca import durable
 from meshca.config import strict_yaml
-from meshca.config.kubernetes import KubernetesConfig
+from meshca.config.kubernetes import MAX_CONCURRENCY, KubernetesConfig
 from meshca.errors import ConfigError
 from meshca.kube.answer import REMOTE
 from meshca.kube.api import Api
+from meshca.kube.pods import AT_ONCE
 
 MOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _HOST, _PORT = "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"
-_CONNECTIONS: Final = 64  # to one API server
+# To one API server: all its reviews and questions about pods at once, a watch of pods and one of Secrets, and two
+# requests for its keys and its issuer. Whoever waits for a connection spends the time that its call has.
+CONNECTIONS: Final = MAX_CONCURRENCY + AT_ONCE + 2 + 2
 MAX_KUBECONFIG: Final = 64 * 1024  # bytes of one from a Secret; certificates and a token take about ten thousand
 # What a kubeconfig from a Secret may say of its user and its cluster.
 _INLINE: Final = {
@@ -56,7 +59,7 @@ async def connect(config: KubernetesConfig, mount: Path = MOUNT, watches: int = 
         _in_cluster(configuration, mount)
     else:
         await _by_file(configuration, config.kubeconfig)
-    async with _client(configuration, config.name, _CONNECTIONS + watches) as client:
+    async with _client(configuration, config.name, CONNECTIONS + watches) as client:
         yield Api(client, config.name, config.timeout)
 
 
@@ -101,7 +104,7 @@ def own_namespace(config: KubernetesConfig, mount: Path = MOUNT) -> str:
         ) from None
 
 
-def _client(configuration: Configuration, name: str, connections: int = _CONNECTIONS) -> ApiClient:
+def _client(configuration: Configuration, name: str, connections: int = CONNECTIONS) -> ApiClient:
     configuration.connection_pool_maxsize = connections
     try:
         return ApiClient(configuration)  # reads the files of certificates
