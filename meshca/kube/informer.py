@@ -22,6 +22,7 @@ from meshca.log import log
 
 BACKOFF: Final = Backoff(floor=0.2, ceiling=30.0)
 WATCH_SECONDS: Final = 300.0  # asked anew then; a dead connection is noticed at the latest after this
+OFTEN: Final = 60.0  # seconds; collections that are read whole sooner again are read with pauses
 BRIEF: Final = 1.0  # seconds; a watch that ends sooner, without an event, is no watch
 PAGE: Final = 500  # objects of one answer to a list, as long as they fit into one
 MOST: Final = 1_000_000  # objects; no cluster has so many of a kind that we follow
@@ -70,6 +71,8 @@ class Informer(Generic[T]):
         self._rng = rng
         self._overfull = False
         self._page = PAGE
+        self._read_at = -OFTEN
+        self._reads = 0  # of the whole, in a row, each soon after the one before
         self._brief = 0  # rounds in a row that brought nothing and did not last
         self._items: dict[str, T] = {}
         self._version = ""
@@ -136,6 +139,8 @@ class Informer(Generic[T]):
             await self._clock.sleep(BACKOFF.pause(self._brief, self._rng))
 
     async def _list(self) -> None:
+        if self._reads:  # it is dear, and a server that always gives cause for it must not keep us at it
+            await self._clock.sleep(BACKOFF.pause(self._reads, self._rng))
         found: dict[str, T] = {}
         seen, more = 0, ""
         while True:
@@ -154,6 +159,9 @@ class Informer(Generic[T]):
                 self._leave_out()
                 break
         self._version = page["metadata"]["resourceVersion"]
+        now = self._clock.monotonic()
+        self._reads = self._reads + 1 if now - self._read_at < OFTEN else 0
+        self._read_at = now
         for key in self._items.keys() - found.keys():
             self._put(key, None)
         for key, value in found.items():

@@ -20,6 +20,7 @@ from tests.fakes.logs import captured_logs
 
 PATH = "/api/v1/pods"
 DOWN = Unavailable("kube_unreachable", "home: the API server cannot be reached")
+TOO_LARGE = TooLarge("kube_answer", "home: an answer is larger than 1 bytes")
 
 
 def item(name: str, version: int, value: str = "", namespace: str = "shop") -> dict[str, Any]:
@@ -217,9 +218,6 @@ async def test_pages_without_end(rig: Rig) -> None:
     assert [line["event"] for line in logs] == ["kube.too_many"]
 
 
-TOO_LARGE = TooLarge("kube_answer", "home: an answer is larger than 1 bytes")
-
-
 async def test_pages_that_are_too_large(rig: Rig) -> None:
     """Smaller ones are asked for, down to single objects."""
     rig.api.pages = [*[TOO_LARGE] * 6, page(item("a", 1, "1"), version=5)]
@@ -255,6 +253,21 @@ async def test_versions_that_are_always_too_old(rig: Rig) -> None:
     rig.api.watches = [[Gone("kube_gone", "too old")]] * 100
     await rig.run()
     assert len(rig.api.asked) <= 6
+
+
+@pytest.mark.parametrize(
+    "watches",
+    [[[TOO_LARGE]], [[{}]], [[], [Gone("kube_gone", "too old")]], [[Gone("kube_gone", "too old")]]],
+    ids=["too large", "nonsense", "short, then too old", "too old"],
+)
+async def test_causes_to_read_the_whole_again_without_end(rig: Rig, watches: list[Any]) -> None:
+    """A server that gives a good list and then always a cause to read it again is read ever more seldom."""
+    rig.api.pages = [page(version=number) for number in range(1, 1000)]
+    rig.api.watches = watches * 1000
+    with captured_logs():
+        for _ in range(600):
+            await rig.run(1.0)
+    assert sum("limit" in asked for asked in rig.api.asked) < 60
 
 
 def test_key() -> None:
