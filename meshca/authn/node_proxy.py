@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
+from meshca.authn.claims import MAX_LABELS
 from meshca.authn.cluster import Clusters, Pod, Pods
 from meshca.errors import BadRequest, Unauthenticated
 from meshca.identity.caller import BoundObject, Caller, ProvenBy
@@ -42,7 +43,7 @@ class NodeProxies:
         Raises:
             Unauthenticated: reason `node_proxy_proof`, `node_proxy_account`, `impersonated_identity`,
                 `impersonated_trust_domain`, `unknown_cluster`, `node_proxy_pod`, `node_proxy_pod_account`,
-                `node_proxy_pod_finished`, `node_proxy_node` or `workload_not_on_node`.
+                `node_proxy_pod_finished`, `node_proxy_node`, `workload_not_on_node` or `workload_labels`.
             Unavailable: the pods of the cluster are not known now.
         """
         own_pod = _pod_of_review(proxy)
@@ -100,6 +101,8 @@ async def _node(pods: Pods, proxy: Caller, own_pod: BoundObject) -> BoundObject:
 
 def _workload(pod: Pod, proxy: Caller, node: BoundObject) -> Caller:
     """The workload as admission and the ledger see it: itself, on the proxy's word."""
+    if len(pod.labels) > MAX_LABELS:  # not all of them are known
+        raise Unauthenticated("workload_labels", f"pod {pod.name} has more than {MAX_LABELS} labels")
     return replace(
         proxy,
         account=pod.account,

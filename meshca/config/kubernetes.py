@@ -11,7 +11,7 @@ from meshca.config.model import Duration, FilePath, Model, PositiveDuration
 from meshca.errors import BadRequest
 from meshca.identity.service_account import ServiceAccount
 
-MAX_CONCURRENCY = 48  # of the 64 connections that a worker may have to one API server
+MAX_CONCURRENCY = 48  # each on a connection of its own (kube.connection has more, for the rest)
 MAX_REVIEW_CACHE = timedelta(seconds=10)  # the API server itself remembers good answers for as long
 ClusterName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\z")]
 Namespace = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\z")]

@@ -20,13 +20,14 @@ import orjson
 from kubernetes.aio.client import ApiClient
 
 from meshca.errors import MeshcaError, NotFound, Unavailable
+from meshca.kube import answer as answers
 from meshca.kube import refusal
 
 Tree = Mapping[str, Any]
 APPLY: Final = "application/apply-patch+yaml"
 MERGE: Final = "application/merge-patch+json"
-# Server-side: 1.5 MiB is etcd's limit of one object; a list of ten thousand pods is about 100 MiB.
-MAX_BODY: Final = 256 * 1024 * 1024
+# A server must not send us or our tokens elsewhere, nor make us unfold what it has compressed.
+_STRAIGHT: Final[Mapping[str, Any]] = {"allow_redirects": False, "auto_decompress": False}
 
 
 class Conflict(MeshcaError):
@@ -62,13 +63,17 @@ class Api:
         client: configured by `kube.connection`.
         name: our name of the cluster, for error texts.
         timeout: of one call, connection and body together.
+        bounds: of what is read at once.
 
     Attributes:
         answered_at: the Date header of the last answer, empty before.
     """
 
-    def __init__(self, client: ApiClient, name: str, timeout: timedelta) -> None:
+    def __init__(
+        self, client: ApiClient, name: str, timeout: timedelta, bounds: answers.Bounds = answers.HOME
+    ) -> None:
         self._client = client
+        self._bounds = bounds
         self._timeout = timeout.total_seconds()
         self.name = name
         self.answered_at = ""
@@ -158,21 +163,11 @@ class Api:
             response.close()
 
     async def _lines(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-        rest = b""
-        while True:
-            try:
-                chunk = await response.content.readany()
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                raise self._silent(error) from None
-            if not chunk:
-                return
-            *lines, rest = (rest + chunk).split(b"\n")
-            if len(rest) > MAX_BODY:
-                raise Unavailable(
-                    "kube_answer", f"{self.name}: an event of a watch is larger than {MAX_BODY} bytes"
-                )
-            for line in lines:
+        try:
+            async for line in answers.lines(response.content.iter_any(), self._bounds.event, self.name):
                 yield line
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._silent(error) from None
 
     async def _ask(  # noqa: PLR0913, PLR0917 - a request's parts
         self,
@@ -211,7 +206,7 @@ class Api:
         accept: str,
         deadline: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:
-        headers = {"Accept": accept or "application/json"}
+        headers = {"Accept": accept or "application/json", "Accept-Encoding": "identity"}
         if kind:
             headers["Content-Type"] = kind
         asked = f"{path}?{urlencode(query)}" if query else path
@@ -222,11 +217,17 @@ class Api:
             # The library's own request would serialise and retry; ours is one request with one deadline.
             session = self._session()
             data = None if body is None else orjson.dumps(body)
-            return await session.request(
-                method, url, headers=headers, data=data, timeout=deadline, **self._connection()
+            response = await session.request(
+                method, url, headers=headers, data=data, timeout=deadline, **self._connection(), **_STRAIGHT
             )
         except (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError) as error:
             raise self._silent(error) from None
+        try:
+            answers.refuse_detours(response.status, response.headers, self.name)
+        except Unavailable:
+            response.close()
+            raise
+        return response
 
     def _session(self) -> aiohttp.ClientSession:
         rest = self._client.rest_client
@@ -246,16 +247,11 @@ class Api:
         return {name: value for name, value in said.items() if value}
 
     async def _read(self, response: aiohttp.ClientResponse, largest: int | None = None) -> bytes:
-        most = largest or MAX_BODY
+        most = self._bounds.answer if largest is None else largest
         try:
-            body = bytearray()
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > most:
-                    raise Unavailable("kube_answer", f"{self.name}: an answer is larger than {most} bytes")
+            return await answers.whole(response.content.iter_any(), most, self.name)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._silent(error) from None
-        return bytes(body)
 
     def _silent(self, error: BaseException) -> Unavailable:
         why = (

@@ -6,9 +6,11 @@ a stranger's text: it may carry inline credentials only, never a command to run 
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
-from collections.abc import AsyncIterator, Mapping
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -19,18 +21,25 @@ from kubernetes.aio.config import load_kube_config, load_kube_config_from_dict
 from kubernetes.aio.config.config_exception import ConfigException
 
 from meshca import durable
-from meshca.config.kubernetes import KubernetesConfig
+from meshca.config import strict_yaml
+from meshca.config.kubernetes import MAX_CONCURRENCY, KubernetesConfig
 from meshca.errors import ConfigError
+from meshca.kube.answer import REMOTE
 from meshca.kube.api import Api
+from meshca.kube.pods import AT_ONCE
 
 MOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _HOST, _PORT = "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"
-_CONNECTIONS: Final = 64  # to one API server
+# To one API server: all its reviews and questions about pods at once, a watch of pods and one of Secrets, and two
+# requests for its keys and its issuer. Whoever waits for a connection spends the time that its call has.
+CONNECTIONS: Final = MAX_CONCURRENCY + 2 * AT_ONCE + 2 + 2
+MAX_KUBECONFIG: Final = 64 * 1024  # bytes of one from a Secret; certificates and a token take about ten thousand
 # What a kubeconfig from a Secret may say of its user and its cluster.
 _INLINE: Final = {
     "user": frozenset({"token", "client-certificate-data", "client-key-data"}),
     "cluster": frozenset({"server", "certificate-authority-data", "tls-server-name", "proxy-url"}),
 }
+_DATA: Final = frozenset({"client-certificate-data", "client-key-data", "certificate-authority-data"})
 
 
 @contextlib.asynccontextmanager
@@ -50,8 +59,8 @@ async def connect(config: KubernetesConfig, mount: Path = MOUNT, watches: int = 
         _in_cluster(configuration, mount)
     else:
         await _by_file(configuration, config.kubeconfig)
-    async with _opened(configuration, config.name, config.timeout, _CONNECTIONS + watches) as api:
-        yield api
+    async with _client(configuration, config.name, CONNECTIONS + watches) as client:
+        yield Api(client, config.name, config.timeout)
 
 
 @contextlib.asynccontextmanager
@@ -63,12 +72,16 @@ async def connect_remote(text: bytes, name: str, deadline: timedelta) -> AsyncIt
     """
     tree = _inline_only(text, name)
     configuration = Configuration()
-    try:
-        await load_kube_config_from_dict(tree, client_configuration=configuration)  # type: ignore[no-untyped-call]
-    except (ConfigException, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(name, [f"the kubeconfig cannot be used ({type(error).__name__})"]) from None
-    async with _opened(configuration, name, deadline) as api:
-        yield api
+    # Python reads keys from files only, and the library's own stay until the process ends.
+    with tempfile.TemporaryDirectory(prefix="meshca-") as folder:
+        try:
+            _move_to_files(tree, Path(folder))
+            await load_kube_config_from_dict(tree, client_configuration=configuration)  # type: ignore[no-untyped-call]
+        except (ConfigException, KeyError, TypeError, ValueError) as error:
+            raise ConfigError(name, [f"the kubeconfig cannot be used ({type(error).__name__})"]) from None
+        client = _client(configuration, name)
+    async with client:
+        yield Api(client, name, deadline, REMOTE)
 
 
 def own_namespace(config: KubernetesConfig, mount: Path = MOUNT) -> str:
@@ -91,19 +104,14 @@ def own_namespace(config: KubernetesConfig, mount: Path = MOUNT) -> str:
         ) from None
 
 
-@contextlib.asynccontextmanager
-async def _opened(
-    configuration: Configuration, name: str, deadline: timedelta, connections: int = _CONNECTIONS
-) -> AsyncIterator[Api]:
+def _client(configuration: Configuration, name: str, connections: int = CONNECTIONS) -> ApiClient:
     configuration.connection_pool_maxsize = connections
     try:
-        client = ApiClient(configuration)  # reads the files of certificates
+        return ApiClient(configuration)  # reads the files of certificates
     except OSError as error:
         raise ConfigError(
             name, [f"a certificate or key to reach the API server cannot be read ({error})"]
         ) from None
-    async with client:
-        yield Api(client, name, deadline)
 
 
 def _in_cluster(configuration: Configuration, mount: Path) -> None:
@@ -143,20 +151,52 @@ def _read_token_at_each_call(configuration: Configuration, file: Path) -> None:
 
 
 def _inline_only(text: bytes, name: str) -> dict[str, Any]:
-    problems: list[str] = []
-    tree: dict[str, Any] = {}
+    if len(text) > MAX_KUBECONFIG:
+        raise ConfigError(name, [f"the kubeconfig must be at most {MAX_KUBECONFIG} bytes"])
     try:
-        tree = yaml.safe_load(text)
-        for kind in ("user", "cluster"):
-            for each in tree[f"{kind}s"]:
-                said = each[kind] or {}
-                if foreign := sorted(set(said) - _INLINE[kind]):
-                    allowed = ", ".join(sorted(_INLINE[kind]))
-                    problems.append(f"{kind} {each['name']} has {', '.join(foreign)}; only {allowed} may be used")
-                if kind == "cluster" and not str(said["server"]).startswith("https://"):
-                    problems.append(f"cluster {each['name']}: server must begin with https://")
-    except (KeyError, TypeError, yaml.YAMLError):
-        problems = ["is no kubeconfig: clusters, users, contexts and current-context are expected"]
+        tree = _mapping(strict_yaml.load(text.decode(), name))
+        problems = [
+            problem
+            for kind in ("user", "cluster")
+            for each in map(_mapping, tree[f"{kind}s"])
+            for problem in _problems(kind, _text(each["name"]), _mapping(each[kind] or {}))
+        ]
+    except (ConfigError, KeyError, TypeError, UnicodeDecodeError):  # its own words could be a credential's
+        expected = "clusters, users, contexts and current-context, each key once and without aliases"
+        raise ConfigError(name, [f"is no kubeconfig: {expected}, are expected"]) from None
     if problems:
         raise ConfigError(name, problems)
-    return tree
+    return dict(tree)
+
+
+def _move_to_files(tree: Mapping[str, Any], folder: Path) -> None:
+    """Write inline certificates and keys into this folder and name the files instead."""
+    for kind, entries in _INLINE.items():
+        for number, each in enumerate(tree[f"{kind}s"]):
+            for field in (entries & set(each[kind] or {})) & _DATA:
+                if encoded := each[kind].pop(field):
+                    file = folder / f"{kind}-{number}-{field}"
+                    file.write_bytes(base64.b64decode(encoded))
+                    each[kind][field.removesuffix("-data")] = str(file)
+
+
+def _problems(kind: str, name: str, said: Mapping[str, Any]) -> Iterator[str]:
+    if foreign := sorted(set(said) - _INLINE[kind]):
+        allowed = ", ".join(sorted(_INLINE[kind]))
+        yield f"{kind} {name} has {', '.join(foreign)}; only {allowed} may be used"
+    if odd := sorted(key for key in _INLINE[kind] & set(said) if not isinstance(said[key], str)):
+        yield f"{kind} {name}: {', '.join(odd)} must be text"
+    elif kind == "cluster" and not said["server"].startswith("https://"):
+        yield f"cluster {name}: server must begin with https://"
+
+
+def _mapping(found: object) -> Mapping[str, Any]:
+    if not isinstance(found, dict):
+        raise TypeError("expected a mapping")
+    return found
+
+
+def _text(found: object) -> str:
+    if not isinstance(found, str):
+        raise TypeError("expected text")
+    return found

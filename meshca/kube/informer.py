@@ -16,13 +16,15 @@ from typing import Any, Final, Generic, TypeVar
 from meshca.backoff import JITTER, Backoff
 from meshca.clock import Clock
 from meshca.errors import MeshcaError, Unavailable
+from meshca.kube.answer import TooLarge
 from meshca.kube.api import Api, Gone, Tree
 from meshca.log import log
 
 BACKOFF: Final = Backoff(floor=0.2, ceiling=30.0)
 WATCH_SECONDS: Final = 300.0  # asked anew then; a dead connection is noticed at the latest after this
+OFTEN: Final = 60.0  # seconds; collections that are read whole sooner again are read with pauses
 BRIEF: Final = 1.0  # seconds; a watch that ends sooner, without an event, is no watch
-PAGE: Final = "500"  # objects of one answer to a list
+PAGE: Final = 500  # objects of one answer to a list, as long as they fit into one
 MOST: Final = 1_000_000  # objects; no cluster has so many of a kind that we follow
 # What nonsense does to whoever reads it; nothing of it may get into a text, for it may be a Secret's.
 _NONSENSE: Final = (ValueError, KeyError, TypeError, AttributeError)
@@ -68,6 +70,9 @@ class Informer(Generic[T]):
         self._most = most
         self._rng = rng
         self._overfull = False
+        self._page = PAGE
+        self._read_at = -OFTEN
+        self._reads = 0  # of the whole, in a row, each soon after the one before
         self._brief = 0  # rounds in a row that brought nothing and did not last
         self._items: dict[str, T] = {}
         self._version = ""
@@ -104,6 +109,10 @@ class Informer(Generic[T]):
                 await self._watch()
             except Gone:
                 self._version = ""
+            except TooLarge as error:
+                self._version = ""  # an event that is too large would come again; a page that holds it may fit
+                await self._failed(error)
+                continue
             except MeshcaError as error:
                 await self._failed(error)
                 continue
@@ -130,18 +139,29 @@ class Informer(Generic[T]):
             await self._clock.sleep(BACKOFF.pause(self._brief, self._rng))
 
     async def _list(self) -> None:
+        if self._reads:  # it is dear, and a server that always gives cause for it must not keep us at it
+            await self._clock.sleep(BACKOFF.pause(self._reads, self._rng))
         found: dict[str, T] = {}
-        query = {**self._selectors, "limit": PAGE}
+        seen, more = 0, ""
         while True:
-            page = await self._api.get(self._path, query)
-            for item in page.get("items") or ():
+            page = await self._get_page(more)
+            items = page.get("items") or ()
+            seen += len(items)
+            for item in items:
                 value = self._read(item)
                 if value is not None:
                     found[key_of(item)] = value
-            if len(found) > self._most or not (more := page["metadata"].get("continue")):
+            if not (more := page["metadata"].get("continue")):
                 break
-            query["continue"] = more
+            if not items:
+                raise ValueError("a page without objects that is not the last")  # else it might never end
+            if seen >= self._most:
+                self._leave_out()
+                break
         self._version = page["metadata"]["resourceVersion"]
+        now = self._clock.monotonic()
+        self._reads = self._reads + 1 if now - self._read_at < OFTEN else 0
+        self._read_at = now
         for key in self._items.keys() - found.keys():
             self._put(key, None)
         for key, value in found.items():
@@ -149,6 +169,16 @@ class Informer(Generic[T]):
         self._well()
         self._synced.set()
         self._tried.set()
+
+    async def _get_page(self, more: str) -> Tree:
+        query = {**self._selectors, "limit": str(self._page)}
+        try:
+            return await self._api.get(self._path, query | ({"continue": more} if more else {}))
+        except TooLarge:
+            self._page = max(
+                1, self._page // 4
+            )  # for the next round: large objects are no reason to fail for ever
+            raise
 
     async def _watch(self) -> None:
         query = {**self._selectors, "resourceVersion": self._version}

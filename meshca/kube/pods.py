@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import sys
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from datetime import timedelta
@@ -16,6 +17,7 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import quote
 
+from meshca.authn.claims import MAX_LABELS
 from meshca.authn.cluster import Pod
 from meshca.clock import Clock
 from meshca.errors import BadRequest, NotFound, Unavailable
@@ -30,6 +32,9 @@ WATCH_SECONDS: Final = 60.0  # after which at the latest a watch that hangs is n
 MAX_PODS: Final = 200_000  # Kubernetes is built for 150,000 (its "Considerations for large clusters")
 AT_ONCE: Final = 16  # questions of a kind under way
 WAITING: Final = 1_000  # distinct questions of a kind, those under way included
+LARGEST_POD: Final = 4 * 1024 * 1024  # bytes of an answer about one
+# The longest that Kubernetes has: a name, and a label's name with its prefix and slash (IsQualifiedName).
+_LONGEST: Final = 253 + 1 + 63
 
 
 def read_pod(item: Tree) -> Pod | None:
@@ -46,14 +51,14 @@ def read_pod(item: Tree) -> Pod | None:
 
 def _pod(item: Tree) -> Pod | None:
     metadata, spec = item["metadata"], item["spec"]
-    account = _account(metadata["namespace"], spec.get("serviceAccountName") or "")
+    account = _account(_text(metadata["namespace"]), _text(spec.get("serviceAccountName") or ""))
     if account is None:
         return None
     return Pod(
         account=account,
         name=_text(metadata["name"]),
         uid=_text(metadata["uid"]),
-        node=sys.intern(spec.get("nodeName") or ""),
+        node=sys.intern(_text(spec.get("nodeName") or "")),
         finished=(item.get("status") or {}).get("phase") in FINISHED,
         labels=_labels(metadata.get("labels")),
     )
@@ -68,14 +73,16 @@ def _account(namespace: str, name: str) -> ServiceAccount | None:
 
 
 def _labels(found: Mapping[str, str] | None) -> Mapping[str, str]:
+    """One more than a caller may have stands for all that are left out: who reads it refuses such a pod."""
     if not found:
         return NO_LABELS
-    return MappingProxyType({sys.intern(key): _text(value) for key, value in found.items()})
+    kept = itertools.islice(found.items(), MAX_LABELS + 1)
+    return MappingProxyType({sys.intern(_text(key)): _text(value) for key, value in kept})
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError("expected a string")
+    if not isinstance(value, str) or len(value) > _LONGEST:
+        raise TypeError(f"expected a string of at most {_LONGEST} characters")
     return value
 
 
@@ -192,7 +199,7 @@ class WatchedPods:
 
     async def _ask(self, namespace: str, name: str) -> Sequence[Pod]:
         try:
-            item = await self._api.get(f"{_pods_of(namespace)}/{quote(name, safe='')}")
+            item = await self._api.get(f"{_pods_of(namespace)}/{quote(name, safe='')}", largest=LARGEST_POD)
         except NotFound:
             return ()
         return _read_all([item])

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshca.authn.claims import MAX_LABELS
 from meshca.authn.cluster import Pod
 from meshca.errors import Unauthenticated, Unavailable
 from meshca.identity.caller import BoundObject, Caller, ProvenBy
@@ -143,6 +144,7 @@ async def test_refused_identity(wanted: str, reason: str) -> None:
         ([proxy_pod()], "workload_not_on_node"),
         ([proxy_pod(), pod(node="node-2")], "workload_not_on_node"),
         ([proxy_pod(), pod(finished=True)], "workload_not_on_node"),
+        ([proxy_pod(), pod(labels={f"l{n}": "" for n in range(MAX_LABELS + 1)})], "workload_labels"),
         (
             [proxy_pod(), pod(account=ServiceAccount(namespace="bank", name="web"))],
             "workload_not_on_node",
@@ -159,6 +161,7 @@ async def test_refused_identity(wanted: str, reason: str) -> None:
         "no workload",
         "workload elsewhere",
         "finished workload",
+        "too many labels",
         "workload in another namespace",
         "workload of another account",
     ],

@@ -16,6 +16,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from kubernetes.aio.client import ApiClient, Configuration
 
+from meshca.kube.answer import HOME, Bounds
 from meshca.kube.api import Api
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -35,17 +36,17 @@ async def serving(handler: Handler) -> AsyncIterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def asking(address: str, *, seconds: float = 5.0) -> AsyncIterator[Api]:
+async def asking(address: str, *, seconds: float = 5.0, bounds: Bounds = HOME) -> AsyncIterator[Api]:
     """An `Api` for a server at this address."""
     configuration = Configuration(host=address)
     async with ApiClient(configuration) as client:
-        yield Api(client, "home", timedelta(seconds=seconds))
+        yield Api(client, "home", timedelta(seconds=seconds), bounds)
 
 
 @contextlib.asynccontextmanager
-async def scripted(handler: Handler, *, seconds: float = 5.0) -> AsyncIterator[Api]:
+async def scripted(handler: Handler, *, seconds: float = 5.0, bounds: Bounds = HOME) -> AsyncIterator[Api]:
     """An `Api` whose server is this handler."""
-    async with serving(handler) as address, asking(address, seconds=seconds) as api:
+    async with serving(handler) as address, asking(address, seconds=seconds, bounds=bounds) as api:
         yield api
 
 

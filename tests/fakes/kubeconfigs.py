@@ -11,6 +11,18 @@ import yaml
 from meshca.kube.api import Tree
 
 
+def kubeconfig(server: str, user: dict[str, Any], cluster: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A kubeconfig of one cluster and one user."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": server, **(cluster or {})}}],
+        "users": [{"name": "u", "user": user}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u", "namespace": "there"}}],
+        "current-context": "x",
+    }
+
+
 def inline_kubeconfig(server: str = "https://127.0.0.1:1", **cluster: str) -> str:
     """One with inline credentials only; by default of a server that is not there."""
     tree: dict[str, Any] = {

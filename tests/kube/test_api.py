@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from typing import Any
 
 import orjson
@@ -10,12 +11,16 @@ import pytest
 from aiohttp import web
 
 from meshca.errors import MeshcaError, NotFound, Unavailable
-from meshca.kube import api as module
+from meshca.kube.answer import HOME, REMOTE, Bounds, TooLarge
 from meshca.kube.api import Api, Conflict, Forbidden, Gone, Rejected
-from meshca.kube.refusal import reason_of, resource_of
 from tests.fakes.kube_server import answering, asking, scripted, status
 
 PODS = "/api/v1/namespaces/shop/pods"
+
+
+async def watched(api: Api) -> list[Any]:
+    """All events of a watch."""
+    return [event async for event in api.watch(PODS, {"resourceVersion": "1"}, seconds=2)]
 
 
 @pytest.mark.parametrize(
@@ -144,12 +149,55 @@ async def test_not_json(body: bytes) -> None:
             await api.get("/version")
 
 
-async def test_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("bounds", [HOME, REMOTE], ids=["home", "remote"])
+async def test_too_large(bounds: Bounds) -> None:
     """An answer without end is not read to its end."""
-    monkeypatch.setattr(module, "MAX_BODY", 1000)
+    async with scripted(answering(b"x" * (bounds.answer + 1)), bounds=bounds) as api:
+        with pytest.raises(TooLarge, match=f"larger than {bounds.answer} bytes") as caught:
+            await api.get(PODS)
+    assert caught.value.reason == "kube_answer"
+
+
+async def test_a_call_may_have_a_bound_of_its_own() -> None:
+    """Of what is small, less is read."""
     async with scripted(answering(b"x" * 2000)) as api:
-        with pytest.raises(Unavailable, match="larger than 1000"):
-            await api.get("/version")
+        with pytest.raises(TooLarge, match="larger than 1000 bytes"):
+            await api.get("/version", largest=1000)
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("call", [lambda api: api.create(PODS, {"token": "t"}), watched], ids=["create", "watch"])
+async def test_redirects(call: Any, code: int) -> None:
+    """None is followed: where it leads, our tokens must not go."""
+    asked: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(status=code, headers={"Location": "/elsewhere"})
+
+    async with scripted(handler) as api:
+        with pytest.raises(Unavailable, match=rf"redirect \({code}\)") as caught:
+            await call(api)
+    assert caught.value.reason == "kube_answer"
+    assert asked == [PODS]
+
+
+async def test_compressed() -> None:
+    """It is asked for plain, and an answer that would unfold is refused unread."""
+    asked: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(request.headers["Accept-Encoding"])
+        body = gzip.compress(b"x" * 1_000_000)
+        return web.Response(body=body, headers={"Content-Encoding": "gzip"}, content_type="application/json")
+
+    async with scripted(handler) as api:
+        with pytest.raises(Unavailable, match="encoding that was not asked for") as caught:
+            await api.get(PODS)
+        with pytest.raises(Unavailable, match="encoding that was not asked for"):
+            await watched(api)
+    assert caught.value.reason == "kube_answer"
+    assert asked == ["identity"] * 2
 
 
 async def test_an_own_token_that_cannot_be_read() -> None:
@@ -177,11 +225,6 @@ def lines(*events: object, end: bytes = b"") -> Any:
         return response
 
     return handler
-
-
-async def watched(api: Api) -> list[Any]:
-    """All events of a watch."""
-    return [event async for event in api.watch(PODS, {"resourceVersion": "1"}, seconds=2)]
 
 
 class TestWatch:
@@ -245,46 +288,10 @@ class TestWatch:
             with pytest.raises(Unavailable):
                 await watched(api)
 
-    async def test_too_large(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize(("bounds", "mib"), [(REMOTE, 8), (HOME, 16)], ids=["remote", "home"])
+    async def test_too_large(self, bounds: Bounds, mib: int) -> None:
         """An event without end is not read to its end."""
-        monkeypatch.setattr(module, "MAX_BODY", 100)
-        async with scripted(lines(end=b"x" * 2000)) as api:
-            with pytest.raises(Unavailable, match="larger than 100"):
+        async with scripted(lines(end=b"x" * mib * 1024 * 1024), bounds=bounds) as api:
+            with pytest.raises(TooLarge, match=f"larger than {bounds.event} bytes") as caught:
                 await watched(api)
-
-
-@pytest.mark.parametrize(
-    ("path", "resource"),
-    [
-        ("/api/v1/pods", "pods"),
-        ("/api/v1/namespaces", "namespaces"),
-        ("/api/v1/namespaces/shop", "namespaces"),
-        ("/api/v1/namespaces/shop/pods", "pods in shop"),
-        ("/api/v1/namespaces/shop/pods/a/status", "pods/status in shop"),
-        ("/api/v1/namespaces/shop/configmaps/a", "configmaps in shop"),
-        ("/apis/authentication.k8s.io/v1/tokenreviews", "tokenreviews.authentication.k8s.io"),
-        (
-            "/apis/coordination.k8s.io/v1/namespaces/m/leases/a",
-            "leases.coordination.k8s.io in m",
-        ),
-        ("/version", "/version"),
-    ],
-)
-def test_resource_of(path: str, resource: str) -> None:
-    """As RBAC spells it."""
-    assert resource_of(path) == resource
-
-
-@pytest.mark.parametrize(
-    ("answer", "reason"),
-    [
-        (b'{"reason": "AlreadyExists"}', "AlreadyExists"),
-        (b'{"reason": 1}', "no reason given"),
-        (b"[]", "no reason given"),
-        (b"", "no reason given"),
-        (orjson.dumps({"reason": "x" * 64}), "no reason given"),
-    ],
-)
-def test_reason_of(answer: bytes, reason: str) -> None:
-    """One word, if it is one."""
-    assert reason_of(answer) == reason
+        assert caught.value.reason == "kube_answer"

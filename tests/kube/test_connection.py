@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -13,23 +10,10 @@ from aiohttp import web
 
 from meshca.config.kubernetes import KubernetesConfig
 from meshca.errors import ConfigError
-from meshca.kube.connection import connect, connect_remote, own_namespace
+from meshca.kube.connection import connect, own_namespace
 from tests.fakes.kube_server import serving
+from tests.fakes.kubeconfigs import kubeconfig
 from tests.fakes.pki import make_ca
-
-SECOND = timedelta(seconds=1)
-
-
-def kubeconfig(server: str, user: dict[str, Any], cluster: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A kubeconfig of one cluster and one user."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "c", "cluster": {"server": server, **(cluster or {})}}],
-        "users": [{"name": "u", "user": user}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u", "namespace": "there"}}],
-        "current-context": "x",
-    }
 
 
 async def said(request: web.Request) -> web.Response:
@@ -135,74 +119,3 @@ class TestNamespace:
         """Nor does a folder that is not there."""
         with pytest.raises(ConfigError, match=r"kubernetes\.namespace"):
             own_namespace(KubernetesConfig(), mount=tmp_path / "none")
-
-
-GOOD = kubeconfig(
-    "https://127.0.0.1:1",
-    {"token": "theirs"},
-    {"certificate-authority-data": base64.b64encode(make_ca("remote").pem.encode()).decode()},
-)
-
-
-class TestRemote:
-    """A kubeconfig from a Secret is a stranger's text."""
-
-    async def test_inline(self) -> None:
-        """With inline credentials it is used."""
-        async with connect_remote(yaml.safe_dump(GOOD).encode(), "west", SECOND) as api:
-            assert api.name == "west"
-
-    @pytest.mark.parametrize(
-        ("user", "word"),
-        [
-            ({"exec": {"command": "sh"}}, "exec"),
-            ({"tokenFile": "/etc/shadow"}, "tokenFile"),
-            ({"client-certificate": "/etc/passwd"}, "client-certificate"),
-            ({"client-key": "/etc/passwd"}, "client-key"),
-            ({"auth-provider": {"name": "gcp"}}, "auth-provider"),
-            ({"username": "a", "password": "b"}, "password, username"),
-        ],
-    )
-    async def test_user(self, user: dict[str, Any], word: str) -> None:
-        """Commands and files of ours are refused by name."""
-        tree = {**GOOD, "users": [{"name": "u", "user": user}]}
-        with pytest.raises(ConfigError, match=f"user u has {word}; only"):
-            async with connect_remote(yaml.safe_dump(tree).encode(), "west", SECOND):
-                pass
-
-    @pytest.mark.parametrize(
-        ("cluster", "word"),
-        [
-            ({"server": "http://10.0.0.1"}, "must begin with https"),
-            ({"server": "https://x", "insecure-skip-tls-verify": True}, "insecure-skip-tls-verify"),
-            ({"server": "https://x", "certificate-authority": "/etc/passwd"}, "certificate-authority"),
-        ],
-    )
-    async def test_cluster(self, cluster: dict[str, Any], word: str) -> None:
-        """An unverified server is refused."""
-        tree = {**GOOD, "clusters": [{"name": "c", "cluster": cluster}]}
-        with pytest.raises(ConfigError, match=word):
-            async with connect_remote(yaml.safe_dump(tree).encode(), "west", SECOND):
-                pass
-
-    @pytest.mark.parametrize("text", [b"", b"[]", b"a: [", b"users: 1", b"\xff"])
-    async def test_damaged(self, text: bytes) -> None:
-        """Anything else is no kubeconfig."""
-        with pytest.raises(ConfigError, match="is no kubeconfig"):
-            async with connect_remote(text, "west", SECOND):
-                pass
-
-    async def test_without_a_context(self) -> None:
-        """A kubeconfig whose context is missing cannot be used."""
-        tree = {**GOOD, "current-context": "none"}
-        with pytest.raises(ConfigError, match="cannot be used"):
-            async with connect_remote(yaml.safe_dump(tree).encode(), "west", SECOND):
-                pass
-
-    async def test_bad_roots(self) -> None:
-        """Roots that are none are refused, not ignored."""
-        cluster = {"server": "https://x", "certificate-authority-data": base64.b64encode(b"junk").decode()}
-        tree = {**GOOD, "clusters": [{"name": "c", "cluster": cluster}]}
-        with pytest.raises(ConfigError):
-            async with connect_remote(yaml.safe_dump(tree).encode(), "west", SECOND):
-                pass

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshca.errors import MeshcaError, Unavailable
+from meshca.kube.answer import TooLarge
 from meshca.kube.api import Api, Gone, Tree
 from meshca.kube.informer import BACKOFF, PAGE, Informer, key_of
 from tests.fakes.clock import FakeClock
@@ -19,6 +20,7 @@ from tests.fakes.logs import captured_logs
 
 PATH = "/api/v1/pods"
 DOWN = Unavailable("kube_unreachable", "home: the API server cannot be reached")
+TOO_LARGE = TooLarge("kube_answer", "home: an answer is larger than 1 bytes")
 
 
 def item(name: str, version: int, value: str = "", namespace: str = "shop") -> dict[str, Any]:
@@ -108,8 +110,8 @@ async def test_pages(rig: Rig) -> None:
     assert await rig.run() == {"shop/a": "1", "shop/b": "2"}
     await rig.informer.synced()
     assert rig.api.asked == [
-        {"labelSelector": "a=b", "limit": PAGE},
-        {"labelSelector": "a=b", "limit": PAGE, "continue": "next"},
+        {"labelSelector": "a=b", "limit": str(PAGE)},
+        {"labelSelector": "a=b", "limit": str(PAGE), "continue": "next"},
         {"labelSelector": "a=b", "resourceVersion": "5"},
     ]
 
@@ -197,6 +199,45 @@ async def test_a_list_of_nonsense(rig: Rig) -> None:
         assert await rig.run(BACKOFF.ceiling) == {"shop/a": "1"}
 
 
+async def test_empty_pages_without_end(rig: Rig) -> None:
+    """No API server gives them: a failure, with a pause before the next."""
+    rig.api.pages = [page(version=5, more="on")] * 1000
+    with captured_logs():
+        await rig.run()
+    assert (rig.informer.failing, rig.informer.error and rig.informer.error.reason) == (1, "kube_answer")
+    assert len(rig.api.asked) == 1
+
+
+async def test_pages_without_end(rig: Rig) -> None:
+    """What `read` leaves out counts too: no more is read than one collection can hold."""
+    rig.informer._most = 20
+    rig.api.pages = [page(*[item(f"{number}", 1) for number in range(10)], version=5, more="on")] * 1000
+    with captured_logs() as logs:
+        assert await rig.run() == {}
+    assert len(rig.api.asked) == 3  # two pages and the watch
+    assert [line["event"] for line in logs] == ["kube.too_many"]
+
+
+async def test_pages_that_are_too_large(rig: Rig) -> None:
+    """Smaller ones are asked for, down to single objects."""
+    rig.api.pages = [*[TOO_LARGE] * 6, page(item("a", 1, "1"), version=5)]
+    with captured_logs():
+        for _ in range(7):
+            await rig.run(BACKOFF.ceiling)
+    assert rig.informer.items == {"shop/a": "1"}
+    assert [asked["limit"] for asked in rig.api.asked[:-1]] == ["500", "125", "31", "7", "1", "1", "1"]
+
+
+async def test_an_event_that_is_too_large(rig: Rig) -> None:
+    """The list is read again, for the same event would come again."""
+    rig.api.pages = [page(item("a", 1, "1"), version=5), page(item("a", 9, "2"), version=9)]
+    rig.api.watches = [[TOO_LARGE]]
+    with captured_logs():
+        await rig.run()
+        assert rig.informer.failing == 1
+        assert await rig.run(BACKOFF.ceiling) == {"shop/a": "2"}
+
+
 async def test_watches_that_end_at_once(rig: Rig) -> None:
     """One is nothing; several in a row are asked for with pauses, and a good one is followed again."""
     rig.api.pages = [page(version=5)]
@@ -212,6 +253,21 @@ async def test_versions_that_are_always_too_old(rig: Rig) -> None:
     rig.api.watches = [[Gone("kube_gone", "too old")]] * 100
     await rig.run()
     assert len(rig.api.asked) <= 6
+
+
+@pytest.mark.parametrize(
+    "watches",
+    [[[TOO_LARGE]], [[{}]], [[], [Gone("kube_gone", "too old")]], [[Gone("kube_gone", "too old")]]],
+    ids=["too large", "nonsense", "short, then too old", "too old"],
+)
+async def test_causes_to_read_the_whole_again_without_end(rig: Rig, watches: list[Any]) -> None:
+    """A server that gives a good list and then always a cause to read it again is read ever more seldom."""
+    rig.api.pages = [page(version=number) for number in range(1, 1000)]
+    rig.api.watches = watches * 1000
+    with captured_logs():
+        for _ in range(600):
+            await rig.run(1.0)
+    assert sum("limit" in asked for asked in rig.api.asked) < 60
 
 
 def test_key() -> None:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,7 +16,7 @@ from meshca.background import running
 from meshca.errors import Unavailable
 from meshca.identity.service_account import ServiceAccount
 from meshca.kube.api import Gone
-from meshca.kube.pods import WAITING, PodIndex, WatchedPods, read_pod
+from meshca.kube.pods import WAITING, PodIndex, WatchedPods
 from tests.fakes.clock import FakeClock
 from tests.fakes.kube_api import FakeApi, pod_item
 from tests.fakes.logs import captured_logs
@@ -51,49 +50,6 @@ def rig() -> Rig:
     rig = Rig()
     rig.api.put(SHOP, pod_item("web-1", "u1"))
     return rig
-
-
-class TestReading:
-    """What is kept of a pod."""
-
-    @pytest.mark.parametrize("account", ["", "Not A Name"])
-    def test_without_an_account(self, account: str) -> None:
-        """A pod that runs as nobody is left out."""
-        assert read_pod(pod_item("static", "u1", account=account)) is None
-
-    def test_before_it_is_scheduled(self) -> None:
-        """It has no node, and may have no status."""
-        item = {**pod_item("web-1", "u1", node=""), "status": None}
-        pod = read_pod(item)
-        assert pod is not None
-        assert (pod.node, pod.finished) == ("", False)
-
-    @pytest.mark.parametrize(
-        "item",
-        [
-            {},
-            {"metadata": {}, "spec": {}},
-            {"metadata": None, "spec": None},
-            {**pod_item("a", "u"), "status": 7},
-            {**pod_item("a", "u"), "metadata": {"namespace": "shop", "name": ["a"], "uid": "u"}},
-            {**pod_item("a", "u"), "metadata": {"namespace": "shop", "name": "a", "uid": "u", "labels": {"x": 1}}},
-            {**pod_item("a", "u"), "spec": {"serviceAccountName": {"name": "web"}}},
-            {**pod_item("a", "u"), "spec": {"serviceAccountName": "web", "nodeName": 1}},
-        ],
-        ids=["empty", "nothing in it", "nulls", "status", "name", "label", "account", "node"],
-    )
-    def test_what_is_no_pod(self, item: dict[str, Any]) -> None:
-        """Whoever answers so is no API server; nothing is known of the pod."""
-        with pytest.raises(Unavailable) as caught:
-            read_pod(item)
-        assert caught.value.reason == "kube_answer"
-
-    def test_labels_cannot_be_changed(self) -> None:
-        """Labels are frozen like the rest."""
-        pod = read_pod(pod_item("web-1", "u1", labels={"app": "web"}))
-        assert pod is not None
-        with pytest.raises(TypeError):
-            pod.labels["app"] = "api"  # type: ignore[index]
 
 
 class TestAsking:

@@ -68,3 +68,40 @@ def test_anything(answer: object) -> None:
     assert refusal.missing_permission(raw) is None
     assert not refusal.is_terminating(raw)
     assert not refusal.is_too_long(raw)
+
+
+@pytest.mark.parametrize(
+    ("path", "resource"),
+    [
+        ("/api/v1/pods", "pods"),
+        ("/api/v1/namespaces", "namespaces"),
+        ("/api/v1/namespaces/shop", "namespaces"),
+        ("/api/v1/namespaces/shop/pods", "pods in shop"),
+        ("/api/v1/namespaces/shop/pods/a/status", "pods/status in shop"),
+        ("/api/v1/namespaces/shop/configmaps/a", "configmaps in shop"),
+        ("/apis/authentication.k8s.io/v1/tokenreviews", "tokenreviews.authentication.k8s.io"),
+        (
+            "/apis/coordination.k8s.io/v1/namespaces/m/leases/a",
+            "leases.coordination.k8s.io in m",
+        ),
+        ("/version", "/version"),
+    ],
+)
+def test_resource_of(path: str, resource: str) -> None:
+    """As RBAC spells it."""
+    assert refusal.resource_of(path) == resource
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b'{"reason": "AlreadyExists"}', "AlreadyExists"),
+        (b'{"reason": 1}', "no reason given"),
+        (b"[]", "no reason given"),
+        (b"", "no reason given"),
+        (orjson.dumps({"reason": "x" * 64}), "no reason given"),
+    ],
+)
+def test_reason_of(answer: bytes, reason: str) -> None:
+    """One word, if it is one."""
+    assert refusal.reason_of(answer) == reason
