@@ -238,7 +238,9 @@ def _running_while_leading(
 
 
 def _show(kind: str, kept: Kept | None) -> None:
-    counts = (kept.in_sync, kept.pending, len(kept.failing), len(kept.contested)) if kept else (0, 0, 0, 0)
+    counts = (0, 0, 0, 0)
+    if kept is not None:
+        counts = (kept.in_sync, kept.pending, len(kept.failing), len(kept.contested) + len(kept.foreign))
     for state, count in zip(_STATES, counts, strict=True):
         metrics.published_objects.labels(kind, state).set(count)
 
@@ -246,13 +248,13 @@ def _show(kind: str, kept: Kept | None) -> None:
 def _published(kept: Kept | None, watch_errors: Sequence[str]) -> PublishedReport:
     if kept is None:
         return PublishedReport(in_sync=0, pending=0, failing=0, contested=0, problems=(), error="")
-    problems = [ObjectReport(name=name, detail=detail) for name, detail in kept.failing]
+    problems = [ObjectReport(name=name, detail=detail) for name, detail in (*kept.foreign, *kept.failing)]
     problems += [ObjectReport(name=name, detail=f"changed again and again by {by}") for name, by in kept.contested]
     return PublishedReport(
         in_sync=kept.in_sync,
         pending=kept.pending,
         failing=len(kept.failing),
-        contested=len(kept.contested),
+        contested=len(kept.contested) + len(kept.foreign),
         problems=tuple(problems[:SHOWN]),
         error="; ".join(filter(None, (*watch_errors, kept.error))),
     )
