@@ -150,7 +150,7 @@ async def controlling(
     namespace = own_namespace(kubernetes)
     watches = len(kubernetes.root_config_map.namespaces) + 3
     async with connect(kubernetes, watches=watches) as api:
-        controllers = _made(config, kubernetes, api, namespace, ledger, clock)
+        controllers = _made(config, kubernetes, api, namespace, rotation, ledger, clock)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(controllers.election.release)  # last, when nothing writes any more
             await stack.enter_async_context(running("lease", controllers.election.run, clock))
@@ -177,11 +177,14 @@ def _made(  # noqa: PLR0913, PLR0917 - what it is made of
     kubernetes: KubernetesConfig,
     api: Api,
     namespace: str,
+    rotation: Rotation,
     ledger: LedgerStore,
     clock: Clock,
 ) -> Controllers:
     identity = f"{socket.gethostname()}_{os.getpid()}_{secrets.token_hex(4)}"
-    election = Election(KubeLock(api, namespace, kubernetes.lease, identity), identity, clock)
+    lock = KubeLock(api, namespace, kubernetes.lease, identity)
+    # Who has nothing to sign with has nothing to publish, and must not keep those who have from it.
+    election = Election(lock, identity, clock, standing=lambda: rotation.progress.slot is not None)
     installation = f"{namespace}/{kubernetes.lease}"
     authority = Authority(Serials(secrets.randbelow(_PARENT_PREFIXES) + 1), profile_of(config))
     fence = election.fence

@@ -50,11 +50,14 @@ class Replica:
         """Whether it is ready."""
         return self.page("/readyz")[0] == 200
 
+    def admin(self) -> str:
+        """The administrator's socket."""
+        return str(yaml.safe_load((self.server.folder / "meshca.yaml").read_text())["listen"]["admin"])
+
     def status_error(self) -> str:
         """Why there is no new signer, as `meshca status` says."""
-        socket_path = yaml.safe_load((self.server.folder / "meshca.yaml").read_text())["listen"]["admin"]
         run = [*MESHCA, "status", "--output", "json"]
-        environment = {**os.environ, "MESHCA_ADMIN_SOCKET": socket_path}
+        environment = {**os.environ, "MESHCA_ADMIN_SOCKET": self.admin()}
         found = subprocess.run(run, check=False, capture_output=True, env=environment)
         return str(json.loads(found.stdout)["authority_error"])
 
