@@ -36,19 +36,33 @@ def make_folder(path: Path) -> None:
 
 
 def make_private_folder(path: Path) -> None:
-    """As `make_folder`, and nobody else may use it.
+    """As `make_folder`, and nobody else may use it; one of ours that only its group may use is closed.
+
+    The kubelet opens a volume's folders to the pod's fsGroup at each mount. What everybody may use is not closed:
+    it may be a folder of the system that was named by mistake.
 
     Raises:
-        ConfigError: as `make_folder`, or group or others may use it.
+        ConfigError: as `make_folder`, or others may use it, or its group and it is not ours.
     """
     make_folder(path)
-    _check_private(path)
+    found = path.stat()
+    if _can_be_closed(found):
+        try:
+            path.chmod(0o700)
+        except OSError as error:
+            raise ConfigError(str(path), [unusable("kept private", error)]) from None
+    _check_private(path, path.stat())
 
 
-def _check_private(path: Path) -> None:
-    mode = path.stat().st_mode
-    if mode & _OTHERS:
-        problem = f"others may use this private folder (mode {stat.S_IMODE(mode):04o}); run: chmod 700 {path}"
+def _can_be_closed(found: os.stat_result) -> bool:
+    """Whether group, and nobody else, may use a folder of ours."""
+    return found.st_uid == os.geteuid() and bool(found.st_mode & stat.S_IRWXG) and not found.st_mode & stat.S_IRWXO
+
+
+def _check_private(path: Path, found: os.stat_result) -> None:
+    if found.st_mode & _OTHERS:
+        mode = stat.S_IMODE(found.st_mode)
+        problem = f"others may use this private folder (mode {mode:04o}); run: chmod 700 {path}"
         raise ConfigError(str(path), [problem])
 
 
@@ -72,14 +86,14 @@ def check_folder(path: Path) -> None:
 
 
 def check_private_folder(path: Path) -> None:
-    """As `check_folder`, and nobody else may use it.
+    """As `check_folder`, and nobody else may use it, or `make_private_folder` would close it.
 
     Raises:
-        ConfigError: as `check_folder`, or group or others may use it.
+        ConfigError: as `check_folder` and `make_private_folder`.
     """
     check_folder(path)
-    if path.exists():
-        _check_private(path)
+    if path.exists() and not _can_be_closed(found := path.stat()):
+        _check_private(path, found)
 
 
 def replace(path: Path, data: bytes) -> None:

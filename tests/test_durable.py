@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,11 +40,41 @@ class TestFolders:
         durable.make_folder(tmp_path)
         assert mode_of(tmp_path) == "755"
 
-    @pytest.mark.parametrize("mode", [0o750, 0o705, 0o770])
+    @pytest.mark.parametrize("mode", [0o705, 0o755, 0o777, 0o1777])
     def test_open_folder_is_not_private(self, tmp_path: Path, mode: int) -> None:
-        """A private folder that others may use is refused, with the command that mends it."""
+        """A private folder that everybody may use is refused, with the command that mends it, and stays so."""
         tmp_path.chmod(mode)
         with pytest.raises(ConfigError, match=f"chmod 700 {tmp_path}"):
+            durable.make_private_folder(tmp_path)
+        assert stat.S_IMODE(tmp_path.stat().st_mode) == mode
+
+    @pytest.mark.parametrize("mode", [0o750, 0o770, 0o2770])
+    def test_open_to_its_group(self, tmp_path: Path, mode: int) -> None:
+        """One of ours that its group may use, as the kubelet leaves it, is closed; checking changes nothing."""
+        tmp_path.chmod(mode)
+        durable.check_private_folder(tmp_path)
+        assert stat.S_IMODE(tmp_path.stat().st_mode) == mode
+        durable.make_private_folder(tmp_path)
+        assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+
+    def test_open_to_its_group_and_not_ours(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One of another owner is refused."""
+        tmp_path.chmod(0o2770)
+        monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+        for use in (durable.make_private_folder, durable.check_private_folder):
+            with pytest.raises(ConfigError, match=f"mode 2770.*chmod 700 {tmp_path}"):
+                use(tmp_path)
+        assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o2770
+
+    def test_cannot_be_closed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A file system that does not let us close it is named."""
+
+        def refuse(*_: object, **__: object) -> None:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        tmp_path.chmod(0o770)
+        monkeypatch.setattr(Path, "chmod", refuse)
+        with pytest.raises(ConfigError, match="cannot be kept private"):
             durable.make_private_folder(tmp_path)
 
     def test_a_file_is_no_folder(self, tmp_path: Path) -> None:

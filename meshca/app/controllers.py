@@ -150,7 +150,7 @@ async def controlling(
     namespace = own_namespace(kubernetes)
     watches = len(kubernetes.root_config_map.namespaces) + 3
     async with connect(kubernetes, watches=watches) as api:
-        controllers = _made(config, kubernetes, api, namespace, ledger, clock)
+        controllers = _made(config, kubernetes, api, namespace, rotation, ledger, clock)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(controllers.election.release)  # last, when nothing writes any more
             await stack.enter_async_context(running("lease", controllers.election.run, clock))
@@ -177,11 +177,14 @@ def _made(  # noqa: PLR0913, PLR0917 - what it is made of
     kubernetes: KubernetesConfig,
     api: Api,
     namespace: str,
+    rotation: Rotation,
     ledger: LedgerStore,
     clock: Clock,
 ) -> Controllers:
     identity = f"{socket.gethostname()}_{os.getpid()}_{secrets.token_hex(4)}"
-    election = Election(KubeLock(api, namespace, kubernetes.lease, identity), identity, clock)
+    lock = KubeLock(api, namespace, kubernetes.lease, identity)
+    # Who has nothing to sign with has nothing to publish, and must not keep those who have from it.
+    election = Election(lock, identity, clock, standing=lambda: rotation.progress.slot is not None)
     installation = f"{namespace}/{kubernetes.lease}"
     authority = Authority(Serials(secrets.randbelow(_PARENT_PREFIXES) + 1), profile_of(config))
     fence = election.fence
@@ -238,7 +241,9 @@ def _running_while_leading(
 
 
 def _show(kind: str, kept: Kept | None) -> None:
-    counts = (kept.in_sync, kept.pending, len(kept.failing), len(kept.contested)) if kept else (0, 0, 0, 0)
+    counts = (0, 0, 0, 0)
+    if kept is not None:
+        counts = (kept.in_sync, kept.pending, len(kept.failing), len(kept.contested) + len(kept.foreign))
     for state, count in zip(_STATES, counts, strict=True):
         metrics.published_objects.labels(kind, state).set(count)
 
@@ -246,13 +251,13 @@ def _show(kind: str, kept: Kept | None) -> None:
 def _published(kept: Kept | None, watch_errors: Sequence[str]) -> PublishedReport:
     if kept is None:
         return PublishedReport(in_sync=0, pending=0, failing=0, contested=0, problems=(), error="")
-    problems = [ObjectReport(name=name, detail=detail) for name, detail in kept.failing]
+    problems = [ObjectReport(name=name, detail=detail) for name, detail in (*kept.foreign, *kept.failing)]
     problems += [ObjectReport(name=name, detail=f"changed again and again by {by}") for name, by in kept.contested]
     return PublishedReport(
         in_sync=kept.in_sync,
         pending=kept.pending,
         failing=len(kept.failing),
-        contested=len(kept.contested),
+        contested=len(kept.contested) + len(kept.foreign),
         problems=tuple(problems[:SHOWN]),
         error="; ".join(filter(None, (*watch_errors, kept.error))),
     )

@@ -92,7 +92,13 @@ class IstiodCertificate:
         self._signer_changed.set()
 
     async def run(self) -> None:
-        """Keep it good for ever."""
+        """Keep it good until cancelled; what is known of it is forgotten then, for another replica keeps it."""
+        try:
+            await self._keep()
+        finally:
+            self.not_after, self.error = None, ""
+
+    async def _keep(self) -> None:
         while True:
             self._signer_changed.clear()
             try:

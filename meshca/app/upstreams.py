@@ -18,6 +18,7 @@ from meshca.keystore.file import FileKeyStore
 from meshca.upstream import files, secret, self_signed
 
 if TYPE_CHECKING:
+    from meshca.kube.published_roots import PublishedRoots
     from meshca.kube.secrets import KubeSecrets
 
 KEYS: Final = "keys"  # folder of the signing keys in the data directory
@@ -48,21 +49,29 @@ def _files(config: FilesConfig, server: ServerConfig, clock: Clock) -> AbstractA
 
 @contextlib.asynccontextmanager
 async def _secret(config: SecretConfig, server: ServerConfig, clock: Clock) -> AsyncIterator[Upstream]:
-    async with _secrets(config, server, clock) as source, running("ca secrets", source.run, clock):
-        opened = secret.open_(config, source=source, trust_domain=server.trust_domain, clock=clock)
+    async with _secrets(config, server, clock) as (source, published), running("ca secrets", source.run, clock):
+        opened = secret.open_(
+            config, source=source, published=published, trust_domain=server.trust_domain, clock=clock
+        )
         async with opened as upstream:
             yield upstream
 
 
 @contextlib.asynccontextmanager
-async def _secrets(config: SecretConfig, server: ServerConfig, clock: Clock) -> AsyncIterator[KubeSecrets]:
+async def _secrets(
+    config: SecretConfig, server: ServerConfig, clock: Clock
+) -> AsyncIterator[tuple[KubeSecrets, PublishedRoots | None]]:
+    """The Secrets, and the roots that workloads have got, if they are published."""
     from meshca.kube.connection import connect, own_namespace  # half a second that others need not wait
+    from meshca.kube.published_roots import PublishedRoots
     from meshca.kube.secrets import KubeSecrets
 
     cluster = server.kubernetes
     assert cluster is not None  # noqa: S101 - the model refuses this kind without it
     async with connect(cluster) as api:
-        yield KubeSecrets(api, config.namespace or own_namespace(cluster), config.names, clock)
+        source = KubeSecrets(api, config.namespace or own_namespace(cluster), config.names, clock)
+        maps = cluster.root_config_map
+        yield source, PublishedRoots(api, maps, own_namespace(cluster)) if maps.enabled else None
 
 
 UPSTREAMS: Final[Mapping[type, _Plugin]] = {
@@ -98,8 +107,9 @@ async def check_upstream(server: ServerConfig, clock: Clock) -> None:
             self_signed.check(server.upstream, data_dir=server.data_dir, keys=keys, trust_domain=td, clock=clock)
         return
     if isinstance(server.upstream, SecretConfig):
-        async with _secrets(server.upstream, server, clock) as source:
-            await secret.check(server.upstream, source=source, trust_domain=server.trust_domain, clock=clock)
+        async with _secrets(server.upstream, server, clock) as (source, published):
+            td = server.trust_domain
+            await secret.check(server.upstream, source=source, published=published, trust_domain=td, clock=clock)
         return
     async with open_upstream(server, clock):
         pass

@@ -84,6 +84,8 @@ class RootConfigMapConfig(Model):
         key: in its data.
         namespaces: only these; all when empty.
         except_: never these.
+        replace_foreign: whether a living root that somebody else published and that is none of ours is replaced:
+            what is below it is refused from then on.
     """
 
     model_config = ConfigDict(serialize_by_alias=True)
@@ -97,6 +99,7 @@ class RootConfigMapConfig(Model):
         "kube-node-lease",
         "local-path-storage",
     )
+    replace_foreign: bool = False
 
 
 class ClusterTrustBundleConfig(Model):

@@ -2,7 +2,8 @@
 
 Level, not edge: whatever happened, an object that does not hold the text is written again, and nothing else is.
 One object that cannot be written never holds up another. Writes are bounded in number and rate. Every write asks
-the fence first. What others take again and again is left to them for ever longer (`kube.rivalry`).
+the fence first. What others take again and again is left to them for ever longer (`kube.rivalry`), and what
+others wrote before us is replaced only if a judge lets us.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Final
 from meshca.backoff import JITTER, Backoff
 from meshca.clock import Clock
 from meshca.errors import MeshcaError, NotFound, Unavailable
-from meshca.kube.api import Api, Conflict, Forbidden, Rejected, Terminating
+from meshca.kube.api import Api, Conflict, Forbidden, Rejected, Terminating, Tree
 from meshca.kube.due import NOW, Due
 from meshca.kube.held import MANAGER, Held, digest_of
 from meshca.kube.kept import Kept, KeptObject, Place
@@ -26,8 +27,15 @@ CONCURRENCY: Final = 16  # writes under way
 PER_SECOND: Final = 100.0  # 2,000 namespaces in 20 s, and no more than a busy client of the API server
 SILENT: Final = Backoff(floor=0.2, ceiling=10.0)  # while the API server does not answer: for all objects
 REFUSED: Final = Backoff(floor=2.0, ceiling=120.0)  # for one object that it does not take
+LOOK_AGAIN: Final = 300.0  # seconds, at what is left to somebody else: it may have ended
 DELETER: Final = "somebody who deletes it"
 WEBHOOK: Final = "an admission webhook that changes what is written"
+# Takes an object that we did not write and our text; says why the one must not get the other, or nothing.
+Judge = Callable[[Tree, str], str]
+
+
+class _Foreign(Exception):
+    """What an object holds must not be replaced."""
 
 
 class Keeper:
@@ -39,6 +47,7 @@ class Keeper:
         fence: raises unless we may write.
         installation: our name, to tell our own writes from those of another meshca.
         clock: for pauses.
+        judge: of what we did not write, before it is replaced; without one everything is.
         rng: the source of jitter.
     """
 
@@ -50,6 +59,7 @@ class Keeper:
         installation: str,
         clock: Clock,
         *,
+        judge: Judge | None = None,
         rng: random.Random = JITTER,
     ) -> None:
         self._api = api
@@ -57,6 +67,7 @@ class Keeper:
         self._fence = fence
         self._installation = installation
         self._clock = clock
+        self._judge = judge
         self._rng = rng
         self._text = ""
         self._digest = ""
@@ -121,19 +132,22 @@ class Keeper:
 
     def report(self) -> Kept:
         """How it stands now."""
-        failing, contested, in_sync = [], [], 0
+        failing, contested, foreign, in_sync = [], [], [], 0
         now = self._clock.monotonic()
         for key, known in self._objects.items():
             in_sync += self._is_good(known)
             if known.error is not None:
                 failing.append((key, known.error.detail))
-            if known.rivalry.contested and not known.rivalry.is_over(now):
+            if known.foreign:
+                foreign.append((key, known.foreign))
+            elif known.rivalry.contested and not known.rivalry.is_over(now):
                 contested.append((key, known.rivalry.rival))
         return Kept(
             in_sync=in_sync,
-            pending=len(self._objects) - in_sync - len(failing),
+            pending=len(self._objects) - in_sync - len(failing) - len(foreign),
             failing=tuple(failing),
             contested=tuple(contested),
+            foreign=tuple(foreign),
             error=self._error.detail if self._error else "",
         )
 
@@ -146,7 +160,7 @@ class Keeper:
     def _settle(self, key: str, known: KeptObject) -> None:
         """All is well, or it is to be written: at once, or when a rival has been given its time."""
         if self._is_good(known):
-            known.failing, known.error = 0, None
+            known.failing, known.error, known.foreign = 0, None, ""
         else:
             self._due.add(key, known.rivalry.write_at if known.rivalry.contested else NOW)
 
@@ -171,6 +185,8 @@ class Keeper:
     async def _work(self, key: str, known: KeptObject) -> None:
         try:
             await self._write(key, known)
+        except _Foreign as judged:
+            self._left(key, known, str(judged))
         except NotLeading:
             self._due.add(key, self._clock.monotonic() + SILENT.ceiling)  # if we lead again without a pause
         except (Forbidden, Rejected, NotFound, Terminating, Conflict) as error:
@@ -182,28 +198,58 @@ class Keeper:
             self._tell_converged()
 
     async def _write(self, key: str, known: KeptObject) -> None:
-        """Apply the text; a field that another manager owns is taken, and that is said."""
+        """Apply the text; a field that another manager owns is taken if the judge lets us, and that is said."""
         text, digest, known.deleted = self._text, self._digest, False
         body, path = self._place.body(key, text), self._place.path(key)
-        force = known.held is not None and bool(known.held.owner) and known.held.digest != digest
+        held = known.held if self._judge is None or self._is_ours(known) else await self._judged(path, text)
+        force = held is not None and bool(held.owner) and held.digest != digest
         try:
-            if force and known.held is not None:
-                self._telling.takeover(key, known.held.owner)
+            if force and held is not None:
+                self._telling.takeover(key, held.owner)
             self._fence()
             answer = await self._api.apply(path, body, manager=MANAGER, force=force)
         except Conflict:
-            self._telling.takeover(key, self._place.read(await self._api.get(path)).owner)
+            found = await self._judged(path, text)
+            self._telling.takeover(key, found.owner if found else "")
             self._fence()
             answer = await self._api.apply(path, body, manager=MANAGER, force=True)
         self._wrote(key, known, digest, self._place.read(answer))
         self._telling.written()
+
+    def _is_ours(self, known: KeptObject) -> bool:
+        """Whether we wrote what is there, as far as we were told; what nobody told us of is not."""
+        held = known.held
+        return held is not None and (held.installation == self._installation or held.digest == known.wrote)
+
+    async def _judged(self, path: str, text: str) -> Held | None:
+        """What an object holds at this moment, None when there is none.
+
+        Raises:
+            _Foreign: it is somebody else's, and must not be replaced.
+        """
+        try:
+            item = await self._api.get(path)
+        except NotFound:
+            return None
+        held = self._place.read(item)
+        if self._judge is not None and held.installation != self._installation:
+            why = self._judge(item, text)
+            if why:
+                raise _Foreign(why)
+        return held
+
+    def _left(self, key: str, known: KeptObject, why: str) -> None:
+        """It stays as it is until it changes, our text changes, or what it holds has ended."""
+        known.foreign, known.failing, known.error = why, 0, None
+        self._due.add(key, self._clock.monotonic() + LOOK_AGAIN)
+        self._telling.foreign(key, why)
 
     def _wrote(self, key: str, known: KeptObject, digest: str, fresh: Held) -> None:
         """Our write is done; the watch may have told of later ones already."""
         later = known.held
         known.wrote, known.version = digest, fresh.version
         known.held = None if known.deleted else fresh
-        known.failing, known.error = 0, None
+        known.failing, known.error, known.foreign = 0, None, ""
         self._silent, self._resume_at, self._error = 0, 0.0, None
         if fresh.digest != digest or not fresh.good:  # else we would write for ever
             self._taken(key, known, WEBHOOK)
@@ -215,7 +261,7 @@ class Keeper:
         """This object is not taken: it is tried again by itself, ever later; the others go on."""
         known.failing += 1
         self._due.add(key, self._clock.monotonic() + REFUSED.pause(known.failing, self._rng))
-        known.error = error
+        known.error, known.foreign = error, ""
         if isinstance(error, Terminating):
             return  # nobody misses it there
         self._telling.refused(key, error)

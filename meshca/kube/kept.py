@@ -44,6 +44,7 @@ class KeptObject:
     rivalry: Rivalry = Rivalry()  # noqa: RUF009 - frozen
     failing: int = 0
     error: MeshcaError | None = None
+    foreign: str = ""  # why what somebody else keeps there is left to them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,7 @@ class Kept:
         pending: those that do not yet.
         failing: key -> why the last write was refused.
         contested: key -> who keeps changing it.
+        foreign: key -> what of somebody else it holds that must not be replaced, and what to do.
         error: why nothing can be written at all; empty when something can.
     """
 
@@ -62,4 +64,5 @@ class Kept:
     pending: int
     failing: tuple[tuple[str, str], ...] = ()
     contested: tuple[tuple[str, str], ...] = ()
+    foreign: tuple[tuple[str, str], ...] = ()
     error: str = ""

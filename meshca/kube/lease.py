@@ -111,6 +111,7 @@ class Election:
         identity: ours, which no other process has.
         clock: for pauses, and for the times that people read in the lease.
         times: how long everything takes.
+        standing: whether we could do a leader's work; until then the lease is followed and left to others.
         elapsed: the clock of the fence.
         rng: the source of jitter.
 
@@ -126,6 +127,7 @@ class Election:
         clock: Clock,
         times: Times | None = None,
         *,
+        standing: Callable[[], bool] = lambda: True,
         elapsed: Callable[[], float] = steady,
         rng: random.Random = JITTER,
     ) -> None:
@@ -135,6 +137,7 @@ class Election:
         self._lock = lock
         self._clock = clock
         self._times = times or Times()
+        self._standing = standing
         self._elapsed = elapsed
         self._rng = rng
         self._observed: Record | None = None
@@ -158,7 +161,7 @@ class Election:
             raise NotLeading("not_leading", "this replica does not lead, or not for certain")
 
     async def run(self) -> None:
-        """Follow the lease, and hold it whenever it is free, for ever."""
+        """Follow the lease, and hold it whenever it is free and we stand for it, for ever."""
         while True:
             await self._turn()
             await self._clock.sleep(self._times.retry * (1.0 + _SPREAD * self._rng.random()))
@@ -218,12 +221,14 @@ class Election:
         try:
             found = await self._lock.read()
         except NotFound:
+            if not self._standing():
+                return
             await self._lock.create(ours)
         else:
             self._observe(found)
             if found.holder == self.identity:
                 ours = replace(ours, acquired=found.acquired or now, transitions=found.transitions)
-            elif self._alive(found):
+            elif self._alive(found) or not self._standing():
                 self._renewed_at = None
                 return
             else:

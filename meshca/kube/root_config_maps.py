@@ -18,6 +18,7 @@ from meshca.kube.held import WRITTEN_BY, Held, read_held
 from meshca.kube.informer import Informer
 from meshca.kube.keeper import Keeper
 from meshca.kube.kept import Kept
+from meshca.svid.good_roots import other_roots
 
 LABELS: Final = {"istio.io/config": "true"}  # as istiod sets it; its agents and tools look for it
 
@@ -48,6 +49,10 @@ class ConfigMapPlace:
     def read(self, item: Tree) -> Held:
         """What one holds."""
         return read_held(item, ("data", self._config.key), LABELS)
+
+    def text(self, item: Tree) -> str:
+        """The roots in one; empty when there are none."""
+        return str((item.get("data") or {}).get(self._config.key) or "")
 
 
 class RootConfigMaps:
@@ -95,13 +100,27 @@ class RootConfigMaps:
 
     async def run(self) -> None:
         """Follow and write until cancelled."""
-        keeper = Keeper(self._api, self._place, self._fence, self._installation, self._clock)
+        judge = None if self._config.replace_foreign else self._why_not
+        keeper = Keeper(self._api, self._place, self._fence, self._installation, self._clock, judge=judge)
         keeper.want(self._text)
         self._keeper = keeper
         try:
             await (self._listed(keeper) if self._config.namespaces else self._selected(keeper))
         finally:
             self._keeper, self._informers = None, []
+
+    def _why_not(self, item: Tree, text: str) -> str:
+        """Why a ConfigMap that we did not write must not get our roots: workloads may live by what it holds."""
+        others = other_roots(self._place.text(item), text, self._clock.now())
+        if not others:
+            return ""
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        writer = self._place.read(item).writer(self._installation)
+        todo = (
+            "sign below that root (upstream kind secret or files), stop that CA and delete this ConfigMap, "
+            "or set kubernetes.root_config_map.replace_foreign to cut off what it issued"
+        )
+        return f"holds another living root (sha256 {others[0]}){more}, from {writer}; {todo}"
 
     async def _listed(self, keeper: Keeper) -> None:
         """One watch for each namespace, of one name only."""

@@ -39,6 +39,11 @@ class Telling:
         if rivalry.contested and self._first(f"rival {rivalry.rival}"):
             log.error("kube.contested", kind=self._kind, key=key, rival=rivalry.rival, pause_seconds=rivalry.pause)
 
+    def foreign(self, key: str, detail: str) -> None:
+        """What somebody else keeps there is left to them; said once for each such thing."""
+        if self._first(f"foreign {detail}"):
+            log.error("kube.left_to_others", kind=self._kind, key=key, detail=detail)
+
     def refused(self, key: str, error: MeshcaError) -> None:
         """The API server did not take an object."""
         metrics.published_writes.labels(self._kind, error.reason).inc()

@@ -22,7 +22,7 @@ class PublishedReport:
         in_sync: that do.
         pending: that do not yet.
         failing: that the API server does not take.
-        contested: that somebody else changes again and again.
+        contested: that somebody else changes again and again, or that hold what must not be replaced.
         problems: the first of the last two.
         error: why nothing can be seen or written; empty when it can.
     """

@@ -13,6 +13,7 @@ from datetime import datetime
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from meshca.validity import ended
@@ -64,6 +65,21 @@ def good_roots(text: str, now: datetime) -> GoodRoots:
         else:
             good[certificate.public_bytes(Encoding.PEM).decode()] = None
     return GoodRoots(pem="".join(good), left_out=tuple(left_out))
+
+
+def other_roots(text: str, ours: str, now: datetime) -> tuple[str, ...]:
+    """The sha256 of each good root of a text that is not among ours: whom a mesh may still trust beside us."""
+    known = {certificate.public_bytes(Encoding.DER) for certificate in _good(ours, now)}
+    return tuple(
+        certificate.fingerprint(hashes.SHA256()).hex()
+        for certificate in _good(text, now)
+        if certificate.public_bytes(Encoding.DER) not in known
+    )
+
+
+def _good(text: str, now: datetime) -> list[x509.Certificate]:
+    pem = good_roots(text, now).pem
+    return x509.load_pem_x509_certificates(pem.encode()) if pem else []
 
 
 def _certificate(block: str) -> x509.Certificate:

@@ -2,7 +2,8 @@
 
 A plugged-in signing certificate signs as it is. Below a root whose key is in the Secret, as Istio's self-signed
 CA keeps it, each replica makes an intermediate of its own that lives in its memory only (ADR 14). Whether new
-material may come into force is `rotation`'s decision. A root is never made while one is in force here.
+material may come into force is `rotation`'s decision. A root is never made while one is in force here, nor while
+a living one is published: the mesh lives by that.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
 from cryptography import x509
 
@@ -24,6 +25,7 @@ from meshca.clock import Clock
 from meshca.config.upstream import SecretConfig
 from meshca.errors import ConfigError, Unavailable
 from meshca.identity.spiffe_id import TrustDomain
+from meshca.svid.good_roots import other_roots
 from meshca.upstream import ca_secret
 from meshca.upstream.ca_certificates import (
     BACKDATE,
@@ -38,22 +40,60 @@ from meshca.upstream.ca_set import CaSet
 _TRIES: Final = 5  # of a first start; each is lost to another writer only
 
 
+class Published(Protocol):
+    """Where the roots are published that workloads trust.
+
+    Attributes:
+        place: for people: `ConfigMap istio-ca-root-cert in namespace meshca-system`.
+    """
+
+    place: str
+
+    async def read(self) -> str:
+        """The text there; empty when there is none.
+
+        Raises:
+            Unavailable: it cannot be read now, or we may not; then it names the permission.
+        """
+        ...
+
+
 @asynccontextmanager
 async def open_(
-    config: SecretConfig, *, source: SecretSource, trust_domain: TrustDomain, clock: Clock
+    config: SecretConfig,
+    *,
+    source: SecretSource,
+    published: Published | None,
+    trust_domain: TrustDomain,
+    clock: Clock,
 ) -> AsyncIterator[SecretUpstream]:
-    """Nothing is asked yet: an API server that does not answer must not stop a start."""
-    yield SecretUpstream(config, source, trust_domain, clock)
+    """Nothing is asked yet: an API server that does not answer must not stop a start.
+
+    Args:
+        config: what to look for, and whether to begin with a new root.
+        source: the Secrets.
+        published: looked at before a root is made; None when nothing is published.
+        trust_domain: that is signed for.
+        clock: for validity.
+    """
+    yield SecretUpstream(config, source, published, trust_domain, clock)
 
 
-async def check(config: SecretConfig, *, source: SecretSource, trust_domain: TrustDomain, clock: Clock) -> None:
+async def check(
+    config: SecretConfig,
+    *,
+    source: SecretSource,
+    published: Published | None,
+    trust_domain: TrustDomain,
+    clock: Clock,
+) -> None:
     """Find what would stop a start, without making anything.
 
     Raises:
         ConfigError: the Secret cannot be used, with every fault of every key.
         Unavailable: it cannot be read now, or there is none and none would be made.
     """
-    await SecretUpstream(config, source, trust_domain, clock).check()
+    await SecretUpstream(config, source, published, trust_domain, clock).check()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,10 +109,16 @@ class SecretUpstream:
     """Implements `authority.upstream.Upstream`; use `open_`."""
 
     def __init__(
-        self, config: SecretConfig, source: SecretSource, trust_domain: TrustDomain, clock: Clock
+        self,
+        config: SecretConfig,
+        source: SecretSource,
+        published: Published | None,
+        trust_domain: TrustDomain,
+        clock: Clock,
     ) -> None:
         self._config = config
         self._source = source
+        self._published = published
         self._trust_domain = trust_domain
         self._clock = clock
         self._had = False
@@ -83,7 +129,7 @@ class SecretUpstream:
 
         Raises:
             ConfigError: the Secret cannot be used, with every fault of every key; or it is gone.
-            Unavailable: it cannot be read or made now, or there is none yet.
+            Unavailable: it cannot be read or made now, there is none yet, or a living root is published.
         """
         ca, is_root = self._sound(await self._found())
         self._had = True
@@ -103,6 +149,8 @@ class SecretUpstream:
             self._sound(chosen)
         elif not self._config.create:
             raise self._none()
+        elif lost := await self._lost():
+            raise lost
 
     async def _found(self) -> StoredSecret:
         for _ in range(_TRIES):
@@ -117,8 +165,32 @@ class SecretUpstream:
                 )
             if not self._config.create:
                 raise self._none()
-            await self._begin(there)
+            lost = await self._lost()
+            if lost is None:
+                await self._begin(there)
+            elif ca_secret.choose(await self._source.read()) is None:  # else another replica began meanwhile
+                raise lost
         raise Unavailable("ca_secret", f"{self._where()}: others write the Secrets all the time")
+
+    async def _lost(self) -> Unavailable | None:
+        """Why no root may be made although no Secret holds one: the mesh lives by one, and its key is elsewhere.
+
+        Raises:
+            Unavailable: whether it does cannot be found out.
+        """
+        if self._published is None:
+            return None
+        place = self._published.place
+        try:
+            living = other_roots(await self._published.read(), "", self._clock.now())
+        except Unavailable as error:
+            problem = f"{self._where()}: none holds a CA, and whether {place} holds a root is not known"
+            raise Unavailable("ca_secret", f"{problem}: {error.detail}") from None
+        if not living:
+            return None
+        problem = f"{self._where()}: none holds a CA, but {place} holds a living root (sha256 {living[0]})"
+        todo = f"put the Secret back from a backup, or delete {place} to begin with a new root for the whole mesh"
+        return Unavailable("ca_secret", f"{problem}; {todo}")
 
     async def _begin(self, there: Sequence[StoredSecret]) -> None:
         """Make a root, unless another replica is first; an empty Secret that is there already is filled."""

@@ -162,7 +162,7 @@ async def test_signer_is_followed() -> None:
 
 async def test_gauges() -> None:
     """How many objects are how; none while another replica writes."""
-    kept = Kept(in_sync=5, pending=4, failing=(("a", "x"),), contested=(("b", "y"), ("c", "z")))
+    kept = Kept(in_sync=5, pending=4, failing=(("a", "x"),), contested=(("b", "y"),), foreign=(("c", "z"),))
     rig = Rig(kept)
     for expected in ([5, 4, 1, 2], [0, 0, 0, 0]):
         task = asyncio.create_task(rig.controllers.show())
@@ -175,11 +175,19 @@ async def test_gauges() -> None:
 
 def test_report() -> None:
     """Everything, with what is in the way."""
-    kept = Kept(in_sync=5, pending=0, failing=(("a", "x"),), contested=(("b", "y"),), error="gone")
+    kept = Kept(
+        in_sync=5,
+        pending=0,
+        failing=(("a", "x"),),
+        contested=(("b", "y"),),
+        foreign=(("c", "holds z"),),
+        error="gone",
+    )
     told = Rig(kept).controllers.report()
     assert (told.leading, told.holder, told.election_error) == (True, "me", "home: gone")
     assert told.config_maps is not None
     assert [(one.name, one.detail) for one in told.config_maps.problems] == [
+        ("c", "holds z"),
         ("a", "x"),
         ("b", "changed again and again by y"),
     ]

@@ -41,6 +41,13 @@ def test_open_to_others(tmp_path: Path) -> None:
         pass
 
 
+def test_open_to_its_group(tmp_path: Path) -> None:
+    """One of ours that its group may use, as the kubelet leaves it at each mount, is closed and used."""
+    tmp_path.chmod(0o2770)
+    with locked(tmp_path):
+        assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+
+
 def test_not_a_folder(tmp_path: Path) -> None:
     """A file in its place is refused."""
     (tmp_path / "data").write_text("x")

@@ -235,3 +235,17 @@ async def test_no_signer_yet() -> None:
         await rig.clock.advance(LOOK_SECONDS)
     task.cancel()
     assert len(rig.place.written) == 1
+
+
+async def test_former_leader() -> None:
+    """Who does not lead any more shows neither an old error nor an end that another replica has moved."""
+    rig = Rig()
+    task = asyncio.create_task(rig.certificate.run())
+    with captured_logs():
+        await rig.clock.advance(0)
+        rig.place.unreadable = FORBIDDEN
+        await rig.clock.advance(LOOK_SECONDS)
+    assert (rig.certificate.error, rig.certificate.not_after is None) == (FORBIDDEN.detail, False)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert (rig.certificate.error, rig.certificate.not_after) == ("", None)

@@ -53,7 +53,8 @@ def open_shared_root(_: Path, clock: FakeClock) -> Opened:
 def open_secrets(store: FakeSecrets, clock: FakeClock) -> Opened:
     """A CA in one of Istio's Secrets."""
     config = SecretConfig(kind="secret", create=True)
-    return secret.open_(config, source=FakeSource(store), trust_domain=TRUST_DOMAIN, clock=clock)
+    source = FakeSource(store)
+    return secret.open_(config, source=source, published=None, trust_domain=TRUST_DOMAIN, clock=clock)
 
 
 @contextlib.asynccontextmanager

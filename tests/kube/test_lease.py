@@ -80,8 +80,16 @@ class Rig:
         self.clock = FakeClock()
         self.lease = FakeLease()
         self.locks = [self.lease.candidate(), self.lease.candidate()]
+        self.idle: set[str] = set()  # those that do not stand
         self.one, self.two = (
-            Election(lock, name, self.clock, elapsed=self.clock.monotonic, rng=Jitter(0.0))
+            Election(
+                lock,
+                name,
+                self.clock,
+                standing=lambda name=name: name not in self.idle,  # type: ignore[misc] # a default
+                elapsed=self.clock.monotonic,
+                rng=Jitter(0.0),
+            )
             for name, lock in zip(("one", "two"), self.locks, strict=True)
         )
 
@@ -274,3 +282,31 @@ def test_deadline_is_below_the_duration() -> None:
     """The margin that makes the fence one."""
     times = Times()
     assert times.deadline + times.retry < times.duration
+
+
+class TestStanding:
+    """Who could not do the work."""
+
+    async def test_first(self, rig: Rig) -> None:
+        """One that comes first and does not stand makes no lease; the other leads at once, and it sees that."""
+        rig.idle = {"one"}
+        async with rig.running(rig.one):
+            await rig.clock.advance(20)
+            assert (rig.one.leading(), rig.one.holder, rig.one.error) == (False, "", None)
+            async with rig.running(rig.two):
+                assert rig.two.leading()
+                await rig.clock.advance(20)
+                assert (rig.one.leading(), rig.one.holder) == (False, "two")
+
+    async def test_free(self, rig: Rig) -> None:
+        """A lease that is free stays so until somebody stands, and is taken then."""
+        async with rig.running(rig.two):
+            assert rig.two.leading()
+        await rig.two.release()
+        rig.idle = {"one"}
+        async with rig.running(rig.one):
+            await rig.clock.advance(60)
+            assert not rig.one.leading()
+            rig.idle = set()
+            await rig.clock.advance(3)
+            assert rig.one.leading()

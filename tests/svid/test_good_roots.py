@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshca.svid.good_roots import good_roots
+from meshca.svid.good_roots import good_roots, other_roots
 from tests.fakes.certificates import leaf
 from tests.fakes.pki import DAY, NOW, make_ca
 
@@ -74,3 +76,24 @@ def test_any_text(text: str) -> None:
 def test_any_cut(length: int) -> None:
     """However much of a certificate is there, it hides none."""
     assert GOOD in good_roots(OTHER[:length] + "\n" + GOOD, NOW).pem
+
+
+@pytest.mark.parametrize(
+    ("text", "ours", "others"),
+    [
+        ("", GOOD, []),
+        (GOOD, GOOD, []),
+        (GOOD, OTHER + GOOD, []),
+        (f"# a note\n{GOOD}", GOOD, []),
+        ("istiod's", GOOD, []),
+        (EXPIRED + LEAF + DAMAGED, GOOD, []),
+        (OTHER, GOOD, [OTHER]),
+        (OTHER, "", [OTHER]),
+        (FUTURE, GOOD, [FUTURE]),
+        (EXPIRED + GOOD + CUT + OTHER, GOOD, [OTHER]),
+    ],
+)
+def test_other_roots(text: str, ours: str, others: list[str]) -> None:
+    """Each root that has not ended and is none of ours is named; junk and ended ones are nobody's."""
+    prints = [x509.load_pem_x509_certificate(pem.encode()).fingerprint(SHA256()).hex() for pem in others]
+    assert other_roots(text, ours, NOW) == tuple(prints)

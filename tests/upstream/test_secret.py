@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -29,12 +30,39 @@ SIGNER, NEXT = make_ca("signer", ROOT), make_ca("next", ROOT)
 FORBIDDEN = Unavailable("kube_forbidden", "home: get secrets in istio-system: forbidden")
 
 
+class FakePublished:
+    """Implements `Published`.
+
+    Attributes:
+        text: what workloads have got.
+        error: raised instead of reading, if set.
+        meanwhile: happens before each answer.
+    """
+
+    place = "ConfigMap istio-ca-root-cert in namespace istio-system"
+
+    def __init__(self, text: str = "") -> None:
+        self.text = text
+        self.error: Unavailable | None = None
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    async def read(self) -> str:
+        """What workloads have got."""
+        if self.error is not None:
+            raise self.error
+        self.meanwhile()
+        return self.text
+
+
 def upstream_of(
-    store: FakeSecrets, config: SecretConfig = MAY_CREATE, clock: FakeClock | None = None
+    store: FakeSecrets,
+    config: SecretConfig = MAY_CREATE,
+    clock: FakeClock | None = None,
+    published: FakePublished | None = None,
 ) -> tuple[SecretUpstream, FakeSource]:
     """A replica, and its way to the Secrets."""
     source = FakeSource(store, config.names)
-    return SecretUpstream(config, source, TRUST_DOMAIN, clock or FakeClock()), source
+    return SecretUpstream(config, source, published, TRUST_DOMAIN, clock or FakeClock()), source
 
 
 def istio_root(**changes: object) -> Ca:
@@ -361,7 +389,9 @@ async def test_check(
     if contents is not None:
         store.put("cacerts", contents)
     before = dict(store.held)
-    checking = check(config, source=FakeSource(store), trust_domain=TRUST_DOMAIN, clock=FakeClock())
+    checking = check(
+        config, source=FakeSource(store), published=None, trust_domain=TRUST_DOMAIN, clock=FakeClock()
+    )
     if error is None:
         await checking
     else:
@@ -374,7 +404,8 @@ async def test_opening_asks_nothing() -> None:
     """An API server that does not answer does not keep it from being opened."""
     source = FakeSource(FakeSecrets())
     source.errors["read"] = Unavailable("kube_unreachable", "down")
-    async with open_(MAY_CREATE, source=source, trust_domain=TRUST_DOMAIN, clock=FakeClock()) as upstream:
+    opened = open_(MAY_CREATE, source=source, published=None, trust_domain=TRUST_DOMAIN, clock=FakeClock())
+    async with opened as upstream:
         with pytest.raises(Unavailable):
             await upstream.obtain()
 
@@ -383,3 +414,65 @@ async def test_short_lives() -> None:
     """An intermediate that lives for seconds is renewed at half of them too, not at once."""
     config = MAY_CREATE.model_copy(update={"intermediate_lifetime": timedelta(seconds=8)})
     assert (await upstream_of(FakeSecrets(), config)[0].obtain()).renew_at == NOW + timedelta(seconds=4)
+
+
+class TestLost:
+    """The Secret is gone, and workloads still trust what it held."""
+
+    async def test_no_new_root(self) -> None:
+        """None is made; it is told what is alive where, and what to do."""
+        store = FakeSecrets()
+        with pytest.raises(Unavailable) as refused:
+            await upstream_of(store, published=FakePublished(ROOT.pem))[0].obtain()
+        said = refused.value.detail
+        place = "ConfigMap istio-ca-root-cert in namespace istio-system"
+        assert f"none holds a CA, but {place} holds a living root (sha256 " in said
+        assert f"put the Secret back from a backup, or delete {place} to begin with a new root" in said
+        assert store.held == {}
+
+    async def test_put_back(self) -> None:
+        """Once the Secret is back it signs."""
+        store = FakeSecrets()
+        upstream, _ = upstream_of(store, published=FakePublished(ROOT.pem))
+        with pytest.raises(Unavailable):
+            await upstream.obtain()
+        store.put("cacerts", cacerts(SIGNER, roots=(ROOT,)))
+        assert verifies(await upstream.obtain(), ROOT.certificate)
+
+    @pytest.mark.parametrize(
+        "text",
+        ["", "junk", make_ca("ended", begin=NOW - 2 * DAY, end=NOW - DAY).pem],
+        ids=["none", "junk", "ended"],
+    )
+    async def test_nothing_to_lose(self, text: str) -> None:
+        """Without a living root published the first start makes one."""
+        store = FakeSecrets()
+        await upstream_of(store, published=FakePublished(text))[0].obtain()
+        assert "istio-ca-secret" in store.held
+
+    async def test_unknown(self) -> None:
+        """While it cannot be found out none is made, and the missing permission is named."""
+        store, published = FakeSecrets(), FakePublished()
+        published.error = Unavailable("kube_forbidden", "home: get configmaps in istio-system: forbidden")
+        with pytest.raises(Unavailable, match="holds a root is not known: home: get configmaps in istio-system"):
+            await upstream_of(store, published=published)[0].obtain()
+        assert store.held == {}
+
+    async def test_another_replica_began(self) -> None:
+        """What a replica that was first made and published meanwhile is taken, not missed."""
+        store, published = FakeSecrets(), FakePublished(ROOT.pem)
+        published.meanwhile = lambda: store.put("cacerts", cacerts(SIGNER, roots=(ROOT,)))
+        upstream, _ = upstream_of(store, published=published)
+        assert verifies(await upstream.obtain(), ROOT.certificate)
+
+    @pytest.mark.parametrize(("text", "fine"), [("", True), (ROOT.pem, False)])
+    async def test_check(self, text: str, fine: bool) -> None:  # noqa: FBT001 - a row's part
+        """Checking says so too, and makes nothing."""
+        store = FakeSecrets()
+        upstream, _ = upstream_of(store, published=FakePublished(text))
+        if fine:
+            await upstream.check()
+        else:
+            with pytest.raises(Unavailable, match="put the Secret back"):
+                await upstream.check()
+        assert store.held == {}

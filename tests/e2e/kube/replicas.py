@@ -50,11 +50,14 @@ class Replica:
         """Whether it is ready."""
         return self.page("/readyz")[0] == 200
 
+    def admin(self) -> str:
+        """The administrator's socket."""
+        return str(yaml.safe_load((self.server.folder / "meshca.yaml").read_text())["listen"]["admin"])
+
     def status_error(self) -> str:
         """Why there is no new signer, as `meshca status` says."""
-        socket_path = yaml.safe_load((self.server.folder / "meshca.yaml").read_text())["listen"]["admin"]
         run = [*MESHCA, "status", "--output", "json"]
-        environment = {**os.environ, "MESHCA_ADMIN_SOCKET": socket_path}
+        environment = {**os.environ, "MESHCA_ADMIN_SOCKET": self.admin()}
         found = subprocess.run(run, check=False, capture_output=True, env=environment)
         return str(json.loads(found.stdout)["authority_error"])
 
@@ -64,7 +67,9 @@ class Replica:
 
 
 @contextlib.contextmanager
-def replica(folder: Path, kubeconfig: Path, namespace: str, upstream: str = "create: true") -> Iterator[Replica]:
+def replica(
+    folder: Path, kubeconfig: Path, namespace: str, upstream: str = "create: true", roots: str = ""
+) -> Iterator[Replica]:
     """A server that was launched; nobody has waited for it.
 
     Args:
@@ -72,11 +77,14 @@ def replica(folder: Path, kubeconfig: Path, namespace: str, upstream: str = "cre
         kubeconfig: of whoever it is in the cluster.
         namespace: that it runs in.
         upstream: more keys of its section `upstream`.
+        roots: name of the ConfigMap that it publishes the roots in, in its namespace; none when empty.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     cluster = f"kubeconfig: {kubeconfig}, namespace: {namespace}, token_review: {{enabled: false}}"
+    if roots:
+        cluster += f", root_config_map: {{enabled: true, name: {roots}, namespaces: [{namespace}]}}"
     settings = {
         "MESHCA__WORKERS": "1",
         "MESHCA__UPSTREAM": f"{{kind: secret, {upstream}}}",

@@ -158,8 +158,29 @@ class TestRivals:
         taken = [one["manager"] for one in logs if one["event"] == "kube.field_taken_over"]
         assert taken == ["pilot-discovery"]
 
+    async def test_living_root_of_istiod(self, cluster: TestCluster, roots: Roots) -> None:
+        """A root that istiod publishes and that lives stays, and is reported; with the switch it is replaced."""
+        namespace = await cluster.namespace()
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": roots.name}, "data": {KEY: SECOND}}
+        await cluster.api.apply(roots.path(namespace), body, manager="pilot-discovery")
+        other = await cluster.namespace()
+        async with roots.publishing(cluster.api) as maps:
+            await until(lambda: roots.holds(cluster, [other], FIRST))
+            await until(lambda: bool((kept := maps.report()) and kept.foreign))
+            kept = maps.report()
+            assert await roots.holds(cluster, [namespace], SECOND)
+        assert kept is not None
+        ((name, detail),) = kept.foreign
+        assert name == namespace
+        assert detail.startswith("holds another living root (sha256 ")
+        assert "from pilot-discovery; " in detail
+        with captured_logs() as logs:
+            async with roots.publishing(cluster.api, replace_foreign=True):
+                await until(lambda: roots.holds(cluster, [namespace], FIRST))
+        assert [one["manager"] for one in logs if one["event"] == "kube.field_taken_over"] == ["pilot-discovery"]
+
     async def test_two_installations(self, cluster: TestCluster, roots: Roots) -> None:
-        """Of two that keep other roots in one ConfigMap the first to notice names the other and holds back."""
+        """Of two that keep other roots in one ConfigMap the first to notice names the other and leaves it."""
         namespace = await cluster.namespace()
         with captured_logs() as logs:
             async with (
@@ -170,7 +191,7 @@ class TestRivals:
             ):
 
                 def rivals() -> list[tuple[str, str]]:
-                    return [one for maps in (ours, theirs) if (kept := maps.report()) for one in kept.contested]
+                    return [one for maps in (ours, theirs) if (kept := maps.report()) for one in kept.foreign]
 
                 await until(rivals)
                 before = await roots.found(cluster, namespace)
@@ -181,8 +202,9 @@ class TestRivals:
         assert after is not None
         assert before["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"]
         winner = after["metadata"]["annotations"]["meshca.io/written-by"]
-        assert (name, rival) == (namespace, f"another meshca ({winner})")
-        assert len([one for one in logs if one["event"] == "kube.contested"]) == 1
+        assert name == namespace
+        assert f", from another meshca ({winner}); " in rival
+        assert len([one for one in logs if one["event"] == "kube.left_to_others"]) == 1
 
     async def test_istiod_that_fights(self, cluster: TestCluster, roots: Roots) -> None:
         """A writer that takes the field back whenever it changes wins for now, and is named."""
@@ -242,7 +264,7 @@ class TestRights:
             await until(lambda: roots.holds(cluster, [one, two], FIRST))
             await cluster.api.delete(roots.path(two))
             await soon(lambda: roots.holds(cluster, [two], FIRST))
-            await until(lambda: f"patch configmaps in {without}: forbidden" in failing(maps).get(without, ""))
+            await until(lambda: f"get configmaps in {without}: forbidden" in failing(maps).get(without, ""))
             assert [error for error in maps.watch_errors() if f"list configmaps in {without}" in error]
 
     @pytest.mark.parametrize(

@@ -16,9 +16,10 @@ import pytest
 from cryptography import x509
 
 from meshca.errors import MeshcaError, NotFound
-from tests.e2e.kube.cluster import Account, TestCluster, open_cluster, until
+from tests.e2e.kube.cluster import Account, TestCluster, kubeconfig, open_cluster, until
 from tests.e2e.kube.control_plane import running_control_plane
 from tests.e2e.kube.publishing import KEY, NAMESPACES, Roots
+from tests.e2e.kube.replicas import replica
 from tests.real.dev_server import MESHCA, Server, running_server
 
 pytestmark = pytest.mark.real("kubernetes")
@@ -172,6 +173,24 @@ async def test_two_servers_one_leader(cluster: TestCluster, tmp_path: Path, root
                 return made is not None and made["data"] == {KEY: two.root.decode()}
 
             await until(second_root)
+
+
+async def test_who_has_no_ca_does_not_lead(cluster: TestCluster, tmp_path: Path, roots: Roots) -> None:
+    """A replica that waits for its CA leaves the lease to one that has it, which publishes, and follows that."""
+    namespace = await cluster.namespace()
+    with replica(tmp_path / "bad", kubeconfig(), namespace, "names: [nothing-here]", roots.name) as bad:
+        await until(lambda: "none holds a CA" in bad.waits_for())
+        (bad.server.folder / "endpoint-admin").write_text(bad.admin())
+        await asyncio.sleep(3)
+        assert status(bad.server)["leading"] is False
+        with replica(tmp_path / "good", kubeconfig(), namespace, roots=roots.name) as good:
+            await asyncio.to_thread(good.server.wait_until_it_serves)
+            await until(lambda: roots.holds(cluster, [namespace], good.server.root.decode()))
+            (good.server.folder / "endpoint-admin").write_text(good.admin())
+            told = status(good.server)
+            assert told["leading"] is True
+            await until(lambda: status(bad.server)["holder"] == told["holder"])
+            assert status(bad.server)["leading"] is False
 
 
 class TestOutage:

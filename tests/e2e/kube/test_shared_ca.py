@@ -15,8 +15,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import verification
 
 from meshca._proto.istio.v1.auth.ca_pb2 import IstioCertificateResponse
-from tests.e2e.kube.cluster import TestCluster, kubeconfig, open_cluster
+from meshca.errors import NotFound
+from tests.e2e.kube.cluster import TestCluster, kubeconfig, open_cluster, until
 from tests.e2e.kube.outage import interruptible
+from tests.e2e.kube.publishing import Roots
 from tests.e2e.kube.replicas import Replica, replica
 from tests.e2e.kube.secret_place import SecretPlace, secret_place
 from tests.fakes.cacerts import cacerts, tls
@@ -56,9 +58,9 @@ def launch(tmp_path: Path, place: SecretPlace) -> Iterator[Callable[..., Replica
     """Launches servers as administrators of the cluster, and ends them."""
     with contextlib.ExitStack() as stack:
 
-        def another(upstream: str = "create: true", file: Path | None = None) -> Replica:
+        def another(upstream: str = "create: true", file: Path | None = None, roots: str = "") -> Replica:
             folder = tmp_path / f"replica-{time.monotonic_ns()}"
-            return stack.enter_context(replica(folder, file or kubeconfig(), place.namespace, upstream))
+            return stack.enter_context(replica(folder, file or kubeconfig(), place.namespace, upstream, roots))
 
         yield another
 
@@ -154,6 +156,69 @@ class TestFirstStart:
         await issued(made)
         key = (await place.get(ISTIOS))["ca-key.pem"].decode().splitlines()[1]
         assert key not in (made.server.folder / "log").read_text()
+
+
+class TestLost:
+    """The Secret is deleted while workloads trust what it held."""
+
+    async def test_no_new_root(
+        self, cluster: TestCluster, place: SecretPlace, launch: Callable[..., Replica]
+    ) -> None:
+        """Restarted servers wait and say why, the published root stays, and the Secret put back mends it."""
+        roots = Roots()
+        replicas = [launch(roots=roots.name) for _ in range(3)]
+        for each in replicas:
+            await serving(each)
+        root = replicas[0].server.root
+        assert {each.server.root for each in replicas} == {root}
+        await until(lambda: roots.holds(cluster, [place.namespace], root.decode()))
+        backup = await place.get(ISTIOS)
+        await place.remove(ISTIOS)
+        for each in replicas:
+            each.server.stop()
+        restarted = [launch(roots=roots.name) for _ in range(2)]
+        for each in restarted:
+            await soon(lambda each=each: "put the Secret back from a backup" in each.waits_for())  # type: ignore[misc] # a default
+            assert f"delete ConfigMap {roots.name} in namespace {place.namespace}" in each.waits_for()
+        await asyncio.sleep(5)
+        assert not any(each.serves() for each in restarted)
+        with pytest.raises(NotFound):
+            await place.get(ISTIOS)
+        assert await roots.holds(cluster, [place.namespace], root.decode())
+        await place.put(ISTIOS, backup, TYPE)
+        for each in restarted:
+            await serving(each)
+            assert each.server.root == root
+
+    async def test_begun_anew(
+        self, cluster: TestCluster, place: SecretPlace, launch: Callable[..., Replica]
+    ) -> None:
+        """Who deletes the ConfigMap as well begins with a new root."""
+        roots = Roots()
+        first = await serving(launch(roots=roots.name))
+        await until(lambda: roots.holds(cluster, [place.namespace], first.server.root.decode()))
+        first.server.stop()
+        await place.remove(ISTIOS)
+        second = launch(roots=roots.name)
+        await soon(lambda: "put the Secret back" in second.waits_for())
+        await cluster.api.delete(roots.path(place.namespace))
+        await serving(second)
+        await until(lambda: roots.holds(cluster, [place.namespace], second.server.root.decode()))
+        assert second.server.root != first.server.root
+
+    async def test_missing_right(
+        self, cluster: TestCluster, place: SecretPlace, launch: Callable[..., Replica], tmp_path: Path
+    ) -> None:
+        """Without the right to look no root is made, and the start waits for the right."""
+        roots = Roots()
+        verbs = ["get", "create", "list", "watch"]
+        rule = {"apiGroups": [""], "resources": ["secrets"], "verbs": verbs}
+        account = await cluster.account(tmp_path, place.namespace, "ca", rules={place.namespace: [rule]})
+        made = launch(file=account.kubeconfig, roots=roots.name)
+        await soon(lambda: f"get configmaps in {place.namespace}: forbidden" in made.waits_for())
+        granted = [rule, roots.rule()]
+        await cluster.account(tmp_path, place.namespace, "ca", rules={place.namespace: granted})
+        await serving(made)
 
 
 class TestIstio:
