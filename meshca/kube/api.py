@@ -154,13 +154,16 @@ class Api:
             if response.status >= 400:
                 self._refuse("watch", path, response.status, await self._read(response))
             async for line in self._lines(response):
-                event: Tree = orjson.loads(line)
-                if event["type"] == "ERROR":
-                    status = event["object"]
-                    self._refuse("watch", path, int(status.get("code", 500)), orjson.dumps(status))
-                yield event
+                yield self._event(path, line)
         finally:
             response.close()
+
+    def _event(self, path: str, line: bytes) -> Tree:
+        event: Tree = orjson.loads(line)
+        if event["type"] == "ERROR":
+            status = event["object"]
+            self._refuse("watch", path, int(status.get("code", 500)), orjson.dumps(status))
+        return event
 
     async def _lines(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         try:

@@ -144,21 +144,16 @@ class Informer(Generic[T]):
         found: dict[str, T] = {}
         seen, more = 0, ""
         while True:
-            page = await self._get_page(more)
-            items = page.get("items") or ()
-            seen += len(items)
-            for item in items:
-                value = self._read(item)
-                if value is not None:
-                    found[key_of(item)] = value
-            if not (more := page["metadata"].get("continue")):
+            taken, more, version = self._take(await self._get_page(more), found)  # no page outlives its reading
+            seen += taken
+            if not more:
                 break
-            if not items:
+            if not taken:
                 raise ValueError("a page without objects that is not the last")  # else it might never end
             if seen >= self._most:
                 self._leave_out()
                 break
-        self._version = page["metadata"]["resourceVersion"]
+        self._version = version
         now = self._clock.monotonic()
         self._reads = self._reads + 1 if now - self._read_at < OFTEN else 0
         self._read_at = now
@@ -171,23 +166,36 @@ class Informer(Generic[T]):
         self._tried.set()
 
     async def _get_page(self, more: str) -> Tree:
-        query = {**self._selectors, "limit": str(self._page)}
-        try:
-            return await self._api.get(self._path, query | ({"continue": more} if more else {}))
-        except TooLarge:
-            self._page = max(
-                1, self._page // 4
-            )  # for the next round: large objects are no reason to fail for ever
-            raise
+        while True:
+            query = {**self._selectors, "limit": str(self._page)}
+            try:
+                return await self._api.get(self._path, query | ({"continue": more} if more else {}))
+            except TooLarge:
+                if self._page == 1:
+                    raise
+                self._page = max(1, self._page // 4)  # large objects are no failure
+
+    def _take(self, page: Tree, found: dict[str, T]) -> tuple[int, str, str]:
+        """Put what we keep of a page into `found`; how many objects it has, its `continue` and its version."""
+        items, metadata = page.get("items") or (), page["metadata"]
+        for item in items:
+            value = self._read(item)
+            if value is not None:
+                found[key_of(item)] = value
+        return len(items), metadata.get("continue") or "", metadata["resourceVersion"]
 
     async def _watch(self) -> None:
         query = {**self._selectors, "resourceVersion": self._version}
         async for event in self._api.watch(self._path, query, seconds=self._seconds):
-            item: Mapping[str, Any] = event["object"]
-            if event["type"] != "BOOKMARK":
-                self._put(key_of(item), None if event["type"] == "DELETED" else self._read(item))
-            self._version = item["metadata"]["resourceVersion"]
-            self._well()
+            self._hear(event)
+            del event  # it may be large, and the next may be long in coming
+
+    def _hear(self, event: Tree) -> None:
+        item: Mapping[str, Any] = event["object"]
+        if event["type"] != "BOOKMARK":
+            self._put(key_of(item), None if event["type"] == "DELETED" else self._read(item))
+        self._version = item["metadata"]["resourceVersion"]
+        self._well()
 
     def _put(self, key: str, value: T | None) -> None:
         before = self._items.get(key)

@@ -190,9 +190,10 @@ async def test_nonsense(rig: Rig, nonsense: Any) -> None:
     assert "nonsense" in logs[0]["detail"]
 
 
-async def test_a_list_of_nonsense(rig: Rig) -> None:
-    """It is tried again after a pause."""
-    rig.api.pages = [{"items": [{}], "metadata": {}}, page(item("a", 1, "1"), version=5)]
+@pytest.mark.parametrize("bad", [[{"items": [{}], "metadata": {}}], [TOO_LARGE] * 5], ids=["nonsense", "large"])
+async def test_a_list_that_cannot_be_read(rig: Rig, bad: list[Any]) -> None:
+    """Of nonsense, or with an object that is too large even alone, it is tried again after a pause."""
+    rig.api.pages = [*bad, page(item("a", 1, "1"), version=5)]
     with captured_logs():
         assert await rig.run() == {}
         await rig.informer.tried()
@@ -219,13 +220,11 @@ async def test_pages_without_end(rig: Rig) -> None:
 
 
 async def test_pages_that_are_too_large(rig: Rig) -> None:
-    """Smaller ones are asked for, down to single objects."""
-    rig.api.pages = [*[TOO_LARGE] * 6, page(item("a", 1, "1"), version=5)]
-    with captured_logs():
-        for _ in range(7):
-            await rig.run(BACKOFF.ceiling)
-    assert rig.informer.items == {"shop/a": "1"}
-    assert [asked["limit"] for asked in rig.api.asked[:-1]] == ["500", "125", "31", "7", "1", "1", "1"]
+    """Smaller ones are asked for at once, from then on, down to single objects."""
+    rig.api.pages = [page(item("a", 1, "1"), version=5, more="on"), *[TOO_LARGE] * 4, page(version=5)]
+    assert await rig.run() == {"shop/a": "1"}
+    assert [asked["limit"] for asked in rig.api.asked[:-1]] == ["500", "500", "125", "31", "7", "1"]
+    assert [asked.get("continue") for asked in rig.api.asked[:-1]] == [None, *["on"] * 5]
 
 
 async def test_an_event_that_is_too_large(rig: Rig) -> None:
