@@ -17,9 +17,8 @@ from meshca.identity.caller import Caller
 from meshca.identity.spiffe_id import SpiffeId
 
 RENEWAL_SHARE: Final = 0.2  # of a burst; first issues stop above it, renewals go on to the bottom
-PER_ASKER: Final = (
-    10  # requests of a node proxy to one of an identity: it asks for all workloads of its node at once
-)
+# Requests of a node proxy to one of an identity: it asks for all workloads of its node at once.
+PER_ASKER: Final = 10
 SMALLEST_SHARE: Final = 10  # requests of a worker's burst
 MAX_TRACKED: Final = 50_000  # buckets of each kind, about 200 bytes each; the longest unused is forgotten first
 _ROUNDING: Final = 1e-3  # tokens; lent, never given: rounding of the clock must not break a retry hint

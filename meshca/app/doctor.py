@@ -110,6 +110,7 @@ class AgentCa:
         key = fresh_key(KeyChoice.EC_P256, None)
         with tempfile.TemporaryDirectory(prefix="meshca-doctor-") as name:  # mode 0700; the client reads files
             folder = Path(name)
+            (folder / "token").touch(mode=0o600)
             (folder / "token").write_text(wish.token.reveal())
             (folder / "roots.pem").write_text(wish.roots)
             answer = await self._client(wish, folder).by_token(key.csr)

@@ -28,7 +28,7 @@ from meshca.authn.review_load import ReviewLoad
 from meshca.clock import Clock
 from meshca.config.authn import MAX_LEEWAY
 from meshca.config.kubernetes import TokenReviewConfig
-from meshca.errors import MeshcaError, Unauthenticated
+from meshca.errors import Unauthenticated, Unavailable
 from meshca.identity.caller import Caller, Credential
 from meshca.secret import Secret
 
@@ -80,7 +80,7 @@ class TokenReviewAuthenticator:
         for name in list(self._provers):
             try:
                 self._clusters.named(name)
-            except MeshcaError:
+            except (Unauthenticated, Unavailable):
                 del self._provers[name]
 
 

@@ -76,7 +76,7 @@ async def connect_remote(text: bytes, name: str, deadline: timedelta) -> AsyncIt
     with tempfile.TemporaryDirectory(prefix="meshca-") as folder:
         try:
             _move_to_files(tree, Path(folder))
-            await load_kube_config_from_dict(tree, client_configuration=configuration)  # type: ignore[no-untyped-call]
+            await load_kube_config_from_dict(tree, client_configuration=configuration)  # type: ignore[no-untyped-call] # untyped there
         except (ConfigException, KeyError, TypeError, ValueError) as error:
             raise ConfigError(name, [f"the kubeconfig cannot be used ({type(error).__name__})"]) from None
         client = _client(configuration, name)
@@ -126,7 +126,7 @@ def _in_cluster(configuration: Configuration, mount: Path) -> None:
 
 async def _by_file(configuration: Configuration, path: Path) -> None:
     try:
-        await load_kube_config(str(path), client_configuration=configuration)  # type: ignore[no-untyped-call]
+        await load_kube_config(str(path), client_configuration=configuration)  # type: ignore[no-untyped-call] # untyped there
         token_file = _token_file(yaml.safe_load(durable.read(path)), path)
     except (ConfigException, KeyError, TypeError, ValueError, OSError, yaml.YAMLError) as error:
         raise ConfigError(str(path), [f"is no usable kubeconfig ({type(error).__name__})"]) from None
@@ -147,7 +147,7 @@ def _read_token_at_each_call(configuration: Configuration, file: Path) -> None:
         used.api_key["BearerToken"] = f"Bearer {file.read_text().strip()}"
 
     configuration.api_key["BearerToken"] = ""  # that there is one makes the library ask the hook
-    configuration.refresh_api_key_hook = read  # type: ignore[assignment]
+    configuration.refresh_api_key_hook = read  # type: ignore[assignment] # says None there
 
 
 def _inline_only(text: bytes, name: str) -> dict[str, Any]:
@@ -176,6 +176,7 @@ def _move_to_files(tree: Mapping[str, Any], folder: Path) -> None:
             for field in (entries & set(each[kind] or {})) & _DATA:
                 if encoded := each[kind].pop(field):
                     file = folder / f"{kind}-{number}-{field}"
+                    file.touch(mode=0o600)
                     file.write_bytes(base64.b64decode(encoded))
                     each[kind][field.removesuffix("-data")] = str(file)
 

@@ -14,6 +14,7 @@ from kubernetes.aio.config import kube_config
 
 from meshca.config.kubernetes import MAX_CONCURRENCY, KubernetesConfig
 from meshca.errors import ConfigError
+from meshca.kube import connection
 from meshca.kube.connection import CONNECTIONS, MAX_KUBECONFIG, connect, connect_remote
 from meshca.kube.pods import AT_ONCE
 from tests.fakes.kubeconfigs import kubeconfig
@@ -185,3 +186,15 @@ class TestRemote:
         with pytest.raises(ConfigError):
             async with connect_remote(yaml.safe_dump(tree).encode(), "west", SECOND):
                 pass
+
+
+def test_what_is_written_is_ours_alone(tmp_path: Path) -> None:
+    """A key that must be a file for a moment can be read by nobody else, whatever the folder allows."""
+    tree: dict[str, Any] = {
+        "users": [{"user": {"client-key-data": base64.b64encode(b"key").decode()}}],
+        "clusters": [],
+    }
+    connection._move_to_files(tree, tmp_path)
+    [file] = tmp_path.iterdir()
+    assert (file.read_bytes(), file.stat().st_mode & 0o777) == (b"key", 0o600)
+    assert tree["users"][0]["user"] == {"client-key": str(file)}
