@@ -12,6 +12,7 @@ import fcntl
 import os
 import re
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ PROCESS_VARIABLE = "MESHCA_PROCESS_NAME"
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder that only we can use is made in it
 ROOM: Final = 4 * 1024 * 1024  # bytes that must be free at start; a process takes half a megabyte
 _NAME: Final = re.compile(r"meshca-metrics-[0-9]+-[a-z0-9_]+")  # our process id, for people
+_STOPPING: Final = (signal.SIGTERM, signal.SIGINT)  # each would end this process with an exception
 
 
 @contextlib.contextmanager
@@ -56,12 +58,15 @@ def _fresh() -> Iterator[Path]:
     problems: list[str] = []
     for parent in (MEMORY, Path(tempfile.gettempdir())):
         _sweep(parent)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)  # until what removes the folder stands
         try:
             folder, descriptor = _made(parent)
         except OSError as error:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             problems.append(f"{parent}: no room for {ROOM >> 20} MiB of metrics ({error.strerror}); make room")
             continue
         try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -35,6 +35,29 @@ def test_nothing_is_left() -> None:
     assert PROCESS_VARIABLE not in os.environ
 
 
+def test_stopped_while_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal that comes the moment the folder exists ends us, and the folder goes too."""
+    monkeypatch.setattr(metrics_dir, "MEMORY", tmp_path)
+    make = tempfile.mkdtemp
+
+    def made_and_signalled(prefix: str, dir: Path) -> str:  # noqa: A002 - the name of what it stands for
+        folder = make(prefix=prefix, dir=dir)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return folder
+
+    def stop(*_: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", made_and_signalled)
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(SystemExit), metrics_directory():
+            pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_worker_has_its_own_name() -> None:
     """A worker's environment names the same folder and its own name."""
     with metrics_directory() as folder:
