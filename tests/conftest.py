@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -33,6 +34,7 @@ PARTS: dict[str, Callable[[], object | None]] = {
     "mounts": find_mounts,
     "unprivileged": find_unprivileged,
 }
+SHOWN = 4_000  # characters of a failure that are shown at once
 MISSING = pytest.StashKey[dict[str, int]]()
 
 
@@ -50,6 +52,14 @@ def pytest_configure(config: pytest.Config) -> None:
     if wanted := missing() & required():
         message = f"MESHCA_REQUIRE names {', '.join(sorted(wanted))}, which this machine does not have"
         raise pytest.UsageError(message)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Show a failure at once: a run that is cut off has no summary."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        sys.stdout.write(f"\n--- {report.nodeid} failed in {report.when}\n{report.longreprtext[-SHOWN:]}\n---\n")
+        sys.stdout.flush()
 
 
 @functools.cache

@@ -11,8 +11,8 @@ import contextlib
 import fcntl
 import os
 import re
+import secrets
 import shutil
-import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +27,6 @@ PROCESS_VARIABLE = "MESHCA_PROCESS_NAME"
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder that only we can use is made in it
 ROOM: Final = 4 * 1024 * 1024  # bytes that must be free at start; a process takes half a megabyte
 _NAME: Final = re.compile(r"meshca-metrics-[0-9]+-[a-z0-9_]+")  # our process id, for people
-_STOPPING: Final = (signal.SIGTERM, signal.SIGINT)  # each would end this process with an exception
 
 
 @contextlib.contextmanager
@@ -58,42 +57,39 @@ def _fresh() -> Iterator[Path]:
     problems: list[str] = []
     for parent in (MEMORY, Path(tempfile.gettempdir())):
         _sweep(parent)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)  # until what removes the folder stands
+        # Named before it is made: wherever a signal ends us from here on, what removes it stands already.
+        folder, descriptor = parent / f"meshca-metrics-{os.getpid()}-{secrets.token_hex(4)}", -1
         try:
-            folder, descriptor = _made(parent)
-        except OSError as error:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            problems.append(f"{parent}: no room for {ROOM >> 20} MiB of metrics ({error.strerror}); make room")
-            continue
-        try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            try:
+                descriptor = _make(folder)
+            except OSError as error:
+                problems.append(f"{parent}: no room for {ROOM >> 20} MiB of metrics ({error.strerror}); make room")
+                continue
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-            os.close(descriptor)
+            if descriptor >= 0:
+                os.close(descriptor)
         return
     raise ConfigError("metrics", problems)
 
 
-def _made(parent: Path) -> tuple[Path, int]:
-    """A new folder with room in it, and the descriptor that holds its lock as long as this process lives.
+def _make(folder: Path) -> int:
+    """Make the folder, with room in it; gives the descriptor that holds its lock as long as this process lives.
 
     Raises:
-        OSError: it cannot be made there.
+        OSError: it cannot be made there; what was begun is the caller's to remove.
     """
-    folder = Path(tempfile.mkdtemp(prefix=f"meshca-metrics-{os.getpid()}-", dir=parent))
-    descriptor = -1
+    folder.mkdir(mode=0o700)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         with tempfile.TemporaryFile(dir=folder) as trial:
             os.posix_fallocate(trial.fileno(), 0, ROOM)
     except OSError:
-        if descriptor >= 0:
-            os.close(descriptor)
-        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
         raise
-    return folder, descriptor
+    return descriptor
 
 
 def _sweep(parent: Path) -> None:

@@ -35,27 +35,18 @@ def test_nothing_is_left() -> None:
     assert PROCESS_VARIABLE not in os.environ
 
 
-def test_stopped_while_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A signal that comes the moment the folder exists ends us, and the folder goes too."""
-    monkeypatch.setattr(metrics_dir, "MEMORY", tmp_path)
-    make = tempfile.mkdtemp
+def test_stopped_while_it_is_made(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal that ends us the moment the folder exists, before anything knows of it, and the folder goes too."""
+    make = Path.mkdir
 
-    def made_and_signalled(prefix: str, dir: Path) -> str:  # noqa: A002 - the name of what it stands for
-        folder = make(prefix=prefix, dir=dir)
-        os.kill(os.getpid(), signal.SIGTERM)
-        return folder
-
-    def stop(*_: object) -> None:
+    def made_and_signalled(folder: Path, mode: int) -> None:
+        make(folder, mode)
         raise SystemExit(128 + signal.SIGTERM)
 
-    monkeypatch.setattr(tempfile, "mkdtemp", made_and_signalled)
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        with pytest.raises(SystemExit), metrics_directory():
-            pass
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(Path, "mkdir", made_and_signalled)
+    with pytest.raises(SystemExit), metrics_directory():
+        pass
+    assert list(memory.iterdir()) == []
 
 
 def test_worker_has_its_own_name() -> None:

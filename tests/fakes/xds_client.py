@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
 from envoy.service.discovery.v3 import discovery_pb2
+
+from meshca.wire.xds_streams import Streams
 
 SDS = "/envoy.service.secret.v3.SecretDiscoveryService/"
 ECDS = "/envoy.service.extension.v3.ExtensionConfigDiscoveryService/"
@@ -45,7 +48,8 @@ class XdsStream:
         message = kind(type_url=self._type_url if type_url is None else type_url, **fields)
         if self._node_id:
             message.node.id, self._node_id = self._node_id, ""
-        with contextlib.suppress(grpc.aio.AioRpcError):  # the server may end a stream before it is asked
+        # The server may end a stream before it is asked; InvalidStateError says that it has.
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             await self.call.write(message)
 
     async def answer(self) -> dict[str, bytes]:
@@ -111,3 +115,13 @@ async def fetch(channel: grpc.aio.Channel, method: str, *names: str, **fields: A
         request_serializer=discovery_pb2.DiscoveryRequest.SerializeToString,
         response_deserializer=discovery_pb2.DiscoveryResponse.FromString,
     )(discovery_pb2.DiscoveryRequest(resource_names=names, **fields), timeout=SECONDS, metadata=metadata)
+
+
+async def written(streams: Streams) -> None:
+    """Return once nothing is on its way to a client; an answer is often here before its writer knows.
+
+    To be awaited before a clock is moved past the time after which a client counts as not reading.
+    """
+    async with asyncio.timeout(SECONDS):
+        while any(stream._writing is not None for stream in streams._all()):  # noqa: ASYNC110 - no event tells a test
+            await asyncio.sleep(0.001)

@@ -29,7 +29,7 @@ from meshca.wire.xds_streams import Streams
 from tests.fakes.adoption import RecordedAdoptions
 from tests.fakes.callers import caller
 from tests.fakes.clock import FakeClock
-from tests.fakes.xds_client import ADS, XdsStream, xds_stream
+from tests.fakes.xds_client import ADS, XdsStream, written, xds_stream
 
 DOMAIN = TrustDomain("cluster.local")
 METHOD = ADS + "StreamAggregatedResources"
@@ -147,6 +147,7 @@ async def test_stream_ends_with_the_proof(ca: Ca, channel: grpc.aio.Channel) -> 
     async with xds_stream(channel, METHOD, metadata=TOKEN) as stream:
         await stream.ask(ROOTCA, type_url=SECRET_TYPE_URL)
         await heard(ca, 1)
+        await written(ca.streams)
         await ca.clock.advance(61)
         code, _, trailers = await stream.status()
     assert (code, trailers["meshca-reason"]) == (grpc.StatusCode.UNAVAILABLE, "proof_ended")

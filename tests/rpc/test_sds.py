@@ -41,7 +41,7 @@ from tests.fakes.callers import caller
 from tests.fakes.clock import FakeClock
 from tests.fakes.logs import captured_logs
 from tests.fakes.pki import TRUST_DOMAIN, WEB, good_slot, grant_of
-from tests.fakes.xds_client import ECDS, SDS, fetch, xds_stream
+from tests.fakes.xds_client import ECDS, SDS, fetch, written, xds_stream
 
 METHOD = SDS + "StreamSecrets"
 TOKEN = (("authorization", "Bearer good"),)
@@ -223,6 +223,7 @@ async def test_renewed_pair_is_pushed_at_half_life(ca: Ca, channel: grpc.aio.Cha
         await stream.ask(DEFAULT)
         first = read((await stream.answer())["0"]).tls_certificate
         await stream.ack()
+        await written(ca.streams)
         await ca.clock.advance(LIFE.total_seconds() * 0.56)
         second = read((await stream.answer())["0"]).tls_certificate
     assert first.private_key != second.private_key
@@ -270,6 +271,7 @@ async def test_stream_ends_when_the_token_does(ca: Ca, channel: grpc.aio.Channel
     async with xds_stream(channel, METHOD, metadata=TOKEN) as stream:
         await stream.ask(DEFAULT)
         await stream.answer()
+        await written(ca.streams)
         await ca.clock.advance(61)
         code, _, trailers = await stream.status()
     assert (code, trailers["meshca-reason"]) == (grpc.StatusCode.UNAVAILABLE, "proof_ended")
@@ -309,6 +311,7 @@ async def test_renewal_that_breaks_begins_the_stream_anew(ca: Ca, channel: grpc.
 
         ca.service._issue = broken
         with captured_logs() as logs:
+            await written(ca.streams)
             await ca.clock.advance(LIFE.total_seconds() * 0.56)
             code, _, _ = await stream.status()
     assert code is grpc.StatusCode.INTERNAL

@@ -23,7 +23,7 @@ from meshca.wire.xds_messages import DELTA
 from meshca.wire.xds_services import AGGREGATED, EXTENSIONS, SECRETS, add_service
 from meshca.wire.xds_streams import Context, Notice, Streams, Terms
 from tests.fakes.clock import FakeClock
-from tests.fakes.xds_client import ADS, ECDS, SDS, fetch, xds_stream
+from tests.fakes.xds_client import ADS, ECDS, SDS, fetch, written, xds_stream
 
 VARIANTS = pytest.mark.parametrize("method", [SDS + "StreamSecrets", SDS + "DeltaSecrets"], ids=["sotw", "delta"])
 
@@ -241,6 +241,7 @@ async def test_client_that_never_answers_is_reported_and_passed(server: Server, 
         await stream.ask("default")
         await stream.answer()
         server.put(res("default", "2"))
+        await written(server.streams)
         await server.clock.advance(11)
         assert list((await stream.answer()).values()) == [b"default 2"]
         await server.until(lambda event: event == Overdue(versions={"default": "1"}))
@@ -344,6 +345,7 @@ async def test_stream_ends_when_the_proof_does(server: Server, channel: grpc.aio
     async with xds_stream(channel, SDS + "StreamSecrets") as stream:
         await stream.ask("default")
         await stream.answer()
+        await written(server.streams)
         await server.clock.advance(59)
         assert len(server.streams) == 1
         await server.clock.advance(2)
