@@ -9,8 +9,8 @@ UV := .build/installer/bin/uv
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --upgrade
 
 # What decides, without I/O of its own: tested to the last branch, with no real part.
-PURE := meshca/errors.py,meshca/secret.py,meshca/duration.py,meshca/validity.py,meshca/printable.py,meshca/backoff.py,meshca/quota.py,meshca/csr.py,meshca/identity/*,meshca/admission/*,meshca/svid/*,meshca/discovery/*,meshca/authz/*,meshca/config/*,meshca/sidecar/*,meshca/ledger/*,meshca/doctor/*,meshca/delivery.py,meshca/rotation.py,meshca/issuance.py,meshca/decision.py
-PURE_TESTS := tests/test_errors.py tests/test_secret.py tests/test_duration.py tests/test_validity.py tests/test_printable.py tests/test_backoff.py tests/test_quota.py tests/test_csr.py tests/identity tests/admission tests/svid tests/discovery tests/authz tests/config tests/sidecar tests/ledger tests/doctor tests/test_delivery.py tests/test_rotation.py tests/test_issuance.py
+PURE := meshca/errors.py,meshca/secret.py,meshca/duration.py,meshca/validity.py,meshca/printable.py,meshca/backoff.py,meshca/quota.py,meshca/csr.py,meshca/identity/*,meshca/admission/*,meshca/svid/*,meshca/discovery/*,meshca/authz/*,meshca/config/*,meshca/sidecar/*,meshca/ledger/*,meshca/doctor/*,meshca/delivery.py,meshca/rotation/*,meshca/issuance.py,meshca/decision.py
+PURE_TESTS := tests/test_errors.py tests/test_secret.py tests/test_duration.py tests/test_validity.py tests/test_printable.py tests/test_backoff.py tests/test_quota.py tests/test_csr.py tests/identity tests/admission tests/svid tests/discovery tests/authz tests/config tests/sidecar tests/ledger tests/doctor tests/test_delivery.py tests/rotation tests/test_issuance.py
 
 .PHONY: help demo test test-kube coverage check proto bench lock clean env format
 

@@ -12,7 +12,7 @@ from meshca.app.in_force import InForce
 from meshca.clock import Clock
 from meshca.errors import MeshcaError
 from meshca.log import log
-from meshca.rotation import Rotation
+from meshca.rotation.driver import Rotation
 from meshca.store.engine import Store
 
 PRUNE_SECONDS: Final = 3600.0

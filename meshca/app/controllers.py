@@ -35,7 +35,7 @@ from meshca.kube.tls_secret import TlsSecret
 from meshca.kube.trust_bundle import TrustBundle
 from meshca.ledger.port import LedgerStore
 from meshca.log import log
-from meshca.rotation import Rotation
+from meshca.rotation.driver import Rotation
 from meshca.rpc.kubernetes_report import KubernetesReport, ObjectReport, PublishedReport
 from meshca.svid.good_roots import good_roots
 

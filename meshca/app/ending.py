@@ -17,7 +17,7 @@ from meshca.clock import Clock
 from meshca.config.server import ServerConfig
 from meshca.config.upstream import FilesConfig, SecretConfig
 from meshca.log import log
-from meshca.rotation import Rotation
+from meshca.rotation.driver import Rotation
 
 INTERVAL: Final = 5.0  # seconds between two looks
 PART: Final = 5  # of a life that is left when the warnings begin: who renews at a third is late by then

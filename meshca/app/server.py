@@ -41,7 +41,7 @@ from meshca.background import running
 from meshca.clock import Clock, SystemClock
 from meshca.errors import Unavailable
 from meshca.log import configure, log
-from meshca.rotation import Rotation
+from meshca.rotation.driver import Rotation
 from meshca.store.engine import Store, open_store
 from meshca.web.pages import application
 from meshca.web.serving import serving

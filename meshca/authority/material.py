@@ -101,6 +101,11 @@ def to_pem(*certificates: x509.Certificate) -> str:
     return "".join(certificate.public_bytes(Encoding.PEM).decode() for certificate in certificates)
 
 
+def certificate_id(certificate: x509.Certificate) -> str:
+    """What an authority is called: the lower-case hexadecimal SHA-256 of its certificate's DER."""
+    return hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
+
+
 def read_certificates(pem: bytes, source: str) -> list[x509.Certificate]:
     """One or more certificates, PEM, each parsed to its last extension.
 

@@ -1,14 +1,17 @@
-"""The port of an upstream: whoever signs our signing certificate.
+"""The port of an upstream: whoever signs our signing certificate, and who has or makes our roots.
 
-An upstream reads or makes; it never decides what is in force. `rotation` proves what it offers and keeps the
-last good material when an offer is bad.
+An upstream reads or makes; it never decides what is in force. `rotation` proves what it offers, decides below
+which root is signed, and keeps the last good material when an offer is bad.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+from cryptography import x509
 
 from meshca.authority.material import SigningMaterial
 
@@ -26,11 +29,28 @@ class Offer:
     renew_at: datetime | None
 
 
-class Upstream(Protocol):
-    """Gives signing material."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A root, as the upstream has or names it.
 
-    async def obtain(self) -> Offer:
-        """The material that shall sign now: the same as before while it is good, otherwise new.
+    Attributes:
+        root: its certificate.
+        signs: whether material below it can be had; a root that is only named is trusted, but nothing is signed
+            below it.
+        wanted: whether whoever plugged it in still names it; one that is no longer named can still be kept here,
+            so that it signs until another may.
+    """
+
+    root: x509.Certificate
+    signs: bool
+    wanted: bool = True
+
+
+class Upstream(Protocol):
+    """Gives signing material below its roots, which are named by `authority.material.certificate_id`."""
+
+    async def lines(self) -> Sequence[Line]:
+        """Every root that there is, the one that began first first; at a first start one is made.
 
         Raises:
             ConfigError: what the operator gave cannot be used; every problem at once.
@@ -38,8 +58,41 @@ class Upstream(Protocol):
         """
         ...
 
+    async def obtain(self, root: str) -> Offer:
+        """The material that shall sign below a root: the same as before while it is good, otherwise new.
+
+        Durable before it is offered, so that a restart offers the same.
+
+        Raises:
+            ConfigError: what the operator gave cannot be used, or nothing signs below this root.
+            Unavailable: it cannot be had now; asking again may help.
+        """
+        ...
+
+    async def make_root(self, *, same_key: str = "") -> Line:
+        """A new root with a new key; it is durable, proven, and one of the `lines` when this returns.
+
+        Args:
+            same_key: the id of a root whose key is used again, because an operator said so.
+
+        Raises:
+            Refused: reason `upstream`: roots are not made here; says where the operator puts one.
+            Unavailable: it cannot be made now; nothing is left of it.
+        """
+        ...
+
+    async def forget(self, keep: Collection[str]) -> None:
+        """Delete roots that we made or kept and that are not among these, with their keys and all below them.
+
+        What the operator plugged in is the operator's: it is left where it is.
+
+        Raises:
+            Unavailable: it cannot be deleted now; asking again may help.
+        """
+        ...
+
     async def changed(self) -> None:
-        """Return when the source has changed since the last `obtain`, even if that one failed.
+        """Return when the source has changed since the last `lines`, even if that one failed.
 
         An upstream whose source does not change by itself never returns.
         """

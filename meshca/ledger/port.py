@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from meshca.ledger.query import Query
-from meshca.ledger.record import Intent, Issuance, Outcome
+from meshca.ledger.record import Intent, Issuance, LiveLeaf, Outcome
 
 
 class LedgerStore(Protocol):
@@ -40,6 +40,14 @@ class LedgerStore(Protocol):
 
     async def query(self, query: Query) -> list[Issuance]:
         """Records, newest first (by the time of the intent, then by serial, both descending).
+
+        Raises:
+            Unavailable: reason `store`, when it cannot be read now.
+        """
+        ...
+
+    async def live(self, now: datetime) -> list[LiveLeaf]:
+        """Every certificate that has not ended, unless its signing failed; oldest first.
 
         Raises:
             Unavailable: reason `store`, when it cannot be read now.

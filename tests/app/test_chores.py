@@ -15,7 +15,7 @@ from meshca.app.loading import Loaded, Policies
 from meshca.authority.slot import Slot
 from meshca.config.server import LedgerConfig, ServerConfig, SvidConfig
 from meshca.errors import Unavailable
-from meshca.rotation import Progress, Rotation
+from meshca.rotation.driver import Progress, Rotation
 from meshca.store.engine import Store
 from tests.fakes.clock import FakeClock
 from tests.fakes.logs import captured_logs

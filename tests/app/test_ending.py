@@ -21,7 +21,7 @@ from meshca.authority.slot import Slot
 from meshca.config.kubernetes import KubernetesConfig
 from meshca.config.server import ServerConfig, SvidConfig
 from meshca.config.upstream import FilesConfig, SecretConfig
-from meshca.rotation import Progress, Rotation
+from meshca.rotation.driver import Progress, Rotation
 from tests.fakes.clock import FakeClock
 from tests.fakes.logs import captured_logs
 from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, Ca, make_ca, material_of

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from meshca.app.starting import Starting
 from meshca.authority.material import SigningMaterial
 from meshca.errors import Unavailable
-from meshca.rotation import Rotation
+from meshca.rotation.driver import Rotation
 from meshca.web.pages import Readiness
 from tests.fakes.clock import FakeClock
 from tests.fakes.pki import TRUST_DOMAIN, good_material

@@ -22,7 +22,7 @@ from meshca.authority.slot import Slot
 from meshca.authz.parse import ParsedFiles, parse_changed
 from meshca.config.server import ServerConfig
 from meshca.errors import ConfigError, Unavailable
-from meshca.rotation import Progress, Rotation
+from meshca.rotation.driver import Progress, Rotation
 from meshca.rpc.status_report import ClusterReport, StatusReport
 from tests.fakes.adoption import RecordedAdoptions
 from tests.fakes.clock import FakeClock

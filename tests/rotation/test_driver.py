@@ -14,7 +14,7 @@ import pytest
 from meshca.authority.material import SigningMaterial
 from meshca.config.upstream import SelfSignedConfig
 from meshca.errors import ConfigError, MeshcaError, Unavailable
-from meshca.rotation import BACKOFF, Rotation
+from meshca.rotation.driver import BACKOFF, Rotation
 from meshca.upstream.self_signed import open_
 from tests.fakes.clock import FakeClock
 from tests.fakes.jitter import Jitter
