@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from bench import agent, issuance, kube
-from bench.figures import Figure, Samples, figures, table, write
+from bench.figures import Samples, figures, table, write
 from bench.floor import per_core_per_second
 from bench.processes import resident_mb
 from bench.server import running_ca
@@ -35,8 +35,8 @@ def fresh_start(folder: Path) -> tuple[float, float]:
         return idle, time.monotonic() - ca.started
 
 
-def measure(folder: Path, *, count: int, runs: int) -> dict[str, Figure]:
-    """All figures, each of so many runs."""
+def measure(folder: Path, *, count: int, runs: int) -> Samples:
+    """Everything that needs no cluster, each of so many runs."""
     floors = [per_core_per_second() for _ in range(runs)]
     starts = [fresh_start(folder / f"start-{run}") for run in range(runs)]
     samples: Samples = {
@@ -47,11 +47,15 @@ def measure(folder: Path, *, count: int, runs: int) -> dict[str, Figure]:
     with running_ca(folder / "ca") as ca:
         samples |= issuance.measure(ca, floors, count=count, runs=runs)
         samples |= agent.measure(ca, folder, count=count // 5, streams=max(count // 3, 100), runs=runs)
+    return samples
+
+
+def measure_cluster(folder: Path, *, count: int, runs: int) -> Samples:
+    """Everything that needs a Kubernetes API server; nothing where none can be had."""
     if shutil.which("go") or cached().exists():
-        samples |= kube.measure(folder, count=count, runs=runs)
-    else:
-        print("left out: the figures with a Kubernetes API server, which needs Go to be built")
-    return figures(samples, runs)
+        return kube.measure(folder, count=count, runs=runs)
+    print("left out: the figures with a Kubernetes API server, which needs Go to be built")
+    return {}
 
 
 def main() -> None:
@@ -61,7 +65,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, help="runs of each figure")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="meshca-bench-") as folder:
-        results = measure(Path(folder), count=arguments.count, runs=arguments.runs)
+        options = {"count": arguments.count, "runs": arguments.runs}
+        samples = measure(Path(folder), **options) | measure_cluster(Path(folder), **options)
+        results = figures(samples, arguments.runs)
     print(table(results))
     write(results, RESULTS)
     print(f"written: {RESULTS.relative_to(Path.cwd()) if RESULTS.is_relative_to(Path.cwd()) else RESULTS}")

@@ -40,12 +40,12 @@ LIMITS: Final = {
 _SPENT: Final = 'meshca_token_review_seconds_sum{{cluster="home",part="{}"}}'
 
 
-def measure(folder: Path, *, count: int, runs: int) -> Samples:
+def measure(folder: Path, *, count: int, runs: int, namespaces: int = NAMESPACES) -> Samples:
     """Everything that needs a cluster, each of so many runs."""
     (folder / "plane").mkdir()
     with running_control_plane(folder / "plane") as plane:
         samples = asyncio.run(_measure(plane.kubeconfig, folder, count=count, runs=runs))
-        return samples | asyncio.run(roots.measure(NAMESPACES, runs, plane.kubeconfig))
+        return samples | asyncio.run(roots.measure(namespaces, runs, plane.kubeconfig))
 
 
 async def _measure(kubeconfig: Path, folder: Path, *, count: int, runs: int) -> Samples:
