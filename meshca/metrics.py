@@ -103,6 +103,14 @@ reload_failures = Counter(
     "Changes refused while the last good thing stays: what is config, admission, policies or upstream",
     ["what"],
 )
+transitions = Counter(
+    "meshca_authority_transitions_total",
+    "Steps of roots and intermediates, by what was reached",
+    ["kind", "state"],
+)
+rotation_held = Gauge(
+    "meshca_rotation_held", "Whether the next step of a rotation waits for its gate", multiprocess_mode="livemax"
+)
 background_failures = Counter(
     "meshca_background_failures_total", "Faults of ours in work beside serving, which was begun again", ["task"]
 )

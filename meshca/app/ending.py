@@ -65,20 +65,24 @@ def _todo(config: ServerConfig, *, root: bool) -> tuple[str, str]:
     upstream = config.upstream
     if isinstance(upstream, FilesConfig):
         if root:
-            return "the root", f"put a new root and an intermediate below it into {upstream.dir}, then restart"
+            return (
+                "the root",
+                f"put a new root and an intermediate below it into {upstream.dir}; it is distributed first, and"
+                " signs once the workloads trust it (meshca root status)",
+            )
         return "the intermediate", f"put a new intermediate into {upstream.dir}"
     if isinstance(upstream, SecretConfig):
         if root:
             return (
                 "the root",
-                "put a new root and an intermediate below it into the Secret, then restart all replicas",
+                "put a new root and an intermediate below it into the Secret, or begin with `meshca root rotate`",
             )
         return (
             "the intermediate",
             "put a new intermediate into the Secret, or mend what signer.refused in the log names",
         )
     if root:
-        return "the root", "a new one cannot be made while the server runs; plan a move to a new root"
+        return "the root", "begin to replace it with `meshca root rotate`; nothing restarts"
     return "the intermediate", "it could not be renewed; mend what signer.refused in the log names"
 
 

@@ -29,6 +29,7 @@ from meshca.app.loading import Loaded
 from meshca.app.parent import Load, Parent
 from meshca.app.place import Worker
 from meshca.app.ports import Address, address_of, reserve
+from meshca.app.rotating import rotating
 from meshca.app.spawning import Spawning
 from meshca.app.starting import Starting
 from meshca.app.status import Status
@@ -36,12 +37,13 @@ from meshca.app.stopping import Stopping
 from meshca.app.supervisor import Supervisor
 from meshca.app.upstreams import open_upstream
 from meshca.app.watch import Watch
-from meshca.authority.material import SigningMaterial
 from meshca.background import running
 from meshca.clock import Clock, SystemClock
 from meshca.errors import Unavailable
 from meshca.log import configure, log
+from meshca.rotation.acts import RootActs
 from meshca.rotation.driver import Rotation
+from meshca.rotation.standing import Standing
 from meshca.store.engine import Store, open_store
 from meshca.web.pages import application
 from meshca.web.serving import serving
@@ -100,6 +102,7 @@ class _Parts:
     parent: Parent
     starting: Starting
     rotation: Rotation
+    acts: RootActs
     end_watch: EndWatch
     store: Store
     clock: Clock
@@ -146,16 +149,18 @@ async def _parts(
         clock=clock,
     )
 
-    async def publish(material: SigningMaterial) -> None:
-        await supervisor.tell_all(in_force.use_material(material))
+    async def publish(standing: Standing) -> None:
+        await supervisor.tell_all(*in_force.use_standing(standing))
 
-    rotation = Rotation(upstream, clock, config.trust_domain, publish)
+    parts = rotating(config, upstream=upstream, store=store, clock=clock, publish=publish)
+    rotation = parts.rotation
     stack.push_async_callback(supervisor.kill)
     parent = Parent(load=load, in_force=in_force, supervisor=supervisor, clock=clock, taken=_log_by)
     return _Parts(
         parent=parent,
         starting=Starting(rotation, parent.readiness),
         rotation=rotation,
+        acts=parts.acts,
         end_watch=EndWatch(rotation, in_force, clock),
         store=store,
         clock=clock,

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from meshca.config.authn import AuthnConfig
 from meshca.config.kubernetes import KubernetesConfig
 from meshca.config.model import FilePath, ListenAddress, Model, PositiveDuration, TrustDomainName
+from meshca.config.rotation import RotationConfig
 from meshca.config.upstream import SecretConfig, SelfSignedConfig, UpstreamConfig
 from meshca.identity.spiffe_id import TrustDomain
 
@@ -191,6 +192,7 @@ class ServerConfig(Model):
     log: LogConfig = LogConfig()
     kubernetes: KubernetesConfig | None = None
     ack_timeout: PositiveDuration = timedelta(seconds=10)
+    rotation: RotationConfig = RotationConfig()
 
     @model_validator(mode="after")
     def _issuers_are_distinct(self) -> Self:

@@ -1,8 +1,9 @@
-"""The driver that keeps a proven signing certificate in force: ask, prove, publish, wait, again.
+"""The driver that walks roots and intermediates through their states, and keeps a proven signer in force.
 
-For now it moves only the signing certificate: a changed set of roots is refused, because clients that do not
-know a new root would refuse everything below it. Whatever goes wrong, the last good material stays in force;
-the error is kept to be shown and the attempt repeated.
+One turn after the other: look at what is kept and what the upstream has, take the one act that is due if its gate
+is open, put in force what is then kept. Nothing is done before it is kept: a process that is killed anywhere
+resumes where the store says. Whatever goes wrong, the last good standing stays in force; the error is kept to be
+shown and the turn repeated.
 """
 
 from __future__ import annotations
@@ -13,19 +14,25 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from meshca.authority.material import SigningMaterial
+from meshca import metrics
+from meshca.authority.history import EMPTY, Kind, Lifecycle, LifecycleStore
+from meshca.authority.lifecycle import State
 from meshca.authority.slot import Slot
 from meshca.authority.upstream import Upstream
 from meshca.backoff import JITTER, Backoff
 from meshca.clock import Clock
-from meshca.errors import ConfigError, InvariantBroken, MeshcaError, Unavailable
-from meshca.identity.spiffe_id import TrustDomain
+from meshca.errors import Conflict, InvariantBroken, MeshcaError, Unavailable
 from meshca.log import log
+from meshca.rotation.stander import Stander
+from meshca.rotation.standing import Standing
+from meshca.rotation.stepper import Stepper
 from meshca.validity import begun
 
 BACKOFF = Backoff(floor=1.0, ceiling=60.0)  # between attempts after one that failed
 # One sleep at most, so that a clock that was set right or a machine that slept delays a renewal by no more.
 LONGEST_SLEEP_SECONDS = 60.0
+STEP_SECONDS = 1.0  # between two looks at a gate that is closed
+URGENT_SECONDS = 0.1  # the same while a compromised root is being replaced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +40,13 @@ class Progress:
     """How rotation stands, for `/readyz`, metrics and `meshca status`.
 
     Attributes:
-        slot: what was published last; None before the first.
-        published: how many signing certificates were put in force.
-        failures: how many attempts failed, ever.
+        slot: what signs, as it was published last; None before the first.
+        published: how many standings were put in force.
+        failures: how many turns failed, ever.
         failing: how many failed since the last that succeeded.
-        error: why the last attempt failed; None when it succeeded.
+        error: why the last turn failed; None when it succeeded.
+        kept: what the last turn that succeeded found or made.
+        held: why the next step is not taken, in words; empty while none waits.
     """
 
     slot: Slot | None = None
@@ -45,120 +54,157 @@ class Progress:
     failures: int = 0
     failing: int = 0
     error: MeshcaError | None = None
+    kept: Lifecycle = EMPTY
+    held: str = ""
 
 
 class Rotation:
     """Drives one upstream.
 
     Args:
-        upstream: gives signing material.
+        upstream: has the roots and gives signing material.
+        store: what is kept for all replicas.
+        stepper: takes the acts that are due.
+        stander: makes what is in force out of what is kept.
         clock: for half lives and pauses.
-        trust_domain: that is signed for.
-        publish: puts proven material in force everywhere; raises a `MeshcaError` when it cannot.
+        publish: puts a proven standing in force everywhere; raises a `MeshcaError` when it cannot.
+        leading: whether this replica takes steps.
         rng: the source of jitter.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, by name
         self,
+        *,
         upstream: Upstream,
+        store: LifecycleStore,
+        stepper: Stepper,
+        stander: Stander,
         clock: Clock,
-        trust_domain: TrustDomain,
-        publish: Callable[[SigningMaterial], Awaitable[None]],
+        publish: Callable[[Standing], Awaitable[None]],
+        leading: Callable[[], bool] = lambda: True,
         rng: random.Random = JITTER,
     ) -> None:
         self._upstream = upstream
+        self._store = store
+        self._stepper = stepper
+        self._stander = stander
         self._clock = clock
-        self._trust_domain = trust_domain
         self._publish = publish
+        self._leading = leading
         self._rng = rng
         self._fingerprint = ""
         self._renew_at: datetime | None = None
+        self._woken = asyncio.Event()
         self.progress = Progress()
 
     async def start(self) -> None:
-        """Put the first material in force; what is not available is waited for, and `progress` says why.
+        """Put the first standing in force; what is not available is waited for, and `progress` says why.
 
         Raises:
             ConfigError: it cannot be used; nothing was published.
         """
         while self.progress.slot is None:
             try:
-                await self._attempt()
+                await self._turn()
             except Unavailable as error:
                 self._failed(error)
                 await self._wait()
 
     async def run(self) -> None:
-        """Keep good material in force until cancelled.
+        """Keep a good standing in force until cancelled.
 
         Raises:
             Exception: what an upstream must not raise, once it is kept to be shown; run it again.
         """
         while True:
             try:
-                if await self._wait() or self.progress.failing or self._due():
-                    await self._attempt()
+                if await self._wait() or self.progress.failing or self._due() or self.pressing:
+                    await self._turn()
             except MeshcaError as error:
                 self._failed(error)
             except Exception as error:
                 self._failed(InvariantBroken("upstream", f"unexpected {type(error).__name__}; see the log"))
                 raise
 
-    async def _attempt(self) -> None:
-        offer = await self._upstream.obtain()
-        material = offer.material
-        if material.fingerprint != self._fingerprint:
-            slot = Slot.prove(material, self._trust_domain, self._clock.now())
-            self._check_roots(material)
-            await self._publish(material)
-            self._fingerprint = material.fingerprint
-            self.progress = replace(self.progress, slot=slot, published=self.progress.published + 1)
-            log.info("signer.published", signer=slot.issuer.signer_id, not_after=slot.issuer.not_after.isoformat())
-        self._renew_at = offer.renew_at
-        self.progress = replace(self.progress, failing=0, error=None)
+    def wake(self) -> None:
+        """Something was committed here: take the next turn now."""
+        self._woken.set()
 
-    def _check_roots(self, material: SigningMaterial) -> None:
-        in_force = self.progress.slot
-        if in_force is not None and material.root_set != in_force.root_set:
-            problem = (
-                "the set of roots differs from the one in force, which goes on; changing roots while the server"
-                " runs is not supported yet: put the old roots back, or restart the server to begin with the new"
-            )
-            raise ConfigError("roots", [problem])
+    @property
+    def pressing(self) -> bool:
+        """Whether a root is on its way, so that gates are looked at often."""
+        moving = (State.PREPARED, State.DISTRIBUTING, State.RETIRING, State.TAINTED)
+        return self.progress.kept.plan is not None or bool(self.progress.kept.of(Kind.ROOT, *moving))
+
+    async def _turn(self) -> None:
+        self._woken.clear()
+        kept = await self._store.load()
+        lines = await self._upstream.lines()
+        kept = await self._stepper.adopt(kept, lines)
+        held = ""
+        if self._leading():
+            kept, held = await self._stepper.step(kept, lines)
+        kept, standing, renew_at = await self._stander.stand(kept)
+        if standing.fingerprint != self._fingerprint:
+            await self._put_in_force(standing)
+        await self._stepper.forget(kept)
+        self._renew_at = renew_at
+        if held and held != self.progress.held:
+            log.warning("rotation.held", detail=held)
+        metrics.rotation_held.set(bool(held))
+        self.progress = replace(self.progress, failing=0, error=None, kept=kept, held=held)
+
+    async def _put_in_force(self, standing: Standing) -> None:
+        slot = self._stander.prove(standing)
+        await self._publish(standing)
+        self._fingerprint = standing.fingerprint
+        self.progress = replace(self.progress, slot=slot, published=self.progress.published + 1)
+        log.info("signer.published", signer=slot.issuer.signer_id, not_after=slot.issuer.not_after.isoformat())
 
     def _failed(self, error: MeshcaError) -> None:
         before = self.progress
+        if isinstance(error, Conflict):  # another was first: look again, nothing is wrong
+            self._woken.set()
+            return
         self.progress = replace(
             before,
             failures=before.failures + 1,
             failing=before.failing + 1,
             error=error,
         )
-        if before.error is None or str(before.error) != str(error):  # once for each cause, not for each attempt
+        if before.error is None or str(before.error) != str(error):  # once for each cause, not for each turn
             log.error("signer.refused", reason=error.reason, detail=error.detail)
 
     async def _wait(self) -> bool:
         """Wait for a change, a half life or the end of a pause; whether it was a change."""
-        changed = asyncio.ensure_future(self._upstream.changed())
+        waits = [
+            asyncio.ensure_future(self._upstream.changed()),
+            asyncio.ensure_future(self._store.changed(self.progress.kept.generation)),
+            asyncio.ensure_future(self._woken.wait()),
+        ]
         slept = asyncio.ensure_future(self._clock.sleep(self._pause()))
         try:
-            done, _ = await asyncio.wait((changed, slept), return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait((*waits, slept), return_when=asyncio.FIRST_COMPLETED)
             for future in done:
                 future.result()
-            return changed in done
+            return any(wait in done for wait in waits)
         finally:
-            changed.cancel()
-            slept.cancel()
-            await asyncio.gather(changed, slept, return_exceptions=True)
+            for future in (*waits, slept):
+                future.cancel()
+            await asyncio.gather(*waits, slept, return_exceptions=True)
 
     def _pause(self) -> float:
         """Seconds to sleep at most."""
         if self.progress.failing:
             return BACKOFF.pause(self.progress.failing, self._rng)
+        longest = LONGEST_SLEEP_SECONDS
+        if self.pressing:
+            plan = self.progress.kept.plan
+            longest = URGENT_SECONDS if plan is not None and plan.compromised else STEP_SECONDS
         if self._renew_at is None:
-            return LONGEST_SLEEP_SECONDS
+            return longest
         left = (self._renew_at - self._clock.now()).total_seconds()
-        return min(max(left, 0.0), LONGEST_SLEEP_SECONDS)
+        return min(max(left, 0.0), longest)
 
     def _due(self) -> bool:
         """Whether the upstream's time has come, or a clock was set back to before what is in force begins."""

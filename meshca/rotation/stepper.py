@@ -1,0 +1,282 @@
+"""Takes the acts that are due, each kept before anything is done by it.
+
+An act whose gate is closed is not taken; only the window of a compromised root and an administrator who forces it
+go past one, and both are recorded with what the gate said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from meshca import metrics
+from meshca.authority import planning
+from meshca.authority.drafting import Cause, Planned
+from meshca.authority.gate import Gate
+from meshca.authority.history import Change, Kind, Lifecycle, LifecycleStore, Plan
+from meshca.authority.lifecycle import Act, State
+from meshca.authority.material import certificate_id, read_certificates
+from meshca.authority.slot import Slot
+from meshca.authority.upstream import Line, Upstream
+from meshca.clock import Clock
+from meshca.config.rotation import RotationConfig
+from meshca.discovery.resources import content_hash
+from meshca.errors import ConfigError, InvariantBroken, Refused
+from meshca.identity.spiffe_id import TrustDomain
+from meshca.log import log
+from meshca.rotation.judge import Judge, fits
+from meshca.rotation.stander import OURSELVES
+from meshca.rotation.steps import Due, Named, due, successor
+
+MOST_STEPS: Final = 8  # acts in one turn: a whole rotation has five
+
+
+class Stepper:
+    """Takes steps.
+
+    Args:
+        upstream: has the roots.
+        store: keeps what was done.
+        judge: says whether an act is safe.
+        clock: when it was done.
+        trust_domain: that is signed for.
+        config: what begins a rotation by itself.
+        plugged_in: whether the operator says by the upstream's source which roots there are.
+    """
+
+    def __init__(
+        self,
+        *,
+        upstream: Upstream,
+        store: LifecycleStore,
+        judge: Judge,
+        clock: Clock,
+        trust_domain: TrustDomain,
+        config: RotationConfig,
+        plugged_in: bool,
+    ) -> None:
+        self._upstream = upstream
+        self._store = store
+        self._judge = judge
+        self._clock = clock
+        self._trust_domain = trust_domain
+        self.config = config
+        self._plugged_in = plugged_in
+
+    async def adopt(self, kept: Lifecycle, lines: Sequence[Line]) -> Lifecycle:
+        """The state with every root of the upstream's in it; a new one is proven first.
+
+        Raises:
+            ConfigError: what signs below the first root of all does not prove itself.
+            Unavailable: it cannot be had or kept now.
+            Conflict: another replica was first.
+        """
+        known = {record.id for record in kept.of(Kind.ROOT)}
+        fresh = [line for line in lines if certificate_id(line.root) not in known]
+        good = [line for line in fresh if await self._good(line, first=not known)]
+        if not good:
+            return kept
+        by = Cause(by=OURSELVES, reason="found at the upstream", at=self._clock.now())
+        return await self.commit(*planning.adopt_lines(kept, good, by, version))
+
+    async def step(self, kept: Lifecycle, lines: Sequence[Line]) -> tuple[Lifecycle, str]:
+        """Take every act that is due and safe; why the next one is not, empty when there is none.
+
+        Raises:
+            Unavailable: the fleet cannot be counted, or an act cannot be kept now.
+            Conflict: another was first.
+        """
+        named = self._named(lines)
+        kept = await self._begun_by_itself(kept, lines, named)
+        for _ in range(MOST_STEPS):
+            found = due(kept, named)
+            if found is None:
+                break
+            gate = await self._judge.gate(kept, found.act, found.record)
+            late = found.deadline is not None and self._clock.now() >= found.deadline
+            if not gate.open and not late:
+                return kept, f"{found.act.value} of {found.record.id[:16]} waits: {gate.why}"
+            kept = await self.take(kept, found, _ourselves(gate, self._clock.now()))
+        return kept, ""
+
+    async def take(self, kept: Lifecycle, found: Due, cause: Cause) -> Lifecycle:
+        """Take one act, kept when this returns.
+
+        Raises:
+            Unavailable, Conflict: it was not kept, and not taken.
+        """
+        return await self.commit(*planned(kept, found, cause, self.window(kept)))
+
+    async def begin(
+        self,
+        kept: Lifecycle,
+        cause: Cause,
+        *,
+        compromised: bool = False,
+        automatic: bool = True,
+        window: timedelta | None = None,
+        same_key: bool = False,
+    ) -> Lifecycle:
+        """Begin to rotate to a root that is prepared already, or to a new one; it is distributed at once.
+
+        Raises:
+            Refused: reasons `upstream`, `bundle_too_large`; nothing was begun.
+            ConfigError: the new root does not prove itself.
+            Unavailable, Conflict: it was not begun.
+        """
+        old = kept.active_root
+        if old is None:
+            raise Refused("no_root", "no root is active yet; wait until the server is ready")
+        line, new = await self._successor(kept, old.id, same_key=same_key)
+        plan = Plan(
+            old=old.id,
+            new=new,
+            automatic=automatic,
+            compromised=compromised,
+            window=self.config.window if window is None else window,
+            started_at=cause.at,
+            by=cause.by,
+            reason=cause.reason,
+        )
+
+        def known(now: Lifecycle) -> Planned:
+            return (now, ()) if line is None else planning.adopt_lines(now, [line], cause, version)
+
+        def trusted(now: Lifecycle) -> Planned:
+            return self._distributed(now, new, cause)
+
+        return await self.commit(*planning.in_one(kept, known, trusted, lambda now: planning.with_plan(now, plan)))
+
+    async def forget(self, kept: Lifecycle) -> None:
+        """Delete what was retired at the upstream; what is not known yet is left.
+
+        Raises:
+            Unavailable: it cannot be deleted now.
+        """
+        retired = {record.id for record in kept.of(Kind.ROOT, State.RETIRED)}
+        there = [certificate_id(line.root) for line in await self._upstream.lines()]
+        if retired.intersection(there):
+            await self._upstream.forget([root for root in there if root not in retired])
+
+    def _named(self, lines: Sequence[Line]) -> Named:
+        return Named(
+            wanted=frozenset(certificate_id(line.root) for line in lines if line.wanted),
+            signs=tuple(certificate_id(line.root) for line in lines if line.signs),
+            plugged_in=self._plugged_in,
+        )
+
+    async def _good(self, line: Line, *, first: bool) -> bool:
+        """Whether a new root may become known; one that is not is told, and nothing changes."""
+        if not line.signs:
+            return True
+        try:
+            offer = await self._upstream.obtain(certificate_id(line.root))
+            Slot.prove(replace(offer.material, roots=(line.root,)), self._trust_domain, self._clock.now())
+        except ConfigError as error:
+            if first:
+                raise
+            log.error("root.refused", root=certificate_id(line.root), detail=error.detail)
+            return False
+        return True
+
+    async def _begun_by_itself(self, kept: Lifecycle, lines: Sequence[Line], named: Named) -> Lifecycle:
+        """A rotation that an operator's files or the schedule ask for."""
+        active, now = kept.active_root, self._clock.now()
+        if kept.plan is not None or active is None:
+            return kept
+        if successor(kept, named) is not None:
+            return await self.begin(kept, Cause(by=OURSELVES, reason="another signer was plugged in", at=now))
+        ahead = self.config.before_end
+        if ahead is None or self._plugged_in or now < _end(active.pem) - ahead:
+            return kept
+        return await self.begin(kept, Cause(by=OURSELVES, reason="the root ends soon", at=now))
+
+    async def _successor(self, kept: Lifecycle, old: str, *, same_key: bool) -> tuple[Line | None, str]:
+        """A root to rotate to: one that is on its way already, or a new one, as the upstream tells of it."""
+        lines = await self._upstream.lines()
+        signs = {certificate_id(line.root) for line in lines if line.signs and line.wanted}
+        waiting = [one for one in kept.of(Kind.ROOT, State.PREPARED, State.DISTRIBUTING) if one.id in signs]
+        if waiting:
+            return None, waiting[-1].id
+        line = await self._upstream.make_root(same_key=old if same_key else "")
+        return line, certificate_id(line.root)
+
+    def _distributed(self, kept: Lifecycle, root: str, cause: Cause) -> Planned:
+        """With a root in the bundle.
+
+        Raises:
+            Refused: reason `bundle_too_large`.
+        """
+        record = kept.find(root)
+        if record is None or record.state is not State.PREPARED:
+            return kept, ()
+        room = fits(kept, record)
+        if not room.open:
+            raise Refused("bundle_too_large", f"{room.why}; retire roots that nobody needs first")
+        return planning.distribute(kept, root, replace(cause, guard=room.why), version)
+
+    def window(self, kept: Lifecycle) -> timedelta:
+        """Within which leaves below a compromised root are replaced, unless a command says otherwise."""
+        return self.config.window if kept.plan is None else kept.plan.window
+
+    async def commit(self, kept: Lifecycle, changes: Sequence[Change]) -> Lifecycle:
+        """Keep a state; what was done is logged and counted once it is kept.
+
+        Raises:
+            Conflict: another was first.
+            Unavailable: it cannot be kept now.
+        """
+        await self._store.commit(kept, changes)
+        for change in changes:
+            metrics.transitions.labels(change.kind, change.after).inc()
+            log.info(
+                "authority.changed",
+                authority=change.authority,
+                kind=change.kind,
+                act=change.act or "made",
+                before=change.before or "",
+                after=change.after,
+                by=change.by,
+                reason=change.reason,
+                forced=change.forced,
+                guard=change.guard,
+            )
+        return kept
+
+
+def planned(kept: Lifecycle, found: Due, cause: Cause, window: timedelta) -> Planned:
+    """What an act changes.
+
+    Raises:
+        Refused: reason `transition`, or what else the act does not allow.
+        InvariantBroken: reason `act`, for one that is only part of another.
+    """
+    root = found.record.id
+    match found.act:
+        case Act.DISTRIBUTE:
+            return planning.distribute(kept, root, cause, version)
+        case Act.ACTIVATE:
+            return planning.activate(kept, root, cause)
+        case Act.TAINT:
+            return planning.taint(kept, root, cause, window)
+        case Act.RETIRE:
+            return planning.retire(kept, root, cause, version)
+        case Act.ABORT:
+            return planning.give_up(kept, root, cause, version)
+        case other:
+            raise InvariantBroken("act", f"{other.value} is part of another act")
+
+
+def version(bundle: str) -> str:
+    """The version of a bundle's text, as subscribers acknowledge it."""
+    return content_hash(bundle.encode())
+
+
+def _ourselves(gate: Gate, now: datetime) -> Cause:
+    return Cause(by=OURSELVES, guard=gate.why, forced=not gate.open, at=now)
+
+
+def _end(pem: str) -> datetime:
+    return read_certificates(pem.encode(), "root")[0].not_valid_after_utc
