@@ -195,6 +195,7 @@ class LifecycleStore(Protocol):
 
         Raises:
             Unavailable: reason `store`, when it cannot be read now.
+            InvariantBroken: reason `lifecycle`, when what is stored is damaged.
         """
         ...
 
@@ -204,14 +205,16 @@ class LifecycleStore(Protocol):
         Raises:
             Conflict: reason `generation`, when the stored generation is not the one before this.
             Unavailable: reason `store`, when it cannot be written now.
+            InvariantBroken: reason `lifecycle`, when a change names another generation than the commit.
         """
         ...
 
     async def changes(self, limit: int) -> Sequence[Change]:
-        """The newest changes, newest first.
+        """The newest changes, newest first; of one commit the last one first. None for a limit below one.
 
         Raises:
             Unavailable: reason `store`, when it cannot be read now.
+            InvariantBroken: reason `lifecycle`, when what is stored is damaged.
         """
         ...
 

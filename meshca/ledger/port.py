@@ -47,7 +47,11 @@ class LedgerStore(Protocol):
         ...
 
     async def live(self, now: datetime) -> list[LiveLeaf]:
-        """Every certificate that has not ended, unless its signing failed; oldest first.
+        """Every certificate that has not ended at an instant (`validity.ended`), unless its signing failed.
+
+        Oldest first (by the time of the intent, then by serial, both ascending). One without an outcome is
+        among them: somebody may hold it. So are our own serving certificates, whose `spiffe_id` names the trust
+        domain alone and no workload: rows are given as they are, who reads them decides.
 
         Raises:
             Unavailable: reason `store`, when it cannot be read now.

@@ -1,4 +1,4 @@
-"""Opens the store: one SQLite file behind the ports of ledger, adoption and lineage.
+"""Opens the store: one SQLite file behind the ports of ledger, adoption, lineage and history.
 
 Every process of a server opens the same file: the parent migrates, workers check. A fault at opening is the
 operator's to mend (ConfigError); later ones are Unavailable and end by themselves when their cause does.
@@ -23,6 +23,7 @@ from meshca.store.adoption import SqlAdoption
 from meshca.store.connection import connect
 from meshca.store.faults import advice
 from meshca.store.ledger import SqlLedger
+from meshca.store.lifecycle import SqlLifecycle
 from meshca.store.lineage import LedgerLineage
 from meshca.store.location import prepare, sqlite_file
 from meshca.store.reader import Reader
@@ -41,6 +42,7 @@ class Store:
         ledger: the record of every signature.
         adoption: what agents have adopted.
         lineage: what was proven when a certificate was issued.
+        lifecycle: where every root and intermediate stands, and how it came there.
     """
 
     def __init__(self, path: Path, clock: Clock, instance: str) -> None:
@@ -53,6 +55,7 @@ class Store:
         self.ledger = SqlLedger(self._writer, self._reader, self._lister, clock)
         self.adoption = SqlAdoption(self._writer, self._lister, clock)
         self.lineage = LedgerLineage(self.ledger)
+        self.lifecycle = SqlLifecycle(self._writer, self._reader, clock)
 
     @property
     def commits(self) -> int:

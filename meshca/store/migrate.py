@@ -1,20 +1,26 @@
 """Brings the schema of a file to the one that this version knows, in one transaction, or refuses the file.
 
-Only the server's parent migrates; workers check. A newer schema is never touched.
+Only the server's parent migrates; workers check. A newer schema is never touched, and nothing ever goes back to
+an older one by itself: that is an operator's act, and loses what the older one has no place for.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from meshca.errors import ConfigError
 from meshca.store.connection import connect
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
-_KNOWN: Final = ("0001", "0002")  # every revision, oldest first; a test compares
+_KNOWN: Final = ("0001", "0002", "0003")  # every revision, oldest first; a test compares
 HEAD: Final = _KNOWN[-1]
+NO_TABLES: Final = "has no tables yet; they are made by `meshca serve`, start that first"
 
 
 def check_schema(connection: sqlite3.Connection, source: str) -> None:
@@ -28,9 +34,9 @@ def check_schema(connection: sqlite3.Connection, source: str) -> None:
         ConfigError: it is empty, older, newer, or not ours.
         sqlite3.Error: it cannot be read.
     """
-    revision = _revision(connection, source)
+    revision = revision_of(connection, source)
     if revision is None:
-        raise ConfigError(source, ["has no tables yet; they are made by `meshca serve`, start that first"])
+        raise ConfigError(source, [NO_TABLES])
     if revision != HEAD:
         problem = f"has schema {revision}, this version needs {HEAD}; `meshca serve` brings it up to date at start"
         raise ConfigError(source, [problem])
@@ -45,13 +51,43 @@ def migrate(path: Path, source: str) -> None:
     """
     connection = connect(path)
     try:
-        if _revision(connection, source) != HEAD:
+        if revision_of(connection, source) != HEAD:
             _upgrade(connection)
     finally:
         connection.close()
 
 
-def _revision(connection: sqlite3.Connection, source: str) -> str | None:
+def downgrade(path: Path, revision: str, source: str) -> None:
+    """Take the schema back to an older one, for an older version of meshca.
+
+    For an operator who has stopped every server that uses the file, and has a copy of it. What the older schema
+    has no place for is lost: each migration's `downgrade` says what.
+
+    Raises:
+        ConfigError: the file is empty, newer than this version or not ours, or that schema is none of its past.
+        sqlite3.Error: it cannot be read or written; then nothing has changed.
+    """
+    connection = connect(path)
+    try:
+        found = revision_of(connection, source)
+        if found is None:
+            raise ConfigError(source, [NO_TABLES])
+        if revision not in (past := _KNOWN[: _KNOWN.index(found) + 1]):
+            problem = f"has schema {found}, which cannot go back to {revision}; name one of {', '.join(past)}"
+            raise ConfigError(source, [problem])
+        if revision != found:
+            _downgrade(connection, revision)
+    finally:
+        connection.close()
+
+
+def revision_of(connection: sqlite3.Connection, source: str) -> str | None:
+    """The schema of a file, which this version knows; None of an empty one.
+
+    Raises:
+        ConfigError: it is newer than this version, or not ours.
+        sqlite3.Error: it cannot be read.
+    """
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not tables:
         return None
@@ -65,9 +101,20 @@ def _revision(connection: sqlite3.Connection, source: str) -> str | None:
     return found[0]
 
 
-def _upgrade(connection: sqlite3.Connection) -> None:
-    # Imported here: workers and the command line do without Alembic.
+def _upgrade(connection: sqlite3.Connection, revision: str = HEAD) -> None:
     from alembic import command
+
+    _run(connection, lambda config: command.upgrade(config, revision))
+
+
+def _downgrade(connection: sqlite3.Connection, revision: str) -> None:
+    from alembic import command
+
+    _run(connection, lambda config: command.downgrade(config, revision))
+
+
+def _run(connection: sqlite3.Connection, move: Callable[[Config], None]) -> None:
+    # Imported here: workers and the command line do without Alembic.
     from alembic.config import Config
     from sqlalchemy import create_engine, event
     from sqlalchemy.exc import DBAPIError
@@ -84,6 +131,6 @@ def _upgrade(connection: sqlite3.Connection) -> None:
     try:
         with engine.begin() as transaction:
             config.attributes["connection"] = transaction
-            command.upgrade(config, "head")
+            move(config)
     except DBAPIError as error:
         raise error.orig if isinstance(error.orig, sqlite3.Error) else error from None

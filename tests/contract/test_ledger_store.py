@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from meshca.errors import InvariantBroken
 from meshca.ledger.port import LedgerStore
 from meshca.ledger.query import Query
-from meshca.ledger.record import Intent, Issuance, Outcome, Result
+from meshca.ledger.record import Intent, Issuance, LiveLeaf, Outcome, Result
 from tests.fakes.any_records import instants, intents, outcomes
 from tests.fakes.clock import FakeClock
 from tests.fakes.ledger import FakeLedger
@@ -138,6 +138,67 @@ async def test_a_query_gives_at_most_its_limit(ledger: LedgerStore) -> None:
     assert [found.intent for found in await ledger.query(Query(limit=2))] == [made[4], made[3]]
 
 
+async def test_a_live_leaf_says_whose_it_is(ledger: LedgerStore) -> None:
+    """Every field of it is as its intent has it."""
+    one = intent(parent_serial="ff", requested_by="istio-system/ztunnel")
+    await ledger.intend(one)
+    assert await ledger.live(NOW) == [
+        LiveLeaf(
+            serial=one.serial,
+            spiffe_id=one.spiffe_id,
+            pod_name="web-1",
+            pod_uid="pod-uid-1",
+            node_name="node-1",
+            requested_by="istio-system/ztunnel",
+            parent_serial="ff",
+            signer="signer-1",
+            issued_at=NOW,
+            not_after=NOW + timedelta(hours=24),
+        )
+    ]
+
+
+async def test_a_leaf_lives_until_it_has_ended(ledger: LedgerStore) -> None:
+    """The instant at which it ends belongs to it."""
+    end = NOW + timedelta(hours=1)
+    one = intent(not_after=end)
+    await ledger.intend(one)
+    asked = [end - timedelta(microseconds=1), end, end + timedelta(microseconds=1)]
+    assert [len(await ledger.live(now)) for now in asked] == [1, 1, 0]
+
+
+async def test_a_leaf_whose_signing_failed_does_not_live(ledger: LedgerStore) -> None:
+    """One that was issued does, and so does one of which it is not known: somebody may hold it."""
+    good, bad, unknown = made = [intent(intended_at=NOW + timedelta(seconds=second)) for second in range(3)]
+    for one in made:
+        await ledger.intend(one)
+    ledger.finish(issued(good))
+    ledger.finish(failed(bad))
+    await settled(ledger)
+    found = [leaf.serial for leaf in await ledger.live(NOW + timedelta(hours=1))]
+    assert found == [good.serial, unknown.serial]
+
+
+async def test_live_leaves_come_oldest_first(ledger: LedgerStore) -> None:
+    """By time of intent, then by serial; when they end does not matter."""
+    order = [(0, "1"), (1, "2"), (1, "3"), (2, "1a")]
+    made = [
+        intent(
+            serial=serial, intended_at=NOW + timedelta(seconds=second), not_after=NOW + timedelta(days=9 - second)
+        )
+        for second, serial in order
+    ]
+    for one in random.Random(4).sample(made, len(made)):
+        await ledger.intend(one)
+    assert [leaf.serial for leaf in await ledger.live(NOW)] == [one.serial for one in made]
+
+
+async def test_our_own_leaves_live_too(ledger: LedgerStore) -> None:
+    """They are of no workload; who reads them decides."""
+    await ledger.intend(intent(spiffe_id="spiffe://cluster.local", namespace="", pod_name=""))
+    assert [leaf.spiffe_id for leaf in await ledger.live(NOW)] == ["spiffe://cluster.local"]
+
+
 async def test_old_records_of_ended_certificates_are_removed(ledger: LedgerStore, clock: FakeClock) -> None:
     """With their outcomes; how many is said."""
     old = [intent(intended_at=NOW, not_after=NOW + timedelta(hours=1)) for _ in range(3)]
@@ -229,3 +290,5 @@ async def test_sqlite_answers_as_the_query_says(
             await fake.prune(NOW)
             for query in asked:
                 assert await sqlite.query(query) == await fake.query(query)
+            for now in (NOW, *(one.not_after for one, _ in made)):
+                assert await sqlite.live(now) == await fake.live(now)

@@ -51,6 +51,12 @@ def upgrade() -> None:
             )
 
 
+def downgrade() -> None:
+    """Drop them. Lost: everything."""
+    for table in ("probe", "adoption", "issuance_outcome", "issuance_intent"):
+        op.drop_table(table)
+
+
 def _texts(*names: str) -> list[sa.Column[str]]:
     return [sa.Column(name, sa.Text, nullable=False) for name in names]
 
