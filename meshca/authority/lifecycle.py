@@ -6,8 +6,9 @@ distributed, and is dropped only after it has stopped to sign.
 
     prepared ──► distributing ──► active ──► retiring ──► retired
         │             │  ▲          │  ▲        │  │          ▲
-        └─── abort ───┴──┼──────────┼──┼────────┼──┼──────────┤
-                         └ step back┘  └ restore┘  └► tainted ┘
+        └─── abort ───┼──┼──────────┼──┼────────┼──┼──────────┤
+                      │  └ step back┘  └ restore┘  │          │
+                      └────────────────────────────┴► tainted ┘
 """
 
 from __future__ import annotations
@@ -80,6 +81,8 @@ TABLE: Final[Mapping[tuple[State, Act], Step]] = MappingProxyType({
     (State.DISTRIBUTING, Act.ACTIVATE): Step(State.ACTIVE, Guard.ADOPTED),
     (State.DISTRIBUTING, Act.ABORT): Step(State.RETIRED, Guard.NEVER_SIGNED),
     (State.DISTRIBUTING, Act.RETIRE): Step(State.RETIRED, Guard.UNUSED),
+    # One that stepped back has signed: when its key is stolen then, its leaves must be replaced like any others.
+    (State.DISTRIBUTING, Act.TAINT): Step(State.TAINTED, Guard.NONE),
     (State.ACTIVE, Act.SUPERSEDE): Step(State.RETIRING, Guard.NONE),
     (State.ACTIVE, Act.STEP_BACK): Step(State.DISTRIBUTING, Guard.NONE),
     (State.RETIRING, Act.RESTORE): Step(State.ACTIVE, Guard.NONE),
@@ -87,6 +90,9 @@ TABLE: Final[Mapping[tuple[State, Act], Step]] = MappingProxyType({
     (State.RETIRING, Act.RETIRE): Step(State.RETIRED, Guard.UNUSED),
     (State.TAINTED, Act.RETIRE): Step(State.RETIRED, Guard.OVER),
 })  # fmt: skip
+
+PARTS: Final = frozenset({Act.SUPERSEDE, Act.STEP_BACK, Act.RESTORE})
+"""Acts that nobody asks for: they come with the act on another authority."""
 
 TRUSTED: Final = frozenset({State.DISTRIBUTING, State.ACTIVE, State.RETIRING, State.TAINTED})
 """States whose roots are in the bundle."""
@@ -96,11 +102,19 @@ def step(state: State, act: Act) -> Step:
     """What an act leads to from a state.
 
     Raises:
-        Refused: reason `transition`, when the act does not exist there; says which do.
+        Refused: reason `transition`, when the act does not exist there; says what can be done.
     """
     found = TABLE.get((state, act))
     if found is None:
-        possible = [other.value for before, other in TABLE if before is state]
-        known = f"what can be done: {', '.join(possible)}" if possible else "nothing can be done with it any more"
-        raise Refused("transition", f"{act.value} is not possible for one that is {state.value}; {known}")
+        raise Refused(
+            "transition", f"{act.value} is not possible for one that is {state.value}; {_possible(state)}"
+        )
     return found
+
+
+def _possible(state: State) -> str:
+    """What an administrator can do with one in this state."""
+    if state is State.ACTIVE:
+        return "activate another in its place first"
+    asked = [act.value for before, act in TABLE if before is state and act not in PARTS]
+    return f"what can be done: {', '.join(asked)}" if asked else "nothing can be done with it any more"
