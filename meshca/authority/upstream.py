@@ -14,6 +14,7 @@ from typing import Protocol
 from cryptography import x509
 
 from meshca.authority.material import SigningMaterial
+from meshca.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,7 @@ class Line:
         signs: whether material below it can be had; a root that is only named is trusted, but nothing is signed
             below it.
         wanted: whether whoever plugged it in still names it; one that is no longer named can still be kept here,
-            so that it signs until another may.
+            so that it signs until another may. Nothing begins with one that is not wanted.
     """
 
     root: x509.Certificate
@@ -49,11 +50,20 @@ class Line:
 class Upstream(Protocol):
     """Gives signing material below its roots, which are named by `authority.material.certificate_id`."""
 
+    @property
+    def problem(self) -> ConfigError | None:
+        """What the operator gave last and cannot be used, as the last `lines` found it; None when all can.
+
+        It is to be shown and changes nothing: what is kept from before goes on.
+        """
+        ...
+
     async def lines(self) -> Sequence[Line]:
         """Every root that there is, the one that began first first; at a first start one is made.
 
         Raises:
-            ConfigError: what the operator gave cannot be used; every problem at once.
+            ConfigError: what the operator gave cannot be used and nothing that signs is kept from before; every
+                problem at once.
             Unavailable: it cannot be had now; asking again may help.
         """
         ...
@@ -61,10 +71,10 @@ class Upstream(Protocol):
     async def obtain(self, root: str) -> Offer:
         """The material that shall sign below a root: the same as before while it is good, otherwise new.
 
-        Durable before it is offered, so that a restart offers the same.
+        Durable before it is offered, so that a restart offers the same; what may be in memory only says so.
 
         Raises:
-            ConfigError: what the operator gave cannot be used, or nothing signs below this root.
+            ConfigError: nothing signs below this root, or what does cannot be used and nothing that can is kept.
             Unavailable: it cannot be had now; asking again may help.
         """
         ...
@@ -72,11 +82,16 @@ class Upstream(Protocol):
     async def make_root(self, *, same_key: str = "") -> Line:
         """A new root with a new key; it is durable, proven, and one of the `lines` when this returns.
 
+        Where replicas share the place and it has room for one new root, the one that another replica has made
+        there, even one that was killed then, is given.
+
         Args:
             same_key: the id of a root whose key is used again, because an operator said so.
 
         Raises:
-            Refused: reason `upstream`: roots are not made here; says where the operator puts one.
+            Refused: reason `upstream`: roots are not made here; says where the operator puts one. Or there is no
+                root of ours with the id `same_key`.
+            ConfigError: the key to be used again, or what was made, is not sound; nothing is left of it.
             Unavailable: it cannot be made now; nothing is left of it.
         """
         ...
@@ -87,6 +102,7 @@ class Upstream(Protocol):
         What the operator plugged in is the operator's: it is left where it is.
 
         Raises:
+            InvariantBroken: reason `forget`: not one that signs is to be kept; nothing was deleted.
             Unavailable: it cannot be deleted now; asking again may help.
         """
         ...

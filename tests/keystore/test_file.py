@@ -92,7 +92,11 @@ def test_a_key_that_cannot_be_removed(keys: FileKeyStore, monkeypatch: pytest.Mo
 
 
 def test_half_written_files_are_no_keys(keys: FileKeyStore, tmp_path: Path) -> None:
-    """What a killed process left half written is not taken for a key."""
+    """What a killed process left half written is not taken for a key, and goes when keys are forgotten."""
     name = create(keys)
-    (tmp_path / "keys" / ".ab.key.pem.x1y2").touch()
+    half = tmp_path / "keys" / ".ab.key.pem.x1y2"
+    half.touch()
     assert keys.key_ids() == {name}
+    keys.keep_only(frozenset({name}))
+    assert keys.key_ids() == {name}
+    assert not half.exists()
