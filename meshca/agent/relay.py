@@ -189,7 +189,7 @@ class Relay:
             try:
                 await _first_of(self._read(call), self._write(call, outbox), self._replaced(svid, changed))
             except grpc.aio.AioRpcError as error:
-                raise _ended(error, str(self._desk.target)) from None
+                raise await self._desk.trust.explain(_ended(error, str(self._desk.target))) from None
             finally:
                 self._outbox = None
                 call.cancel()

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from meshca.agent.bundle import Bundle
-from meshca.agent.chain import UNREADABLE, to_pem, verify_path
+from meshca.agent.chain import UNREADABLE, fingerprint, to_pem, verify_path
 from meshca.agent.keys import FreshKey
 from meshca.errors import BadRequest, Unavailable
 from meshca.identity.service_account import ServiceAccount
@@ -41,6 +41,7 @@ class Svid:
         not_before: start of validity.
         not_after: end of validity, of its issuers too.
         received_at: when it was accepted; half life counts from here, since NotBefore is backdated.
+        signers: SHA-256 of the DER of every certificate above it, the root included.
     """
 
     identity: SpiffeId
@@ -50,6 +51,7 @@ class Svid:
     not_before: datetime
     not_after: datetime
     received_at: datetime
+    signers: frozenset[str] = frozenset()
 
     def valid(self, now: datetime) -> bool:
         """Whether it may be shown to anybody at this instant."""
@@ -103,6 +105,7 @@ def accept(unverified: Sequence[str], key: FreshKey, trusted: Bundle, expected: 
         not_before=leaf.not_valid_before_utc,
         not_after=min(certificate.not_valid_after_utc for certificate in path),
         received_at=now,
+        signers=frozenset(map(fingerprint, path[1:])),
     )
 
 

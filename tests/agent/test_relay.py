@@ -264,6 +264,21 @@ async def test_roots_that_an_envoy_refuses_stay_offered(scene: Scene) -> None:
     assert (await scene.said(Adopted, ROOTCA)).event == Adopted(versions={ROOTCA: new})
 
 
+async def test_roots_that_one_of_two_envoys_refuses_are_not_adopted(scene: Scene) -> None:
+    """The CA hears whom it waits for, and of the adoption once that one takes them."""
+    for envoy in ("healthy", "ill"):
+        scene.envoy(ROOTCA, Subscribed(names=frozenset({ROOTCA})), envoy=envoy)
+    new = scene.push(ROOTCA, "new")
+    await scene.offered(lambda: scene.version(ROOTCA) == new)
+    scene.envoy(ROOTCA, Adopted(versions={ROOTCA: new}), envoy="healthy")
+    scene.envoy(ROOTCA, Refused(versions={ROOTCA: new}, error="bad bundle"), envoy="ill")
+    notice = await scene.plane.heard(lambda notice: isinstance(notice.event, Stale))
+    assert notice.node.report.held_up == f"pid {PID} refuses ROOTCA: bad bundle"
+    assert not any(isinstance(notice.event, Adopted) for notice in scene.plane.notices)
+    scene.envoy(ROOTCA, Adopted(versions={ROOTCA: new}), envoy="ill")
+    assert (await scene.said(Adopted, ROOTCA)).node.report == Report(grade="envoy")
+
+
 @pytest.mark.parametrize(
     ("type_url", "name", "part"),
     [(SECRET_TYPE_URL, ROOTCA, "bad_bundle"), (EXTENSION_TYPE_URL, AUTHZ, "bad_policies")],
