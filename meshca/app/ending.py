@@ -65,11 +65,10 @@ def _todo(config: ServerConfig, *, root: bool) -> tuple[str, str]:
     upstream = config.upstream
     if isinstance(upstream, FilesConfig):
         if root:
-            return (
-                "the root",
-                f"put a new root and an intermediate below it into {upstream.dir}; it is distributed first, and"
-                " signs once the workloads trust it (meshca root status)",
+            todo = (
+                f"put a new root and an intermediate below it into {upstream.dir}, and watch `meshca root status`"
             )
+            return "the root", todo
         return "the intermediate", f"put a new intermediate into {upstream.dir}"
     if isinstance(upstream, SecretConfig):
         if root:

@@ -109,9 +109,12 @@ class Draft:
         for authority in [one.id for one in self._records.values() if one.parent == root]:
             self.end(authority)
 
-    def plan(self, plan: Plan | None) -> None:
-        """Put a plan in the place of the one before."""
+    def plan(self, plan: Plan | None, act: Act | None = None) -> None:
+        """Put a plan in the place of the one before; an act is noted with the new root, whose state stays."""
         self._plan = plan
+        if plan is not None and act is not None:
+            new = self.record(plan.new)
+            self._note(new, act=act, before=new.state)
 
     def planned(self, version: Version | None = None) -> Planned:
         """The next generation with its changes; the same as before, without any, when nothing has changed.

@@ -54,6 +54,12 @@ class Act(enum.StrEnum):
     RETIRE = "retire"
     ABORT = "abort"
     """Given up before it ever signed."""
+    PLAN = "plan"
+    """A rotation to it was begun, or goes on otherwise; its state stays."""
+    PAUSE = "pause"
+    """The rotation to it takes no step by itself; its state stays."""
+    RESUME = "resume"
+    """The rotation to it goes on by itself; its state stays."""
 
 
 class Guard(enum.Enum):

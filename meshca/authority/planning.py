@@ -122,6 +122,20 @@ def retire(lifecycle: Lifecycle, root: str, cause: Cause, version: Version) -> P
     return draft.planned(version)
 
 
+def give_up(lifecycle: Lifecycle, root: str, cause: Cause, version: Version) -> Planned:
+    """Drop a root that never signed; a plan to rotate to it is done with that.
+
+    Raises:
+        NotFound: reason `authority`.
+        Refused: reason `transition`.
+    """
+    draft = Draft(lifecycle, cause)
+    draft.act(root, Act.ABORT)
+    if lifecycle.plan is not None and lifecycle.plan.new == root:
+        draft.plan(None)
+    return draft.planned(version)
+
+
 def abort(lifecycle: Lifecycle, cause: Cause, version: Version) -> Planned:
     """Go back to the state before the rotation that is under way.
 
@@ -147,7 +161,7 @@ def abort(lifecycle: Lifecycle, cause: Cause, version: Version) -> Planned:
     return draft.planned()
 
 
-def with_plan(lifecycle: Lifecycle, plan: Plan) -> Planned:
+def with_plan(lifecycle: Lifecycle, plan: Plan, cause: Cause, act: Act = Act.PLAN) -> Planned:
     """Begin a rotation, or change how the one of the same two roots goes on, also in the other direction.
 
     Raises:
@@ -157,29 +171,31 @@ def with_plan(lifecycle: Lifecycle, plan: Plan) -> Planned:
     before = lifecycle.plan
     if before is not None and {before.old, before.new} != {plan.old, plan.new}:
         raise Refused("rotation_under_way", "another root is being rotated; finish or abort that first")
-    draft = Draft(lifecycle, Cause(by=plan.by, reason=plan.reason, at=plan.started_at))
+    draft = Draft(lifecycle, cause)
     draft.record(plan.old)
     draft.record(plan.new)
-    draft.plan(plan)
+    if plan != before:
+        draft.plan(plan, act)
     return draft.planned()
 
 
-def pause(lifecycle: Lifecycle) -> Planned:
+def pause(lifecycle: Lifecycle, cause: Cause) -> Planned:
     """Take no step by itself.
 
     Raises:
         Refused: reason `no_rotation`.
     """
-    return with_plan(lifecycle, replace(_under_way(lifecycle), paused=True))
+    return with_plan(lifecycle, replace(_under_way(lifecycle), paused=True), cause, Act.PAUSE)
 
 
-def resume(lifecycle: Lifecycle) -> Planned:
+def resume(lifecycle: Lifecycle, cause: Cause) -> Planned:
     """Take steps by itself again.
 
     Raises:
         Refused: reason `no_rotation`.
     """
-    return with_plan(lifecycle, replace(_under_way(lifecycle), paused=False))
+    plan = replace(_under_way(lifecycle), paused=False, automatic=True)
+    return with_plan(lifecycle, plan, cause, Act.RESUME)
 
 
 def _root(line: Line, at: datetime) -> Record:

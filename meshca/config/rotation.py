@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from meshca.config.model import Model, Duration, PositiveDuration
+from meshca.config.model import Duration, Model, PositiveDuration
 
 LONGEST_WINDOW = timedelta(days=7)
 

@@ -23,8 +23,8 @@ from meshca.rotation.driver import Rotation
 from meshca.rotation.judge import Judge
 from meshca.rotation.report import Forecast, RootReport
 from meshca.rotation.reporting import Reporting
-from meshca.rotation.steps import Due
 from meshca.rotation.stepper import Stepper, planned, version
+from meshca.rotation.steps import Due
 
 NAMED: Final = 10  # stragglers in a refusal; `meshca root status` has all
 
@@ -41,7 +41,7 @@ class RootActs:
         clock: when it was done.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, by name
         self,
         *,
         store: LifecycleStore,
@@ -120,19 +120,19 @@ class RootActs:
         if kept.plan is None:
             kept = await self._stepper.begin(kept, self._cause(asked), compromised=compromised, window=window)
         else:
-            kept = await self._went_on(kept, kept.plan, compromised=compromised, window=window)
+            kept = await self._went_on(kept, kept.plan, asked, compromised=compromised, window=window)
         self._rotation.wake()
         return self._new(kept)
 
     async def pause(self, asked: Asked) -> None:
         """As the port says."""
         kept = await self._store.load()
-        await self._commit(*planning.with_plan(kept, replace(_plan(kept), paused=True)))
+        await self._commit(*planning.pause(kept, self._cause(asked)))
 
     async def resume(self, asked: Asked) -> None:
         """As the port says."""
         kept = await self._store.load()
-        await self._commit(*planning.with_plan(kept, replace(_plan(kept), paused=False, automatic=True)))
+        await self._commit(*planning.resume(kept, self._cause(asked)))
 
     async def abort(self, asked: Asked) -> None:
         """As the port says."""
@@ -140,13 +140,13 @@ class RootActs:
         await self._commit(*planning.abort(kept, self._cause(asked), version))
 
     async def _went_on(
-        self, kept: Lifecycle, plan: Plan, *, compromised: bool, window: timedelta | None
+        self, kept: Lifecycle, plan: Plan, asked: Asked, *, compromised: bool, window: timedelta | None
     ) -> Lifecycle:
         """The rotation that is under way, by itself again, and as urgent as it is asked for now."""
         urgent = plan.compromised or compromised
         length = plan.window if window is None else window
         wanted = replace(plan, automatic=True, paused=False, compromised=urgent, window=length)
-        return kept if wanted == plan else await self._commit(*planning.with_plan(kept, wanted))
+        return await self._commit(*planning.with_plan(kept, wanted, self._cause(asked)))
 
     async def _take(
         self, kept: Lifecycle, asked: Asked, act: Act, record: Record, window: timedelta | None = None
@@ -158,7 +158,8 @@ class RootActs:
         await self._commit(*planned(kept, Due(act=act, record=record), self._cause(asked, gate), length))
 
     async def _commit(self, kept: Lifecycle, changes: Sequence[Change]) -> Lifecycle:
-        await self._stepper.commit(kept, changes)
+        if changes:
+            await self._stepper.commit(kept, changes)
         self._rotation.wake()
         return kept
 

@@ -147,7 +147,7 @@ class Rotation:
         kept, standing, renew_at = await self._stander.stand(kept)
         if standing.fingerprint != self._fingerprint:
             await self._put_in_force(standing)
-        await self._stepper.forget(kept)
+        await self._stepper.forget(kept, lines)
         self._renew_at = renew_at
         if held and held != self.progress.held:
             log.warning("rotation.held", detail=held)

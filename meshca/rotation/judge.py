@@ -5,7 +5,8 @@ What cannot be counted is not safe: a store that does not answer raises, it neve
 
 from __future__ import annotations
 
-from typing import Final
+from datetime import timedelta
+from typing import Final, Protocol
 
 from meshca.authority.fleet import Workload
 from meshca.authority.gate import Gate, Terms, activate_gate, over_gate, retire_gate
@@ -13,12 +14,29 @@ from meshca.authority.history import Kind, Lifecycle, Record
 from meshca.authority.lifecycle import Act, Guard, step
 from meshca.clock import Clock
 from meshca.errors import InvariantBroken
-from meshca.rotation.census import Census
 
 # A ConfigMap holds 1 MiB with its keys (Kubernetes, core/v1 ConfigMap), an agent takes a bundle of 1 MiB, and an
 # SDS message of gRPC 4 MiB: the smallest decides, and leaves room for names.
 LARGEST_BUNDLE: Final = 1_000_000
 OPEN: Final = Gate(open=True, ready=0, of=0, why="nothing has to hold first")
+
+
+class Fleet(Protocol):
+    """Everyone who counts; `census.Census` counts for real.
+
+    Attributes:
+        seen_within: who was not seen for so long does not count.
+    """
+
+    seen_within: timedelta
+
+    async def workloads(self, lifecycle: Lifecycle) -> tuple[Workload, ...]:
+        """Everyone who counts now.
+
+        Raises:
+            Unavailable: reason `store`.
+        """
+        ...
 
 
 class Judge:
@@ -30,7 +48,7 @@ class Judge:
         clock: for what has lasted long enough.
     """
 
-    def __init__(self, *, census: Census, terms: Terms, clock: Clock) -> None:
+    def __init__(self, *, census: Fleet, terms: Terms, clock: Clock) -> None:
         self.census = census
         self.terms = terms
         self._clock = clock

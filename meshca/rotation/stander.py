@@ -9,20 +9,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from cryptography import x509
-
-from meshca.authority.drafting import Cause
+from meshca.authority.drafting import Cause, bundle_text
 from meshca.authority.history import Kind, Lifecycle, LifecycleStore, Record
 from meshca.authority.intermediates import note_intermediate
 from meshca.authority.lifecycle import State
-from meshca.authority.material import SigningMaterial, certificate_id, read_certificates
+from meshca.authority.material import SigningMaterial, certificate_id
 from meshca.authority.slot import Slot
 from meshca.authority.upstream import Offer, Upstream
 from meshca.clock import Clock
 from meshca.errors import ConfigError, Unavailable
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.log import log
-from meshca.rotation.standing import NO_ORDER, Order, Standing, with_roots
+from meshca.rotation.standing import NO_ORDER, Order, Standing
 
 OURSELVES: Final = "meshca"  # who does what nobody asked for
 SIGNED: Final = (State.ACTIVE, State.RETIRING, State.TAINTED)
@@ -67,11 +65,11 @@ class Stander:
         active = kept.active_root
         if active is None:
             raise Unavailable("no_signer", "no root is active yet")
-        roots = certificates_of(kept.trusted)
+        roots = bundle_text(kept.trusted)
         offer = await self._upstream.obtain(active.id)
-        signer = with_roots(offer.material, roots)
+        signer = offer.material.trusting(roots)
         elder = await self._elder(kept, active)
-        serving = signer if elder is None else with_roots(elder.material, roots)
+        serving = signer if elder is None else elder.material.trusting(roots)
         for root, material in ((active, signer), *([] if elder is None else [(_elder_of(kept), serving)])):
             kept = await self._noted(kept, root, material)
         standing = Standing(signer=signer, serving=serving, order=order_of(kept))
@@ -114,11 +112,6 @@ class Stander:
         kept, changes = note_intermediate(kept, root.id, material.certificate, self._replica, cause)
         await self._store.commit(kept, changes)
         return kept
-
-
-def certificates_of(records: tuple[Record, ...]) -> tuple[x509.Certificate, ...]:
-    """Their certificates, in the same order."""
-    return tuple(read_certificates(record.pem.encode(), record.id)[0] for record in records)
 
 
 def order_of(kept: Lifecycle) -> Order:

@@ -5,10 +5,8 @@ Values only. Made by `driver` from what the store says; whoever publishes them d
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-
-from cryptography import x509
 
 from meshca.authority.material import SigningMaterial
 
@@ -49,11 +47,3 @@ class Standing:
     def fingerprint(self) -> str:
         """Equal for equal standings."""
         return f"{self.signer.fingerprint} {self.serving.fingerprint} {self.order}"
-
-
-def with_roots(material: SigningMaterial, roots: tuple[x509.Certificate, ...]) -> SigningMaterial:
-    """The same signer, with the bundle in force in place of its own roots.
-
-    Roots of the upstream's that are not in the bundle are trusted by nobody; they may still stand in the chain.
-    """
-    return replace(material, roots=roots)

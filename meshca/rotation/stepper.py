@@ -17,7 +17,7 @@ from meshca.authority.drafting import Cause, Planned
 from meshca.authority.gate import Gate
 from meshca.authority.history import Change, Kind, Lifecycle, LifecycleStore, Plan
 from meshca.authority.lifecycle import Act, State
-from meshca.authority.material import certificate_id, read_certificates
+from meshca.authority.material import certificate_id, ends_at
 from meshca.authority.slot import Slot
 from meshca.authority.upstream import Line, Upstream
 from meshca.clock import Clock
@@ -46,7 +46,7 @@ class Stepper:
         plugged_in: whether the operator says by the upstream's source which roots there are.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, by name
         self,
         *,
         upstream: Upstream,
@@ -89,7 +89,7 @@ class Stepper:
             Conflict: another was first.
         """
         named = self._named(lines)
-        kept = await self._begun_by_itself(kept, lines, named)
+        kept = await self._begun_by_itself(kept, named)
         for _ in range(MOST_STEPS):
             found = due(kept, named)
             if found is None:
@@ -109,7 +109,7 @@ class Stepper:
         """
         return await self.commit(*planned(kept, found, cause, self.window(kept)))
 
-    async def begin(
+    async def begin(  # noqa: PLR0913 - how it shall go on, by name
         self,
         kept: Lifecycle,
         cause: Cause,
@@ -147,16 +147,18 @@ class Stepper:
         def trusted(now: Lifecycle) -> Planned:
             return self._distributed(now, new, cause)
 
-        return await self.commit(*planning.in_one(kept, known, trusted, lambda now: planning.with_plan(now, plan)))
+        return await self.commit(
+            *planning.in_one(kept, known, trusted, lambda now: planning.with_plan(now, plan, cause))
+        )
 
-    async def forget(self, kept: Lifecycle) -> None:
+    async def forget(self, kept: Lifecycle, lines: Sequence[Line]) -> None:
         """Delete what was retired at the upstream; what is not known yet is left.
 
         Raises:
             Unavailable: it cannot be deleted now.
         """
         retired = {record.id for record in kept.of(Kind.ROOT, State.RETIRED)}
-        there = [certificate_id(line.root) for line in await self._upstream.lines()]
+        there = [certificate_id(line.root) for line in lines]
         if retired.intersection(there):
             await self._upstream.forget([root for root in there if root not in retired])
 
@@ -181,7 +183,7 @@ class Stepper:
             return False
         return True
 
-    async def _begun_by_itself(self, kept: Lifecycle, lines: Sequence[Line], named: Named) -> Lifecycle:
+    async def _begun_by_itself(self, kept: Lifecycle, named: Named) -> Lifecycle:
         """A rotation that an operator's files or the schedule ask for."""
         active, now = kept.active_root, self._clock.now()
         if kept.plan is not None or active is None:
@@ -189,7 +191,7 @@ class Stepper:
         if successor(kept, named) is not None:
             return await self.begin(kept, Cause(by=OURSELVES, reason="another signer was plugged in", at=now))
         ahead = self.config.before_end
-        if ahead is None or self._plugged_in or now < _end(active.pem) - ahead:
+        if ahead is None or self._plugged_in or now < ends_at(active.pem) - ahead:
             return kept
         return await self.begin(kept, Cause(by=OURSELVES, reason="the root ends soon", at=now))
 
@@ -276,7 +278,3 @@ def version(bundle: str) -> str:
 
 def _ourselves(gate: Gate, now: datetime) -> Cause:
     return Cause(by=OURSELVES, guard=gate.why, forced=not gate.open, at=now)
-
-
-def _end(pem: str) -> datetime:
-    return read_certificates(pem.encode(), "root")[0].not_valid_after_utc

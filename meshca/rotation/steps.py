@@ -69,13 +69,16 @@ def following(kept: Lifecycle) -> Due | None:
         return Due(act=Act.DISTRIBUTE, record=new)
     if new.state is State.DISTRIBUTING:
         return Due(act=Act.ACTIVATE, record=new, deadline=distribution_deadline(plan, new))
+    return _dropping(plan, old)
+
+
+def _dropping(plan: Plan, old: Record) -> Due | None:
+    """The act on the old root once the new one signs."""
     if old.state is State.TAINTED:
         return Due(act=Act.RETIRE, record=old, deadline=drop_at(plan))
     if old.state is State.RETIRING and plan.compromised:
         return Due(act=Act.TAINT, record=old)
-    if old.state in {State.RETIRING, State.DISTRIBUTING}:
-        return Due(act=Act.RETIRE, record=old)
-    return None
+    return Due(act=Act.RETIRE, record=old) if old.state in {State.RETIRING, State.DISTRIBUTING} else None
 
 
 def _still_named(found: Due, named: Named) -> bool:

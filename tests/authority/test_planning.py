@@ -179,7 +179,7 @@ class TestSteps:
             pytest.param(lambda: planning.activate(BARE, "x", CAUSE), id="activate"),
             pytest.param(lambda: planning.taint(BARE, "x", CAUSE, HOUR), id="taint"),
             pytest.param(lambda: planning.retire(BARE, "x", CAUSE, version), id="retire"),
-            pytest.param(lambda: planning.with_plan(EMPTY, PLAN), id="plan"),
+            pytest.param(lambda: planning.with_plan(EMPTY, PLAN, CAUSE), id="plan"),
         ],
     )
     def test_an_unknown_root_is_not_found(self, ask: Callable[[], Planned]) -> None:
@@ -221,7 +221,7 @@ class TestAbort:
 
     def test_a_second_try_is_given_up_without_forgetting_the_leaves_of_the_first(self) -> None:
         """It has signed, so it has to wait until it is unused."""
-        again, _ = planning.with_plan(abort(SIGNED)[0], PLAN)
+        again, _ = planning.with_plan(abort(SIGNED)[0], PLAN, CAUSE)
         life, changes = abort(again)
         assert (states(life), life.plan) == ([State.ACTIVE, State.DISTRIBUTING], replace(PLAN, old=NEW, new=OLD))
         assert changes == ()
@@ -257,7 +257,7 @@ class TestPlans:
 
     def test_a_rotation_begins(self) -> None:
         """It moves nothing by itself."""
-        life, changes = planning.with_plan(replace(BARE, plan=None), PLAN)
+        life, changes = planning.with_plan(replace(BARE, plan=None), PLAN, CAUSE)
         assert (life.plan, life.records, changes) == (PLAN, BARE.records, ())
 
     @pytest.mark.parametrize(
@@ -265,25 +265,25 @@ class TestPlans:
     )
     def test_a_rotation_of_the_same_roots_can_go_on_in_another_way(self, plan: Plan) -> None:
         """The newer wish counts."""
-        assert planning.with_plan(BARE, plan)[0].plan == plan
+        assert planning.with_plan(BARE, plan, CAUSE)[0].plan == plan
 
     def test_one_root_is_rotated_at_a_time(self) -> None:
         """The other has to wait."""
         with pytest.raises(Refused) as caught:
-            planning.with_plan(BARE, replace(PLAN, new="c" * 64))
+            planning.with_plan(BARE, replace(PLAN, new="c" * 64), CAUSE)
         assert caught.value.reason == "rotation_under_way"
 
     def test_it_is_paused_and_resumed(self) -> None:
         """Each is a generation."""
-        paused, _ = planning.pause(BARE)
-        resumed, _ = planning.resume(paused)
+        paused, _ = planning.pause(BARE, CAUSE)
+        resumed, _ = planning.resume(paused, CAUSE)
         assert (paused.plan, resumed.plan) == (replace(PLAN, paused=True), PLAN)
         assert (paused.generation, resumed.generation) == (8, 9)
 
     def test_to_pause_what_is_paused_changes_nothing(self) -> None:
         """No generation is spent."""
-        paused, _ = planning.pause(BARE)
-        assert planning.pause(paused) == (paused, ())
+        paused, _ = planning.pause(BARE, CAUSE)
+        assert planning.pause(paused, CAUSE) == (paused, ())
 
     @pytest.mark.parametrize("ask", [planning.pause, planning.resume])
     def test_without_a_rotation_there_is_nothing_to_pause(self, ask: Callable[[Lifecycle], Planned]) -> None:
@@ -312,7 +312,7 @@ class TestInOne:
 
     def test_acts_that_change_nothing_are_none(self) -> None:
         """No generation is spent."""
-        assert planning.in_one(BARE, lambda life: planning.with_plan(life, PLAN)) == (BARE, ())
+        assert planning.in_one(BARE, lambda life: planning.with_plan(life, PLAN, CAUSE)) == (BARE, ())
 
 
 ASKED: dict[str, Callable[[Lifecycle, int], Planned]] = {
@@ -322,8 +322,8 @@ ASKED: dict[str, Callable[[Lifecycle, int], Planned]] = {
     "taint": lambda life, n: planning.taint(life, IDS[n], CAUSE, HOUR),
     "retire": lambda life, n: planning.retire(life, IDS[n], CAUSE, version),
     "note": lambda life, n: note_intermediate(life, IDS[n], SIGNERS[n].certificate, "one", CAUSE),
-    "plan": lambda life, n: planning.with_plan(life, replace(PLAN, old=IDS[0], new=IDS[n])),
-    "pause": lambda life, _: planning.pause(life),
+    "plan": lambda life, n: planning.with_plan(life, replace(PLAN, old=IDS[0], new=IDS[n]), CAUSE),
+    "pause": lambda life, _: planning.pause(life, CAUSE),
     "abort": lambda life, _: abort(life),
 }
 

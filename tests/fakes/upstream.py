@@ -52,9 +52,13 @@ class FakeUpstream:
     def change(self, *materials: SigningMaterial, error: MeshcaError | None = None) -> None:
         """Have other lines, if there are materials, or an error, and say that something changed."""
         if materials:
-            self.materials = {certificate_id(root_of(material)): material for material in materials}
+            self.offer(*materials)
         self.error = error
         self._changed.set()
+
+    def offer(self, *materials: SigningMaterial) -> None:
+        """Have other lines and say nothing: only time brings the question."""
+        self.materials = {certificate_id(root_of(material)): material for material in materials}
 
     async def lines(self) -> Sequence[Line]:
         """What the test put in."""
