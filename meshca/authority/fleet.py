@@ -90,11 +90,13 @@ def fleet(  # noqa: PLR0913, PLR0917 - what is known, and the terms
         seen_within: how long ago an agent without a stream may have been heard.
         settle: how long a new leaf and the one before it both count as in use.
     """
-    agents = _agents(adoptions, now, seen_within)
     given = Given(lifecycle)
-    theirs, own = _divide(agents, [one for one in holders(leaves, settle, now) if one.in_use])
+    agents = _agents(adoptions, now, seen_within)
+    theirs, own = _divide(agents, [one for one in holders(leaves, settle, now) if one.in_use], given)
     found = [
-        _with_agent(one, theirs.get(key, []), given) for key, one in agents.items() if one.counts or key in theirs
+        _with_agent(one, theirs.get(key, _NOTHING), given)
+        for key, one in agents.items()
+        if one.counts or key in theirs
     ]
     found += [_alone(holder, given) for holder in own]
     return tuple(sorted(found, key=lambda one: (one.identity, one.pod, one.seen_at)))
@@ -104,84 +106,114 @@ def fleet(  # noqa: PLR0913, PLR0917 - what is known, and the terms
 class _Agent:
     """What is heard of a workload through its agent: of streams that are open, otherwise of the one heard last."""
 
-    identity: str
-    name: str
     rows: tuple[Adoption, ...]
     counts: bool
-    bound: bool
 
 
-_Key = tuple[str, str]  # identity, and the pod's or the agent's name
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    """What leaves in use say of their holder."""
+
+    node: str = ""
+    issued_at: datetime | None = None
+    last: datetime | None = None
+    ends: tuple[tuple[str, datetime], ...] = ()
+
+
+_NOTHING = _Held()
+_Key = tuple[str, bool, str]  # identity, whether bound to a pod, the pod's or the agent's name
 
 
 def _agents(adoptions: Sequence[Adoption], now: datetime, seen_within: timedelta) -> dict[_Key, _Agent]:
     rows: dict[_Key, list[Adoption]] = {}
     for one in adoptions:
         if one.kind is Kind.ROOTS:
-            rows.setdefault((str(one.agent), one.pod or one.node_id), []).append(one)
-    return {key: _agent(key, of_key, now - seen_within) for key, of_key in rows.items()}
+            rows.setdefault((str(one.agent), bool(one.pod), one.pod or one.node_id), []).append(one)
+    return {key: _agent(of_key, now - seen_within) for key, of_key in rows.items()}
 
 
-def _agent(key: _Key, rows: list[Adoption], since: datetime) -> _Agent:
+def _agent(rows: list[Adoption], since: datetime) -> _Agent:
     connected = tuple(row for row in rows if row.connected)
     heard = connected or (max(rows, key=lambda row: row.seen_at),)
-    return _Agent(
-        identity=key[0],
-        name=key[1],
-        rows=heard,
-        counts=bool(connected) or heard[0].seen_at >= since,
-        bound=any(row.pod for row in rows),
-    )
+    return _Agent(rows=heard, counts=bool(connected) or heard[0].seen_at >= since)
 
 
-def _divide(agents: dict[_Key, _Agent], found: Sequence[Holder]) -> tuple[dict[_Key, list[Holder]], list[Holder]]:
-    """Whose leaves are an agent's, and whose are not.
-
-    Without a pod nothing says which agent of an identity holds which leaf: as many of the newest as there are
-    such agents are held by any of them; all older ones stand for themselves.
-    """
-    theirs: dict[_Key, list[Holder]] = {}
-    own: list[Holder] = []
+def _divide(
+    agents: dict[_Key, _Agent], found: Sequence[Holder], given: Given
+) -> tuple[dict[_Key, _Held], list[Holder]]:
+    """Whose leaves are an agent's, and whose are not."""
+    bound: dict[_Key, list[Holder]] = {}
     unbound: dict[str, list[Holder]] = {}
+    own: list[Holder] = []
     for holder in found:
-        key = (holder.newest.identity, holder.newest.pod)
+        key = (holder.newest.identity, True, holder.newest.pod)
         if not holder.bound:
             unbound.setdefault(holder.newest.identity, []).append(holder)
         elif holder.newest.requested_by or key not in agents:
             own.append(holder)
         else:
-            theirs.setdefault(key, []).append(holder)
+            bound.setdefault(key, []).append(holder)
+    theirs = {key: _held(some, given) for key, some in bound.items()}
+    shared, rest = _share(agents, unbound, given)
+    return theirs | shared, own + rest
+
+
+def _share(
+    agents: dict[_Key, _Agent], unbound: dict[str, list[Holder]], given: Given
+) -> tuple[dict[_Key, _Held], list[Holder]]:
+    """Leaves without a pod: nothing says which agent of an identity holds which.
+
+    As many of the newest as there are such agents are held by any of them; all older ones stand for themselves.
+    If those came with a root, all newer ones did.
+    """
     names: dict[str, list[_Key]] = {}
     for key, agent in agents.items():
-        if agent.counts and not agent.bound:
-            names.setdefault(agent.identity, []).append(key)
+        if agent.counts and not key[1]:
+            names.setdefault(key[0], []).append(key)
+    theirs: dict[_Key, _Held] = {}
+    own: list[Holder] = []
     for identity, some in unbound.items():
         some.sort(key=lambda holder: holder.newest.issued_at, reverse=True)
         keys = names.get(identity, [])
-        theirs.update({key: some[: len(keys)] for key in keys})
+        theirs |= dict.fromkeys(keys, replace(_held(some[: len(keys)], given), issued_at=None))
         own += some[len(keys) :]
     return theirs, own
 
 
-def _with_agent(agent: _Agent, theirs: Sequence[Holder], given: Given) -> Workload:
-    """What the agent says of trust, and what its leaves say of signers."""
-    answered = all(row.grade is not Grade.NONE for row in agent.rows)
-    seen = [row.seen_at for row in agent.rows] + [holder.newest.issued_at for holder in theirs]
-    workload = Workload(
-        identity=agent.identity,
-        pod=agent.name,
-        node=next((holder.newest.node for holder in theirs), ""),
-        word=Word.ACKNOWLEDGED if answered else Word.NONE,
-        trusts=frozenset.intersection(*(_trusted(row, given) for row in agent.rows)),
-        given_at=None,
-        signers=frozenset(),
-        leaf_ends=None,
-        seen_at=max(seen),
-        connected=any(row.connected for row in agent.rows),
-        trouble=next((row.error for row in agent.rows if row.error), ""),
-        acknowledges=True,
+def _held(some: Sequence[Holder], given: Given) -> _Held:
+    ends: dict[str, datetime] = {}
+    for holder in some:
+        for leaf, until in holder.in_use:
+            for root in given.below(leaf.signer):
+                ends[root] = max(until, ends.get(root, until))
+    return _Held(
+        node=next((holder.newest.node for holder in some), ""),
+        issued_at=max((holder.newest.issued_at for holder in some), default=None),
+        last=max((until for holder in some for _, until in holder.in_use), default=None),
+        ends=tuple(sorted(ends.items())),
     )
-    return _holding(workload, theirs, given)
+
+
+def _with_agent(agent: _Agent, held: _Held, given: Given) -> Workload:
+    """What the agent says of trust, and what its leaves say of signers."""
+    rows = agent.rows
+    answered = all(row.grade is not Grade.NONE for row in rows)
+    seen = max(row.seen_at for row in rows)
+    return Workload(
+        identity=str(rows[0].agent),
+        pod=rows[0].pod or rows[0].node_id,
+        node=held.node,
+        word=Word.ACKNOWLEDGED if answered else Word.NONE,
+        trusts=frozenset.intersection(*(_trusted(row, given) for row in rows)),
+        given_at=None,
+        signers=frozenset(root for root, _ in held.ends),
+        leaf_ends=held.last,
+        seen_at=max(seen, held.issued_at or seen),
+        connected=rows[0].connected,
+        trouble=next((row.error for row in rows if row.error), ""),
+        acknowledges=True,
+        ends=held.ends,
+    )
 
 
 def _trusted(row: Adoption, given: Given) -> frozenset[str]:
@@ -191,21 +223,21 @@ def _trusted(row: Adoption, given: Given) -> frozenset[str]:
 
 def _alone(holder: Holder, given: Given) -> Workload:
     """What came with the newest leaf is trusted."""
-    newest = holder.newest
+    newest, held = holder.newest, _held([holder], given)
     trusts = given.at(newest.issued_at)
-    workload = Workload(
+    return Workload(
         identity=newest.identity,
         pod=newest.pod,
         node=newest.node,
         word=Word.DELIVERED if trusts else Word.NONE,
         trusts=trusts,
         given_at=_since(holder, trusts, given) if trusts else None,
-        signers=frozenset(),
-        leaf_ends=None,
+        signers=frozenset(root for root, _ in held.ends),
+        leaf_ends=held.last,
         seen_at=newest.issued_at,
         connected=False,
+        ends=held.ends,
     )
-    return _holding(workload, [holder], given)
 
 
 def _since(holder: Holder, trusts: frozenset[str], given: Given) -> datetime:
@@ -216,13 +248,3 @@ def _since(holder: Holder, trusts: frozenset[str], given: Given) -> datetime:
             break
         since = leaf.issued_at
     return since
-
-
-def _holding(workload: Workload, held: Sequence[Holder], given: Given) -> Workload:
-    ends: dict[str, datetime] = {}
-    for holder in held:
-        for leaf, until in holder.in_use:
-            for root in given.below(leaf.signer):
-                ends[root] = max(until, ends.get(root, until))
-    last = max((until for holder in held for _, until in holder.in_use), default=None)
-    return replace(workload, signers=frozenset(ends), leaf_ends=last, ends=tuple(sorted(ends.items())))

@@ -18,6 +18,7 @@ from meshca.authority.material import certificate_id, to_pem
 from meshca.authority.upstream import Line
 from meshca.errors import Refused
 
+_OTHER: Final = "another root is being rotated; finish or abort that first"
 _BEFORE_SIGNING: Final = frozenset({State.PREPARED, State.DISTRIBUTING})
 
 
@@ -79,10 +80,12 @@ def activate(lifecycle: Lifecycle, root: str, cause: Cause) -> Planned:
 
     Raises:
         NotFound: reason `authority`.
-        Refused: reason `transition`.
+        Refused: reason `transition`, or `rotation_under_way`: two other roots are being rotated.
     """
     draft = Draft(lifecycle, cause)
     draft.possible(root, Act.ACTIVATE)
+    if lifecycle.plan is not None and root not in {lifecycle.plan.old, lifecycle.plan.new}:
+        raise Refused("rotation_under_way", _OTHER)
     if lifecycle.active_root is not None:
         draft.act(lifecycle.active_root.id, Act.SUPERSEDE)
     draft.act(root, Act.ACTIVATE)
@@ -102,13 +105,13 @@ def taint(lifecycle: Lifecycle, root: str, cause: Cause, window: timedelta) -> P
     draft.act(root, Act.TAINT)
     plan = lifecycle.plan or _plan_of(lifecycle, root, cause, window)
     if plan.old != root:
-        raise Refused("rotation_under_way", "another root is being rotated; finish or abort that first")
+        raise Refused("rotation_under_way", _OTHER)
     draft.plan(replace(plan, compromised=True, window=window, tainted_at=cause.at))
     return draft.planned()
 
 
 def retire(lifecycle: Lifecycle, root: str, cause: Cause, version: Version) -> Planned:
-    """Drop a root and every intermediate below it; a plan to do so is done with that.
+    """Drop a root and every intermediate below it; the plan that it was part of is done with that.
 
     Raises:
         NotFound: reason `authority`.
@@ -117,7 +120,7 @@ def retire(lifecycle: Lifecycle, root: str, cause: Cause, version: Version) -> P
     draft = Draft(lifecycle, cause)
     draft.act(root, Act.RETIRE)
     draft.drop_below(root)
-    if lifecycle.plan is not None and lifecycle.plan.old == root:
+    if lifecycle.plan is not None and root in {lifecycle.plan.old, lifecycle.plan.new}:
         draft.plan(None)
     return draft.planned(version)
 
@@ -170,7 +173,7 @@ def with_plan(lifecycle: Lifecycle, plan: Plan, cause: Cause, act: Act = Act.PLA
     """
     before = lifecycle.plan
     if before is not None and {before.old, before.new} != {plan.old, plan.new}:
-        raise Refused("rotation_under_way", "another root is being rotated; finish or abort that first")
+        raise Refused("rotation_under_way", _OTHER)
     draft = Draft(lifecycle, cause)
     draft.record(plan.old)
     draft.record(plan.new)
@@ -194,8 +197,7 @@ def resume(lifecycle: Lifecycle, cause: Cause) -> Planned:
     Raises:
         Refused: reason `no_rotation`.
     """
-    plan = replace(_under_way(lifecycle), paused=False, automatic=True)
-    return with_plan(lifecycle, plan, cause, Act.RESUME)
+    return with_plan(lifecycle, replace(_under_way(lifecycle), paused=False), cause, Act.RESUME)
 
 
 def _root(line: Line, at: datetime) -> Record:

@@ -40,12 +40,12 @@ def lacks(workload: Workload, root: str, settle: timedelta, now: datetime) -> st
         settle: how long one that cannot acknowledge must have had it.
         now: the time.
     """
+    if workload.acknowledges and not workload.connected:
+        return _gone(workload)
     if workload.trouble:
         return f"refuses or holds up the roots: {_quoted(workload)}; mend that, then it is told again by itself"
     if workload.connected:
         return "is connected but has not acknowledged the roots yet; see the log of its agent if that lasts"
-    if workload.acknowledges:
-        return f"is not connected since {when(workload.seen_at)}{_or_wait(workload)}"
     if root in workload.trusts and workload.given_at is not None:
         return f"got the roots at {when(workload.given_at)}, counts from {when(workload.given_at + settle)} on"
     return f"never got the roots; {_gets_them(workload, now)}"
@@ -61,19 +61,23 @@ def holds(workload: Workload, root: str, now: datetime) -> str:
     """
     until = workload.ends_below(root)
     held = f"holds a certificate below {short(root)}" + (f" until {when(until)}" if until is not None else "")
+    if workload.acknowledges and not workload.connected:
+        return f"{held}; {_gone(workload)}"
     if workload.trouble:
         return f"{held}; its agent says: {_quoted(workload)}"
     if workload.connected:
         return f"{held}; its agent is connected and renews it"
-    if workload.acknowledges:
-        return f"{held}; is not connected since {when(workload.seen_at)}{_or_wait(workload)}"
     return f"{held}; {_renews(workload, now)}"
 
 
-def _or_wait(workload: Workload) -> str:
-    if workload.leaf_ends is None:
-        return "; start it again, or wait until it counts as gone"
-    return f"; start it again, or wait until its certificate ends at {when(workload.leaf_ends)}"
+def _gone(workload: Workload) -> str:
+    wait = "it counts as gone"
+    if workload.leaf_ends is not None:
+        wait = f"its certificate ends at {when(workload.leaf_ends)}"
+    said = f" and said {_quoted(workload)}" if workload.trouble else ""
+    return (
+        f"is not connected, was last seen at {when(workload.seen_at)}{said}; start it again, or wait until {wait}"
+    )
 
 
 def _gets_them(workload: Workload, now: datetime) -> str:

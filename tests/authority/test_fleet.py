@@ -147,6 +147,19 @@ class TestWithoutPods:
         (one,) = seen([agent(pod="", node_id="x", connected=False, seen_at=NOW - DAY)], [leaf("1", AFTER, pod="")])
         assert (one.pod, one.word) == ("", Word.DELIVERED)
 
+    def test_an_agent_that_calls_itself_like_a_pod_does_not_speak_for_it(self) -> None:
+        """A name is not a proof; the pod's leaf stands for itself."""
+        found = seen([agent(pod="", node_id="web-1")], [leaf("1", pod="web-1")])
+        assert [(one.word, one.signers) for one in found] == [
+            (Word.DELIVERED, FIRST),
+            (Word.ACKNOWLEDGED, frozenset()),
+        ]
+
+    def test_a_leaf_of_which_it_is_not_known_whose_it_is_is_no_sign_of_life(self) -> None:
+        """Each agent was seen when it was heard."""
+        agents = [agent(pod="", node_id=name, seen_at=NOW - HOUR) for name in ("x", "y")]
+        assert [one.seen_at for one in seen(agents, [leaf("1", NOW - MINUTE, pod="")])] == [NOW - HOUR] * 2
+
     def test_an_agent_with_a_pod_holds_no_leaf_without_one(self) -> None:
         """It has its own."""
         assert len(seen([agent()], [leaf("1", pod="")])) == 2

@@ -141,6 +141,11 @@ class TestSteps:
             ("ia", Act.RETIRE),
         ]
 
+    def test_without_the_new_root_there_is_no_rotation(self) -> None:
+        """As if it had been given up."""
+        life, _ = planning.retire(BARE, NEW, CAUSE, version)
+        assert (states(life), life.plan) == ([State.ACTIVE, State.RETIRED], None)
+
     def test_a_plan_for_another_root_goes_on(self) -> None:
         """It is not done yet."""
         life = replace(SIGNED, records=(*SIGNED.records, root("c" * 64, State.RETIRING)))
@@ -155,6 +160,13 @@ class TestSteps:
                 lambda: planning.activate(rotating(new=State.PREPARED), NEW, CAUSE),
                 "transition",
                 id="never-given-out",
+            ),
+            pytest.param(
+                lambda: planning.activate(
+                    replace(BARE, records=(*BARE.records, root("c", State.DISTRIBUTING))), "c", CAUSE
+                ),
+                "rotation_under_way",
+                id="activate-a-third",
             ),
             pytest.param(lambda: planning.taint(BARE, OLD, CAUSE, HOUR), "transition", id="taint-what-signs"),
             pytest.param(lambda: planning.taint(BARE, NEW, CAUSE, HOUR), "rotation_under_way", id="taint-the-new"),
@@ -256,9 +268,10 @@ class TestPlans:
     """`with_plan`, `pause`, `resume`."""
 
     def test_a_rotation_begins(self) -> None:
-        """It moves nothing by itself."""
-        life, changes = planning.with_plan(replace(BARE, plan=None), PLAN, CAUSE)
-        assert (life.plan, life.records, changes) == (PLAN, BARE.records, ())
+        """It moves nothing by itself; who asked is noted with the new root."""
+        life, (change,) = planning.with_plan(replace(BARE, plan=None), PLAN, CAUSE)
+        assert (life.plan, life.records) == (PLAN, BARE.records)
+        assert (change.act, change.authority, change.before) == (Act.PLAN, PLAN.new, change.after)
 
     @pytest.mark.parametrize(
         "plan", [replace(PLAN, compromised=True), replace(PLAN, old=NEW, new=OLD)], ids=["other-terms", "turned"]
@@ -286,10 +299,10 @@ class TestPlans:
         assert planning.pause(paused, CAUSE) == (paused, ())
 
     @pytest.mark.parametrize("ask", [planning.pause, planning.resume])
-    def test_without_a_rotation_there_is_nothing_to_pause(self, ask: Callable[[Lifecycle], Planned]) -> None:
+    def test_without_a_rotation_there_is_nothing_to_pause(self, ask: Callable[[Lifecycle, Cause], Planned]) -> None:
         """Nor to resume."""
         with pytest.raises(Refused) as caught:
-            ask(EMPTY)
+            ask(EMPTY, CAUSE)
         assert caught.value.reason == "no_rotation"
 
 

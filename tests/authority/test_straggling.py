@@ -27,14 +27,21 @@ GONE = workload(connected=False, seen_at=NOW - HOUR)
         ),
         pytest.param(
             GONE,
-            "is not connected since 2025-12-31T23:00:00+00:00; start it again, or wait until its certificate ends"
-            " at 2026-01-01T12:00:00+00:00",
+            "is not connected, was last seen at 2025-12-31T23:00:00+00:00; start it again, or wait until its"
+            " certificate ends at 2026-01-01T12:00:00+00:00",
             id="gone",
         ),
         pytest.param(
             workload(connected=False, leaf_ends=None, signers=frozenset()),
-            "is not connected since 2026-01-01T00:00:00+00:00; start it again, or wait until it counts as gone",
+            "is not connected, was last seen at 2026-01-01T00:00:00+00:00; start it again, or wait until it counts"
+            " as gone",
             id="gone-without-a-leaf",
+        ),
+        pytest.param(
+            workload(connected=False, leaf_ends=None, trouble="disk full"),
+            'is not connected, was last seen at 2026-01-01T00:00:00+00:00 and said "disk full"; start it again, or'
+            " wait until it counts as gone",
+            id="gone-in-trouble",
         ),
         pytest.param(
             silent(given_at=NOW - MINUTE),
@@ -76,8 +83,8 @@ HELD = "holds a certificate below aaaaaaaaaaaa until 2026-01-01T12:00:00+00:00; 
         pytest.param(
             GONE,
             HELD
-            + "is not connected since 2025-12-31T23:00:00+00:00; start it again, or wait until its certificate"
-            " ends at 2026-01-01T12:00:00+00:00",
+            + "is not connected, was last seen at 2025-12-31T23:00:00+00:00; start it again, or wait until its"
+            " certificate ends at 2026-01-01T12:00:00+00:00",
             id="gone",
         ),
         pytest.param(
