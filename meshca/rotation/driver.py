@@ -153,6 +153,8 @@ class Rotation:
             log.warning("rotation.held", detail=held)
         metrics.rotation_held.set(bool(held))
         self.progress = replace(self.progress, failing=0, error=None, kept=kept, held=held)
+        if self._upstream.problem is not None:  # what is kept from before goes on
+            self._failed(self._upstream.problem)
 
     async def _put_in_force(self, standing: Standing) -> None:
         slot = self._stander.prove(standing)

@@ -16,6 +16,7 @@ from meshca.authority import planning
 from meshca.authority.drafting import Cause, Planned
 from meshca.authority.gate import Gate
 from meshca.authority.history import Change, Kind, Lifecycle, LifecycleStore, Plan
+from meshca.authority.intermediates import retire_ended
 from meshca.authority.lifecycle import Act, State
 from meshca.authority.material import certificate_id, ends_at
 from meshca.authority.slot import Slot
@@ -89,6 +90,7 @@ class Stepper:
             Conflict: another was first.
         """
         named = self._named(lines)
+        kept = await self._commit_any(retire_ended(kept, Cause(by=OURSELVES, at=self._clock.now())))
         kept = await self._begun_by_itself(kept, named)
         for _ in range(MOST_STEPS):
             found = due(kept, named)
@@ -222,6 +224,11 @@ class Stepper:
     def window(self, kept: Lifecycle) -> timedelta:
         """Within which leaves below a compromised root are replaced, unless a command says otherwise."""
         return self.config.window if kept.plan is None else kept.plan.window
+
+    async def _commit_any(self, made: Planned) -> Lifecycle:
+        """Keep a state if it is another one."""
+        kept, changes = made
+        return await self.commit(kept, changes) if changes else kept
 
     async def commit(self, kept: Lifecycle, changes: Sequence[Change]) -> Lifecycle:
         """Keep a state; what was done is logged and counted once it is kept.

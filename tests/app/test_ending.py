@@ -68,12 +68,16 @@ def test_when_it_begins(slot: Slot, config: ServerConfig, left: timedelta) -> No
         (FILES, MONTH, "the intermediate ended at 2026-01-31T00:00:00+00:00: put a new intermediate into /ca"),
         (OWN, MONTH, "the intermediate ended at 2026-01-31T00:00:00+00:00: it could not be renewed; mend what"),
         (FILES, slot_of(9 * DAY, make_ca("old", end=NOW + 8 * DAY)), "put a new root and an intermediate below"),
-        (OWN, slot_of(9 * DAY, make_ca("old", end=NOW + 8 * DAY)), "begin to replace it with `meshca root rotate`"),
+        (
+            OWN,
+            slot_of(9 * DAY, make_ca("old", end=NOW + 8 * DAY)),
+            "begin to replace it with `meshca root",
+        ),
         (SECRET, MONTH, "put a new intermediate into the Secret, or mend what signer.refused"),
         (
             SECRET,
             slot_of(9 * DAY, make_ca("old", end=NOW + 8 * DAY)),
-            "below it into the Secret, then restart all",
+            "below it into the Secret, or begin with `meshca root",
         ),
     ],
     ids=["files", "self-signed", "root of files", "root of self-signed", "secret", "root of secret"],

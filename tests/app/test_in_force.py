@@ -18,6 +18,7 @@ from meshca.errors import ConfigError
 from meshca.identity.spiffe_id import TrustDomain
 from tests.fakes.logs import captured_logs
 from tests.fakes.pki import good_material
+from tests.fakes.rotation_rig import standing_of
 
 ADDRESSES = {"token": Address(host="127.0.0.1", port=1), "mtls": Address(host="::1", port=2)}
 Change = Callable[[ServerConfig], ServerConfig]
@@ -35,13 +36,13 @@ def loaded(config: ServerConfig | None = None) -> Loaded:
 def in_force() -> InForce:
     """With material."""
     made = InForce(loaded(), ADDRESSES)
-    made.use_material(good_material())
+    made.use_standing(standing_of(good_material()))
     return made
 
 
 def test_briefing_is_complete(in_force: InForce) -> None:
     """A fresh worker is told configuration, material, rules and policies, and its own name."""
-    configure, authority, rules, policies = in_force.briefing("w3")
+    configure, order, authority, rules, policies = in_force.briefing("w3")
     assert isinstance(configure, Configure)
     assert ServerConfig.model_validate_json(configure.config) == in_force.loaded.config
     assert (configure.name, configure.token_address, configure.mtls_address) == ("w3", "127.0.0.1:1", "[::1]:2")

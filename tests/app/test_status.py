@@ -28,6 +28,7 @@ from tests.fakes.adoption import RecordedAdoptions
 from tests.fakes.clock import FakeClock
 from tests.fakes.logs import captured_logs
 from tests.fakes.pki import NOW, TRUST_DOMAIN, good_material, make_ca
+from tests.fakes.rotation_rig import standing_of
 
 POLICY = """
 apiVersion: security.istio.io/v1
@@ -97,7 +98,7 @@ class Rig:
 
     async def report(self) -> StatusReport:
         """With material in force."""
-        self.in_force.use_material(self.material)
+        self.in_force.use_standing(standing_of(self.material))
         self.rotation.progress = Progress(slot=Slot.prove(self.material, TRUST_DOMAIN, NOW))
         return await self.status.report()
 

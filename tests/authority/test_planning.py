@@ -299,7 +299,9 @@ class TestPlans:
         assert planning.pause(paused, CAUSE) == (paused, ())
 
     @pytest.mark.parametrize("ask", [planning.pause, planning.resume])
-    def test_without_a_rotation_there_is_nothing_to_pause(self, ask: Callable[[Lifecycle, Cause], Planned]) -> None:
+    def test_without_a_rotation_there_is_nothing_to_pause(
+        self, ask: Callable[[Lifecycle, Cause], Planned]
+    ) -> None:
         """Nor to resume."""
         with pytest.raises(Refused) as caught:
             ask(EMPTY, CAUSE)

@@ -9,6 +9,7 @@ from datetime import timedelta
 from meshca.authority.fleet import Workload
 from meshca.authority.gate import Terms
 from meshca.authority.history import Lifecycle
+from meshca.authority.material import SigningMaterial
 from meshca.authority.upstream import Upstream
 from meshca.clock import Clock
 from meshca.config.rotation import RotationConfig
@@ -25,6 +26,11 @@ from tests.fakes.lifecycle_store import FakeLifecycles
 from tests.fakes.pki import TRUST_DOMAIN
 
 TERMS = Terms(share=1.0, settle=timedelta(minutes=1), published_for=timedelta(0))
+
+
+def standing_of(material: SigningMaterial) -> Standing:
+    """One signer for everything, and no order."""
+    return Standing(signer=material, serving=material)
 
 
 @dataclass(slots=True, kw_only=True)
