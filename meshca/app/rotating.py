@@ -64,7 +64,7 @@ def rotating(  # noqa: PLR0913 - its parts, by name
         plugged_in=isinstance(config.upstream, FilesConfig | SecretConfig),
     )
     stander = Stander(
-        upstream=upstream, store=store.lifecycle, clock=clock, trust_domain=config.trust_domain, replica=replica
+        upstream=upstream, keep=stepper.commit, clock=clock, trust_domain=config.trust_domain, replica=replica
     )
     rotation = Rotation(
         upstream=upstream,

@@ -32,6 +32,9 @@ BACKOFF = Backoff(floor=1.0, ceiling=60.0)  # between attempts after one that fa
 # One sleep at most, so that a clock that was set right or a machine that slept delays a renewal by no more.
 LONGEST_SLEEP_SECONDS = 60.0
 STEP_SECONDS = 1.0  # between two looks at a gate that is closed
+SPARING = (
+    9.0  # times as long as the last look took is waited before the next: a large fleet takes a while to count
+)
 URGENT_SECONDS = 0.1  # the same while a compromised root is being replaced
 
 
@@ -94,6 +97,7 @@ class Rotation:
         self._rng = rng
         self._fingerprint = ""
         self._renew_at: datetime | None = None
+        self._spent = 0.0
         self._woken = asyncio.Event()
         self.progress = Progress()
 
@@ -138,6 +142,7 @@ class Rotation:
 
     async def _turn(self) -> None:
         self._woken.clear()
+        begun_at = self._clock.monotonic()
         kept = await self._store.load()
         lines = await self._upstream.lines()
         kept = await self._stepper.adopt(kept, lines)
@@ -149,12 +154,18 @@ class Rotation:
             await self._put_in_force(standing)
         await self._stepper.forget(kept, lines)
         self._renew_at = renew_at
+        self._spent = self._clock.monotonic() - begun_at
         if held and held != self.progress.held:
             log.warning("rotation.held", detail=held)
         metrics.rotation_held.set(bool(held))
-        self.progress = replace(self.progress, failing=0, error=None, kept=kept, held=held)
-        if self._upstream.problem is not None:  # what is kept from before goes on
-            self._failed(self._upstream.problem)
+        self._succeeded(kept, held)
+
+    def _succeeded(self, kept: Lifecycle, held: str) -> None:
+        """Note it; what the operator gave last may be wrong all the same, and what is kept from before goes on."""
+        before, problem = self.progress, self._upstream.problem
+        self.progress = replace(before, failing=0, error=before.error if problem else None, kept=kept, held=held)
+        if problem is not None:
+            self._failed(problem)
 
     async def _put_in_force(self, standing: Standing) -> None:
         slot = self._stander.prove(standing)
@@ -202,7 +213,8 @@ class Rotation:
         longest = LONGEST_SLEEP_SECONDS
         if self.pressing:
             plan = self.progress.kept.plan
-            longest = URGENT_SECONDS if plan is not None and plan.compromised else STEP_SECONDS
+            urgent = plan is not None and plan.compromised
+            longest = URGENT_SECONDS if urgent else max(STEP_SECONDS, self._spent * SPARING)
         if self._renew_at is None:
             return longest
         left = (self._renew_at - self._clock.now()).total_seconds()

@@ -6,11 +6,12 @@ ledger leads to a root. It never decides which root is active.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Final
 
 from meshca.authority.drafting import Cause, bundle_text
-from meshca.authority.history import Kind, Lifecycle, LifecycleStore, Record
+from meshca.authority.history import Change, Kind, Lifecycle, Record
 from meshca.authority.intermediates import note_intermediate
 from meshca.authority.lifecycle import State
 from meshca.authority.material import SigningMaterial, certificate_id
@@ -31,7 +32,7 @@ class Stander:
 
     Args:
         upstream: gives the material.
-        store: keeps new intermediates.
+        keep: keeps new intermediates.
         clock: for validity.
         trust_domain: that is signed for.
         replica: our name beside the intermediates that we sign by.
@@ -41,13 +42,13 @@ class Stander:
         self,
         *,
         upstream: Upstream,
-        store: LifecycleStore,
+        keep: Callable[[Lifecycle, Sequence[Change]], Awaitable[Lifecycle]],
         clock: Clock,
         trust_domain: TrustDomain,
         replica: str = "",
     ) -> None:
         self._upstream = upstream
-        self._store = store
+        self._keep = keep
         self._clock = clock
         self._trust_domain = trust_domain
         self._replica = replica
@@ -109,9 +110,7 @@ class Stander:
             return kept
         Slot.prove(material, self._trust_domain, self._clock.now())
         cause = Cause(by=OURSELVES, at=self._clock.now())
-        kept, changes = note_intermediate(kept, root.id, material.certificate, self._replica, cause)
-        await self._store.commit(kept, changes)
-        return kept
+        return await self._keep(*note_intermediate(kept, root.id, material.certificate, self._replica, cause))
 
 
 def order_of(kept: Lifecycle) -> Order:

@@ -90,7 +90,9 @@ def rig(
         config=config or RotationConfig(),
         plugged_in=plugged_in,
     )
-    stander = Stander(upstream=upstream, store=store, clock=clock, trust_domain=TRUST_DOMAIN, replica=replica)
+    stander = Stander(
+        upstream=upstream, keep=stepper.commit, clock=clock, trust_domain=TRUST_DOMAIN, replica=replica
+    )
     rotation = Rotation(
         upstream=upstream,
         store=store,

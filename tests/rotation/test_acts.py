@@ -1,0 +1,513 @@
+"""Whole rotations over fakes: every step kept before it is done, none past a closed gate, each with who and why."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from meshca.authority.history import Kind, Record
+from meshca.authority.lifecycle import Act, State
+from meshca.config.rotation import RotationConfig
+from meshca.errors import BadRequest, Conflict, MeshcaError, NotFound, Refused, Unavailable
+from meshca.rotation.commands import Asked
+from meshca.rotation.standing import Standing
+from meshca.rotation.steps import GRACE
+from tests.fakes.clock import FakeClock
+from tests.fakes.pki import DAY, NOW, good_material
+from tests.fakes.roots import MINUTE, workload
+from tests.fakes.rotation_rig import Rig, rig
+from tests.fakes.upstream import FakeUpstream
+
+ANNA = Asked(by="uid 0", reason="the audit asks for it")
+URGENT = replace(ANNA, force=True)
+
+
+class Stage:
+    """A driver that runs, its upstream, and everything that was put in force."""
+
+    def __init__(self, clock: FakeClock, **options: Any) -> None:
+        self.clock = clock
+        self.upstream = FakeUpstream(good_material())
+        self.standings: list[Standing] = []
+        self.rig: Rig = rig(self.upstream, clock, self._publish, **options)
+        self.acts = self.rig.acts
+
+    async def _publish(self, standing: Standing) -> None:
+        self.standings.append(standing)
+
+    @property
+    def states(self) -> list[State]:
+        """Of the roots, oldest first."""
+        return [one.state for one in self.rig.store.lifecycle.of(Kind.ROOT)]
+
+    @property
+    def roots(self) -> tuple[Record, ...]:
+        """Oldest first."""
+        return self.rig.store.lifecycle.of(Kind.ROOT)
+
+    def everybody(self, *, trusts: int, signers: tuple[int, ...], **options: Any) -> None:
+        """Let there be one workload that trusts so many of the roots and holds leaves below some of them."""
+        ids = [one.id for one in self.roots]
+        one = workload(
+            trusts=frozenset(ids[:trusts]), signers=frozenset(ids[index] for index in signers), **options
+        )
+        self.rig.census.fleet = (one,)
+
+    async def turn(self, seconds: float = 1.0) -> None:
+        """Let time pass."""
+        await self.clock.advance(seconds)
+
+    def acts_of(self, index: int) -> list[Act | None]:
+        """What was done to a root, in order."""
+        return [one.act for one in self.rig.store.history if one.authority == self.roots[index].id]
+
+
+@contextlib.asynccontextmanager
+async def running(stage: Stage) -> AsyncIterator[Stage]:
+    """With the driver running."""
+    await stage.rig.rotation.start()
+    task = asyncio.create_task(stage.rig.rotation.run())
+    try:
+        yield stage
+    finally:
+        assert not task.done()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    """A CA with one root that runs."""
+    async with running(Stage(FakeClock(NOW))) as made:
+        yield made
+
+
+class TestPlanned:
+    """`rotate`: everything by itself, as gates open."""
+
+    async def test_waits_for_trust_then_for_leaves(self, stage: Stage) -> None:
+        """The new root signs once all trust it, the old one goes once nobody holds a leaf below it."""
+        stage.everybody(trusts=1, signers=(0,))
+        new = await stage.acts.rotate(ANNA, compromised=False, window=None)
+        await stage.turn(60)
+        assert stage.states == [State.ACTIVE, State.DISTRIBUTING]
+        stage.everybody(trusts=2, signers=(0,))
+        await stage.turn(2)
+        assert stage.states == [State.RETIRING, State.ACTIVE]
+        stage.everybody(trusts=2, signers=(1,))
+        await stage.turn(2)
+        assert (stage.states, stage.roots[1].id) == ([State.RETIRED, State.ACTIVE], new.id)
+        assert stage.rig.store.lifecycle.plan is None
+
+    async def test_what_is_in_force_in_each_phase(self, stage: Stage) -> None:
+        """The bundle grows first; then the new root signs and the old one vouches for the server; then it is gone."""
+        stage.everybody(trusts=1, signers=(0,))
+        await stage.acts.rotate(ANNA, compromised=False, window=None)
+        await stage.turn()
+        trusting = stage.standings[-1]
+        stage.everybody(trusts=2, signers=(0,))
+        await stage.turn(2)
+        signing = stage.standings[-1]
+        stage.everybody(trusts=2, signers=(1,))
+        await stage.turn(2)
+        alone = stage.standings[-1]
+        assert [len(one.signer.roots) for one in (trusting, signing, alone)] == [2, 2, 1]
+        assert trusting.signer.certificate == trusting.serving.certificate
+        assert signing.signer.certificate != signing.serving.certificate == trusting.signer.certificate
+        assert alone.signer.certificate == alone.serving.certificate == signing.signer.certificate
+
+    async def test_the_key_of_the_old_root_is_deleted(self, stage: Stage) -> None:
+        """Only once the state says that it is retired."""
+        stage.everybody(trusts=2, signers=())
+        await stage.acts.rotate(ANNA, compromised=False, window=None)
+        stage.everybody(trusts=2, signers=())
+        await stage.turn(5)
+        assert stage.states == [State.RETIRED, State.ACTIVE]
+        assert len(stage.upstream.materials) == 1
+
+    async def test_who_asked_is_kept(self, stage: Stage) -> None:
+        """With the reason, what was found of each guard, and what meshca did by itself."""
+        await stage.acts.rotate(ANNA, compromised=False, window=None)
+        await stage.turn(5)
+        made, distributed, planned, activated = [
+            one for one in stage.rig.store.history if one.authority == stage.roots[1].id
+        ]
+        assert [one.by for one in (made, distributed, planned)] == ["uid 0"] * 3
+        assert planned.reason == ANNA.reason
+        assert (activated.act, activated.by, bool(activated.guard)) == (Act.ACTIVATE, "meshca", True)
+
+    async def test_asked_again_it_goes_on(self, stage: Stage) -> None:
+        """Whoever asks a second time gets the same rotation, not another root."""
+        stage.everybody(trusts=1, signers=(0,))
+        first = await stage.acts.rotate(ANNA, compromised=False, window=None)
+        second = await stage.acts.rotate(replace(ANNA, by="uid 1"), compromised=False, window=None)
+        assert (first.id, len(stage.roots)) == (second.id, 2)
+
+    async def test_a_held_step_is_told(self, stage: Stage) -> None:
+        """Why the next step is not taken is there for alarms."""
+        stage.everybody(trusts=1, signers=(0,))
+        await stage.acts.rotate(ANNA, compromised=False, window=None)
+        await stage.turn(2)
+        assert "activate of" in stage.rig.rotation.progress.held
+
+    async def test_a_fleet_that_cannot_be_counted_opens_nothing(self, stage: Stage) -> None:
+        """The step is tried again when the store is back."""
+        await stage.acts.rotate(ANNA, compromised=False, window=None)
+        stage.rig.census.error = Unavailable("store", "gone")
+        await stage.turn(60)
+        assert stage.states == [State.ACTIVE, State.DISTRIBUTING]
+        stage.rig.census.error = None
+        await stage.turn(120)
+        assert stage.states == [State.RETIRED, State.ACTIVE]
+
+
+class TestCompromised:
+    """`rotate --compromised`."""
+
+    async def test_every_leaf_is_ordered_anew(self, stage: Stage) -> None:
+        """The order names the old signers and the window, and begins when the old root is tainted."""
+        stage.everybody(trusts=1, signers=(0,))
+        await stage.acts.rotate(ANNA, compromised=True, window=MINUTE)
+        stage.everybody(trusts=2, signers=(0,))
+        await stage.turn(2)
+        assert stage.states == [State.TAINTED, State.ACTIVE]
+        order = stage.standings[-1].order
+        below = {
+            one.id for one in stage.rig.store.lifecycle.of(Kind.INTERMEDIATE) if one.parent == stage.roots[0].id
+        }
+        assert set(order.signers) == below | {stage.roots[0].id}
+        assert order.window == MINUTE
+
+    async def test_the_old_root_goes_when_nobody_needs_it(self, stage: Stage) -> None:
+        """Before the window's end."""
+        await stage.acts.rotate(ANNA, compromised=True, window=DAY)
+        stage.everybody(trusts=2, signers=(1,))
+        await stage.turn(2)
+        assert stage.states == [State.RETIRED, State.ACTIVE]
+        assert stage.standings[-1].order.signers == ()
+
+    async def test_stragglers_are_left_behind_at_the_end(self, stage: Stage) -> None:
+        """Who does not trust the new root holds it up for half the window, and the old one goes at the end."""
+        stage.everybody(trusts=1, signers=(0,), connected=False)
+        await stage.acts.rotate(ANNA, compromised=True, window=10 * MINUTE)
+        await stage.turn(4 * 60)
+        assert stage.states == [State.ACTIVE, State.DISTRIBUTING]
+        await stage.turn(2 * 60)
+        assert stage.states == [State.TAINTED, State.ACTIVE]
+        await stage.turn(11 * 60)
+        assert stage.states == [State.RETIRED, State.ACTIVE]
+        forced = [one for one in stage.rig.store.history if one.forced]
+        assert [one.act for one in forced if one.act is not Act.SUPERSEDE] == [Act.ACTIVATE]
+
+    async def test_at_once(self, stage: Stage) -> None:
+        """A window of nothing still leaves those within reach a moment."""
+        stage.everybody(trusts=1, signers=(0,))
+        await stage.acts.rotate(ANNA, compromised=True, window=timedelta(0))
+        await stage.turn(2 * GRACE.total_seconds() + 2)
+        assert stage.states == [State.RETIRED, State.ACTIVE]
+
+    async def test_a_planned_rotation_becomes_urgent(self, stage: Stage) -> None:
+        """The same rotation, with a window from now on."""
+        stage.everybody(trusts=1, signers=(0,))
+        first = await stage.acts.rotate(ANNA, compromised=False, window=None)
+        second = await stage.acts.rotate(ANNA, compromised=True, window=MINUTE)
+        await stage.turn(40)
+        assert (first.id, stage.states) == (second.id, [State.TAINTED, State.ACTIVE])
+
+
+class TestSingleSteps:
+    """`prepare`, `activate`, `taint`, `retire`, by hand."""
+
+    async def test_nothing_follows_by_itself(self, stage: Stage) -> None:
+        """After `prepare` the root is trusted and waits."""
+        new = await stage.acts.prepare(ANNA)
+        await stage.turn(600)
+        assert (new.state, stage.states) == (State.DISTRIBUTING, [State.ACTIVE, State.DISTRIBUTING])
+
+    async def test_one_after_the_other(self, stage: Stage) -> None:
+        """Each through its gate."""
+        new = await stage.acts.prepare(ANNA)
+        await stage.acts.activate(ANNA, new.id[:12])
+        await stage.turn()
+        await stage.acts.retire(ANNA, stage.roots[0].id)
+        await stage.turn()
+        assert (stage.states, stage.rig.store.lifecycle.plan) == ([State.RETIRED, State.ACTIVE], None)
+
+    async def test_tainted_by_hand(self, stage: Stage) -> None:
+        """With a window of its own."""
+        new = await stage.acts.prepare(ANNA)
+        await stage.acts.activate(ANNA, new.id)
+        stage.everybody(trusts=2, signers=(0,))
+        await stage.acts.taint(ANNA, stage.roots[0].id, MINUTE)
+        await stage.turn()
+        assert (stage.states, stage.standings[-1].order.window) == ([State.TAINTED, State.ACTIVE], MINUTE)
+
+    @pytest.mark.parametrize("act", ["activate", "retire"])
+    async def test_a_closed_gate(self, stage: Stage, act: str) -> None:
+        """Refused with who would break; nothing changes."""
+        await stage.acts.prepare(ANNA)
+        stage.everybody(trusts=1, signers=(0,), connected=False)
+        if act == "retire":
+            await stage.acts.activate(replace(ANNA, force=True), stage.roots[1].id)
+        before = stage.rig.store.lifecycle
+        root = stage.roots[1 if act == "activate" else 0].id
+        with pytest.raises(Refused) as refusal:
+            await getattr(stage.acts, act)(ANNA, root)
+        assert refusal.value.reason == "gate_closed"
+        assert "spiffe://cluster.local/ns/shop/sa/web in web-1" in refusal.value.detail
+        assert stage.rig.store.lifecycle == before
+
+    async def test_forced(self, stage: Stage) -> None:
+        """It is done, and kept as forced, with what the gate said and why."""
+        await stage.acts.prepare(ANNA)
+        stage.everybody(trusts=1, signers=(0,))
+        await stage.acts.activate(URGENT, stage.roots[1].id)
+        change = stage.rig.store.history[-1]
+        assert (change.act, change.forced, change.reason, bool(change.guard)) == (
+            Act.ACTIVATE,
+            True,
+            URGENT.reason,
+            True,
+        )
+
+    async def test_forced_without_a_reason(self, stage: Stage) -> None:
+        """Refused before anything is looked at twice."""
+        await stage.acts.prepare(ANNA)
+        stage.everybody(trusts=1, signers=(0,))
+        with pytest.raises(BadRequest) as refusal:
+            await stage.acts.activate(replace(URGENT, reason=""), stage.roots[1].id)
+        assert refusal.value.reason == "reason"
+
+    async def test_prepared_twice(self, stage: Stage) -> None:
+        """One rotation at a time; the refusal says whose it is."""
+        await stage.acts.prepare(ANNA)
+        with pytest.raises(Refused, match="uid 0 began a rotation"):
+            await stage.acts.prepare(ANNA)
+
+    @pytest.mark.parametrize("name", ["", "f" * 64], ids=["nothing", "unknown"])
+    async def test_an_unknown_root(self, stage: Stage, name: str) -> None:
+        """Says where the roots are listed."""
+        with pytest.raises(NotFound, match="meshca root list"):
+            await stage.acts.retire(ANNA, name)
+
+    async def test_roots_that_are_not_made_here(self, stage: Stage) -> None:
+        """The upstream's refusal is told, and nothing was begun."""
+        stage.upstream.makes_roots = False
+        with pytest.raises(Refused) as refusal:
+            await stage.acts.rotate(ANNA, compromised=False, window=None)
+        assert (refusal.value.reason, stage.rig.store.lifecycle.plan) == ("upstream", None)
+
+    async def test_a_bundle_that_gets_too_large(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Refused at prepare, with the number; the new root is nobody's."""
+        monkeypatch.setattr("meshca.rotation.judge.LARGEST_BUNDLE", 1000)
+        with pytest.raises(Refused, match="1000 are the most") as refusal:
+            await stage.acts.prepare(ANNA)
+        assert (refusal.value.reason, stage.states) == ("bundle_too_large", [State.ACTIVE])
+
+    async def test_two_administrators(self, stage: Stage) -> None:
+        """One wins, the other is told, and there is one rotation."""
+        other = replace(stage.rig.store.lifecycle, generation=stage.rig.store.lifecycle.generation + 1)
+        stage.rig.store.overtaken_by(other)
+        with pytest.raises(Conflict):
+            await stage.acts.rotate(ANNA, compromised=False, window=None)
+        assert stage.rig.store.lifecycle.plan is None
+
+
+class TestPauseAndAbort:
+    """`pause`, `resume`, `abort`."""
+
+    async def test_paused_nothing_moves(self, stage: Stage) -> None:
+        """Until it is resumed, and then by itself; both are kept with who asked."""
+        stage.everybody(trusts=1, signers=(0,))
+        await stage.acts.rotate(ANNA, compromised=False, window=None)
+        await stage.acts.pause(ANNA)
+        stage.everybody(trusts=2, signers=())
+        await stage.turn(600)
+        assert stage.states == [State.ACTIVE, State.DISTRIBUTING]
+        await stage.acts.resume(ANNA)
+        await stage.turn(5)
+        assert stage.states == [State.RETIRED, State.ACTIVE]
+        assert [act for act in stage.acts_of(1) if act in {Act.PAUSE, Act.RESUME}] == [Act.PAUSE, Act.RESUME]
+
+    async def test_aborted_before_it_signs(self, stage: Stage) -> None:
+        """The new root is gone, its key too, and the bundle is as before."""
+        stage.everybody(trusts=1, signers=(0,))
+        await stage.acts.rotate(ANNA, compromised=False, window=None)
+        await stage.turn()
+        await stage.acts.abort(ANNA)
+        await stage.turn()
+        assert stage.states == [State.ACTIVE, State.RETIRED]
+        assert (len(stage.standings[-1].signer.roots), len(stage.upstream.materials)) == (1, 1)
+
+    async def test_aborted_while_it_signs(self, stage: Stage) -> None:
+        """The old root signs again; the new one is trusted until nobody holds a leaf below it."""
+        await stage.acts.rotate(ANNA, compromised=False, window=None)
+        stage.everybody(trusts=2, signers=(0, 1))
+        await stage.turn(2)
+        assert stage.states == [State.RETIRING, State.ACTIVE]
+        await stage.acts.abort(ANNA)
+        await stage.turn(2)
+        assert stage.states == [State.ACTIVE, State.DISTRIBUTING]
+        stage.everybody(trusts=2, signers=(0,))
+        await stage.turn(2)
+        assert (stage.states, stage.rig.store.lifecycle.plan) == ([State.ACTIVE, State.RETIRED], None)
+
+    async def test_too_late(self, stage: Stage) -> None:
+        """What is tainted cannot sign again."""
+        await stage.acts.rotate(ANNA, compromised=True, window=DAY)
+        stage.everybody(trusts=2, signers=(0,))
+        await stage.turn(2)
+        with pytest.raises(Refused) as refusal:
+            await stage.acts.abort(ANNA)
+        assert refusal.value.reason == "too_late"
+
+    @pytest.mark.parametrize("act", ["pause", "resume", "abort"])
+    async def test_without_a_rotation(self, stage: Stage, act: str) -> None:
+        """Says that none is under way."""
+        with pytest.raises(Refused) as refusal:
+            await getattr(stage.acts, act)(ANNA)
+        assert refusal.value.reason == "no_rotation"
+
+
+class TestPluggedIn:
+    """A CA that the operator puts somewhere else."""
+
+    async def test_another_signer_is_never_a_jump(self) -> None:
+        """The new root is prepared and distributed; it signs when all trust it; the old goes when nobody needs it."""
+        stage = Stage(FakeClock(NOW), plugged_in=True)
+        async with running(stage):
+            (old,) = stage.upstream.materials.values()
+            other = good_material()
+            stage.everybody(trusts=1, signers=(0,))
+            stage.upstream.unwanted.add(stage.roots[0].id)
+            stage.upstream.change(old, other)
+            await stage.turn(60)
+            assert stage.states == [State.ACTIVE, State.DISTRIBUTING]
+            assert stage.standings[-1].signer.certificate == old.certificate
+            stage.everybody(trusts=2, signers=(0,))
+            await stage.turn(60)
+            assert stage.standings[-1].signer.certificate == other.certificate
+            stage.everybody(trusts=2, signers=(1,))
+            await stage.turn(60)
+            assert stage.states == [State.RETIRED, State.ACTIVE]
+
+    async def test_a_signer_that_does_not_prove_itself_is_not_taken_up(self) -> None:
+        """It stays unknown, and what signs goes on."""
+        stage = Stage(FakeClock(NOW), plugged_in=True)
+        async with running(stage):
+            (old,) = stage.upstream.materials.values()
+            stage.upstream.change(old, replace(good_material(), key=good_material().key))
+            await stage.turn(60)
+            assert (stage.states, len(stage.standings)) == ([State.ACTIVE], 1)
+
+    async def test_a_problem_of_the_source_is_shown(self) -> None:
+        """What is kept goes on meanwhile."""
+        stage = Stage(FakeClock(NOW), plugged_in=True)
+        async with running(stage):
+            from meshca.errors import ConfigError
+
+            stage.upstream.problem = ConfigError("/ca", ["bad"])
+            stage.upstream.change()
+            await stage.turn()
+            assert "bad" in str(stage.rig.rotation.progress.error)
+            stage.upstream.problem = None
+            stage.upstream.change()
+            await stage.turn()
+            assert stage.rig.rotation.progress.error is None
+
+
+class TestSchedule:
+    """`rotation.before_end`."""
+
+    async def test_a_root_is_rotated_before_its_end(self) -> None:
+        """By itself, so long before as is configured."""
+        stage = Stage(FakeClock(NOW), config=RotationConfig(before_end=40 * DAY))
+        async with running(stage):
+            await stage.turn()
+            assert stage.states == [State.ACTIVE]
+            assert stage.rig.store.lifecycle.plan is None
+            end = stage.standings[-1].signer.roots[0].not_valid_after_utc
+            await stage.turn((end - 40 * DAY - NOW).total_seconds() + 120)
+            assert stage.states == [State.RETIRED, State.ACTIVE]
+
+
+class TestReplicas:
+    """Who does not lead takes no step."""
+
+    async def test_a_follower_waits(self) -> None:
+        """It puts in force what others commit, and nothing else."""
+        stage = Stage(FakeClock(NOW), leading=False)
+        async with running(stage):
+            await stage.acts.rotate(ANNA, compromised=False, window=None)
+            await stage.turn(600)
+            assert stage.states == [State.ACTIVE, State.DISTRIBUTING]
+            assert len(stage.standings[-1].signer.roots) == 2
+
+    async def test_a_conflict_is_looked_at_again(self, stage: Stage) -> None:
+        """Nothing failed."""
+        newer = replace(stage.rig.store.lifecycle, generation=stage.rig.store.lifecycle.generation + 1)
+        await stage.acts.prepare(ANNA)
+        newer = replace(stage.rig.store.lifecycle, generation=stage.rig.store.lifecycle.generation + 1)
+        stage.rig.store.overtaken_by(newer)
+        with contextlib.suppress(MeshcaError):
+            await stage.acts.pause(ANNA)
+        await stage.turn(2)
+        assert stage.rig.rotation.progress.error is None
+
+
+class TestReport:
+    """`report`, `bundle`, `forecast`, `changes`."""
+
+    async def test_how_it_stands(self, stage: Stage) -> None:
+        """Roots, who trusts them, the next step, its gate, and who holds it up."""
+        await stage.acts.rotate(ANNA, compromised=False, window=None)
+        stage.everybody(trusts=1, signers=(0,), connected=False)
+        report = await stage.acts.report()
+        roots = [one for one in report.authorities if one.record.kind is Kind.ROOT]
+        assert [(one.trusted_by, one.leaves) for one in roots] == [(1, 1), (0, 0)]
+        assert report.fleet is not None
+        assert (report.fleet.seen, report.fleet.none, report.sequence) == (1, 1, 2)
+        assert report.gate is not None
+        assert (report.gate.open, [one.workload.pod for one in report.gate.stragglers]) == (False, ["web-1"])
+        assert "sign below" in report.next_step
+
+    async def test_without_a_store_no_gate_is_open(self, stage: Stage) -> None:
+        """The rest is still told."""
+        await stage.acts.rotate(ANNA, compromised=False, window=None)
+        stage.rig.census.error = Unavailable("store", "gone")
+        report = await stage.acts.report()
+        assert (report.fleet, report.gate is not None and report.gate.open) == (None, False)
+
+    async def test_at_rest(self, stage: Stage) -> None:
+        """No step, no gate."""
+        report = await stage.acts.report()
+        assert (report.plan, report.gate, report.next_step) == (None, None, "")
+
+    async def test_a_bundle_of_the_past(self, stage: Stage) -> None:
+        """By its sequence; the newest without one."""
+        await stage.acts.prepare(ANNA)
+        first, first_roots = await stage.acts.bundle(1)
+        newest, newest_roots = await stage.acts.bundle()
+        assert (first.sequence, len(first_roots), newest.sequence, len(newest_roots)) == (1, 1, 2, 2)
+        with pytest.raises(NotFound):
+            await stage.acts.bundle(9)
+
+    @pytest.mark.parametrize("compromised", [False, True], ids=["planned", "compromised"])
+    async def test_forecast(self, stage: Stage, *, compromised: bool) -> None:
+        """Four steps, who holds them up, and nothing is done."""
+        stage.everybody(trusts=1, signers=(0,), connected=False)
+        found = await stage.acts.forecast(compromised=compromised, window=MINUTE)
+        assert (len(found.steps), [one.workload.pod for one in found.losers]) == (4, ["web-1"])
+        assert stage.states == [State.ACTIVE]
+
+    async def test_changes(self, stage: Stage) -> None:
+        """The newest first."""
+        await stage.acts.prepare(ANNA)
+        assert [one.act for one in await stage.acts.changes(2)] == [Act.PLAN, Act.DISTRIBUTE]
