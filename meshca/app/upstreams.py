@@ -69,7 +69,7 @@ async def _secrets(
     cluster = server.kubernetes
     assert cluster is not None  # noqa: S101 - the model refuses this kind without it
     async with connect(cluster) as api:
-        source = KubeSecrets(api, config.namespace or own_namespace(cluster), config.names, clock)
+        source = KubeSecrets(api, config.namespace or own_namespace(cluster), secret.secret_names(config), clock)
         maps = cluster.root_config_map
         yield source, PublishedRoots(api, maps, own_namespace(cluster)) if maps.enabled else None
 

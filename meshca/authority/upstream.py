@@ -54,7 +54,8 @@ class Upstream(Protocol):
     def problem(self) -> ConfigError | None:
         """What the operator gave last and cannot be used, as the last `lines` found it; None when all can.
 
-        It is to be shown and changes nothing: what is kept from before goes on.
+        It is to be shown and changes nothing: what is kept from before goes on. When no line that signs is wanted
+        it says why nothing can begin.
         """
         ...
 
@@ -103,6 +104,7 @@ class Upstream(Protocol):
 
         Raises:
             InvariantBroken: reason `forget`: not one that signs is to be kept; nothing was deleted.
+            ConfigError: what is there is damaged, so nothing was deleted, or will never be accepted in its place.
             Unavailable: it cannot be deleted now; asking again may help.
         """
         ...

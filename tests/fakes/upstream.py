@@ -89,12 +89,12 @@ class FakeUpstream:
         return self._line(root.certificate)
 
     async def forget(self, keep: Collection[str]) -> None:
-        """Have the others no more, unless they are plugged in."""
+        """Have the others no more; where roots are not made, those that are wanted are the operator's and stay."""
         self._answer("forget")
         if not any(root in keep for root in self.materials):
             raise InvariantBroken("forget", "no root that signs was named to be kept; nothing was deleted")
-        if self.makes_roots:
-            self.materials = {root: material for root, material in self.materials.items() if root in keep}
+        theirs = set() if self.makes_roots else self.materials.keys() - self.unwanted
+        self.materials = {root: its for root, its in self.materials.items() if root in keep or root in theirs}
 
     async def changed(self) -> None:
         """Return once `change` was called."""

@@ -54,6 +54,12 @@ def test_open_folder(tmp_path: Path) -> None:
         FileKeyStore(tmp_path / "keys")
 
 
+def test_nothing_to_forget(keys: FileKeyStore, tmp_path: Path) -> None:
+    """Where there are no keys yet none are forgotten, and nothing is made."""
+    keys.keep_only(frozenset())
+    assert not (tmp_path / "keys").exists()
+
+
 def test_damaged(keys: FileKeyStore, tmp_path: Path) -> None:
     """A damaged key is refused, naming the file."""
     name = create(keys)

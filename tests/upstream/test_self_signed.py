@@ -137,34 +137,33 @@ class TestFirstStart:
         assert len(FileKeyStore(tmp_path / "keys").key_ids()) == 2
 
 
+def check(folder: Path, clock: FakeClock | None = None) -> list[str]:
+    """Check, and tell what is below the folder then."""
+    keys = FileKeyStore(folder / "keys")
+    self_signed.check(CONFIG, data_dir=folder, keys=keys, trust_domain=TRUST_DOMAIN, clock=clock or FakeClock())
+    return names(folder)
+
+
 class TestCheck:
     """`check`: what would stop a start, without doing anything."""
 
-    def check(self, folder: Path, clock: FakeClock | None = None) -> list[str]:
-        """Check, and tell what is below the folder then."""
-        keys = FileKeyStore(folder / "keys")
-        self_signed.check(
-            CONFIG, data_dir=folder, keys=keys, trust_domain=TRUST_DOMAIN, clock=clock or FakeClock()
-        )
-        return names(folder)
-
     def test_nothing_there(self, tmp_path: Path) -> None:
         """Before the first start there is nothing to refuse and nothing is made."""
-        assert self.check(tmp_path) == []
+        assert check(tmp_path) == []
 
     async def test_sound(self, tmp_path: Path) -> None:
         """Sound state passes and stays as it is, even when the intermediate is due or a key is left over."""
         await start(tmp_path)
         FileKeyStore(tmp_path / "keys").create(KeyType.EC_P256)
         before = names(tmp_path)
-        assert self.check(tmp_path, FakeClock(NOW + 20 * DAY)) == before
+        assert check(tmp_path, FakeClock(NOW + 20 * DAY)) == before
 
     async def test_clock_was_ahead(self, tmp_path: Path) -> None:
         """An intermediate that the start would make anew passes, and is not made anew."""
         await start(tmp_path)
         await offered(tmp_path, FakeClock(NOW + 16 * DAY))
         before = names(tmp_path)
-        assert self.check(tmp_path) == before
+        assert check(tmp_path) == before
 
     @pytest.mark.parametrize(
         "damage",
@@ -178,7 +177,7 @@ class TestCheck:
         await start(tmp_path)
         damage(tmp_path)
         with pytest.raises(ConfigError):
-            self.check(tmp_path)
+            check(tmp_path)
 
 
 def _killed(*_: object) -> None:
@@ -319,8 +318,9 @@ class TestRenewal:
         """Of two processes over one folder the first renews and the second takes what it made."""
         clock = FakeClock()
         one, two = await start(tmp_path, clock), await start(tmp_path, clock)
+        [root] = await roots(one)
         clock.move((15 * DAY).total_seconds())
-        first, second = await first_offer(one), await first_offer(two)
+        first, second = await one.obtain(root), await two.obtain(root)
         assert first.material.fingerprint == second.material.fingerprint
         assert second.material.key.private_numbers() == first.material.key.private_numbers()
 
@@ -576,10 +576,13 @@ class TestKilled:
     """A real process is killed at each point of each act; then a start finds the state before or after it."""
 
     async def ends(self, folder: Path, deed: str, argument: str = "") -> list[tuple[str, ...]]:
-        """The roots that a start finds after each death, with nothing left over."""
+        """The roots that a start finds after each death, with nothing left over; checking finds nothing wrong."""
         found = []
         copies = killed(folder / "data", folder / "copies", deed, argument)
         for copy in copies:
+            before = names(copy)
+            check(copy)
+            assert names(copy) == before
             upstream = await start(copy, FakeClock(DUE))
             certificates = [one for pair in CaFolder(copy).load() for one in (pair.root, pair.intermediate)]
             assert FileKeyStore(copy / "keys").key_ids() == {key_id(one.public_key()) for one in certificates}
