@@ -96,8 +96,8 @@ class Renewal:
             if left <= 0:
                 return
             await pause(self._clock, min(left, LONGEST_NAP), self._news)
-        if self._hurried.is_set():  # pushed to a whole fleet at once, so not all in the same instant
-            await self._clock.sleep(self._pace.backoff.pause(HURRY_SPREAD, self._pace.rng))
+        # Hurried: pushed to a whole fleet at once, so not all in the same instant.
+        await self._clock.sleep(self._pace.backoff.pause(HURRY_SPREAD, self._pace.rng))
 
     def _left(self, held: Svid, moment: datetime) -> float:
         """Seconds until this moment; none when what is held is not valid now, whatever way the clock jumped."""

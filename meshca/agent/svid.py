@@ -1,7 +1,7 @@
 """The agent's own certificate: what the CA answered, read as if an enemy had written it.
 
 `accept` is the one door from the wire to a certificate that is served to an Envoy. It never takes trust from
-the answer: the path must end at a root that was held before.
+the answer: the path must end at a root that is handed in.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def accept(unverified: Sequence[str], key: FreshKey, trusted: Bundle, expected: 
     """Check a CreateCertificate answer: leaf first, then intermediates; the last element (roots) is not read.
 
     Checked: it parses, the leaf carries our public key, is a valid X.509-SVID (rules X1-X7), names whom we
-    expect, and verifies now to a root that we held before.
+    expect, and verifies now to a root that is handed in.
 
     Raises:
         Unavailable: reasons `bad_answer`, `wrong_key`, `wrong_identity`, `answer_expired`, `answer_not_yet_valid`,

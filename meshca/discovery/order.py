@@ -18,7 +18,7 @@ from meshca.errors import BadRequest
 
 LONGEST_WINDOW: Final = timedelta(
     days=30
-)  # no leaf below a signer lives much longer than that is worth waiting for
+)  # more than anybody waits for; leaves are renewed by themselves long before
 MOST_SIGNERS: Final = 1024  # a signing certificate for each replica and renewal; 64 KiB of text
 _SIGNER = re.compile(r"[0-9a-f]{64}")
 
@@ -69,17 +69,20 @@ class Turn:
         self._vain = 0
 
     def take(self, order: RenewalOrder, now: datetime) -> None:
-        """Draw when to obey; an order that is known keeps what was drawn.
+        """Draw when to obey; an order that is known, or has more signers now, keeps a turn that is to come.
 
         What is left of the window counts, so that holders who hear late make no peak. An order that seems to come
         from the future begins now: this clock is slow, and waiting for it would miss the window.
         """
         if order == self._order:
             return
+        grown = (order.begun_at, order.window) == (self._order.begun_at, self._order.window)
+        self._order, self._vain = order, 0
+        if grown and now < self._moment:
+            return
         begin = min(order.begun_at, now)
         end = begin + order.window
         start = min(max(begin, now), end)
-        self._order, self._vain = order, 0
         self._moment, self.ends_at = start + (end - start) * self._rng.random(), end
 
     def due(self, signers: Collection[str]) -> datetime | None:

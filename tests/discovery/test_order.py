@@ -128,12 +128,30 @@ def test_a_new_leaf_below_a_named_signer_waits_longer_each_time() -> None:
     assert holder.due({B}) is None
 
 
+def test_an_order_that_grows_keeps_a_turn_that_is_to_come() -> None:
+    """Drawing again with each replica that adds its signer would press the fleet towards the window's end."""
+    holder = Turn(random.Random(1), Backoff())
+    holder.take(order(A), NOW)
+    first = holder.due({A})
+    assert first is not None
+    holder.take(order(A, B), NOW + (first - NOW) / 2)
+    assert (holder.due({A}), holder.due({B})) == (first, first)
+
+
+def test_an_order_that_grows_past_our_turn_gives_another() -> None:
+    """Who has obeyed and is concerned again does not come at once, with all others who have."""
+    holder = turn(0.5)
+    holder.take(order(A), NOW)
+    holder.take(order(A, B), NOW + 3 * MINUTE)
+    assert holder.due({B}) == NOW + 4 * MINUTE
+
+
 def test_another_order_begins_without_that_wait() -> None:
     """It has a moment of its own."""
     holder = turn(0.0)
     holder.take(order(A), NOW)
     holder.came({A}, NOW)
-    holder.take(order(A, B), NOW)
+    holder.take(order(A, window=MINUTE), NOW)
     assert holder.due({A}) == NOW
     holder.came({A}, NOW)
     assert holder.due({A}) == NOW + timedelta(seconds=1)

@@ -99,7 +99,7 @@ async def side(machine: Machine, name: str, *, inbound: int = 0, outbound: int =
     """A workload in front of an application's port, or one that calls the port of another."""
     folder = machine.folder / name
     folder.mkdir()
-    socket = folder / "s"
+    socket = machine.socket.with_name(name[0])  # a socket's address has little room
     flags = ("--socket", str(socket), "--state-dir", str(folder / "state"), "--node-id", name)
     service = ServiceBootstrap(
         identity=ME,
