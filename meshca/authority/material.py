@@ -115,6 +115,11 @@ def certificate_id(certificate: x509.Certificate) -> str:
     return hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
 
 
+def begins_at(pem: str) -> datetime:
+    """When the first of some certificates begins."""
+    return read_certificates(pem.encode(), "certificate")[0].not_valid_before_utc
+
+
 def ends_at(pem: str) -> datetime:
     """When the first of some certificates ends."""
     return read_certificates(pem.encode(), "certificate")[0].not_valid_after_utc

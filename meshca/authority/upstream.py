@@ -40,11 +40,13 @@ class Line:
             below it.
         wanted: whether whoever plugged it in still names it; one that is no longer named can still be kept here,
             so that it signs until another may. Nothing begins with one that is not wanted.
+        kept: whether it has signed here: leaves below it may be in use although nobody names it any more.
     """
 
     root: x509.Certificate
     signs: bool
     wanted: bool = True
+    kept: bool = False
 
 
 class Upstream(Protocol):

@@ -12,12 +12,14 @@ from meshca.authority.fleet import Workload
 from meshca.authority.gate import Gate, Terms, activate_gate, over_gate, retire_gate
 from meshca.authority.history import Kind, Lifecycle, Record
 from meshca.authority.lifecycle import Act, Guard, step
+from meshca.authority.material import begins_at
 from meshca.clock import Clock
 from meshca.errors import InvariantBroken
 
 # A ConfigMap holds 1 MiB with its keys (Kubernetes, core/v1 ConfigMap), an agent takes a bundle of 1 MiB, and an
 # SDS message of gRPC 4 MiB: the smallest decides, and leaves room for names.
 LARGEST_BUNDLE: Final = 1_000_000
+MADE_WITHIN: Final = timedelta(minutes=10)  # of its beginning, which is backdated a little, is known what we make
 OPEN: Final = Gate(open=True, ready=0, of=0, why="nothing has to hold first")
 
 
@@ -85,7 +87,7 @@ class Judge:
                     fleet, record.id, self.terms, distributing_since=since, published_since=published, now=now
                 )
             case Guard.UNUSED:
-                return retire_gate(fleet, record.id, now)
+                return self._unrecorded(record) or retire_gate(fleet, record.id, now)
             case Guard.OVER:
                 plan = kept.plan
                 if plan is None or plan.tainted_at is None:
@@ -93,6 +95,21 @@ class Judge:
                 return over_gate(fleet, record.id, tainted_at=plan.tainted_at, window=plan.window, now=now)
             case other:
                 raise InvariantBroken("guard", f"{other.name} does not depend on the fleet")
+
+    def _unrecorded(self, record: Record) -> Gate | None:
+        """Closed while leaves may live that were issued before anything was kept of a root; None once none can.
+
+        A root that was found and not made here may have signed before: an installation that was upgraded, a CA
+        that was plugged in, a store that was lost.
+        """
+        found_at = record.trusted_since or record.since
+        if found_at - begins_at(record.pem) <= MADE_WITHIN:
+            return None
+        over_at = found_at + self.census.seen_within
+        if self._clock.now() >= over_at:
+            return None
+        why = f"what it signed before it was known here is not recorded, and may live until {over_at.isoformat()}"
+        return Gate(open=False, ready=0, of=0, why=why, opens_at=over_at)
 
 
 def fits(kept: Lifecycle, new: Record) -> Gate:

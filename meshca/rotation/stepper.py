@@ -75,7 +75,7 @@ class Stepper:
             Conflict: another replica was first.
         """
         known = {record.id for record in kept.of(Kind.ROOT)}
-        fresh = [line for line in lines if certificate_id(line.root) not in known]
+        fresh = [line for line in lines if certificate_id(line.root) not in known and (line.wanted or line.kept)]
         good = [line for line in fresh if await self._good(line, first=not known)]
         if not good:
             return kept

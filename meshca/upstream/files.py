@@ -190,7 +190,12 @@ class Files:
         roots = dict.fromkeys((*found.named, *map(root_of, found.kept.values())))
         signing = {id_ for id_, material in found.kept.items() if not self._faults(material)}
         lines = [
-            Line(root=root, signs=certificate_id(root) in signing, wanted=not found.named or root in found.named)
+            Line(
+                root=root,
+                signs=certificate_id(root) in signing,
+                wanted=not found.named or root in found.named,
+                kept=certificate_id(root) in signing,
+            )
             for root in roots
         ]
         return sorted(lines, key=lambda line: line.root.not_valid_before_utc)

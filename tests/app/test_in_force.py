@@ -42,7 +42,7 @@ def in_force() -> InForce:
 
 def test_briefing_is_complete(in_force: InForce) -> None:
     """A fresh worker is told configuration, material, rules and policies, and its own name."""
-    configure, order, authority, rules, policies = in_force.briefing("w3")
+    configure, _, authority, rules, policies = in_force.briefing("w3")
     assert isinstance(configure, Configure)
     assert ServerConfig.model_validate_json(configure.config) == in_force.loaded.config
     assert (configure.name, configure.token_address, configure.mtls_address) == ("w3", "127.0.0.1:1", "[::1]:2")

@@ -12,7 +12,7 @@ from meshca.authority.material import SigningMaterial, certificate_id
 from meshca.authority.upstream import Line, Offer, Upstream
 from meshca.errors import ConfigError, InvariantBroken, MeshcaError, Refused
 from meshca.upstream.sound_root import root_of
-from tests.fakes.pki import Ca, good_material, make_ca
+from tests.fakes.pki import NOW, Ca, good_material, make_ca
 
 
 class FakeUpstream:
@@ -83,7 +83,7 @@ class FakeUpstream:
         if same_key and same_key not in self.materials:
             raise Refused("upstream", f"there is no root {same_key} whose key could be used again; name another")
         self._made += 1
-        root = make_ca(f"made root {self._made}")
+        root = make_ca(f"made root {self._made}", begin=NOW)
         material = good_material(root=root)
         self.materials[certificate_id(root_of(material))] = material
         return self._line(root.certificate)

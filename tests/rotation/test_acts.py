@@ -1,4 +1,4 @@
-"""Whole rotations over fakes: every step kept before it is done, none past a closed gate, each with who and why."""
+"""Whole rotations over fakes: each step kept before it is done, none past a closed gate, each with who and why."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ import pytest
 
 from meshca.authority.history import Kind, Record
 from meshca.authority.lifecycle import Act, State
+from meshca.authority.material import SigningMaterial
 from meshca.config.rotation import RotationConfig
-from meshca.errors import BadRequest, Conflict, MeshcaError, NotFound, Refused, Unavailable
+from meshca.errors import BadRequest, ConfigError, Conflict, MeshcaError, NotFound, Refused, Unavailable
 from meshca.rotation.commands import Asked
 from meshca.rotation.standing import Standing
 from meshca.rotation.steps import GRACE
 from tests.fakes.clock import FakeClock
-from tests.fakes.pki import DAY, NOW, good_material
+from tests.fakes.pki import DAY, NOW, good_material, make_ca
 from tests.fakes.roots import MINUTE, workload
 from tests.fakes.rotation_rig import Rig, rig
 from tests.fakes.upstream import FakeUpstream
@@ -28,12 +29,17 @@ ANNA = Asked(by="uid 0", reason="the audit asks for it")
 URGENT = replace(ANNA, force=True)
 
 
+def made() -> SigningMaterial:
+    """Material below a root that begins when the test does: nothing was ever signed below it."""
+    return good_material(root=make_ca("root", begin=NOW))
+
+
 class Stage:
     """A driver that runs, its upstream, and everything that was put in force."""
 
-    def __init__(self, clock: FakeClock, **options: Any) -> None:
+    def __init__(self, clock: FakeClock, material: SigningMaterial | None = None, **options: Any) -> None:
         self.clock = clock
-        self.upstream = FakeUpstream(good_material())
+        self.upstream = FakeUpstream(material or made())
         self.standings: list[Standing] = []
         self.rig: Rig = rig(self.upstream, clock, self._publish, **options)
         self.acts = self.rig.acts
@@ -107,7 +113,7 @@ class TestPlanned:
         assert stage.rig.store.lifecycle.plan is None
 
     async def test_what_is_in_force_in_each_phase(self, stage: Stage) -> None:
-        """The bundle grows first; then the new root signs and the old one vouches for the server; then it is gone."""
+        """The bundle grows; then the new root signs and the old one vouches for the server; then that is gone."""
         stage.everybody(trusts=1, signers=(0,))
         await stage.acts.rotate(ANNA, compromised=False, window=None)
         await stage.turn()
@@ -320,6 +326,21 @@ class TestSingleSteps:
         assert stage.rig.store.lifecycle.plan is None
 
 
+class TestFound:
+    """A root that was there before anything was kept of it."""
+
+    async def test_what_it_signed_before_is_waited_for(self) -> None:
+        """An upgrade, or a lost store: no leaf of it is known, so it is trusted as long as one can live."""
+        stage = Stage(FakeClock(NOW), good_material())
+        async with running(stage):
+            await stage.acts.rotate(ANNA, compromised=False, window=None)
+            await stage.turn(3600)
+            assert stage.states == [State.RETIRING, State.ACTIVE]
+            assert "before it was known here" in stage.rig.rotation.progress.held
+            await stage.turn(23 * 3600 + 60)
+            assert stage.states == [State.RETIRED, State.ACTIVE]
+
+
 class TestPauseAndAbort:
     """`pause`, `resume`, `abort`."""
 
@@ -380,11 +401,11 @@ class TestPluggedIn:
     """A CA that the operator puts somewhere else."""
 
     async def test_another_signer_is_never_a_jump(self) -> None:
-        """The new root is prepared and distributed; it signs when all trust it; the old goes when nobody needs it."""
+        """It is prepared, distributed, and signs when all trust it; the old one goes when nobody needs it."""
         stage = Stage(FakeClock(NOW), plugged_in=True)
         async with running(stage):
             (old,) = stage.upstream.materials.values()
-            other = good_material()
+            other = made()
             stage.everybody(trusts=1, signers=(0,))
             stage.upstream.unwanted.add(stage.roots[0].id)
             stage.upstream.change(old, other)
@@ -411,8 +432,6 @@ class TestPluggedIn:
         """What is kept goes on meanwhile."""
         stage = Stage(FakeClock(NOW), plugged_in=True)
         async with running(stage):
-            from meshca.errors import ConfigError
-
             stage.upstream.problem = ConfigError("/ca", ["bad"])
             stage.upstream.change()
             await stage.turn()
@@ -428,13 +447,12 @@ class TestSchedule:
 
     async def test_a_root_is_rotated_before_its_end(self) -> None:
         """By itself, so long before as is configured."""
-        stage = Stage(FakeClock(NOW), config=RotationConfig(before_end=40 * DAY))
+        root = make_ca("root", begin=NOW, end=NOW + 31 * DAY)
+        stage = Stage(FakeClock(NOW), good_material(root=root), config=RotationConfig(before_end=30 * DAY))
         async with running(stage):
-            await stage.turn()
-            assert stage.states == [State.ACTIVE]
+            await stage.turn(12 * 3600)
             assert stage.rig.store.lifecycle.plan is None
-            end = stage.standings[-1].signer.roots[0].not_valid_after_utc
-            await stage.turn((end - 40 * DAY - NOW).total_seconds() + 120)
+            await stage.turn(13 * 3600)
             assert stage.states == [State.RETIRED, State.ACTIVE]
 
 
