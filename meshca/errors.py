@@ -56,7 +56,7 @@ class Denied(MeshcaError):
     """The caller is proven, but admission does not grant what it asks for."""
 
     code = 7
-    public = "the caller may not be issued this identity"
+    public = "the caller may not have what it asks for"
 
 
 class BadRequest(MeshcaError):

@@ -27,6 +27,8 @@ WITHOUT_OWN_TEST: dict[str, str] = {
     "meshca/store/schema.py": "tests/store/test_migrate.py",  # compared with what the migrations build
     "meshca/store/statements.py": "tests/contract/test_ledger_store.py",
     "meshca/admission/file.py": "tests/admission/test_parse.py",  # its models are reached through parse
+    "meshca/rotation/commands.py": "tests/contract/test_root_commands.py",  # a port
+    "meshca/rotation/report.py": "tests/rpc/test_root_report_messages.py",  # plain values
     "meshca/discovery/event.py": "tests/discovery/test_session.py",  # plain values
     "meshca/discovery/state.py": "tests/discovery/test_session.py",  # rows of the session's table
     "meshca/wire/open_calls.py": "tests/wire/test_interceptors.py",  # its inner part

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from meshca import metrics
 from meshca.app import chores, loading
-from meshca.app.admin_server import admin_serving
+from meshca.app.admin_server import Administration, admin_serving, door_serving
 from meshca.app.control import worker_instance
 from meshca.app.controllers import controlling
 from meshca.app.data_dir import locked
@@ -191,10 +190,13 @@ async def _answer(
         started_at=parts.clock.now(),
         kubernetes=controllers.report if controllers else None,
     )
-    uids = config.admin.uids or (os.geteuid(),)
-    await stack.enter_async_context(
-        admin_serving(config.admin_socket, uids=uids, status=status.report, ledger=ledger, clock=parts.clock)
+    administration = Administration(
+        config=config.admin, status=status.report, ledger=ledger, roots=parts.acts, clock=parts.clock
     )
+    await stack.enter_async_context(admin_serving(config.admin_socket, administration))
+    if config.admin.spiffe_ids:
+        serving_workers = door_serving(config.workers_socket, administration, parent.supervisor.pids)
+        await stack.enter_async_context(serving_workers)
 
 
 def _beside(parts: _Parts) -> Mapping[str, Callable[[], Awaitable[None]]]:

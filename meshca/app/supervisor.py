@@ -119,6 +119,10 @@ class Supervisor:
         self._stop_keeping()
         await asyncio.gather(*(worker.drain(drain_seconds) for worker in self._alive()))
 
+    def pids(self) -> Sequence[int]:
+        """Process ids of the workers that have not ended."""
+        return [worker.pid for worker in self._alive()]
+
     async def kill(self) -> None:
         """End all workers at once."""
         self._stop_keeping()

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from meshca.config.admin import AdminConfig
 from meshca.config.authn import AuthnConfig
 from meshca.config.kubernetes import KubernetesConfig
 from meshca.config.model import FilePath, ListenAddress, Model, PositiveDuration, TrustDomainName
@@ -143,12 +144,6 @@ class SdsConfig(Model):
     server_keys: bool = False
 
 
-class AdminConfig(Model):
-    """Who may use the administrator's socket: Unix user ids; the server's own user when absent."""
-
-    uids: Annotated[tuple[int, ...], Field(strict=False)] = ()
-
-
 class LogConfig(Model):
     """Logging: level, and format (`auto` is text on a terminal, JSON elsewhere)."""
 
@@ -206,6 +201,17 @@ class ServerConfig(Model):
         return self
 
     @model_validator(mode="after")
+    def _administrators_are_ours(self) -> Self:
+        """An identity of another trust domain is never proven here."""
+        ours = f"{self.trust_domain.id}/"
+        if strangers := [name for name in self.admin.spiffe_ids if not name.startswith(ours)]:
+            raise ValueError(
+                f"admin.roles: {', '.join(strangers)} is not in the trust domain {self.trust_domain}, the only one"
+                " that proves administrators; correct it"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _has_a_cluster(self) -> Self:
         if isinstance(self.upstream, SecretConfig) and self.kubernetes is None:
             raise ValueError(
@@ -222,6 +228,11 @@ class ServerConfig(Model):
     def admin_socket(self) -> Path:
         """The administrator's socket."""
         return self.listen.admin or self.data_dir / "admin.sock"
+
+    @property
+    def workers_socket(self) -> Path:
+        """Where workers pass administrators' calls on to the parent."""
+        return self.data_dir / "workers.sock"
 
     @property
     def ledger_url(self) -> str:

@@ -14,8 +14,9 @@ from typing import Final
 from meshca.authority import planning
 from meshca.authority.drafting import Cause
 from meshca.authority.gate import Gate
-from meshca.authority.history import Bundle, Change, Kind, Lifecycle, LifecycleStore, Plan, Record
+from meshca.authority.history import Bundle, Change, Kind, Lifecycle, LifecycleStore, Plan, Record, Request
 from meshca.authority.lifecycle import Act, State
+from meshca.authority.requests import add_request, take_request
 from meshca.clock import Clock
 from meshca.errors import BadRequest, Conflict, NotFound, Refused
 from meshca.rotation.commands import Asked
@@ -138,6 +139,17 @@ class RootActs:
         """As the port says."""
         kept = await self._store.load()
         await self._commit(*planning.abort(kept, self._cause(asked), version))
+
+    async def propose(self, request: Request) -> None:
+        """As the port says."""
+        kept = await self._store.load()
+        await self._stepper.commit(add_request(kept, request), ())
+
+    async def take(self, request: str) -> Request:
+        """As the port says."""
+        kept, found = take_request(await self._store.load(), request, "", self._clock.now())
+        await self._stepper.commit(kept, ())
+        return found
 
     async def _went_on(
         self, kept: Lifecycle, plan: Plan, asked: Asked, *, compromised: bool, window: timedelta | None

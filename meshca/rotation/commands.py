@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from meshca.authority.history import Bundle, Change, Lifecycle, Record
+from meshca.authority.history import Bundle, Change, Lifecycle, Record, Request
 from meshca.rotation.report import Forecast, RootReport
 
 
@@ -105,5 +105,23 @@ class RootCommands(Protocol):
 
         Raises:
             Refused: reason `too_late`, when the old root is not trusted any more.
+        """
+        ...
+
+    async def propose(self, request: Request) -> None:
+        """Keep a dangerous act until a second person approves it; forget those whose time is over.
+
+        Raises:
+            Refused: reason `too_many_requests`.
+        """
+        ...
+
+    async def take(self, request: str) -> Request:
+        """Take a request out, by its id, because it was approved and is done now.
+
+        Of two who take it one gets it; it is gone whatever becomes of the act, so nothing is done twice.
+
+        Raises:
+            NotFound: reason `request`: there is none, or its time is over.
         """
         ...

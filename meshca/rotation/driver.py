@@ -153,7 +153,9 @@ class Rotation:
         if standing.fingerprint != self._fingerprint:
             await self._put_in_force(standing)
         await self._stepper.forget(kept, lines)
-        self._renew_at = renew_at
+        self._renew_at = min(
+            (at for at in (renew_at, self._stepper.begins_at(kept)) if at is not None), default=None
+        )
         self._spent = self._clock.monotonic() - begun_at
         if held and held != self.progress.held:
             log.warning("rotation.held", detail=held)

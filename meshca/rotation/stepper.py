@@ -153,6 +153,13 @@ class Stepper:
             *planning.in_one(kept, known, trusted, lambda now: planning.with_plan(now, plan, cause))
         )
 
+    def begins_at(self, kept: Lifecycle) -> datetime | None:
+        """When a rotation of the root begins by itself; None for never."""
+        active, ahead = kept.active_root, self.config.before_end
+        if kept.plan is not None or active is None or ahead is None or self._plugged_in:
+            return None
+        return ends_at(active.pem) - ahead
+
     async def forget(self, kept: Lifecycle, lines: Sequence[Line]) -> None:
         """Delete what was retired at the upstream; what is not known yet is left.
 
@@ -187,13 +194,10 @@ class Stepper:
 
     async def _begun_by_itself(self, kept: Lifecycle, named: Named) -> Lifecycle:
         """A rotation that an operator's files or the schedule ask for."""
-        active, now = kept.active_root, self._clock.now()
-        if kept.plan is not None or active is None:
-            return kept
+        now, begins = self._clock.now(), self.begins_at(kept)
         if successor(kept, named) is not None:
             return await self.begin(kept, Cause(by=OURSELVES, reason="another signer was plugged in", at=now))
-        ahead = self.config.before_end
-        if ahead is None or self._plugged_in or now < ends_at(active.pem) - ahead:
+        if begins is None or now < begins:
             return kept
         return await self.begin(kept, Cause(by=OURSELVES, reason="the root ends soon", at=now))
 

@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from meshca._proto.meshca.v1 import admin_pb2 as meshca_dot_v1_dot_admin__pb2
+from meshca._proto.meshca.admin.v1 import admin_pb2 as meshca_dot_admin_dot_v1_dot_admin__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -18,7 +18,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in meshca/v1/admin_pb2_grpc.py depends on'
+        + ' but the generated code in meshca/admin/v1/admin_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -35,19 +35,19 @@ class AdminStub:
             channel: A grpc.Channel.
         """
         self.GetStatus = channel.unary_unary(
-                '/meshca.v1.Admin/GetStatus',
-                request_serializer=meshca_dot_v1_dot_admin__pb2.GetStatusRequest.SerializeToString,
-                response_deserializer=meshca_dot_v1_dot_admin__pb2.Status.FromString,
+                '/meshca.admin.v1.Admin/GetStatus',
+                request_serializer=meshca_dot_admin_dot_v1_dot_admin__pb2.GetStatusRequest.SerializeToString,
+                response_deserializer=meshca_dot_admin_dot_v1_dot_admin__pb2.Status.FromString,
                 _registered_method=True)
         self.ListIssuances = channel.unary_stream(
-                '/meshca.v1.Admin/ListIssuances',
-                request_serializer=meshca_dot_v1_dot_admin__pb2.ListIssuancesRequest.SerializeToString,
-                response_deserializer=meshca_dot_v1_dot_admin__pb2.Issuance.FromString,
+                '/meshca.admin.v1.Admin/ListIssuances',
+                request_serializer=meshca_dot_admin_dot_v1_dot_admin__pb2.ListIssuancesRequest.SerializeToString,
+                response_deserializer=meshca_dot_admin_dot_v1_dot_admin__pb2.Issuance.FromString,
                 _registered_method=True)
         self.GetIssuance = channel.unary_unary(
-                '/meshca.v1.Admin/GetIssuance',
-                request_serializer=meshca_dot_v1_dot_admin__pb2.GetIssuanceRequest.SerializeToString,
-                response_deserializer=meshca_dot_v1_dot_admin__pb2.Issuance.FromString,
+                '/meshca.admin.v1.Admin/GetIssuance',
+                request_serializer=meshca_dot_admin_dot_v1_dot_admin__pb2.GetIssuanceRequest.SerializeToString,
+                response_deserializer=meshca_dot_admin_dot_v1_dot_admin__pb2.Issuance.FromString,
                 _registered_method=True)
 
 
@@ -80,24 +80,24 @@ def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'GetStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStatus,
-                    request_deserializer=meshca_dot_v1_dot_admin__pb2.GetStatusRequest.FromString,
-                    response_serializer=meshca_dot_v1_dot_admin__pb2.Status.SerializeToString,
+                    request_deserializer=meshca_dot_admin_dot_v1_dot_admin__pb2.GetStatusRequest.FromString,
+                    response_serializer=meshca_dot_admin_dot_v1_dot_admin__pb2.Status.SerializeToString,
             ),
             'ListIssuances': grpc.unary_stream_rpc_method_handler(
                     servicer.ListIssuances,
-                    request_deserializer=meshca_dot_v1_dot_admin__pb2.ListIssuancesRequest.FromString,
-                    response_serializer=meshca_dot_v1_dot_admin__pb2.Issuance.SerializeToString,
+                    request_deserializer=meshca_dot_admin_dot_v1_dot_admin__pb2.ListIssuancesRequest.FromString,
+                    response_serializer=meshca_dot_admin_dot_v1_dot_admin__pb2.Issuance.SerializeToString,
             ),
             'GetIssuance': grpc.unary_unary_rpc_method_handler(
                     servicer.GetIssuance,
-                    request_deserializer=meshca_dot_v1_dot_admin__pb2.GetIssuanceRequest.FromString,
-                    response_serializer=meshca_dot_v1_dot_admin__pb2.Issuance.SerializeToString,
+                    request_deserializer=meshca_dot_admin_dot_v1_dot_admin__pb2.GetIssuanceRequest.FromString,
+                    response_serializer=meshca_dot_admin_dot_v1_dot_admin__pb2.Issuance.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'meshca.v1.Admin', rpc_method_handlers)
+            'meshca.admin.v1.Admin', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('meshca.v1.Admin', rpc_method_handlers)
+    server.add_registered_method_handlers('meshca.admin.v1.Admin', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
@@ -118,9 +118,9 @@ class Admin:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/meshca.v1.Admin/GetStatus',
-            meshca_dot_v1_dot_admin__pb2.GetStatusRequest.SerializeToString,
-            meshca_dot_v1_dot_admin__pb2.Status.FromString,
+            '/meshca.admin.v1.Admin/GetStatus',
+            meshca_dot_admin_dot_v1_dot_admin__pb2.GetStatusRequest.SerializeToString,
+            meshca_dot_admin_dot_v1_dot_admin__pb2.Status.FromString,
             options,
             channel_credentials,
             insecure,
@@ -145,9 +145,9 @@ class Admin:
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/meshca.v1.Admin/ListIssuances',
-            meshca_dot_v1_dot_admin__pb2.ListIssuancesRequest.SerializeToString,
-            meshca_dot_v1_dot_admin__pb2.Issuance.FromString,
+            '/meshca.admin.v1.Admin/ListIssuances',
+            meshca_dot_admin_dot_v1_dot_admin__pb2.ListIssuancesRequest.SerializeToString,
+            meshca_dot_admin_dot_v1_dot_admin__pb2.Issuance.FromString,
             options,
             channel_credentials,
             insecure,
@@ -172,9 +172,9 @@ class Admin:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/meshca.v1.Admin/GetIssuance',
-            meshca_dot_v1_dot_admin__pb2.GetIssuanceRequest.SerializeToString,
-            meshca_dot_v1_dot_admin__pb2.Issuance.FromString,
+            '/meshca.admin.v1.Admin/GetIssuance',
+            meshca_dot_admin_dot_v1_dot_admin__pb2.GetIssuanceRequest.SerializeToString,
+            meshca_dot_admin_dot_v1_dot_admin__pb2.Issuance.FromString,
             options,
             channel_credentials,
             insecure,
