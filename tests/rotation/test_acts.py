@@ -22,7 +22,7 @@ from meshca.rotation.steps import GRACE
 from tests.fakes.clock import FakeClock
 from tests.fakes.pki import DAY, NOW, good_material, make_ca
 from tests.fakes.roots import MINUTE, workload
-from tests.fakes.rotation_rig import Rig, rig
+from tests.fakes.rotation_rig import FakeCensus, Rig, rig
 from tests.fakes.upstream import FakeUpstream
 
 ANNA = Asked(by="uid 0", reason="the audit asks for it")
@@ -202,12 +202,12 @@ class TestCompromised:
     async def test_stragglers_are_left_behind_at_the_end(self, stage: Stage) -> None:
         """Who does not trust the new root holds it up for half the window, and the old one goes at the end."""
         stage.everybody(trusts=1, signers=(0,), connected=False)
-        await stage.acts.rotate(ANNA, compromised=True, window=10 * MINUTE)
-        await stage.turn(4 * 60)
+        await stage.acts.rotate(ANNA, compromised=True, window=MINUTE)
+        await stage.turn(25)
         assert stage.states == [State.ACTIVE, State.DISTRIBUTING]
-        await stage.turn(2 * 60)
+        await stage.turn(10)
         assert stage.states == [State.TAINTED, State.ACTIVE]
-        await stage.turn(11 * 60)
+        await stage.turn(62)
         assert stage.states == [State.RETIRED, State.ACTIVE]
         forced = [one for one in stage.rig.store.history if one.forced]
         assert [one.act for one in forced if one.act is not Act.SUPERSEDE] == [Act.ACTIVATE]
@@ -331,13 +331,14 @@ class TestFound:
 
     async def test_what_it_signed_before_is_waited_for(self) -> None:
         """An upgrade, or a lost store: no leaf of it is known, so it is trusted as long as one can live."""
-        stage = Stage(FakeClock(NOW), good_material())
+        census = FakeCensus(seen_within=10 * MINUTE)
+        stage = Stage(FakeClock(NOW), good_material(), census=census)
         async with running(stage):
             await stage.acts.rotate(ANNA, compromised=False, window=None)
-            await stage.turn(3600)
+            await stage.turn(500)
             assert stage.states == [State.RETIRING, State.ACTIVE]
             assert "before it was known here" in stage.rig.rotation.progress.held
-            await stage.turn(23 * 3600 + 60)
+            await stage.turn(200)
             assert stage.states == [State.RETIRED, State.ACTIVE]
 
 

@@ -72,7 +72,8 @@ def phases(history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     Args:
         history: of all roots, newest first, as `meshca root history --output json` tells it.
     """
-    acts = {change["act"]: datetime.fromisoformat(change["at"]) for change in reversed(history)}
+    roots = [change for change in reversed(history) if change["kind"] == "root"]
+    acts = {change["act"]: datetime.fromisoformat(change["at"]) for change in roots}
     ends = [acts["distribute"], *(acts[phase] for phase in PHASES)]
     return {
         phase: (end - begin).total_seconds() for phase, begin, end in zip(PHASES, ends, ends[1:], strict=False)
