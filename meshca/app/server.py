@@ -29,6 +29,7 @@ from meshca.app.parent import Load, Parent
 from meshca.app.place import Worker
 from meshca.app.ports import Address, address_of, reserve
 from meshca.app.rotating import rotating
+from meshca.app.sharing import sharing
 from meshca.app.spawning import Spawning
 from meshca.app.starting import Starting
 from meshca.app.status import Status
@@ -136,7 +137,10 @@ async def _parts(
 ) -> _Parts:
     """Store, upstream, signer and workers; only the store is asked for anything yet."""
     config = in_force.loaded.config
-    store = await stack.enter_async_context(open_store(config.ledger_url, clock, migrate=True, instance="parent"))
+    shared = sharing(config)
+    store = await stack.enter_async_context(
+        open_store(config.ledger_url, clock, migrate=True, instance="parent", sharing=shared)
+    )
     await store.adoption.disconnect_everyone()
     opening = late_upstream(functools.partial(open_upstream, config, clock))
     upstream = await stack.enter_async_context(opening)
