@@ -12,7 +12,6 @@ import itertools
 import os
 import pwd
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -97,11 +96,15 @@ class Cluster:
         """Return once it has ended; connections are cut."""
         self._call("pg_ctl", "stop", "--wait", "--silent", "--mode", mode, "--pgdata", str(self.data))
 
-    def kill(self) -> None:
-        """End the server and all that it started, at once."""
-        with contextlib.suppress(OSError, ValueError):
-            pid = int((self.data / "postmaster.pid").read_text().split()[0])
-            os.kill(pid, signal.SIGQUIT)
+    def show(self, certificate: bytes, key: bytes) -> None:
+        """Speak TLS from now on, with this certificate."""
+        for name, content in (("server.crt", certificate), ("server.key", key)):
+            path = self.data / name
+            path.write_bytes(content)
+            path.chmod(0o600)
+            if "user" in self._as:
+                os.chown(path, self._as["user"], self._as["group"])
+        self.execute("ALTER SYSTEM SET ssl = on", "SELECT pg_reload_conf()")
 
     def execute(self, *statements: str, database: str = "postgres") -> list[tuple[Any, ...]]:
         """What the last statement gives, each run for itself by a superuser."""
