@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -35,15 +36,13 @@ class Rotating:
     acts: RootActs
 
 
-def rotating(  # noqa: PLR0913 - its parts, by name
+def rotating(
     config: ServerConfig,
     *,
     upstream: Upstream,
     store: Store,
     clock: Clock,
     publish: Callable[[Standing], Awaitable[None]],
-    leading: Callable[[], bool] = lambda: True,
-    replica: str = "",
 ) -> Rotating:
     """All parts, not yet started."""
     census = Census(
@@ -64,7 +63,11 @@ def rotating(  # noqa: PLR0913 - its parts, by name
         plugged_in=isinstance(config.upstream, FilesConfig | SecretConfig),
     )
     stander = Stander(
-        upstream=upstream, keep=stepper.commit, clock=clock, trust_domain=config.trust_domain, replica=replica
+        upstream=upstream,
+        keep=stepper.commit,
+        clock=clock,
+        trust_domain=config.trust_domain,
+        replica=config.replica or socket.gethostname(),
     )
     rotation = Rotation(
         upstream=upstream,
@@ -73,14 +76,14 @@ def rotating(  # noqa: PLR0913 - its parts, by name
         stander=stander,
         clock=clock,
         publish=publish,
-        leading=leading,
+        leading=lambda: store.leading,
     )
     acts = RootActs(
         store=store.lifecycle,
         stepper=stepper,
         judge=judge,
         rotation=rotation,
-        reporting=Reporting(judge=judge, clock=clock),
+        reporting=Reporting(judge=judge, clock=clock, driven_by=lambda: store.leader),
         clock=clock,
     )
     return Rotating(rotation=rotation, acts=acts)

@@ -209,6 +209,7 @@ def _beside(parts: _Parts) -> Mapping[str, Callable[[], Awaitable[None]]]:
     return {
         "watch": _watch(parts.parent, clock).run,
         "rotation": rotation.run,
+        "leadership": parts.store.lead,
         "end watch": parts.end_watch.run,
         "expiry": functools.partial(chores.show_expiry, rotation, clock),
         "prune": functools.partial(chores.prune, parts.store, parts.parent.in_force, clock),

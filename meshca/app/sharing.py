@@ -10,5 +10,5 @@ from meshca.store.spool.terms import SpoolTerms
 def sharing(config: ServerConfig) -> Sharing:
     """How the store is shared with other replicas, and what may be kept here while it is out of reach."""
     spool = config.ledger.spool
-    folder = config.data_dir / SPOOL
-    return Sharing(spool=SpoolTerms(folder=folder, max_age=spool.max_age, max_records=spool.max_records))
+    terms = SpoolTerms(folder=config.data_dir / SPOOL, max_age=spool.max_age, max_records=spool.max_records)
+    return Sharing(replica=config.replica or "", spool=terms)

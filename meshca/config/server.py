@@ -189,6 +189,7 @@ class ServerConfig(Model):
         data_dir: keys, certificates and the ledger; mode 0700.
         workers: number of worker processes; `auto` is one for each core.
         kubernetes: the cluster whose workloads are served; none when absent, `{}` for the one around us.
+        replica: our name among the servers on one PostgreSQL, which no other has; the host's when absent.
         ack_timeout: how long a subscriber may take to accept or refuse a push before it is reported as silent.
     """
 
@@ -211,6 +212,7 @@ class ServerConfig(Model):
     kubernetes: KubernetesConfig | None = None
     ack_timeout: PositiveDuration = timedelta(seconds=10)
     rotation: RotationConfig = RotationConfig()
+    replica: Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?\z")] | None = None
 
     @model_validator(mode="after")
     def _issuers_are_distinct(self) -> Self:

@@ -73,6 +73,20 @@ class Store(Protocol):
         """What waits on this machine's disk until a shared store is back; nothing when it is not shared."""
         ...
 
+    @property
+    def leading(self) -> bool:
+        """Whether this replica takes the steps of a rotation; who is alone always does."""
+        ...
+
+    @property
+    def leader(self) -> str:
+        """The name of the replica that does; empty when that is not known, or one is alone."""
+        ...
+
+    async def lead(self) -> None:
+        """Try to lead, for ever; for the one parent of a server."""
+        ...
+
     async def probe(self) -> None:
         """Try that issuing can go on: write a row the way issuance does and read it back.
 
@@ -121,6 +135,20 @@ class SqliteStore:
     def spooled(self) -> Spooled:
         """As `Store` says: nothing."""
         return NOTHING
+
+    @property
+    def leading(self) -> bool:
+        """As `Store` says: nobody else can have the file."""
+        return True
+
+    @property
+    def leader(self) -> str:
+        """As `Store` says."""
+        return ""
+
+    async def lead(self) -> None:
+        """As `Store` says: there is nobody to lead."""
+        await asyncio.Event().wait()
 
     async def probe(self) -> None:
         """As `Store` says."""

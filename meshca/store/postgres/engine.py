@@ -23,6 +23,7 @@ from meshca.store.lineage import LedgerLineage
 from meshca.store.postgres import migrate as migration
 from meshca.store.postgres.address import Address, parse
 from meshca.store.postgres.adoption import PostgresAdoptions
+from meshca.store.postgres.leadership import Leadership
 from meshca.store.postgres.ledger import PostgresLedger
 from meshca.store.postgres.lifecycle import PostgresLifecycle
 from meshca.store.postgres.link import Connection, Link, connect
@@ -51,6 +52,8 @@ class PostgresStore:
         self._writing = Link(address, clock, "writer")
         self._reading = Link(address, clock, "reader")
         self._listing = Link(address, clock, "lister", seconds=LIST_SECONDS)
+        self._leading = Link(address, clock, "leader")
+        self._leadership = Leadership(self._leading, clock, replica)
         self._listener = Listener(address, clock)
         self._writer = Writer(self._writing)
         shared = PostgresLedger(self._writer, self._reading, self._listing, clock)
@@ -74,6 +77,20 @@ class PostgresStore:
     def spooled(self) -> Spooled:
         """What waits on this machine's disk for the store to come back."""
         return NOTHING if self._spooled is None else self._spooled.spooled
+
+    @property
+    def leading(self) -> bool:
+        """Whether this replica takes the steps of a rotation."""
+        return self._leadership.leading
+
+    @property
+    def leader(self) -> str:
+        """The replica that does; empty when nobody does, or it cannot be seen."""
+        return self._leadership.leader
+
+    async def lead(self) -> None:
+        """Try to lead, for ever."""
+        await self._leadership.run()
 
     async def probe(self) -> None:
         """As `reach`; without the store it is enough that issuing can go on without it.
@@ -117,7 +134,7 @@ class PostgresStore:
             await self._spooled.close()
         await self._writer.close()
         await self._listener.close()
-        for link in (self._writing, self._reading, self._listing):
+        for link in (self._writing, self._reading, self._listing, self._leading):
             await link.close()
 
 
