@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -52,7 +53,10 @@ def rotating(
         seen_within=config.rotation.seen_within or config.svid.max_lifetime,
         settle=config.rotation.settle,
     )
-    judge = Judge(census=census, terms=terms_of(config), clock=clock)
+    unheard = config.ledger.spool.max_age + config.svid.max_lifetime  # so long may live what a lost one issued
+    judge = Judge(
+        census=census, terms=terms_of(config), clock=clock, silent=functools.partial(store.silent, unheard)
+    )
     stepper = Stepper(
         upstream=upstream,
         store=store.lifecycle,

@@ -5,6 +5,7 @@ What cannot be counted is not safe: a store that does not answer raises, it neve
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final, Protocol
 
@@ -41,6 +42,14 @@ class Fleet(Protocol):
         ...
 
 
+Silent = Callable[[], Awaitable[tuple[str, ...]]]
+
+
+async def nobody() -> tuple[str, ...]:
+    """There is no other replica."""
+    return ()
+
+
 class Judge:
     """Judges acts.
 
@@ -48,10 +57,12 @@ class Judge:
         census: counts the fleet.
         terms: when a gate counts as open.
         clock: for what has lasted long enough.
+        silent: names other replicas that may issue what is not recorded here.
     """
 
-    def __init__(self, *, census: Fleet, terms: Terms, clock: Clock) -> None:
+    def __init__(self, *, census: Fleet, terms: Terms, clock: Clock, silent: Silent = nobody) -> None:
         self.census = census
+        self._silent = silent
         self.terms = terms
         self._clock = clock
 
@@ -70,6 +81,8 @@ class Judge:
                 return fits(kept, record)
             case Guard.NEVER_SIGNED:
                 return _never_signed(kept, record)
+            case Guard.UNUSED if silent := await self._silent():
+                return _unheard(silent)
         return self.judged(kept, act, record, await self.census.workloads(kept))
 
     def judged(self, kept: Lifecycle, act: Act, record: Record, fleet: tuple[Workload, ...]) -> Gate:
@@ -117,6 +130,12 @@ def fits(kept: Lifecycle, new: Record) -> Gate:
     size = sum(len(one.pem) for one in kept.trusted if one.id != new.id) + len(new.pem)
     why = f"the bundle has {size} bytes with it, {LARGEST_BUNDLE} are the most"
     return Gate(open=size <= LARGEST_BUNDLE, ready=0, of=0, why=why)
+
+
+def _unheard(silent: tuple[str, ...]) -> Gate:
+    names = ", ".join(silent)
+    why = f"replica {names} is cut off or has died: what it issued is not known here; bring it back, or wait"
+    return Gate(open=False, ready=0, of=0, why=why)
 
 
 def _never_signed(kept: Lifecycle, record: Record) -> Gate:

@@ -87,6 +87,14 @@ class Store(Protocol):
         """Try to lead, for ever; for the one parent of a server."""
         ...
 
+    async def silent(self, within: timedelta) -> tuple[str, ...]:
+        """Other replicas that were heard within this time, but not lately: they may issue what is not here yet.
+
+        Raises:
+            Unavailable: reason `store`.
+        """
+        ...
+
     async def probe(self) -> None:
         """Try that issuing can go on: write a row the way issuance does and read it back.
 
@@ -149,6 +157,11 @@ class SqliteStore:
     async def lead(self) -> None:
         """As `Store` says: there is nobody to lead."""
         await asyncio.Event().wait()
+
+    async def silent(self, within: timedelta) -> tuple[str, ...]:
+        """As `Store` says: there are none."""
+        del within
+        return ()
 
     async def probe(self) -> None:
         """As `Store` says."""

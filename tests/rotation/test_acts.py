@@ -469,6 +469,23 @@ class TestReplicas:
             assert stage.states == [State.ACTIVE, State.DISTRIBUTING]
             assert len(stage.standings[-1].signer.roots) == 2
 
+    async def test_a_silent_replica_holds_the_old_root(self) -> None:
+        """It may go on issuing below it, and nobody here would know."""
+        cut_off: tuple[str, ...] = ("two",)
+
+        async def silent() -> tuple[str, ...]:
+            return cut_off
+
+        stage = Stage(FakeClock(NOW), silent=silent)
+        async with running(stage):
+            await stage.acts.rotate(ANNA, compromised=False, window=None)
+            await stage.turn(60)
+            assert stage.states == [State.RETIRING, State.ACTIVE]
+            assert "replica two is cut off or has died" in stage.rig.rotation.progress.held
+            cut_off = ()
+            await stage.turn(60)
+            assert stage.states == [State.RETIRED, State.ACTIVE]
+
     async def test_a_conflict_is_looked_at_again(self, stage: Stage) -> None:
         """Nothing failed."""
         newer = replace(stage.rig.store.lifecycle, generation=stage.rig.store.lifecycle.generation + 1)

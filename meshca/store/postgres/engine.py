@@ -54,6 +54,7 @@ class PostgresStore:
         self._listing = Link(address, clock, "lister", seconds=LIST_SECONDS)
         self._leading = Link(address, clock, "leader")
         self._leadership = Leadership(self._leading, clock, replica)
+        self._led = False  # only a server's parent does
         self._listener = Listener(address, clock)
         self._writer = Writer(self._writing)
         shared = PostgresLedger(self._writer, self._reading, self._listing, clock)
@@ -90,7 +91,16 @@ class PostgresStore:
 
     async def lead(self) -> None:
         """Try to lead, for ever."""
+        self._led = True
         await self._leadership.run()
+
+    async def silent(self, within: timedelta) -> tuple[str, ...]:
+        """Replicas that may be cut off, and issue what is not recorded here yet.
+
+        Raises:
+            Unavailable: reason `store`.
+        """
+        return await self._leadership.silent(within)
 
     async def probe(self) -> None:
         """As `reach`; without the store it is enough that issuing can go on without it.
@@ -134,6 +144,8 @@ class PostgresStore:
             await self._spooled.close()
         await self._writer.close()
         await self._listener.close()
+        if self._led:
+            await self._leadership.goodbye()
         for link in (self._writing, self._reading, self._listing, self._leading):
             await link.close()
 

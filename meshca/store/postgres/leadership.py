@@ -7,6 +7,8 @@ It only saves work: every step is a commit of a generation, which one replica wi
 
 from __future__ import annotations
 
+import contextlib
+from datetime import timedelta
 from typing import Final
 
 from meshca.clock import Clock
@@ -15,6 +17,7 @@ from meshca.log import log
 from meshca.store.postgres.link import Connection, Link
 
 LOOK_SECONDS: Final = 0.5
+SILENT: Final = timedelta(seconds=10)  # after which a replica that said nothing may be cut off
 _LOCK: Final = 0x6D657368  # "mesh": of all locks in the database that only we use
 _NAME: Final = "SELECT set_config('application_name', %s, false)"
 # A replica that is cut off says nothing any more, and its server would wait for hours (tcp_keepalives_idle).
@@ -29,6 +32,20 @@ _HOLDER: Final = (
     "WHERE locktype = 'advisory' AND objid = %s AND granted"
 )
 _PREFIX: Final = "meshca "
+# By the database's clock alone: the clocks of replicas are never compared.
+_ALIVE: Final = (
+    "INSERT INTO probe (instance, sequence, written_at) "
+    "VALUES (%s, 0, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) "
+    "ON CONFLICT (instance) DO UPDATE SET written_at = excluded.written_at"
+)
+_GONE: Final = "DELETE FROM probe WHERE instance = %s"
+_SILENT: Final = (
+    "SELECT instance FROM probe, "
+    "(SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now) AS clock "
+    "WHERE instance LIKE %s AND written_at < now - %s AND written_at > now - %s ORDER BY instance"
+)
+_SUFFIX: Final = "/alive"
+_MICRO: Final = timedelta(microseconds=1)
 
 
 class Leadership:
@@ -63,10 +80,34 @@ class Leadership:
                 log.info("replica.leads" if self.leading else "replica.follows", replica=self._replica)
             await self._clock.sleep(LOOK_SECONDS)
 
+    async def silent(self, within: timedelta) -> tuple[str, ...]:
+        """Replicas that were heard within this time, but not lately, and did not say goodbye.
+
+        Raises:
+            Unavailable: reason `store`.
+        """
+        parameters = (f"%{_SUFFIX}", SILENT // _MICRO, within // _MICRO)
+
+        async def ask(connection: Connection) -> tuple[str, ...]:
+            rows = await (await connection.execute(_SILENT, parameters)).fetchall()
+            return tuple(str(name).removesuffix(_SUFFIX) for (name,) in rows)
+
+        return await self._link.run(ask)
+
+    async def goodbye(self) -> None:
+        """Say that we end, so that nobody waits for us; nothing happens while the store is out of reach."""
+
+        async def tell(connection: Connection) -> None:
+            await connection.execute(_GONE, (self._replica + _SUFFIX,))
+
+        with contextlib.suppress(MeshcaError):  # then we are silent, as others see it
+            await self._link.run(tell)
+
     async def _look(self, connection: Connection) -> tuple[bool, str]:
         await connection.execute(_NAME, (_PREFIX + self._replica,))
         if connection.info.server_version >= _KNOWS_IDLE:
             await connection.execute(_IDLE)
+        await connection.execute(_ALIVE, (self._replica + _SUFFIX,))
         ours = await (await connection.execute(_OURS, (_LOCK,))).fetchone()
         if ours is not None and ours[0]:
             return True, self._replica

@@ -93,7 +93,8 @@ FORGET_ADOPTIONS: Final = (
 
 PROBE_WRITE: Final = respelled(sql.PROBE_WRITE)
 PROBE_READ: Final = respelled(sql.PROBE_READ)
-FORGET_PROBES: Final = respelled(sql.FORGET_PROBES)
+# Not what says when a replica was last heard: who died long ago may have issued what still lives.
+FORGET_PROBES: Final = "DELETE FROM probe WHERE written_at < %s AND instance NOT LIKE '%%/alive'"
 HEARD: Final = "SELECT DISTINCT split_part(instance, '/', 1) FROM probe WHERE written_at >= %s"
 
 LIFECYCLE: Final = respelled(sql.LIFECYCLE)

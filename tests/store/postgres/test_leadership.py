@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,18 @@ async def test_who_is_cut_off_leads_no_more(
                     assert not one.leading
                     await until(two, "two")
                     assert two.leading
+
+
+async def test_who_ends_without_a_word_is_silent(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For as long as what it issued may live; who says goodbye is not."""
+    monkeypatch.setattr("meshca.store.postgres.leadership.SILENT", timedelta(0))
+    async with candidate(url, "one") as one:
+        await until(one, "one")
+    async with candidate(url, "two") as two:
+        await until(two, "two")
+        assert "one" in await two.silent(timedelta(hours=1))
+        assert "one" not in await two.silent(timedelta(0))
+        async with candidate(url, "one") as again:
+            await until(again, "two")
+            await again.goodbye()
+            assert "one" not in await two.silent(timedelta(hours=1))
