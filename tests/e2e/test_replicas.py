@@ -138,7 +138,7 @@ async def test_the_driver_is_killed_at_each_step(replicas: Replicas) -> None:
         driver = await asyncio.to_thread(replicas.driver)
         if driver:
             replicas.kill(driver)
-            await asyncio.to_thread(wait_for, lambda gone=driver: replicas.driver() not in {"", gone}, 60)  # type: ignore[misc]
+            await asyncio.to_thread(wait_for, lambda gone=driver: replicas.driver() not in {"", gone}, 60)
             replicas.start(driver)
     await replicas.until(lambda: all_signed_by_new(replicas))
     for server in replicas.servers.values():
