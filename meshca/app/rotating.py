@@ -14,7 +14,7 @@ from meshca.config.upstream import FilesConfig, SecretConfig
 from meshca.rotation.acts import RootActs
 from meshca.rotation.census import Census
 from meshca.rotation.driver import Rotation
-from meshca.rotation.judge import Judge
+from meshca.rotation.judge import Judge, Publication
 from meshca.rotation.reporting import Reporting
 from meshca.rotation.stander import Stander
 from meshca.rotation.standing import Standing
@@ -42,6 +42,7 @@ def rotating(  # noqa: PLR0913 - its parts, by name
     store: Store,
     clock: Clock,
     publish: Callable[[Standing], Awaitable[None]],
+    publication: Publication,
     leading: Callable[[], bool] = lambda: True,
     replica: str = "",
 ) -> Rotating:
@@ -53,7 +54,7 @@ def rotating(  # noqa: PLR0913 - its parts, by name
         seen_within=config.rotation.seen_within or config.svid.max_lifetime,
         settle=config.rotation.settle,
     )
-    judge = Judge(census=census, terms=terms_of(config), clock=clock)
+    judge = Judge(census=census, terms=terms_of(config), clock=clock, publication=publication)
     stepper = Stepper(
         upstream=upstream,
         store=store.lifecycle,
