@@ -53,13 +53,14 @@ EVERYTHING: dict[str, Any] = {
     "podLabels": {"c": "d"},
     "podAnnotations": {"e": "f"},
 }
+ONE_STORE: dict[str, Any] = {"replicas": 1, "persistence": {"existingClaim": "data"}}
 CHOICES = {
     "defaults": {},
     "everything": EVERYTHING,
-    "files": {"upstream": {"kind": "files"}, "replicas": 1, "persistence": {"existingClaim": "data"}},
-    "read": {"upstream": {"create": False, "rotate": False}},
-    "begin": {"upstream": {"create": True, "rotate": False, "names": ["ca"]}},
-    "rotate": {"upstream": {"create": False, "rotate": True}},
+    "files": {"upstream": {"kind": "files"}, **ONE_STORE},
+    "read": {"upstream": {"create": False}},
+    "begin": {"upstream": {"create": True, "names": ["ca"]}},
+    "rotate": {"upstream": {"create": False, "rotate": True}, **ONE_STORE},
     "nothing": {"rootConfigMap": {"enabled": False}, "podDisruptionBudget": {"enabled": False}},
 }
 # What is on in an installation that serves as Istio's CA.
@@ -93,6 +94,9 @@ def test_schema(choice: str, version: str) -> None:
         ({"policies": {"../x.yaml": ""}}, "../x.yaml"),
         ({"trustedNodeAccounts": ["ztunnel"]}, "trustedNodeAccounts"),
         ({"replicas": 2, "persistence": {"existingClaim": "data"}}, "needs replicas: 1"),
+        ({"upstream": {"rotate": True}}, "upstream.rotate needs one store of all replicas"),
+        ({"upstream": {"rotate": True}, "replicas": 1}, "upstream.rotate needs one store of all replicas"),
+        ({"upstream": {"rotate": True}, "config": {"ledger": {"url": "sqlite:////x"}}}, "needs one store"),
         ({"config": {"upstream": {"names": ["my-ca"]}}}, "config.upstream has a value of the chart"),
         ({"config": {"kubernetes": {"lease": "other"}}}, "config.kubernetes.lease has a value of the chart"),
     ],
@@ -102,6 +106,12 @@ def test_bad_values(values: dict[str, Any], words: str) -> None:
     done = run_helm("template", "meshca", str(CHART), values=values)
     assert done.returncode != 0
     assert words in done.stderr
+
+
+def test_one_store_of_all_replicas() -> None:
+    """Several replicas may rotate a root that they share when they share what is kept of it as well."""
+    objects = rendered(upstream={"rotate": True}, config={"ledger": {"url": "postgresql+psycopg://db/meshca"}})
+    assert only(objects, "Deployment")["spec"]["replicas"] == 2
 
 
 @pytest.mark.parametrize("choice", CHOICES)
@@ -268,6 +278,8 @@ async def test_a_root_is_followed(cluster: TestCluster, tmp_path: Path) -> None:
         **INSTALLED,
         rootConfigMap={"name": f"roots-{namespace}"},
         config={"rotation": {"settle": "0s", "published_for": "0s"}},
+        upstream={"create": True, "rotate": True},
+        **ONE_STORE,
     )
     installed = await install(cluster.api, objects)
     try:
@@ -289,7 +301,9 @@ async def test_a_root_is_followed(cluster: TestCluster, tmp_path: Path) -> None:
 async def test_roles_of_before(cluster: TestCluster, tmp_path: Path) -> None:
     """With a Role that knows no second Secret no server starts: it says why, and the doctor how to mend it."""
     namespace = await cluster.namespace()
-    objects = rendered(namespace, rootConfigMap={"name": f"roots-{namespace}"})
+    objects = rendered(
+        namespace, rootConfigMap={"name": f"roots-{namespace}"}, upstream={"rotate": True}, **ONE_STORE
+    )
     spare = "istio-ca-secret-next"
     for rule in only(objects, "Role", "meshca")["rules"]:
         if spare in rule.get("resourceNames", ()):
