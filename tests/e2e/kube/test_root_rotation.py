@@ -6,6 +6,7 @@ agents do.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import signal
@@ -83,6 +84,7 @@ class Mesh:
 
         async def stand() -> bool:
             await self.call(server)
+            await asyncio.sleep(0.3)  # the server allows an identity ten a second
             return await self.states() == states
 
         await until(stand, SECONDS)
