@@ -16,7 +16,7 @@ from meshca.config.upstream import FilesConfig, SecretConfig
 from meshca.rotation.acts import RootActs
 from meshca.rotation.census import Census
 from meshca.rotation.driver import Rotation
-from meshca.rotation.judge import Judge
+from meshca.rotation.judge import Judge, Publication
 from meshca.rotation.reporting import Reporting
 from meshca.rotation.stander import Stander
 from meshca.rotation.standing import Standing
@@ -44,6 +44,7 @@ def rotating(
     store: Store,
     clock: Clock,
     publish: Callable[[Standing], Awaitable[None]],
+    publication: Publication,
 ) -> Rotating:
     """All parts, not yet started."""
     census = Census(
@@ -55,7 +56,11 @@ def rotating(
     )
     unheard = config.ledger.spool.max_age + config.svid.max_lifetime  # so long may live what a lost one issued
     judge = Judge(
-        census=census, terms=terms_of(config), clock=clock, silent=functools.partial(store.silent, unheard)
+        census=census,
+        terms=terms_of(config),
+        clock=clock,
+        silent=functools.partial(store.silent, unheard),
+        publication=publication,
     )
     stepper = Stepper(
         upstream=upstream,

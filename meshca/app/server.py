@@ -28,6 +28,7 @@ from meshca.app.loading import Loaded
 from meshca.app.parent import Load, Parent
 from meshca.app.place import Worker
 from meshca.app.ports import Address, address_of, reserve
+from meshca.app.publication import Publication
 from meshca.app.rotating import rotating
 from meshca.app.sharing import sharing
 from meshca.app.spawning import Spawning
@@ -104,6 +105,7 @@ class _Parts:
     rotation: Rotation
     acts: RootActs
     end_watch: EndWatch
+    publication: Publication
     store: Store
     clock: Clock
 
@@ -155,7 +157,8 @@ async def _parts(
     async def publish(standing: Standing) -> None:
         await supervisor.tell_all(*in_force.use_standing(standing))
 
-    parts = rotating(config, upstream=upstream, store=store, clock=clock, publish=publish)
+    publication = Publication(clock)
+    parts = rotating(config, upstream=upstream, store=store, clock=clock, publish=publish, publication=publication)
     rotation = parts.rotation
     stack.push_async_callback(supervisor.kill)
     parent = Parent(load=load, in_force=in_force, supervisor=supervisor, clock=clock, taken=_log_by)
@@ -165,6 +168,7 @@ async def _parts(
         rotation=rotation,
         acts=parts.acts,
         end_watch=EndWatch(rotation, in_force, clock),
+        publication=publication,
         store=store,
         clock=clock,
     )
@@ -183,7 +187,7 @@ async def _answer(
     await stack.enter_async_context(serving(pages, listener))
     config, ledger = parent.in_force.loaded.config, parts.store.ledger
     controllers = await stack.enter_async_context(
-        controlling(config, parent.in_force, parts.rotation, ledger, parts.clock)
+        controlling(config, parent.in_force, parts.rotation, parts.publication, ledger, parts.clock)
     )
     status = Status(
         in_force=parent.in_force,

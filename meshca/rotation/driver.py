@@ -44,6 +44,7 @@ class Progress:
 
     Attributes:
         slot: what signs, as it was published last; None before the first.
+        serving: what signs for ourselves, below the root that was trusted longest; published with `slot`.
         published: how many standings were put in force.
         failures: how many turns failed, ever.
         failing: how many failed since the last that succeeded.
@@ -53,6 +54,7 @@ class Progress:
     """
 
     slot: Slot | None = None
+    serving: Slot | None = None
     published: int = 0
     failures: int = 0
     failing: int = 0
@@ -170,10 +172,11 @@ class Rotation:
             self._failed(problem)
 
     async def _put_in_force(self, standing: Standing) -> None:
-        slot = self._stander.prove(standing)
+        slot, serving = self._stander.prove(standing)
         await self._publish(standing)
         self._fingerprint = standing.fingerprint
-        self.progress = replace(self.progress, slot=slot, published=self.progress.published + 1)
+        published = self.progress.published + 1
+        self.progress = replace(self.progress, slot=slot, serving=serving, published=published)
         log.info("signer.published", signer=slot.issuer.signer_id, not_after=slot.issuer.not_after.isoformat())
 
     def _failed(self, error: MeshcaError) -> None:

@@ -6,7 +6,7 @@ What cannot be counted is not safe: a store that does not answer raises, it neve
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from meshca.authority.fleet import Workload
@@ -50,6 +50,17 @@ async def nobody() -> tuple[str, ...]:
     return ()
 
 
+class Publication(Protocol):
+    """Where anybody may read the roots; `app.publication` knows how it stands in a cluster."""
+
+    def published_since(self, root: str) -> datetime | None:
+        """Since when every place that roots are published in holds this one; None while one does not.
+
+        Also None where that is not known: by a replica that does not publish.
+        """
+        ...
+
+
 class Judge:
     """Judges acts.
 
@@ -58,13 +69,23 @@ class Judge:
         terms: when a gate counts as open.
         clock: for what has lasted long enough.
         silent: names other replicas that may issue what is not recorded here.
+        publication: since when roots are published; without it none is, as far as terms ask for that.
     """
 
-    def __init__(self, *, census: Fleet, terms: Terms, clock: Clock, silent: Silent = nobody) -> None:
+    def __init__(
+        self,
+        *,
+        census: Fleet,
+        terms: Terms,
+        clock: Clock,
+        silent: Silent = nobody,
+        publication: Publication | None = None,
+    ) -> None:
         self.census = census
         self._silent = silent
         self.terms = terms
         self._clock = clock
+        self._publication = publication
 
     async def gate(self, kept: Lifecycle, act: Act, record: Record) -> Gate:
         """What is found of the act's guard.
@@ -95,7 +116,7 @@ class Judge:
         match step(record.state, act).guard:
             case Guard.ADOPTED:
                 since = record.trusted_since or record.since
-                published = since if self.terms.published_for else None
+                published = self._publication.published_since(record.id) if self._publication else None
                 return activate_gate(
                     fleet, record.id, self.terms, distributing_since=since, published_since=published, now=now
                 )

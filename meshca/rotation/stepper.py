@@ -176,6 +176,7 @@ class Stepper:
             wanted=frozenset(certificate_id(line.root) for line in lines if line.wanted),
             signs=tuple(certificate_id(line.root) for line in lines if line.signs),
             plugged_in=self._plugged_in,
+            made=frozenset(certificate_id(line.root) for line in lines if line.made),
         )
 
     async def _good(self, line: Line, *, first: bool) -> bool:

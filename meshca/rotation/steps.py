@@ -41,11 +41,13 @@ class Named:
         wanted: ids of those that whoever plugged them in still names, or that we made.
         signs: ids of those below which material can be had, in the upstream's order.
         plugged_in: whether the operator, not meshca, says which roots there are.
+        made: ids of those that no operator plugged in, although one could: dropping them is ours.
     """
 
     wanted: Collection[str]
     signs: tuple[str, ...]
     plugged_in: bool
+    made: Collection[str] = ()
 
 
 def due(kept: Lifecycle, named: Named) -> Due | None:
@@ -84,7 +86,8 @@ def _dropping(plan: Plan, old: Record) -> Due | None:
 def _still_named(found: Due, named: Named) -> bool:
     """Whether an operator still names the root that would be dropped; then it is theirs to take away first."""
     dropped = found.act is Act.RETIRE and found.record.state is not State.TAINTED
-    return dropped and named.plugged_in and found.record.id in named.wanted
+    theirs = named.plugged_in and found.record.id not in named.made
+    return dropped and theirs and found.record.id in named.wanted
 
 
 def distribution_deadline(plan: Plan, new: Record) -> datetime | None:

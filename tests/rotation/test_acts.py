@@ -129,6 +129,21 @@ class TestPlanned:
         assert signing.signer.certificate != signing.serving.certificate == trusting.signer.certificate
         assert alone.signer.certificate == alone.serving.certificate == signing.signer.certificate
 
+    async def test_slots_of_both_lines_are_known(self, stage: Stage) -> None:
+        """While the new root signs, what is made for ourselves is below the old one; at rest both are one slot."""
+        progress = stage.rig.rotation.progress
+        assert progress.slot is progress.serving is not None
+        stage.everybody(trusts=1, signers=(0,))
+        await stage.acts.rotate(ANNA, compromised=False, window=None)
+        stage.everybody(trusts=2, signers=(0,))
+        await stage.turn(2)
+        signing, standing = stage.rig.rotation.progress, stage.standings[-1]
+        assert signing.slot is not None
+        assert signing.serving is not None
+        assert signing.slot.issuer.certificate == standing.signer.certificate
+        assert signing.serving.issuer.certificate == standing.serving.certificate
+        assert signing.slot.issuer.certificate != signing.serving.issuer.certificate
+
     async def test_the_key_of_the_old_root_is_deleted(self, stage: Stage) -> None:
         """Only once the state says that it is retired."""
         stage.everybody(trusts=2, signers=())
