@@ -219,6 +219,17 @@ class TestCompromised:
         await stage.turn(2 * GRACE.total_seconds() + 2)
         assert stage.states == [State.RETIRED, State.ACTIVE]
 
+    async def test_nobody_loses_trust_in_the_instant_of_the_order(self, stage: Stage) -> None:
+        """With a window of nothing, who holds an old leaf is ordered anew before the old root goes."""
+        stage.everybody(trusts=1, signers=(0,))
+        await stage.acts.rotate(ANNA, compromised=True, window=timedelta(0))
+        stage.everybody(trusts=2, signers=(0,))
+        await stage.turn()
+        assert stage.states == [State.TAINTED, State.ACTIVE]
+        assert stage.roots[0].id in stage.standings[-1].order.signers
+        await stage.turn(GRACE.total_seconds() + 1)
+        assert stage.states == [State.RETIRED, State.ACTIVE]
+
     async def test_a_planned_rotation_becomes_urgent(self, stage: Stage) -> None:
         """The same rotation, with a window from now on."""
         stage.everybody(trusts=1, signers=(0,))
