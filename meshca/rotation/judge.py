@@ -56,8 +56,16 @@ class Judge:
         self.terms = terms
         self._clock = clock
 
-    async def gate(self, kept: Lifecycle, act: Act, record: Record) -> Gate:
+    async def gate(
+        self, kept: Lifecycle, act: Act, record: Record, fleet: tuple[Workload, ...] | None = None
+    ) -> Gate:
         """What is found of the act's guard.
+
+        Args:
+            kept: everything that is kept.
+            act: what shall be done.
+            record: to whom.
+            fleet: everyone who counts, for a caller who has counted just now.
 
         Raises:
             Refused: reason `transition`, when the act is not possible.
@@ -71,7 +79,8 @@ class Judge:
                 return fits(kept, record)
             case Guard.NEVER_SIGNED:
                 return _never_signed(kept, record)
-        return self.judged(kept, act, record, await self.census.workloads(kept))
+        counted = await self.census.workloads(kept) if fleet is None else fleet
+        return self.judged(kept, act, record, counted)
 
     def judged(self, kept: Lifecycle, act: Act, record: Record, fleet: tuple[Workload, ...]) -> Gate:
         """What is found of a guard that depends on the fleet.
