@@ -16,6 +16,7 @@ from meshca.authority.lifecycle import Act, Guard, step
 from meshca.authority.material import begins_at
 from meshca.clock import Clock
 from meshca.errors import InvariantBroken
+from meshca.rotation.steps import GRACE
 
 # A ConfigMap holds 1 MiB with its keys (Kubernetes, core/v1 ConfigMap), an agent takes a bundle of 1 MiB, and an
 # SDS message of gRPC 4 MiB: the smallest decides, and leaves room for names.
@@ -87,8 +88,16 @@ class Judge:
         self._clock = clock
         self._publication = publication
 
-    async def gate(self, kept: Lifecycle, act: Act, record: Record) -> Gate:
+    async def gate(
+        self, kept: Lifecycle, act: Act, record: Record, fleet: tuple[Workload, ...] | None = None
+    ) -> Gate:
         """What is found of the act's guard.
+
+        Args:
+            kept: everything that is kept.
+            act: what shall be done.
+            record: to whom.
+            fleet: everyone who counts, for a caller who has counted just now.
 
         Raises:
             Refused: reason `transition`, when the act is not possible.
@@ -104,7 +113,8 @@ class Judge:
                 return _never_signed(kept, record)
             case Guard.UNUSED if silent := await self._silent():
                 return _unheard(silent)
-        return self.judged(kept, act, record, await self.census.workloads(kept))
+        counted = await self.census.workloads(kept) if fleet is None else fleet
+        return self.judged(kept, act, record, counted)
 
     def judged(self, kept: Lifecycle, act: Act, record: Record, fleet: tuple[Workload, ...]) -> Gate:
         """What is found of a guard that depends on the fleet.
@@ -126,7 +136,8 @@ class Judge:
                 plan = kept.plan
                 if plan is None or plan.tainted_at is None:
                     return retire_gate(fleet, record.id, now)
-                return over_gate(fleet, record.id, tainted_at=plan.tainted_at, window=plan.window, now=now)
+                window = max(plan.window, GRACE)
+                return over_gate(fleet, record.id, tainted_at=plan.tainted_at, window=window, now=now)
             case other:
                 raise InvariantBroken("guard", f"{other.name} does not depend on the fleet")
 

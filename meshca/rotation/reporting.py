@@ -80,7 +80,7 @@ class Reporting:
             why = "the store cannot be read now, so nobody can be counted; see `meshca status`"
             return Gate(open=False, ready=0, of=0, why=why)
         try:
-            return await self._judge.gate(kept, coming.act, coming.record)
+            return await self._judge.gate(kept, coming.act, coming.record, fleet)
         except MeshcaError as error:
             return Gate(open=False, ready=0, of=0, why=error.detail)
 

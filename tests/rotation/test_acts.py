@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
-from meshca.authority.history import Kind, Record
+from meshca.authority.fleet import Workload
+from meshca.authority.history import Kind, Lifecycle, Record
 from meshca.authority.lifecycle import Act, State
 from meshca.authority.material import SigningMaterial
 from meshca.config.rotation import RotationConfig
 from meshca.errors import BadRequest, ConfigError, Conflict, MeshcaError, NotFound, Refused, Unavailable
 from meshca.rotation.commands import Asked
+from meshca.rotation.driver import URGENT_SECONDS
 from meshca.rotation.standing import Standing
 from meshca.rotation.steps import GRACE
 from tests.fakes.clock import FakeClock
@@ -234,6 +236,17 @@ class TestCompromised:
         await stage.turn(2 * GRACE.total_seconds() + 2)
         assert stage.states == [State.RETIRED, State.ACTIVE]
 
+    async def test_nobody_loses_trust_in_the_instant_of_the_order(self, stage: Stage) -> None:
+        """With a window of nothing, who holds an old leaf is ordered anew before the old root goes."""
+        stage.everybody(trusts=1, signers=(0,))
+        await stage.acts.rotate(ANNA, compromised=True, window=timedelta(0))
+        stage.everybody(trusts=2, signers=(0,))
+        await stage.turn()
+        assert stage.states == [State.TAINTED, State.ACTIVE]
+        assert stage.roots[0].id in stage.standings[-1].order.signers
+        await stage.turn(GRACE.total_seconds() + 1)
+        assert stage.states == [State.RETIRED, State.ACTIVE]
+
     async def test_a_planned_rotation_becomes_urgent(self, stage: Stage) -> None:
         """The same rotation, with a window from now on."""
         stage.everybody(trusts=1, signers=(0,))
@@ -339,6 +352,76 @@ class TestSingleSteps:
         with pytest.raises(Conflict):
             await stage.acts.rotate(ANNA, compromised=False, window=None)
         assert stage.rig.store.lifecycle.plan is None
+
+
+class SlowCensus(FakeCensus):
+    """Counting takes some time, as that of a large fleet does."""
+
+    def __init__(self, clock: FakeClock, seconds: float) -> None:
+        super().__init__()
+        self.clock = clock
+        self.seconds = seconds
+
+    async def workloads(self, lifecycle: Lifecycle) -> tuple[Workload, ...]:
+        """As `FakeCensus`, later."""
+        await self.clock.sleep(self.seconds)
+        return await super().workloads(lifecycle)
+
+
+class TestLargeFleet:
+    """Counting a large fleet takes a while, and is not all that the parent has to do."""
+
+    @pytest.fixture
+    async def large(self) -> AsyncIterator[Stage]:
+        """A fleet that takes a second to count."""
+        clock = FakeClock(NOW)
+        async with running(Stage(clock, census=SlowCensus(clock, 1.0))) as made_:
+            made_.everybody(trusts=1, signers=(0,))
+            yield made_
+
+    async def test_a_closed_gate_costs_a_tenth_of_the_time(self, large: Stage) -> None:
+        """However long it stays closed."""
+        await large.acts.rotate(ANNA, compromised=False, window=None)
+        await large.turn(100)
+        assert len(large.rig.census.asked) == 10
+
+    async def test_a_compromised_root_that_signs_costs_half(self, large: Stage) -> None:
+        """Until its successor signs: every look may bring that."""
+        await large.acts.rotate(ANNA, compromised=True, window=10 * MINUTE)
+        await large.turn(100)
+        assert len(large.rig.census.asked) == 50
+
+    async def test_a_tainted_root_goes_when_its_window_ends(self, large: Stage) -> None:
+        """Although the next look would be later."""
+        await large.acts.rotate(ANNA, compromised=True, window=timedelta(seconds=25))
+        large.everybody(trusts=2, signers=(0,))
+        await large.turn(3)
+        assert large.states == [State.TAINTED, State.ACTIVE]
+        looks = len(large.rig.census.asked)
+        await large.turn(22)
+        assert (large.states, len(large.rig.census.asked) - looks) == ([State.TAINTED, State.ACTIVE], 1)
+        await large.turn(3)
+        assert large.states == [State.RETIRED, State.ACTIVE]
+
+    async def test_a_paused_rotation_is_looked_at_calmly(self, large: Stage) -> None:
+        """Also when the moment is over at which its next step would have been taken."""
+        await large.acts.rotate(ANNA, compromised=True, window=timedelta(0))
+        await large.acts.pause(ANNA)
+        await large.turn(5)
+        before = large.upstream.asked
+        await large.turn(60)
+        assert large.upstream.asked - before <= 60 / URGENT_SECONDS
+
+    async def test_a_report_counts_once(self, large: Stage) -> None:
+        """What waits is judged by the fleet that is shown."""
+        await large.acts.rotate(ANNA, compromised=False, window=None)
+        await large.acts.pause(ANNA)
+        await large.turn(5)
+        before = len(large.rig.census.asked)
+        asking = asyncio.create_task(large.acts.report())
+        await large.turn(3)
+        report = await asking
+        assert (report.gate is not None, len(large.rig.census.asked) - before) == (True, 1)
 
 
 class TestFound:
