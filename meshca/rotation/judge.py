@@ -15,6 +15,7 @@ from meshca.authority.lifecycle import Act, Guard, step
 from meshca.authority.material import begins_at
 from meshca.clock import Clock
 from meshca.errors import InvariantBroken
+from meshca.rotation.steps import GRACE
 
 # A ConfigMap holds 1 MiB with its keys (Kubernetes, core/v1 ConfigMap), an agent takes a bundle of 1 MiB, and an
 # SDS message of gRPC 4 MiB: the smallest decides, and leaves room for names.
@@ -92,7 +93,8 @@ class Judge:
                 plan = kept.plan
                 if plan is None or plan.tainted_at is None:
                     return retire_gate(fleet, record.id, now)
-                return over_gate(fleet, record.id, tainted_at=plan.tainted_at, window=plan.window, now=now)
+                window = max(plan.window, GRACE)
+                return over_gate(fleet, record.id, tainted_at=plan.tainted_at, window=window, now=now)
             case other:
                 raise InvariantBroken("guard", f"{other.name} does not depend on the fleet")
 

@@ -219,6 +219,15 @@ class TestCompromised:
         await stage.turn(2 * GRACE.total_seconds() + 2)
         assert stage.states == [State.RETIRED, State.ACTIVE]
 
+    async def test_at_once_is_not_before_agents_can_answer(self, stage: Stage) -> None:
+        """Also with everybody ready the old root is trusted for the moment in which its leaves are replaced."""
+        await stage.acts.rotate(ANNA, compromised=True, window=timedelta(0))
+        stage.everybody(trusts=2, signers=(0,))
+        await stage.turn(GRACE.total_seconds() - 1)
+        assert stage.states == [State.TAINTED, State.ACTIVE]
+        await stage.turn(2)
+        assert stage.states == [State.RETIRED, State.ACTIVE]
+
     async def test_a_planned_rotation_becomes_urgent(self, stage: Stage) -> None:
         """The same rotation, with a window from now on."""
         stage.everybody(trusts=1, signers=(0,))
