@@ -247,8 +247,9 @@ class SecretUpstream:
         roots = [*wanted, *(held.root for held in reading.held.values()), *map(root_of, self._kept.values())]
         signing = {*reading.held, *(root for root, kept in self._kept.items() if not self._faults(kept))}
         lines = [
-            Line(root=root, signs=certificate_id(root) in signing, wanted=root in wanted)
+            Line(root=root, signs=id_ in signing, wanted=root in wanted, current=id_ in reading.held)
             for root in dict.fromkeys(roots)
+            for id_ in (certificate_id(root),)
         ]
         return sorted(lines, key=lambda line: line.root.not_valid_before_utc)
 
