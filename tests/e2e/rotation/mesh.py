@@ -5,17 +5,22 @@ Every request makes a full handshake, and none is sent twice: otherwise nothing 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from meshca.agent.options import read_options
+from meshca.agent.process import Agent
 from meshca.app import envoy_process
 from meshca.app.demo import child
 from meshca.app.demo.child import Child
 from meshca.app.demo.handshakes import Handshakes, handshakes, retries
 from meshca.app.demo.load import Callers, calling, through_envoy
 from meshca.app.envoy_process import EnvoyProcess
+from meshca.backoff import Backoff, Pace
 from meshca.clock import SystemClock
 from meshca.identity.spiffe_id import SpiffeId
 from meshca.sidecar.bootstrap import build
@@ -25,6 +30,7 @@ from tests.fakes.echo_app import echo_app
 from tests.real.envoy import find_envoy
 
 NAMESPACE = "shop"
+EAGER = Backoff(floor=0.05, ceiling=0.5)
 CLIENT, SERVER = "web", "pay"
 ENOUGH = 40  # requests that show that a step has harmed nobody
 
@@ -62,36 +68,47 @@ class Load:
 class Mesh:
     """Starts workloads; everything that was started ends with the stack."""
 
-    def __init__(self, folder: Path, ca: LiveCa, stack: contextlib.AsyncExitStack) -> None:
+    def __init__(self, folder: Path, ca: LiveCa, stack: contextlib.AsyncExitStack, *, eager: bool) -> None:
         self.folder = folder
         self.ca = ca
         self._stack = stack
+        self._eager = eager
         self._agents: dict[str, contextlib.AsyncExitStack] = {}
 
     async def agent(self, name: str, *more: str, pin: Sequence[str] = ()) -> Child:
-        """`meshca agent` of a workload, again if it was ended; it serves Envoys when this returns.
+        """`meshca agent` of a workload, as a process, again if it was ended; it serves Envoys when this returns.
 
         Args:
             name: of the service account, the pod and the agent.
             more: flags.
             pin: flags that say whom to trust; by default the root that there was at first.
         """
+        arguments = ["agent", *self._flags(name, pin), "--log-format", "json", *more]
+        self._agents[name] = await self._stack.enter_async_context(contextlib.AsyncExitStack())
+        log = self.folder / name / "agent.log"
+        running = child.running(name, arguments, log, {"TMPDIR": str(self.folder)}, clock=SystemClock())
+        made = await self._agents[name].enter_async_context(running)
+        await made.writes(self.socket(name), 60)
+        return made
+
+    async def eager_agent(self, name: str) -> None:
+        """An agent in the test's process that hardly waits before it tries again; a real one waits longer."""
+        agent = Agent(read_options(self._flags(name), {}), Pace(clock=SystemClock(), backoff=EAGER))
+        await agent.check_root_file()
+        works = await self._stack.enter_async_context(agent.open())
+        await self._stack.enter_async_context(_in_background([work() for work in works]))
+        await until(self.socket(name).exists, f"{name} does not serve")
+
+    def _flags(self, name: str, pin: Sequence[str] = ()) -> list[str]:
         place = self.folder / name
         if not place.exists():
             place.mkdir()
             (place / "token").write_text(self.ca.server.token(NAMESPACE, name, pod=name))
             (place / "root.pem").write_bytes(self.ca.server.root)
         endpoint, mtls = (self.ca.server.endpoint(port) for port in ("endpoint", "endpoint-mtls"))
-        arguments = ["agent", "--endpoint", endpoint, "--endpoint-mtls", mtls, "--node-id", name]
-        arguments += [*(pin or ("--root", str(place / "root.pem"))), "--token-file", str(place / "token")]
-        arguments += ["--socket", str(self.socket(name)), "--state-dir", str(place / "state")]
-        arguments += ["--readiness", "off", "--log-format", "json", *more]
-        self._agents[name] = await self._stack.enter_async_context(contextlib.AsyncExitStack())
-        log = place / "agent.log"
-        running = child.running(name, arguments, log, {"TMPDIR": str(self.folder)}, clock=SystemClock())
-        made = await self._agents[name].enter_async_context(running)
-        await made.writes(self.socket(name), 60)
-        return made
+        flags = ["--endpoint", endpoint, "--endpoint-mtls", mtls, "--node-id", name, "--readiness", "off"]
+        flags += [*(pin or ("--root", str(place / "root.pem"))), "--token-file", str(place / "token")]
+        return [*flags, "--socket", str(self.socket(name)), "--state-dir", str(place / "state")]
 
     async def everybody_acknowledges(self, count: int) -> None:
         """Wait until so many workloads are known, and each has the newest bundle in force."""
@@ -153,7 +170,7 @@ class Mesh:
         """Two workloads, `web` calling `pay` until the end of the block; then nobody may have been harmed."""
         async with echo_app() as app:
             for name in (SERVER, CLIENT):
-                await self.agent(name)
+                await (self.eager_agent(name) if self._eager else self.agent(name))
             server = await self.envoy(SERVER, inbound=app)
             client = await self.envoy(CLIENT, outbound=next(iter((await server.ports()).values())))
             entrance = next(iter((await client.ports()).values()))
@@ -168,10 +185,27 @@ class Mesh:
 
 
 @contextlib.asynccontextmanager
-async def running_mesh(folder: Path, ca: LiveCa) -> AsyncIterator[Mesh]:
-    """Nobody lives in it yet."""
+async def running_mesh(folder: Path, ca: LiveCa, *, eager: bool = False) -> AsyncIterator[Mesh]:
+    """Nobody lives in it yet.
+
+    Args:
+        folder: for the workloads' files.
+        ca: of the mesh.
+        eager: whether the load's agents hardly wait before they try again.
+    """
     async with contextlib.AsyncExitStack() as stack:
-        yield Mesh(folder, ca, stack)
+        yield Mesh(folder, ca, stack, eager=eager)
+
+
+@contextlib.asynccontextmanager
+async def _in_background(works: Sequence[Coroutine[Any, Any, object]]) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def identity(name: str) -> SpiffeId:
