@@ -37,7 +37,7 @@ class Rotating:
     acts: RootActs
 
 
-def rotating(
+def rotating(  # noqa: PLR0913 - its parts, by name
     config: ServerConfig,
     *,
     upstream: Upstream,

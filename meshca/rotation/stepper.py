@@ -172,9 +172,10 @@ class Stepper:
             await self._upstream.forget([root for root in there if root not in retired])
 
     def _named(self, lines: Sequence[Line]) -> Named:
+        signing = sorted((line for line in lines if line.signs), key=lambda line: not line.current)
         return Named(
             wanted=frozenset(certificate_id(line.root) for line in lines if line.wanted),
-            signs=tuple(certificate_id(line.root) for line in lines if line.signs),
+            signs=tuple(certificate_id(line.root) for line in signing),
             plugged_in=self._plugged_in,
             made=frozenset(certificate_id(line.root) for line in lines if line.made),
         )

@@ -39,7 +39,8 @@ class Named:
 
     Attributes:
         wanted: ids of those that whoever plugged them in still names, or that we made.
-        signs: ids of those below which material can be had, in the upstream's order.
+        signs: ids of those below which material can be had: what is there now first, then what is kept from
+            before, each in the upstream's order.
         plugged_in: whether the operator, not meshca, says which roots there are.
         made: ids of those that no operator plugged in, although one could: dropping them is ours.
     """

@@ -252,9 +252,14 @@ class SecretUpstream:
         made = {held.id for held in reading.held.values() if held.made}
         lines = [
             Line(
-                root=root, signs=(id_ := certificate_id(root)) in signing, wanted=root in wanted, made=id_ in made
+                root=root,
+                signs=id_ in signing,
+                wanted=root in wanted,
+                made=id_ in made,
+                current=id_ in reading.held,
             )
             for root in dict.fromkeys(roots)
+            for id_ in (certificate_id(root),)
         ]
         return sorted(lines, key=lambda line: line.root.not_valid_before_utc)
 

@@ -518,6 +518,22 @@ class TestPluggedIn:
             await stage.turn(60)
             assert stage.states == [State.RETIRED, State.ACTIVE]
 
+    async def test_a_signer_below_the_other_of_two_named_roots_is_the_one_that_is_meant(self) -> None:
+        """Both sign, for the one before is kept; the one that is there now is rotated to."""
+        stage = Stage(FakeClock(NOW), plugged_in=True)
+        async with running(stage):
+            (old,) = stage.upstream.materials.values()
+            other = made()
+            stage.everybody(trusts=1, signers=(0,))
+            stage.upstream.current.add(stage.roots[0].id)
+            stage.upstream.change(old, other)
+            await stage.turn(60)
+            assert (stage.states, stage.rig.store.lifecycle.plan) == ([State.ACTIVE, State.DISTRIBUTING], None)
+            stage.upstream.current = {stage.roots[1].id}
+            stage.everybody(trusts=2, signers=(0,))
+            await stage.turn(60)
+            assert stage.states == [State.RETIRING, State.ACTIVE]
+
     async def test_a_signer_that_does_not_prove_itself_is_not_taken_up(self) -> None:
         """It stays unknown, and what signs goes on."""
         stage = Stage(FakeClock(NOW), plugged_in=True)

@@ -385,6 +385,15 @@ class TestLater:
 class TestPluggedIn:
     """An operator changes the root of a plugged-in CA."""
 
+    async def test_current(self) -> None:
+        """The line of the Secret's own signer is the current one, not one that is kept in memory."""
+        store = FakeSecrets()
+        store.put("cacerts", cacerts(SIGNER, roots=(ROOT,)))
+        upstream, _ = upstream_of(store)
+        assert [line.current for line in await upstream.lines()] == [True]
+        store.put("cacerts", cacerts(OTHERS, roots=(OTHER, ROOT)))
+        assert [line.current for line in await upstream.lines()] == [False, True]
+
     async def test_old_line_in_memory(self) -> None:
         """What was plugged in before signs here until it is forgotten; a restart has what the Secret holds."""
         store = FakeSecrets()
