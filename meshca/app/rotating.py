@@ -47,6 +47,7 @@ def rotating(  # noqa: PLR0913 - its parts, by name
     publication: Publication,
 ) -> Rotating:
     """All parts, not yet started."""
+    replica = config.replica or socket.gethostname()
     census = Census(
         adoptions=store.adoption,
         ledger=store.ledger,
@@ -76,7 +77,7 @@ def rotating(  # noqa: PLR0913 - its parts, by name
         keep=stepper.commit,
         clock=clock,
         trust_domain=config.trust_domain,
-        replica=config.replica or socket.gethostname(),
+        replica=replica,
     )
     rotation = Rotation(
         upstream=upstream,
@@ -92,7 +93,9 @@ def rotating(  # noqa: PLR0913 - its parts, by name
         stepper=stepper,
         judge=judge,
         rotation=rotation,
-        reporting=Reporting(judge=judge, clock=clock, driven_by=lambda: store.leader),
+        reporting=Reporting(
+            judge=judge, clock=clock, driven_by=lambda: store.leader or (replica if store.leading else "")
+        ),
         clock=clock,
     )
     return Rotating(rotation=rotation, acts=acts)
