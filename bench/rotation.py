@@ -124,12 +124,10 @@ async def _rotation(ca: Ca, roots: RootClient, crowd: Crowd, window: timedelta) 
     """One rotation; the next may follow."""
     before = {record.id for record in await roots.records()}
     await roots.rotate(compromised=True, window=window, reason="benchmark")
-    new = await _active(roots, before)
-    await crowd.agents_under(await _signers(roots, new))
+    new, signers = await _signing(roots, before)
+    await crowd.agents_under(signers)
     await _ended(roots)
-    changes = [one for one in await roots.changes(limit=100) if one.authority not in before or one.act]
-    moments = _moments(changes, new)
-    signers = await _signers(roots, new)
+    moments = _moments(await roots.changes(limit=100), new)
     begun = moments["decided"]
     took: dict[int, float] = {}
     for ack in sorted(crowd.acks(), key=lambda one: one.at):
@@ -159,24 +157,25 @@ def busiest(moments: Sequence[float]) -> int:
     return most
 
 
-async def _active(roots: RootClient, before: set[str]) -> Record:
-    """The new root, once it signs."""
+async def _signing(roots: RootClient, before: set[str]) -> tuple[Record, set[str]]:
+    """The new root and what signs below it, once something does."""
     while True:
-        for record in await roots.records():
-            if record.id not in before and record.state is State.ACTIVE:
-                return record
+        found = await roots.records(intermediates=True)
+        for root in found:
+            if root.kind is Kind.ROOT and root.id not in before and root.state is State.ACTIVE:
+                signers = {one.id for one in found if one.kind is Kind.INTERMEDIATE and one.parent == root.id}
+                if signers:
+                    return root, signers
         await asyncio.sleep(LOOK_SECONDS)
 
 
 async def _ended(roots: RootClient) -> None:
-    """Return once the rotation is over."""
-    while (await roots.report()).plan is not None:  # noqa: ASYNC110 - the administrator's interface, as shipped
+    """Return once the new root is the only one; asking for a report would count the fleet each time."""
+    while True:
+        found = await roots.records()
+        if [one.state for one in found].count(State.RETIRED) == len(found) - 1:
+            return
         await asyncio.sleep(LOOK_SECONDS)
-
-
-async def _signers(roots: RootClient, root: Record) -> set[str]:
-    found = await roots.records(intermediates=True)
-    return {one.id for one in found if one.kind is Kind.INTERMEDIATE and one.parent == root.id}
 
 
 def _moments(changes: Sequence[Change], new: Record) -> dict[str, float]:
