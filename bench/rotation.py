@@ -135,15 +135,16 @@ async def _rotation(ca: Ca, roots: RootClient, crowd: Crowd, window: timedelta) 
             took.setdefault(ack.agent, ack.at - begun)
     issued = _issued(ca, signers)
     of = f"rotation.streams_{crowd.count}" if not window else f"rotation.window_{window.seconds}s_{crowd.count}"
-    return {
+    peak = float(busiest(issued))
+    spread = {f"{of}.peak_to_mean": peak / (len(issued) / window.total_seconds())} if window else {}
+    return spread | {
         f"{of}.p50_s": percentile(list(took.values()), 0.5),
         f"{of}.p99_s": percentile(list(took.values()), 0.99),
         f"{of}.last_s": max(took.values()),
         f"{of}.distributed_s": moments["activated"] - begun,
         f"{of}.activated_s": max(took.values()) - (moments["activated"] - begun),
         f"{of}.dropped_s": moments["dropped"] - moments["tainted"],
-        f"{of}.issued_at_peak_per_s": float(busiest(issued)),
-        f"{of}.peak_to_mean": busiest(issued) / (len(issued) / max(1.0, window.total_seconds())),
+        f"{of}.issued_at_peak_per_s": peak,
     }
 
 
