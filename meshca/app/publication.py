@@ -19,9 +19,14 @@ class Publication:
 
     Args:
         clock: tells since when.
+
+    Attributes:
+        writes: whether this replica publishes: who does must drive rotations too, as nobody else knows; None when
+            nothing is published.
     """
 
     def __init__(self, clock: Clock) -> None:
+        self.writes: bool | None = None
         self._clock = clock
         self._pem = ""
         self._roots: frozenset[str] = frozenset()
@@ -35,6 +40,7 @@ class Publication:
             pem: the roots that are to be published; empty when none are yet.
             places: how each kind of place stands, None where we do not write: then what was known is forgotten.
         """
+        self.writes = None not in places if places else None
         if pem != self._pem:
             self._pem = pem
             self._roots = (

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from meshca.app.publication import Publication
 from meshca.authority.gate import Terms
 from meshca.authority.upstream import Upstream
 from meshca.clock import Clock
@@ -16,7 +17,7 @@ from meshca.config.upstream import FilesConfig, SecretConfig
 from meshca.rotation.acts import RootActs
 from meshca.rotation.census import Census
 from meshca.rotation.driver import Rotation
-from meshca.rotation.judge import Judge, Publication
+from meshca.rotation.judge import Judge
 from meshca.rotation.reporting import Reporting
 from meshca.rotation.stander import Stander
 from meshca.rotation.standing import Standing
@@ -48,6 +49,13 @@ def rotating(  # noqa: PLR0913 - its parts, by name
 ) -> Rotating:
     """All parts, not yet started."""
     replica = config.replica or socket.gethostname()
+
+    def leading() -> bool:
+        return store.leading if publication.writes is None else publication.writes
+
+    def driven_by() -> str:
+        return replica if leading() else store.leader if publication.writes is None else ""
+
     census = Census(
         adoptions=store.adoption,
         ledger=store.ledger,
@@ -86,7 +94,7 @@ def rotating(  # noqa: PLR0913 - its parts, by name
         stander=stander,
         clock=clock,
         publish=publish,
-        leading=lambda: store.leading,
+        leading=leading,
     )
     acts = RootActs(
         store=store.lifecycle,

@@ -127,3 +127,20 @@ def test_nowhere_to_publish(rig: Rig) -> None:
     """Where the cluster has no such API nobody waits for a reader."""
     rig.note()
     assert rig.since() == NOW
+
+
+class TestWrites:
+    """`writes`: whether this replica publishes."""
+
+    def test_unknown_before_anything_is_noted(self) -> None:
+        """And where nothing is published."""
+        publication = Publication(FakeClock(NOW))
+        assert publication.writes is None
+        publication.note("", ())
+        assert publication.writes is None
+
+    def test_only_where_every_place_is_written(self) -> None:
+        """A place that another replica writes is None."""
+        publication = Publication(FakeClock(NOW))
+        publication.note("", (None,))
+        assert publication.writes is False
