@@ -16,6 +16,7 @@ from meshca.authority.lifecycle import TRUSTED, State
 from meshca.authority.straggling import short, when
 from meshca.duration import format_duration
 from meshca.rotation.report import AuthorityReport
+from meshca.rotation.steps import drop_at
 from meshca.validity import ended
 
 SHARES: Final = (0.25, 0.10, 0.05)  # of a life that is left when it is told, ever louder
@@ -143,7 +144,8 @@ def _dropping(plan: Plan, old: Record) -> str:
     if old.state is State.DISTRIBUTING:
         return f"aborted: stop trusting {short(old.id)} once no certificate below it is in use"
     if old.state is State.TAINTED:
-        over = f", at {when(plan.tainted_at + plan.window)} at the latest" if plan.tainted_at is not None else ""
+        over_at = drop_at(plan)
+        over = f", at {when(over_at)} at the latest" if over_at is not None else ""
         return f"replace every certificate below {short(old.id)} and stop trusting it{over}"
     if plan.compromised:
         return f"begin to replace every certificate below {short(old.id)}"

@@ -5,21 +5,23 @@ What cannot be counted is not safe: a store that does not answer raises, it neve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final, Protocol
 
 from meshca.authority.fleet import Workload
 from meshca.authority.gate import Gate, Terms, activate_gate, over_gate, retire_gate
-from meshca.authority.history import Kind, Lifecycle, Record
+from meshca.authority.history import Kind, Lifecycle, Plan, Record
 from meshca.authority.lifecycle import Act, Guard, step
 from meshca.authority.material import begins_at
 from meshca.clock import Clock
-from meshca.errors import InvariantBroken
+from meshca.rotation.steps import trusted_for
 
 # A ConfigMap holds 1 MiB with its keys (Kubernetes, core/v1 ConfigMap), an agent takes a bundle of 1 MiB, and an
 # SDS message of gRPC 4 MiB: the smallest decides, and leaves room for names.
 LARGEST_BUNDLE: Final = 1_000_000
 MADE_WITHIN: Final = timedelta(minutes=10)  # of its beginning, which is backdated a little, is known what we make
+OF_THE_FLEET: Final = frozenset({Guard.ADOPTED, Guard.UNUSED, Guard.OVER})
 OPEN: Final = Gate(open=True, ready=0, of=0, why="nothing has to hold first")
 
 
@@ -62,39 +64,41 @@ class Judge:
             Refused: reason `transition`, when the act is not possible.
             Unavailable: reason `store`, when the fleet cannot be counted.
         """
-        guard = step(record.state, act).guard
-        match guard:
+        counted = step(record.state, act).guard in OF_THE_FLEET
+        return self.judged(kept, act, record, await self.census.workloads(kept) if counted else ())
+
+    def judged(self, kept: Lifecycle, act: Act, record: Record, fleet: Sequence[Workload]) -> Gate:
+        """What is found of the act's guard with a fleet that was counted already.
+
+        Raises:
+            Refused: reason `transition`, when the act is not possible.
+        """
+        match step(record.state, act).guard:
             case Guard.NONE:
                 return OPEN
             case Guard.FITS:
                 return fits(kept, record)
             case Guard.NEVER_SIGNED:
                 return _never_signed(kept, record)
-        return self.judged(kept, act, record, await self.census.workloads(kept))
-
-    def judged(self, kept: Lifecycle, act: Act, record: Record, fleet: tuple[Workload, ...]) -> Gate:
-        """What is found of a guard that depends on the fleet.
-
-        Raises:
-            InvariantBroken: reason `guard`, for an act whose guard does not.
-        """
-        now = self._clock.now()
-        match step(record.state, act).guard:
             case Guard.ADOPTED:
-                since = record.trusted_since or record.since
-                published = since if self.terms.published_for else None
-                return activate_gate(
-                    fleet, record.id, self.terms, distributing_since=since, published_since=published, now=now
-                )
+                return self._adopted(record, fleet)
             case Guard.UNUSED:
-                return self._unrecorded(record) or retire_gate(fleet, record.id, now)
-            case Guard.OVER:
-                plan = kept.plan
-                if plan is None or plan.tainted_at is None:
-                    return retire_gate(fleet, record.id, now)
-                return over_gate(fleet, record.id, tainted_at=plan.tainted_at, window=plan.window, now=now)
-            case other:
-                raise InvariantBroken("guard", f"{other.name} does not depend on the fleet")
+                return self._unrecorded(record) or retire_gate(fleet, record.id, self._clock.now())
+            case _:  # Guard.OVER; whatever might come is judged by who would break
+                return self._over(kept.plan, record, fleet)
+
+    def _adopted(self, record: Record, fleet: Sequence[Workload]) -> Gate:
+        since = record.trusted_since or record.since
+        published, now = since if self.terms.published_for else None, self._clock.now()
+        return activate_gate(
+            fleet, record.id, self.terms, distributing_since=since, published_since=published, now=now
+        )
+
+    def _over(self, plan: Plan | None, record: Record, fleet: Sequence[Workload]) -> Gate:
+        now = self._clock.now()
+        if plan is None or plan.tainted_at is None:
+            return retire_gate(fleet, record.id, now)
+        return over_gate(fleet, record.id, tainted_at=plan.tainted_at, window=trusted_for(plan.window), now=now)
 
     def _unrecorded(self, record: Record) -> Gate | None:
         """Closed while leaves may live that were issued before anything was kept of a root; None once none can.
