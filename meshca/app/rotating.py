@@ -18,6 +18,7 @@ from meshca.rotation.judge import Judge
 from meshca.rotation.reporting import Reporting
 from meshca.rotation.stander import Stander
 from meshca.rotation.standing import Standing
+from meshca.rotation.steady import SteadyClock
 from meshca.rotation.stepper import Stepper
 from meshca.store.engine import Store
 
@@ -46,14 +47,15 @@ def rotating(  # noqa: PLR0913 - its parts, by name
     replica: str = "",
 ) -> Rotating:
     """All parts, not yet started."""
+    steady = SteadyClock(clock)
     census = Census(
         adoptions=store.adoption,
         ledger=store.ledger,
-        clock=clock,
+        clock=steady,
         seen_within=config.rotation.seen_within or config.svid.max_lifetime,
         settle=config.rotation.settle,
     )
-    judge = Judge(census=census, terms=terms_of(config), clock=clock)
+    judge = Judge(census=census, terms=terms_of(config), clock=steady)
     stepper = Stepper(
         upstream=upstream,
         store=store.lifecycle,

@@ -14,7 +14,7 @@ from meshca.authority.gate import Gate, Terms, activate_gate, over_gate, retire_
 from meshca.authority.history import Kind, Lifecycle, Plan, Record
 from meshca.authority.lifecycle import Act, Guard, step
 from meshca.authority.material import begins_at
-from meshca.clock import Clock
+from meshca.rotation.steady import SteadyClock
 from meshca.rotation.steps import trusted_for
 
 # A ConfigMap holds 1 MiB with its keys (Kubernetes, core/v1 ConfigMap), an agent takes a bundle of 1 MiB, and an
@@ -52,10 +52,10 @@ class Judge:
         clock: for what has lasted long enough.
     """
 
-    def __init__(self, *, census: Fleet, terms: Terms, clock: Clock) -> None:
+    def __init__(self, *, census: Fleet, terms: Terms, clock: SteadyClock) -> None:
         self.census = census
         self.terms = terms
-        self._clock = clock
+        self.clock = clock
 
     async def gate(self, kept: Lifecycle, act: Act, record: Record) -> Gate:
         """What is found of the act's guard.
@@ -65,7 +65,17 @@ class Judge:
             Unavailable: reason `store`, when the fleet cannot be counted.
         """
         counted = step(record.state, act).guard in OF_THE_FLEET
-        return self.judged(kept, act, record, await self.census.workloads(kept) if counted else ())
+        return self.judged(kept, act, record, await self.fleet(kept) if counted else ())
+
+    async def fleet(self, kept: Lifecycle) -> tuple[Workload, ...]:
+        """Everyone who counts now; while no rotation is under way the wall clock is believed.
+
+        Raises:
+            Unavailable: reason `store`.
+        """
+        if kept.plan is None:
+            self.clock.rest()
+        return await self.census.workloads(kept)
 
     def judged(self, kept: Lifecycle, act: Act, record: Record, fleet: Sequence[Workload]) -> Gate:
         """What is found of the act's guard with a fleet that was counted already.
@@ -83,19 +93,19 @@ class Judge:
             case Guard.ADOPTED:
                 return self._adopted(record, fleet)
             case Guard.UNUSED:
-                return self._unrecorded(record) or retire_gate(fleet, record.id, self._clock.now())
+                return self._unrecorded(record) or retire_gate(fleet, record.id, self.clock.now())
             case _:  # Guard.OVER; whatever might come is judged by who would break
                 return self._over(kept.plan, record, fleet)
 
     def _adopted(self, record: Record, fleet: Sequence[Workload]) -> Gate:
         since = record.trusted_since or record.since
-        published, now = since if self.terms.published_for else None, self._clock.now()
+        published, now = since if self.terms.published_for else None, self.clock.now()
         return activate_gate(
             fleet, record.id, self.terms, distributing_since=since, published_since=published, now=now
         )
 
     def _over(self, plan: Plan | None, record: Record, fleet: Sequence[Workload]) -> Gate:
-        now = self._clock.now()
+        now = self.clock.now()
         if plan is None or plan.tainted_at is None:
             return retire_gate(fleet, record.id, now)
         return over_gate(fleet, record.id, tainted_at=plan.tainted_at, window=trusted_for(plan.window), now=now)
@@ -110,7 +120,7 @@ class Judge:
         if found_at - begins_at(record.pem) <= MADE_WITHIN:
             return None
         over_at = found_at + self.census.seen_within
-        if self._clock.now() >= over_at:
+        if self.clock.now() >= over_at:
             return None
         why = f"what it signed before it was known here is not recorded, and may live until {over_at.isoformat()}"
         return Gate(open=False, ready=0, of=0, why=why, opens_at=over_at)

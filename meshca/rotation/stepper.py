@@ -100,7 +100,7 @@ class Stepper:
             if found is None:
                 break
             gate = await self._judge.gate(kept, found.act, found.record)
-            late = found.deadline is not None and self._clock.now() >= found.deadline
+            late = found.deadline is not None and self._judge.clock.now() >= found.deadline
             if not gate.open and not late:
                 return kept, f"{found.act.value} of {found.record.id[:16]} waits: {gate.why}"
             kept = await self.take(kept, found, _ourselves(gate, self._clock.now()))
@@ -136,6 +136,7 @@ class Stepper:
         old = kept.active_root
         if old is None:
             raise Refused("no_root", "no root is active yet; wait until the server is ready")
+        self._judge.clock.rest()  # what lasts from now on is measured from now on
         line, new = await self._successor(kept, old.id, same_key=same_key)
         plan = Plan(
             old=old.id,
@@ -212,11 +213,13 @@ class Stepper:
 
     async def _successor(self, kept: Lifecycle, old: str, *, same_key: bool) -> tuple[Line | None, str]:
         """A root to rotate to: one that is on its way already, or a new one, as the upstream tells of it."""
-        lines = await self._upstream.lines()
-        signs = {certificate_id(line.root) for line in lines if line.signs and line.wanted}
+        signs = {certificate_id(one.root): one for one in await self._upstream.lines() if one.signs and one.wanted}
         waiting = [one for one in kept.of(Kind.ROOT, State.PREPARED, State.DISTRIBUTING) if one.id in signs]
         if waiting:
             return None, waiting[-1].id
+        for root, made in signs.items():  # by one who was overtaken, or killed, before it was kept
+            if kept.find(root) is None and await self._good(made, first=False):
+                return made, root
         line = await self._upstream.make_root(same_key=old if same_key else "")
         return line, certificate_id(line.root)
 

@@ -13,6 +13,7 @@ from meshca.authority.lifecycle import Act, State
 from meshca.authority.material import certificate_id
 from meshca.errors import Refused, Unavailable
 from meshca.rotation.judge import MADE_WITHIN, OPEN, Judge, fits
+from meshca.rotation.steady import SteadyClock
 from meshca.rotation.steps import GRACE
 from tests.fakes.clock import FakeClock
 from tests.fakes.pki import DAY, NOW, make_ca
@@ -25,7 +26,7 @@ HOLDS = workload()
 
 def judge_of(census: FakeCensus, terms: Terms = TERMS, now: datetime = NOW) -> Judge:
     """A judge who looks then."""
-    return Judge(census=census, terms=terms, clock=FakeClock(now))
+    return Judge(census=census, terms=terms, clock=SteadyClock(FakeClock(now)))
 
 
 def found(state: State, begins: datetime, *, trusted_since: datetime | None = None) -> Record:
@@ -205,6 +206,16 @@ async def test_an_act_that_is_not_possible_is_refused() -> None:
     with pytest.raises(Refused) as refusal:
         await judge_of(census).gate(rotating(), Act.RETIRE, rotating().records[0])
     assert (refusal.value.reason, census.asked) == ("transition", [])
+
+
+@pytest.mark.parametrize(("plan", "late"), [(None, False), (PLAN, True)], ids=["at-rest", "under-way"])
+async def test_a_clock_that_was_set_forward_is_believed_only_at_rest(plan: Plan | None, *, late: bool) -> None:
+    """While a root is rotated nothing is over before its time has passed here."""
+    clock = FakeClock(NOW)
+    judge = Judge(census=FakeCensus(seen_within=DAY), terms=TERMS, clock=SteadyClock(clock))
+    theirs = found(State.RETIRING, NOW - HOUR, trusted_since=NOW)
+    clock._now += DAY
+    assert (await judge.gate(among(theirs, plan=plan), Act.RETIRE, theirs)).open is not late
 
 
 def test_with_a_fleet_that_was_counted_already() -> None:

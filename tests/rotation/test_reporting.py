@@ -15,6 +15,7 @@ from meshca.errors import Refused, Unavailable
 from meshca.rotation.judge import Judge
 from meshca.rotation.report import RootReport
 from meshca.rotation.reporting import SHOWN_RETIRED, Reporting
+from meshca.rotation.steady import SteadyClock
 from tests.fakes.clock import FakeClock
 from tests.fakes.pki import DAY, NOW, Ca, make_ca
 from tests.fakes.roots import HOUR, MINUTE, silent, workload
@@ -57,7 +58,9 @@ SILENT = replace(silent("silent"), trusts=frozenset({OLD, NEW}), signers=frozens
 def reporting(census: FakeCensus) -> Reporting:
     """Over a fleet."""
     clock = FakeClock(NOW)
-    return Reporting(judge=Judge(census=census, terms=TERMS, clock=clock), clock=clock, driven_by=lambda: "one")
+    return Reporting(
+        judge=Judge(census=census, terms=TERMS, clock=SteadyClock(clock)), clock=clock, driven_by=lambda: "one"
+    )
 
 
 async def told(kept: Lifecycle, *fleet: Workload) -> RootReport:

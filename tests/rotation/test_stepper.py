@@ -18,6 +18,7 @@ from meshca.authority.upstream import Line
 from meshca.config.rotation import RotationConfig
 from meshca.errors import ConfigError, Conflict, MeshcaError, Refused, Unavailable
 from meshca.rotation.judge import Judge
+from meshca.rotation.steady import SteadyClock
 from meshca.rotation.stepper import MOST_STEPS, Stepper
 from meshca.rotation.steps import Due
 from tests.fakes.clock import FakeClock
@@ -43,7 +44,7 @@ class Scene:
         self.stepper = Stepper(
             upstream=self.upstream,
             store=self.store,
-            judge=Judge(census=self.census, terms=TERMS, clock=self.clock),
+            judge=Judge(census=self.census, terms=TERMS, clock=SteadyClock(self.clock)),
             clock=self.clock,
             trust_domain=TRUST_DOMAIN,
             config=config or RotationConfig(),
