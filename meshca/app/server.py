@@ -160,7 +160,7 @@ async def _parts(
         starting=Starting(rotation, parent.readiness),
         rotation=rotation,
         acts=parts.acts,
-        end_watch=EndWatch(rotation, in_force, clock),
+        end_watch=EndWatch(rotation, in_force, parts.acts.report, clock),
         store=store,
         clock=clock,
     )

@@ -12,7 +12,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from meshca import metrics
 from meshca.authority.history import EMPTY, Kind, Lifecycle, LifecycleStore
@@ -163,6 +163,8 @@ class Rotation:
         if held and held != self.progress.held:
             log.warning("rotation.held", detail=held)
         metrics.rotation_held.set(bool(held))
+        under_way = self._clock.now() - kept.plan.started_at if kept.plan else timedelta(0)
+        metrics.rotation_seconds.set(under_way.total_seconds())
         self._succeeded(kept, held)
 
     def _succeeded(self, kept: Lifecycle, held: str) -> None:

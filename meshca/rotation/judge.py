@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final, Protocol
 
-from meshca.authority.fleet import Workload
+from meshca import metrics
+from meshca.authority.fleet import Word, Workload
 from meshca.authority.gate import Gate, Terms, activate_gate, over_gate, retire_gate
 from meshca.authority.history import Kind, Lifecycle, Plan, Record
 from meshca.authority.lifecycle import Act, Guard, step
@@ -75,7 +76,10 @@ class Judge:
         """
         if kept.plan is None:
             self.clock.rest()
-        return await self.census.workloads(kept)
+        found = await self.census.workloads(kept)
+        for word in Word:
+            metrics.rotation_workloads.labels(word).set(sum(one.word is word for one in found))
+        return found
 
     def judged(self, kept: Lifecycle, act: Act, record: Record, fleet: Sequence[Workload]) -> Gate:
         """What is found of the act's guard with a fleet that was counted already.

@@ -102,8 +102,10 @@ class Stepper:
             gate = await self._judge.gate(kept, found.act, found.record)
             late = found.deadline is not None and self._judge.clock.now() >= found.deadline
             if not gate.open and not late:
+                metrics.rotation_stragglers.set(len(gate.stragglers) + gate.unnamed)
                 return kept, f"{found.act.value} of {found.record.id[:16]} waits: {gate.why}"
             kept = await self.take(kept, found, _ourselves(gate, self._clock.now()))
+        metrics.rotation_stragglers.set(0)
         return kept, ""
 
     async def take(self, kept: Lifecycle, found: Due, cause: Cause) -> Lifecycle:

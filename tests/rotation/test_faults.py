@@ -14,6 +14,7 @@ from datetime import timedelta
 
 import pytest
 
+from meshca import metrics
 from meshca.authority.history import EMPTY, Kind, Record
 from meshca.authority.lifecycle import Act, State
 from meshca.errors import Conflict, MeshcaError, Unavailable
@@ -318,3 +319,31 @@ async def test_no_orphan_key_is_left_by_a_refusal() -> None:
         await mesh.turn(5)
         await mesh.begin()
         assert len(mesh.upstream.materials) == 2
+
+
+async def test_a_rotation_in_numbers() -> None:
+    """How long it is under way, whether it is held and by how many, and who was counted by whose word."""
+    mesh = Mesh(follows=False)
+    async with running(mesh):
+        await mesh.begin()
+        await mesh.turn(90)
+        during = _numbers()
+        mesh.follows = True
+        for _ in range(4):
+            await mesh.turn(2)
+        assert mesh.states == [State.RETIRED, State.ACTIVE]
+    assert during[1:] == (1.0, 1.0, 1.0, 0.0)
+    assert 85 <= during[0] <= 90
+    assert _numbers()[:3] == (0.0, 0.0, 0.0)
+
+
+def _numbers() -> tuple[float, ...]:
+    words = metrics.rotation_workloads
+    shown = (
+        metrics.rotation_seconds,
+        metrics.rotation_held,
+        metrics.rotation_stragglers,
+        words.labels("acknowledged"),
+        words.labels("delivered"),
+    )
+    return tuple(one._value.get() for one in shown)
