@@ -9,7 +9,9 @@ environment before this module is first imported (see `meshca.app.metrics_dir`).
 from __future__ import annotations
 
 import functools
+import math
 import os
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -118,8 +120,29 @@ transitions = Counter(
     "Steps of roots and intermediates, by what was reached",
     ["kind", "state"],
 )
+root_expiry = Gauge(
+    "meshca_root_expiry_timestamp_seconds",
+    "When the first trusted root of a state ends, in seconds since 1970, +Inf without one: state is distributing,"
+    " active, retiring or tainted",
+    ["state"],
+    multiprocess_mode="livemin",
+)
 rotation_held = Gauge(
     "meshca_rotation_held", "Whether the next step of a rotation waits for its gate", multiprocess_mode="livemax"
+)
+rotation_stragglers = Gauge(
+    "meshca_rotation_stragglers",
+    "Workloads for which the next step of a rotation waits",
+    multiprocess_mode="livemax",
+)
+rotation_seconds = Gauge(
+    "meshca_rotation_seconds", "Since when a rotation is under way; 0 without one", multiprocess_mode="livemax"
+)
+rotation_workloads = Gauge(
+    "meshca_rotation_workloads",
+    "Workloads as a step of a rotation or a report counted them last: word is acknowledged, delivered or none",
+    ["word"],
+    multiprocess_mode="livemax",
 )
 background_failures = Counter(
     "meshca_background_failures_total", "Faults of ours in work beside serving, which was begun again", ["task"]
@@ -194,6 +217,12 @@ def decided(result: str, *, authenticator: str, key_type: str, reason: str, seco
 def expires(kind: str, at: datetime) -> None:
     """Show when the root, intermediate or serving certificate ends."""
     certificate_expiry.labels(kind).set(at.timestamp())
+
+
+def roots_expire(ends: Mapping[str, datetime | None]) -> None:
+    """Show when the first root of each state ends; None for a state in which none is."""
+    for state, at in ends.items():
+        root_expiry.labels(state).set(math.inf if at is None else at.timestamp())
 
 
 def render(directory: Path) -> bytes:

@@ -21,6 +21,7 @@ from meshca.rotation.judge import Judge
 from meshca.rotation.reporting import Reporting
 from meshca.rotation.stander import Stander
 from meshca.rotation.standing import Standing
+from meshca.rotation.steady import SteadyClock
 from meshca.rotation.stepper import Stepper
 from meshca.store.engine import Store
 
@@ -56,10 +57,11 @@ def rotating(  # noqa: PLR0913 - its parts, by name
     def driven_by() -> str:
         return replica if leading() else store.leader if publication.writes is None else ""
 
+    steady = SteadyClock(clock)
     census = Census(
         adoptions=store.adoption,
         ledger=store.ledger,
-        clock=clock,
+        clock=steady,
         seen_within=config.rotation.seen_within or config.svid.max_lifetime,
         settle=config.rotation.settle,
     )
@@ -67,7 +69,7 @@ def rotating(  # noqa: PLR0913 - its parts, by name
     judge = Judge(
         census=census,
         terms=terms_of(config),
-        clock=clock,
+        clock=steady,
         silent=functools.partial(store.silent, unheard),
         publication=publication,
     )

@@ -167,7 +167,7 @@ async def _parts(
         starting=Starting(rotation, parent.readiness),
         rotation=rotation,
         acts=parts.acts,
-        end_watch=EndWatch(rotation, in_force, clock),
+        end_watch=EndWatch(rotation, in_force, parts.acts.report, clock),
         publication=publication,
         store=store,
         clock=clock,

@@ -244,6 +244,28 @@ class ServerConfig(Model):
             )
         return self
 
+    @model_validator(mode="after")
+    def _rotation_fits_lifetimes(self) -> Self:
+        """What can never settle, is not counted while it lives, or is due as soon as it is made."""
+        rotation, svid, upstream = self.rotation, self.svid, self.upstream
+        if rotation.settle >= svid.default_lifetime / 2:
+            raise ValueError(
+                "rotation.settle must be shorter than half of svid.default_lifetime: a certificate that is"
+                " replaced at half life would count as in use for ever; shorten it"
+            )
+        if rotation.seen_within is not None and rotation.seen_within < svid.max_lifetime:
+            raise ValueError(
+                "rotation.seen_within must not be shorter than svid.max_lifetime: a workload that is away for less"
+                " would come back with a certificate that nobody waited for; lengthen it, or leave it out"
+            )
+        due = rotation.before_end
+        if due is not None and isinstance(upstream, SelfSignedConfig) and due >= upstream.root_lifetime:
+            raise ValueError(
+                "rotation.before_end must be shorter than upstream.root_lifetime: every new root would be due as"
+                " soon as it is made; shorten it"
+            )
+        return self
+
     @property
     def worker_count(self) -> int:
         """How many worker processes to run."""

@@ -18,13 +18,14 @@ from meshca.authority.history import Bundle, Change, Kind, Lifecycle, LifecycleS
 from meshca.authority.lifecycle import Act, State
 from meshca.authority.requests import add_request, take_request
 from meshca.clock import Clock
-from meshca.errors import BadRequest, Conflict, NotFound, Refused
+from meshca.errors import BadRequest, NotFound, Refused
+from meshca.rotation.acted import planned, version
 from meshca.rotation.commands import Asked
 from meshca.rotation.driver import Rotation
 from meshca.rotation.judge import Judge
 from meshca.rotation.report import Forecast, RootReport
 from meshca.rotation.reporting import Reporting
-from meshca.rotation.stepper import Stepper, planned, version
+from meshca.rotation.stepper import Stepper
 from meshca.rotation.steps import Due
 
 NAMED: Final = 10  # stragglers in a refusal; `meshca root status` has all
@@ -94,8 +95,9 @@ class RootActs:
         kept = await self._store.load()
         if kept.plan is not None:
             raise _under_way(kept.plan)
-        kept = await self._stepper.begin(kept, self._cause(asked), automatic=False, same_key=same_key)
-        return self._new(kept)
+        _, new = await self._stepper.begin(kept, self._cause(asked), automatic=False, same_key=same_key)
+        self._rotation.wake()
+        return new
 
     async def activate(self, asked: Asked, root: str) -> None:
         """As the port says."""
@@ -118,12 +120,11 @@ class RootActs:
     async def rotate(self, asked: Asked, *, compromised: bool, window: timedelta | None) -> Record:
         """As the port says."""
         kept = await self._store.load()
-        if kept.plan is None:
-            kept = await self._stepper.begin(kept, self._cause(asked), compromised=compromised, window=window)
-        else:
-            kept = await self._went_on(kept, kept.plan, asked, compromised=compromised, window=window)
+        if kept.plan is not None:
+            return await self._went_on(kept, kept.plan, asked, compromised=compromised, window=window)
+        _, new = await self._stepper.begin(kept, self._cause(asked), compromised=compromised, window=window)
         self._rotation.wake()
-        return self._new(kept)
+        return new
 
     async def pause(self, asked: Asked) -> None:
         """As the port says."""
@@ -153,12 +154,18 @@ class RootActs:
 
     async def _went_on(
         self, kept: Lifecycle, plan: Plan, asked: Asked, *, compromised: bool, window: timedelta | None
-    ) -> Lifecycle:
-        """The rotation that is under way, by itself again, and as urgent as it is asked for now."""
+    ) -> Record:
+        """The rotation that is under way, by itself again, and as urgent as it is asked for now.
+
+        One that was aborted is turned round again: what signs now is to be replaced, also if its key was stolen.
+        """
+        aborted = any(one.id == plan.old for one in kept.of(Kind.ROOT, State.DISTRIBUTING))
+        old, new = (plan.new, plan.old) if aborted else (plan.old, plan.new)
         urgent = plan.compromised or compromised
         length = plan.window if window is None else window
-        wanted = replace(plan, automatic=True, paused=False, compromised=urgent, window=length)
-        return await self._commit(*planning.with_plan(kept, wanted, self._cause(asked)))
+        wanted = replace(plan, old=old, new=new, automatic=True, paused=False, compromised=urgent, window=length)
+        kept = await self._commit(*planning.with_plan(kept, wanted, self._cause(asked)))
+        return next(one for one in kept.records if one.id == new)
 
     async def _take(
         self, kept: Lifecycle, asked: Asked, act: Act, record: Record, window: timedelta | None = None
@@ -182,13 +189,6 @@ class RootActs:
         why = gate.why if gate is not None else ""
         return Cause(by=asked.by, reason=asked.reason, guard=why, forced=forced, at=self._clock.now())
 
-    def _new(self, kept: Lifecycle) -> Record:
-        found = kept.find(_plan(kept).new)
-        if found is None:
-            raise Conflict("plan", "the rotation has ended meanwhile; look at `meshca root status`")
-        self._rotation.wake()
-        return found
-
     def _root(self, kept: Lifecycle, name: str) -> Record:
         """A root by its id, or the beginning of it that no other shares.
 
@@ -208,12 +208,6 @@ def closed(act: Act, record: Record, gate: Gate) -> str:
     more = len(names) - NAMED + gate.unnamed
     shown = "; ".join(names[:NAMED]) + (f"; and {more} more" if more > 0 else "")
     return f"{act.value} of root {record.id[:16]} is not safe now: {gate.why}" + (f". {shown}" if shown else "")
-
-
-def _plan(kept: Lifecycle) -> Plan:
-    if kept.plan is None:
-        raise Refused("no_rotation", "no rotation is under way; begin one with `meshca root rotate`")
-    return kept.plan
 
 
 def _under_way(plan: Plan) -> Refused:

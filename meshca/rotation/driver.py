@@ -12,7 +12,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from meshca import metrics
 from meshca.authority.history import EMPTY, Kind, Lifecycle, LifecycleStore
@@ -103,6 +103,7 @@ class Rotation:
         self._fingerprint = ""
         self._renew_at: datetime | None = None
         self._spent = 0.0
+        self._seen = 0  # the generation that we know: others than it are worth a look
         self._woken = asyncio.Event()
         self.progress = Progress()
 
@@ -149,12 +150,14 @@ class Rotation:
         self._woken.clear()
         begun_at = self._clock.monotonic()
         kept = await self._store.load()
+        self._seen = kept.generation
         lines = await self._upstream.lines()
         kept = await self._stepper.adopt(kept, lines)
         held = ""
         if self._leading():
             kept, held = await self._stepper.step(kept, lines)
         kept, standing, renew_at = await self._stander.stand(kept)
+        self._seen = kept.generation
         if standing.fingerprint != self._fingerprint:
             await self._put_in_force(standing)
         await self._stepper.forget(kept, lines)
@@ -165,6 +168,8 @@ class Rotation:
         if held and held != self.progress.held:
             log.warning("rotation.held", detail=held)
         metrics.rotation_held.set(bool(held))
+        under_way = self._clock.now() - kept.plan.started_at if kept.plan else timedelta(0)
+        metrics.rotation_seconds.set(under_way.total_seconds())
         self._succeeded(kept, held)
 
     def _succeeded(self, kept: Lifecycle, held: str) -> None:
@@ -200,7 +205,7 @@ class Rotation:
         """Wait for a change, a half life or the end of a pause; whether it was a change."""
         waits = [
             asyncio.ensure_future(self._upstream.changed()),
-            asyncio.ensure_future(self._store.changed(self.progress.kept.generation)),
+            asyncio.ensure_future(self._store.changed(self._seen)),
             asyncio.ensure_future(self._woken.wait()),
         ]
         slept = asyncio.ensure_future(self._clock.sleep(self._pause()))

@@ -13,7 +13,7 @@ from meshca.authority.gate import MOST_NAMED, Straggler, Terms
 from meshca.authority.straggling import holds, lacks, next_leaf, short, when
 from meshca.duration import format_duration
 from meshca.rotation.report import Forecast
-from meshca.rotation.steps import GRACE
+from meshca.rotation.steps import distributed_for, trusted_for
 
 
 def planned(fleet: Sequence[Workload], old: str, terms: Terms, now: datetime) -> Forecast:
@@ -49,7 +49,7 @@ def compromised(fleet: Sequence[Workload], old: str, window: timedelta, now: dat
         window: within which every leaf is replaced.
         now: the time.
     """
-    over_at = now + max(window, GRACE)
+    over_at = now + distributed_for(window) + trusted_for(window)
     losers = [Straggler(workload=one, why=holds(one, old, now)) for one in fleet if _too_slow(one, old, over_at)]
     within = f"within {format_duration(window)}, evenly spread" if window else "at once"
     return _forecast(
@@ -57,7 +57,7 @@ def compromised(fleet: Sequence[Workload], old: str, window: timedelta, now: dat
             "make a new root and have every workload trust it, at once",
             "sign below the new root, without waiting for anybody but those that are connected",
             f"replace every certificate below {short(old)} {within}",
-            f"stop trusting {short(old)} at {when(over_at)}, whoever holds one; {len(losers)} would lose trust",
+            f"stop trusting {short(old)} at {when(over_at)} at the latest; {len(losers)} would lose trust",
         ],
         losers,
     )

@@ -5,23 +5,24 @@ What cannot be counted is not safe: a store that does not answer raises, it neve
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from meshca.authority.fleet import Workload
+from meshca import metrics
+from meshca.authority.fleet import Word, Workload
 from meshca.authority.gate import Gate, Terms, activate_gate, over_gate, retire_gate
-from meshca.authority.history import Kind, Lifecycle, Record
+from meshca.authority.history import Kind, Lifecycle, Plan, Record
 from meshca.authority.lifecycle import Act, Guard, step
 from meshca.authority.material import begins_at
-from meshca.clock import Clock
-from meshca.errors import InvariantBroken
-from meshca.rotation.steps import GRACE
+from meshca.rotation.steady import SteadyClock
+from meshca.rotation.steps import trusted_for
 
 # A ConfigMap holds 1 MiB with its keys (Kubernetes, core/v1 ConfigMap), an agent takes a bundle of 1 MiB, and an
 # SDS message of gRPC 4 MiB: the smallest decides, and leaves room for names.
 LARGEST_BUNDLE: Final = 1_000_000
 MADE_WITHIN: Final = timedelta(minutes=10)  # of its beginning, which is backdated a little, is known what we make
+OF_THE_FLEET: Final = frozenset({Guard.ADOPTED, Guard.UNUSED, Guard.OVER})
 OPEN: Final = Gate(open=True, ready=0, of=0, why="nothing has to hold first")
 
 
@@ -78,18 +79,18 @@ class Judge:
         *,
         census: Fleet,
         terms: Terms,
-        clock: Clock,
+        clock: SteadyClock,
         silent: Silent = nobody,
         publication: Publication | None = None,
     ) -> None:
         self.census = census
-        self._silent = silent
         self.terms = terms
-        self._clock = clock
+        self.clock = clock
+        self._silent = silent
         self._publication = publication
 
     async def gate(
-        self, kept: Lifecycle, act: Act, record: Record, fleet: tuple[Workload, ...] | None = None
+        self, kept: Lifecycle, act: Act, record: Record, fleet: Sequence[Workload] | None = None
     ) -> Gate:
         """What is found of the act's guard.
 
@@ -104,42 +105,57 @@ class Judge:
             Unavailable: reason `store`, when the fleet cannot be counted.
         """
         guard = step(record.state, act).guard
-        match guard:
+        if guard is Guard.UNUSED and (silent := await self._silent()):
+            return _unheard(silent)
+        if fleet is None:
+            fleet = await self.fleet(kept) if guard in OF_THE_FLEET else ()
+        return self.judged(kept, act, record, fleet)
+
+    async def fleet(self, kept: Lifecycle) -> tuple[Workload, ...]:
+        """Everyone who counts now; while no rotation is under way the wall clock is believed.
+
+        Raises:
+            Unavailable: reason `store`.
+        """
+        if kept.plan is None:
+            self.clock.rest()
+        found = await self.census.workloads(kept)
+        for word in Word:
+            metrics.rotation_workloads.labels(word).set(sum(one.word is word for one in found))
+        return found
+
+    def judged(self, kept: Lifecycle, act: Act, record: Record, fleet: Sequence[Workload]) -> Gate:
+        """What is found of the act's guard with a fleet that was counted already.
+
+        Raises:
+            Refused: reason `transition`, when the act is not possible.
+        """
+        match step(record.state, act).guard:
             case Guard.NONE:
                 return OPEN
             case Guard.FITS:
                 return fits(kept, record)
             case Guard.NEVER_SIGNED:
                 return _never_signed(kept, record)
-            case Guard.UNUSED if silent := await self._silent():
-                return _unheard(silent)
-        counted = await self.census.workloads(kept) if fleet is None else fleet
-        return self.judged(kept, act, record, counted)
-
-    def judged(self, kept: Lifecycle, act: Act, record: Record, fleet: tuple[Workload, ...]) -> Gate:
-        """What is found of a guard that depends on the fleet.
-
-        Raises:
-            InvariantBroken: reason `guard`, for an act whose guard does not.
-        """
-        now = self._clock.now()
-        match step(record.state, act).guard:
             case Guard.ADOPTED:
-                since = record.trusted_since or record.since
-                published = self._publication.published_since(record.id) if self._publication else None
-                return activate_gate(
-                    fleet, record.id, self.terms, distributing_since=since, published_since=published, now=now
-                )
+                return self._adopted(record, fleet)
             case Guard.UNUSED:
-                return self._unrecorded(record) or retire_gate(fleet, record.id, now)
-            case Guard.OVER:
-                plan = kept.plan
-                if plan is None or plan.tainted_at is None:
-                    return retire_gate(fleet, record.id, now)
-                window = max(plan.window, GRACE)
-                return over_gate(fleet, record.id, tainted_at=plan.tainted_at, window=window, now=now)
-            case other:
-                raise InvariantBroken("guard", f"{other.name} does not depend on the fleet")
+                return self._unrecorded(record) or retire_gate(fleet, record.id, self.clock.now())
+            case _:  # Guard.OVER; whatever might come is judged by who would break
+                return self._over(kept.plan, record, fleet)
+
+    def _adopted(self, record: Record, fleet: Sequence[Workload]) -> Gate:
+        since, now = record.trusted_since or record.since, self.clock.now()
+        published = self._publication.published_since(record.id) if self._publication else None
+        return activate_gate(
+            fleet, record.id, self.terms, distributing_since=since, published_since=published, now=now
+        )
+
+    def _over(self, plan: Plan | None, record: Record, fleet: Sequence[Workload]) -> Gate:
+        now = self.clock.now()
+        if plan is None or plan.tainted_at is None:
+            return retire_gate(fleet, record.id, now)
+        return over_gate(fleet, record.id, tainted_at=plan.tainted_at, window=trusted_for(plan.window), now=now)
 
     def _unrecorded(self, record: Record) -> Gate | None:
         """Closed while leaves may live that were issued before anything was kept of a root; None once none can.
@@ -151,7 +167,7 @@ class Judge:
         if found_at - begins_at(record.pem) <= MADE_WITHIN:
             return None
         over_at = found_at + self.census.seen_within
-        if self._clock.now() >= over_at:
+        if self.clock.now() >= over_at:
             return None
         why = f"what it signed before it was known here is not recorded, and may live until {over_at.isoformat()}"
         return Gate(open=False, ready=0, of=0, why=why, opens_at=over_at)

@@ -38,7 +38,7 @@ class Reporting:
     async def report(self, kept: Lifecycle) -> RootReport:
         """How the roots stand; a fleet that cannot be read now is left out, and so is what depends on it."""
         try:
-            fleet: tuple[Workload, ...] | None = await self._judge.census.workloads(kept)
+            fleet: tuple[Workload, ...] | None = await self._judge.fleet(kept)
         except Unavailable:
             fleet = None
         now = self._clock.now()
@@ -68,7 +68,7 @@ class Reporting:
         old = kept.active_root
         if old is None:
             raise Refused("no_root", "no root is active yet; wait until the server is ready")
-        fleet, now = await self._judge.census.workloads(kept), self._clock.now()
+        fleet, now = await self._judge.fleet(kept), self._clock.now()
         if compromised:
             return forecast.compromised(fleet, old.id, window, now)
         return forecast.planned(fleet, old.id, self._judge.terms, now)

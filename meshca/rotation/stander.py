@@ -52,6 +52,7 @@ class Stander:
         self._clock = clock
         self._trust_domain = trust_domain
         self._replica = replica
+        self._lost = ""
 
     async def stand(self, kept: Lifecycle) -> tuple[Lifecycle, Standing, datetime | None]:
         """What shall be in force, and when to ask again although nothing changed.
@@ -71,8 +72,9 @@ class Stander:
         signer = offer.material.trusting(roots)
         elder = await self._elder(kept, active)
         serving = signer if elder is None else elder.material.trusting(roots)
-        for root, material in ((active, signer), *([] if elder is None else [(_elder_of(kept), serving)])):
-            kept = await self._noted(kept, root, material)
+        if elder is not None and kept.find(certificate_id(serving.certificate)) is None:
+            kept = await self._noted(kept, _elder_of(kept), serving)
+        kept = await self._noted(kept, active, signer)  # last, so that of ours this is the one that is active
         standing = Standing(signer=signer, serving=serving, order=order_of(kept))
         times = [one.renew_at for one in (offer, elder) if one is not None and one.renew_at is not None]
         return kept, standing, min(times, default=None)
@@ -101,17 +103,21 @@ class Stander:
             offer = await self._upstream.obtain(elder.id)
             Slot.prove(offer.material, self._trust_domain, self._clock.now())
         except (ConfigError, Unavailable) as error:
-            log.warning("serving.below_the_new_root", root=elder.id, reason=error.reason, detail=error.detail)
+            if self._lost != str(error):  # once for each cause, not for each turn
+                log.warning("serving.below_the_new_root", root=elder.id, reason=error.reason, detail=error.detail)
+            self._lost = str(error)
             return None
+        self._lost = ""
         return offer
 
     async def _noted(self, kept: Lifecycle, root: Record, material: SigningMaterial) -> Lifecycle:
-        """The state with this signer in it."""
-        if kept.find(certificate_id(material.certificate)) is not None:
-            return kept
-        Slot.prove(material, self._trust_domain, self._clock.now())
+        """The state with this signer as the one that is active here."""
         cause = Cause(by=OURSELVES, at=self._clock.now())
-        return await self._keep(*note_intermediate(kept, root.id, material.certificate, self._replica, cause))
+        after, changes = note_intermediate(kept, root.id, material.certificate, self._replica, cause)
+        if not changes:
+            return kept
+        Slot.prove(material, self._trust_domain, cause.at)
+        return await self._keep(after, changes)
 
 
 def order_of(kept: Lifecycle) -> Order:

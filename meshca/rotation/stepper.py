@@ -15,18 +15,18 @@ from meshca import metrics
 from meshca.authority import planning
 from meshca.authority.drafting import Cause, Planned
 from meshca.authority.gate import Gate
-from meshca.authority.history import Change, Kind, Lifecycle, LifecycleStore, Plan
+from meshca.authority.history import Change, Kind, Lifecycle, LifecycleStore, Plan, Record
 from meshca.authority.intermediates import retire_ended
-from meshca.authority.lifecycle import Act, State
+from meshca.authority.lifecycle import State
 from meshca.authority.material import certificate_id, ends_at
 from meshca.authority.slot import Slot
 from meshca.authority.upstream import Line, Upstream
 from meshca.clock import Clock
 from meshca.config.rotation import RotationConfig
-from meshca.discovery.resources import content_hash
-from meshca.errors import ConfigError, InvariantBroken, Refused
+from meshca.errors import ConfigError, Refused
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.log import log
+from meshca.rotation.acted import planned, version
 from meshca.rotation.judge import Judge, fits
 from meshca.rotation.stander import OURSELVES
 from meshca.rotation.steps import Due, Named, due, successor
@@ -91,16 +91,21 @@ class Stepper:
         """
         named = self._named(lines)
         kept = await self._commit_any(retire_ended(kept, Cause(by=OURSELVES, at=self._clock.now())))
-        kept = await self._begun_by_itself(kept, named)
+        try:
+            kept = await self._begun_by_itself(kept, named)
+        except Refused as refusal:  # nothing was begun; what signs must still be renewed
+            return kept, f"a rotation is due and cannot begin: {refusal.detail}"
         for _ in range(MOST_STEPS):
             found = due(kept, named)
             if found is None:
                 break
             gate = await self._judge.gate(kept, found.act, found.record)
-            late = found.deadline is not None and self._clock.now() >= found.deadline
+            late = found.deadline is not None and self._judge.clock.now() >= found.deadline
             if not gate.open and not late:
+                metrics.rotation_stragglers.set(len(gate.stragglers) + gate.unnamed)
                 return kept, f"{found.act.value} of {found.record.id[:16]} waits: {gate.why}"
             kept = await self.take(kept, found, _ourselves(gate, self._clock.now()))
+        metrics.rotation_stragglers.set(0)
         return kept, ""
 
     async def take(self, kept: Lifecycle, found: Due, cause: Cause) -> Lifecycle:
@@ -120,8 +125,10 @@ class Stepper:
         automatic: bool = True,
         window: timedelta | None = None,
         same_key: bool = False,
-    ) -> Lifecycle:
+    ) -> tuple[Lifecycle, Record]:
         """Begin to rotate to a root that is prepared already, or to a new one; it is distributed at once.
+
+        Gives the state since, and the root to rotate to.
 
         Raises:
             Refused: reasons `upstream`, `bundle_too_large`; nothing was begun.
@@ -131,6 +138,7 @@ class Stepper:
         old = kept.active_root
         if old is None:
             raise Refused("no_root", "no root is active yet; wait until the server is ready")
+        self._judge.clock.rest()  # what lasts from now on is measured from now on
         line, new = await self._successor(kept, old.id, same_key=same_key)
         plan = Plan(
             old=old.id,
@@ -149,9 +157,10 @@ class Stepper:
         def trusted(now: Lifecycle) -> Planned:
             return self._distributed(now, new, cause)
 
-        return await self.commit(
+        kept = await self.commit(
             *planning.in_one(kept, known, trusted, lambda now: planning.with_plan(now, plan, cause))
         )
+        return kept, next(one for one in kept.records if one.id == new)
 
     def begins_at(self, kept: Lifecycle) -> datetime | None:
         """When a rotation of the root begins by itself; None for never."""
@@ -167,9 +176,10 @@ class Stepper:
             Unavailable: it cannot be deleted now.
         """
         retired = {record.id for record in kept.of(Kind.ROOT, State.RETIRED)}
-        there = [certificate_id(line.root) for line in lines]
-        if retired.intersection(there):
-            await self._upstream.forget([root for root in there if root not in retired])
+        if not retired.intersection(certificate_id(line.root) for line in lines):
+            return
+        there = [certificate_id(line.root) for line in await self._upstream.lines()]  # one may be new since
+        await self._upstream.forget([root for root in there if root not in retired])
 
     def _named(self, lines: Sequence[Line]) -> Named:
         signing = sorted((line for line in lines if line.signs), key=lambda line: not line.current)
@@ -198,18 +208,22 @@ class Stepper:
         """A rotation that an operator's files or the schedule ask for."""
         now, begins = self._clock.now(), self.begins_at(kept)
         if successor(kept, named) is not None:
-            return await self.begin(kept, Cause(by=OURSELVES, reason="another signer was plugged in", at=now))
-        if begins is None or now < begins:
+            why = "another signer was plugged in"
+        elif begins is not None and now >= begins:
+            why = "the root ends soon"
+        else:
             return kept
-        return await self.begin(kept, Cause(by=OURSELVES, reason="the root ends soon", at=now))
+        return (await self.begin(kept, Cause(by=OURSELVES, reason=why, at=now)))[0]
 
     async def _successor(self, kept: Lifecycle, old: str, *, same_key: bool) -> tuple[Line | None, str]:
         """A root to rotate to: one that is on its way already, or a new one, as the upstream tells of it."""
-        lines = await self._upstream.lines()
-        signs = {certificate_id(line.root) for line in lines if line.signs and line.wanted}
+        signs = {certificate_id(one.root): one for one in await self._upstream.lines() if one.signs and one.wanted}
         waiting = [one for one in kept.of(Kind.ROOT, State.PREPARED, State.DISTRIBUTING) if one.id in signs]
         if waiting:
             return None, waiting[-1].id
+        for root, made in signs.items():  # by one who was overtaken, or killed, before it was kept
+            if kept.find(root) is None and await self._good(made, first=False):
+                return made, root
         line = await self._upstream.make_root(same_key=old if same_key else "")
         return line, certificate_id(line.root)
 
@@ -259,34 +273,6 @@ class Stepper:
                 guard=change.guard,
             )
         return kept
-
-
-def planned(kept: Lifecycle, found: Due, cause: Cause, window: timedelta) -> Planned:
-    """What an act changes.
-
-    Raises:
-        Refused: reason `transition`, or what else the act does not allow.
-        InvariantBroken: reason `act`, for one that is only part of another.
-    """
-    root = found.record.id
-    match found.act:
-        case Act.DISTRIBUTE:
-            return planning.distribute(kept, root, cause, version)
-        case Act.ACTIVATE:
-            return planning.activate(kept, root, cause)
-        case Act.TAINT:
-            return planning.taint(kept, root, cause, window)
-        case Act.RETIRE:
-            return planning.retire(kept, root, cause, version)
-        case Act.ABORT:
-            return planning.give_up(kept, root, cause, version)
-        case other:
-            raise InvariantBroken("act", f"{other.value} is part of another act")
-
-
-def version(bundle: str) -> str:
-    """The version of a bundle's text, as subscribers acknowledge it."""
-    return content_hash(bundle.encode())
 
 
 def _ourselves(gate: Gate, now: datetime) -> Cause:

@@ -78,7 +78,7 @@ def following(kept: Lifecycle) -> Due | None:
 def _dropping(plan: Plan, old: Record) -> Due | None:
     """The act on the old root once the new one signs."""
     if old.state is State.TAINTED:
-        return Due(act=Act.RETIRE, record=old, deadline=drop_at(plan))
+        return Due(act=Act.RETIRE, record=old)  # its guard knows the window
     if old.state is State.RETIRING and plan.compromised:
         return Due(act=Act.TAINT, record=old)
     return Due(act=Act.RETIRE, record=old) if old.state in {State.RETIRING, State.DISTRIBUTING} else None
@@ -95,12 +95,22 @@ def distribution_deadline(plan: Plan, new: Record) -> datetime | None:
     """When a successor of a compromised root signs at the latest; None when its gate alone decides."""
     if not plan.compromised:
         return None
-    return (new.trusted_since or new.since) + max(plan.window / 2, GRACE)
+    return (new.trusted_since or new.since) + distributed_for(plan.window)
+
+
+def distributed_for(window: timedelta) -> timedelta:
+    """How long the successor of a compromised root is waited for at most before it signs."""
+    return max(window / 2, GRACE)
+
+
+def trusted_for(window: timedelta) -> timedelta:
+    """How long a tainted root is trusted at most: agents renew until the window's very end."""
+    return window + GRACE
 
 
 def drop_at(plan: Plan) -> datetime | None:
     """When a tainted root is trusted no more, whatever the gate says; None before it is tainted."""
-    return None if plan.tainted_at is None else plan.tainted_at + max(plan.window, GRACE)
+    return None if plan.tainted_at is None else plan.tainted_at + trusted_for(plan.window)
 
 
 def _of_plugged_in(kept: Lifecycle, named: Named) -> Due | None:

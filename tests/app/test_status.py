@@ -23,6 +23,7 @@ from meshca.authz.parse import ParsedFiles, parse_changed
 from meshca.config.server import ServerConfig
 from meshca.errors import ConfigError, Unavailable
 from meshca.rotation.driver import Progress, Rotation
+from meshca.rotation.report import RootReport
 from meshca.rpc.status_report import ClusterReport, StatusReport
 from tests.fakes.adoption import RecordedAdoptions
 from tests.fakes.clock import FakeClock
@@ -72,6 +73,11 @@ class Down:
         raise Unavailable("store", "the disk is gone")
 
 
+async def no_report() -> RootReport:
+    """Nobody looks."""
+    raise Unavailable("store", "the disk is gone")
+
+
 class Rig:
     """A status over fakes."""
 
@@ -86,7 +92,7 @@ class Rig:
             loaded, {"token": Address(host="::1", port=1), "mtls": Address(host="::1", port=2)}
         )
         self.rotation = FakeRotation()
-        self.end_watch = EndWatch(cast("Rotation", self.rotation), self.in_force, FakeClock())
+        self.end_watch = EndWatch(cast("Rotation", self.rotation), self.in_force, no_report, FakeClock())
         self.status = Status(
             in_force=self.in_force,
             supervisor=cast("Supervisor", FakeSupervisor()),

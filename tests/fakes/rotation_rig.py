@@ -20,6 +20,7 @@ from meshca.rotation.judge import Judge, Silent, nobody
 from meshca.rotation.reporting import Reporting
 from meshca.rotation.stander import Stander
 from meshca.rotation.standing import Standing
+from meshca.rotation.steady import SteadyClock
 from meshca.rotation.stepper import Stepper
 from tests.fakes.jitter import Jitter
 from tests.fakes.lifecycle_store import FakeLifecycles
@@ -81,7 +82,7 @@ def rig(
 ) -> Rig:
     """A driver that has not started."""
     store, census = store or FakeLifecycles(), census or FakeCensus()
-    judge = Judge(census=census, terms=TERMS, clock=clock, silent=silent)
+    judge = Judge(census=census, terms=TERMS, clock=SteadyClock(clock), silent=silent)
     stepper = Stepper(
         upstream=upstream,
         store=store,

@@ -15,6 +15,7 @@ from meshca.authority.fleet import Workload
 from meshca.authority.history import Kind, Lifecycle, Record
 from meshca.authority.lifecycle import Act, State
 from meshca.authority.material import SigningMaterial
+from meshca.authority.requests import MAX_REQUESTS
 from meshca.config.rotation import RotationConfig
 from meshca.errors import BadRequest, ConfigError, Conflict, MeshcaError, NotFound, Refused, Unavailable
 from meshca.rotation.commands import Asked
@@ -23,6 +24,7 @@ from meshca.rotation.standing import Standing
 from meshca.rotation.steps import GRACE
 from tests.fakes.clock import FakeClock
 from tests.fakes.pki import DAY, NOW, good_material, make_ca
+from tests.fakes.root_reports import request as waiting
 from tests.fakes.roots import MINUTE, workload
 from tests.fakes.rotation_rig import FakeCensus, Rig, rig
 from tests.fakes.upstream import FakeUpstream
@@ -230,10 +232,13 @@ class TestCompromised:
         assert [one.act for one in forced if one.act is not Act.SUPERSEDE] == [Act.ACTIVATE]
 
     async def test_at_once(self, stage: Stage) -> None:
-        """A window of nothing still leaves those within reach a moment."""
+        """A window of nothing still leaves those within reach a moment, in which the order is in force."""
         stage.everybody(trusts=1, signers=(0,))
         await stage.acts.rotate(ANNA, compromised=True, window=timedelta(0))
-        await stage.turn(2 * GRACE.total_seconds() + 2)
+        await stage.turn(GRACE.total_seconds() + 1)
+        assert (stage.states, stage.standings[-1].order.window) == ([State.TAINTED, State.ACTIVE], timedelta(0))
+        assert stage.standings[-1].order.signers
+        await stage.turn(GRACE.total_seconds() + 1)
         assert stage.states == [State.RETIRED, State.ACTIVE]
 
     async def test_nobody_loses_trust_in_the_instant_of_the_order(self, stage: Stage) -> None:
@@ -326,10 +331,46 @@ class TestSingleSteps:
             await stage.acts.prepare(ANNA)
 
     @pytest.mark.parametrize("name", ["", "f" * 64], ids=["nothing", "unknown"])
-    async def test_an_unknown_root(self, stage: Stage, name: str) -> None:
+    @pytest.mark.parametrize("act", ["activate", "retire", "taint"])
+    async def test_an_unknown_root(self, stage: Stage, act: str, name: str) -> None:
         """Says where the roots are listed."""
-        with pytest.raises(NotFound, match="meshca root list"):
-            await stage.acts.retire(ANNA, name)
+        window = (MINUTE,) if act == "taint" else ()
+        with pytest.raises(NotFound, match="there is no such root; `meshca root list` shows all") as refusal:
+            await getattr(stage.acts, act)(ANNA, name, *window)
+        assert refusal.value.reason == "root"
+
+    async def test_a_beginning_that_two_roots_share(self, stage: Stage) -> None:
+        """More of it is asked for."""
+        kept = stage.rig.store.lifecycle
+        twin = replace(stage.roots[0], id=stage.roots[0].id[:-1] + "x", state=State.RETIRED)
+        stage.rig.store.lifecycle = replace(kept, records=(*kept.records, twin))
+        with pytest.raises(NotFound, match="more than one root's id begins so; give more of it"):
+            await stage.acts.retire(ANNA, twin.id[:12])
+
+    @pytest.mark.parametrize("act", ["activate", "retire", "taint"])
+    async def test_an_act_that_is_not_possible(self, stage: Stage, act: str) -> None:
+        """The active root: another has to sign first."""
+        window = (MINUTE,) if act == "taint" else ()
+        with pytest.raises(Refused, match="activate another in its place first") as refusal:
+            await getattr(stage.acts, act)(URGENT, stage.roots[0].id, *window)
+        assert refusal.value.reason == "transition"
+
+    async def test_a_prepared_root_is_given_up(self, stage: Stage) -> None:
+        """`retire` of one that nobody trusts yet."""
+        stage.upstream.named = [make_ca("more", begin=NOW)]
+        stage.upstream.change()
+        await stage.turn()
+        await stage.acts.retire(ANNA, stage.roots[1].id)
+        assert (stage.states, stage.acts_of(1)[-1]) == ([State.ACTIVE, State.RETIRED], Act.ABORT)
+
+    async def test_many_stragglers_are_counted(self, stage: Stage) -> None:
+        """Ten are named, the rest is a number."""
+        await stage.acts.prepare(ANNA)
+        lacking = [workload(f"w{number}", trusts=frozenset(), connected=False) for number in range(12)]
+        stage.rig.census.fleet = tuple(lacking)
+        with pytest.raises(Refused, match=r"; and 2 more$") as refusal:
+            await stage.acts.activate(ANNA, stage.roots[1].id)
+        assert refusal.value.detail.count("shop/sa/web in w") == 10
 
     async def test_roots_that_are_not_made_here(self, stage: Stage) -> None:
         """The upstream's refusal is told, and nothing was begun."""
@@ -398,7 +439,7 @@ class TestLargeFleet:
         await large.turn(3)
         assert large.states == [State.TAINTED, State.ACTIVE]
         looks = len(large.rig.census.asked)
-        await large.turn(22)
+        await large.turn(27)
         assert (large.states, len(large.rig.census.asked) - looks) == ([State.TAINTED, State.ACTIVE], 1)
         await large.turn(3)
         assert large.states == [State.RETIRED, State.ACTIVE]
@@ -478,6 +519,19 @@ class TestPauseAndAbort:
         stage.everybody(trusts=2, signers=(0,))
         await stage.turn(2)
         assert (stage.states, stage.rig.store.lifecycle.plan) == ([State.ACTIVE, State.RETIRED], None)
+
+    @pytest.mark.parametrize("compromised", [False, True], ids=["planned", "compromised"])
+    async def test_asked_for_again_after_an_abort(self, stage: Stage, *, compromised: bool) -> None:
+        """The rotation is turned round again: what signs now is replaced, also when that is what was stolen."""
+        new = await stage.acts.rotate(ANNA, compromised=False, window=None)
+        stage.everybody(trusts=2, signers=(0, 1))
+        await stage.turn(2)
+        await stage.acts.abort(ANNA)
+        await stage.turn(2)
+        again = await stage.acts.rotate(ANNA, compromised=compromised, window=MINUTE)
+        await stage.turn(2)
+        assert again.id == new.id
+        assert stage.states == [State.TAINTED if compromised else State.RETIRING, State.ACTIVE]
 
     async def test_too_late(self, stage: Stage) -> None:
         """What is tainted cannot sign again."""
@@ -569,6 +623,43 @@ class TestSchedule:
             assert stage.rig.store.lifecycle.plan is None
             await stage.turn(13 * 3600)
             assert stage.states == [State.RETIRED, State.ACTIVE]
+
+
+class TestRequests:
+    """`propose` and `take`: what waits for a second person."""
+
+    async def test_taken_once(self, stage: Stage) -> None:
+        """Whoever comes second is told."""
+        asked = waiting(at=NOW, until=NOW + MINUTE)
+        await stage.acts.propose(asked)
+        assert await stage.acts.take(asked.id) == asked
+        with pytest.raises(NotFound) as refusal:
+            await stage.acts.take(asked.id)
+        assert refusal.value.reason == "request"
+
+    async def test_not_after_its_time(self, stage: Stage) -> None:
+        """It is gone."""
+        asked = waiting(at=NOW, until=NOW + MINUTE)
+        await stage.acts.propose(asked)
+        await stage.turn(60)
+        with pytest.raises(NotFound):
+            await stage.acts.take(asked.id)
+
+    async def test_not_too_many(self, stage: Stage) -> None:
+        """Nobody fills the store with them."""
+        for number in range(MAX_REQUESTS):
+            await stage.acts.propose(replace(waiting(at=NOW, until=NOW + DAY), id=str(number)))
+        with pytest.raises(Refused) as refusal:
+            await stage.acts.propose(replace(waiting(at=NOW, until=NOW + DAY), id="one more"))
+        assert refusal.value.reason == "too_many_requests"
+
+    async def test_of_two_that_have_one_id_one_waits(self, stage: Stage) -> None:
+        """The other asks again."""
+        asked = waiting(at=NOW, until=NOW + MINUTE)
+        await stage.acts.propose(asked)
+        with pytest.raises(Conflict) as refusal:
+            await stage.acts.propose(asked)
+        assert refusal.value.reason == "request_id"
 
 
 class TestReplicas:

@@ -168,7 +168,7 @@ def planned(old: State, new: State, plan: Plan = PLAN) -> Lifecycle:
         ),
         pytest.param(
             planned(State.TAINTED, State.ACTIVE, replace(PLAN, tainted_at=NOW)),
-            "replace every certificate below aaaaaaaaaaaa and stop trusting it, at 2026-01-01T00:05:00+00:00 at"
+            "replace every certificate below aaaaaaaaaaaa and stop trusting it, at 2026-01-01T00:05:05+00:00 at"
             " the latest, by itself",
             id="tainted",
         ),

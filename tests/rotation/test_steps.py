@@ -144,5 +144,5 @@ class TestWindow:
     def test_the_old_root_is_dropped_at_its_end(self) -> None:
         """Counted from when it was tainted; before that there is no end."""
         plan = replace(PLAN, compromised=True, tainted_at=NOW)
-        assert (drop_at(plan), drop_at(PLAN)) == (NOW + 5 * MINUTE, None)
+        assert (drop_at(plan), drop_at(PLAN)) == (NOW + 5 * MINUTE + GRACE, None)
         assert drop_at(replace(plan, window=timedelta(0))) == NOW + GRACE
