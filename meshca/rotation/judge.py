@@ -87,7 +87,7 @@ class Judge:
                     fleet, record.id, self.terms, distributing_since=since, published_since=published, now=now
                 )
             case Guard.UNUSED:
-                return self._unrecorded(record) or retire_gate(fleet, record.id, now)
+                return self._unrecorded(kept, record) or retire_gate(fleet, record.id, now)
             case Guard.OVER:
                 plan = kept.plan
                 if plan is None or plan.tainted_at is None:
@@ -96,14 +96,15 @@ class Judge:
             case other:
                 raise InvariantBroken("guard", f"{other.name} does not depend on the fleet")
 
-    def _unrecorded(self, record: Record) -> Gate | None:
+    def _unrecorded(self, kept: Lifecycle, record: Record) -> Gate | None:
         """Closed while leaves may live that were issued before anything was kept of a root; None once none can.
 
         A root that was found and not made here may have signed before: an installation that was upgraded, a CA
-        that was plugged in, a store that was lost.
+        that was plugged in, a store that was lost. That is sure where there were several at once at first, however
+        short ago they were made.
         """
         found_at = record.trusted_since or record.since
-        if found_at - begins_at(record.pem) <= MADE_WITHIN:
+        if found_at - begins_at(record.pem) <= MADE_WITHIN and not _one_of_several_at_first(kept, record):
             return None
         over_at = found_at + self.census.seen_within
         if self._clock.now() >= over_at:
@@ -117,6 +118,12 @@ def fits(kept: Lifecycle, new: Record) -> Gate:
     size = sum(len(one.pem) for one in kept.trusted if one.id != new.id) + len(new.pem)
     why = f"the bundle has {size} bytes with it, {LARGEST_BUNDLE} are the most"
     return Gate(open=size <= LARGEST_BUNDLE, ready=0, of=0, why=why)
+
+
+def _one_of_several_at_first(kept: Lifecycle, record: Record) -> bool:
+    """Whether a root was in the very first bundle beside others: an installation that begins has one."""
+    first = next((one for one in kept.bundles if one.sequence == 1), None)
+    return first is not None and record.id in first.roots and len(first.roots) > 1
 
 
 def _never_signed(kept: Lifecycle, record: Record) -> Gate:

@@ -398,6 +398,22 @@ class TestPauseAndAbort:
         assert refusal.value.reason == "no_rotation"
 
 
+class TestLostStore:
+    """Roots that are found, and of which nothing is kept."""
+
+    async def test_of_several_roots_none_is_retired_early(self) -> None:
+        """What either of them has signed is not known, however short ago they were made, until it has ended."""
+        stage = Stage(FakeClock(NOW), census=FakeCensus(seen_within=MINUTE))
+        stage.upstream.offer(*stage.upstream.materials.values(), made())
+        async with running(stage):
+            assert stage.states == [State.ACTIVE, State.DISTRIBUTING]
+            with pytest.raises(Refused, match="what it signed before it was known here is not recorded"):
+                await stage.acts.retire(ANNA, stage.roots[1].id)
+            await stage.turn(MINUTE.total_seconds())
+            await stage.acts.retire(ANNA, stage.roots[1].id)
+            assert stage.states == [State.ACTIVE, State.RETIRED]
+
+
 class TestPluggedIn:
     """A CA that the operator puts somewhere else."""
 
