@@ -174,7 +174,7 @@ class Rotation:
 
     def _succeeded(self, kept: Lifecycle, held: str) -> None:
         """Note it; what the operator gave last may be wrong all the same, and what is kept from before goes on."""
-        before, problem = self.progress, self._upstream.problem
+        before, problem = self.progress, self._upstream.problem or self._stepper.problem
         self.progress = replace(before, failing=0, error=before.error if problem else None, kept=kept, held=held)
         if problem is not None:
             self._failed(problem)

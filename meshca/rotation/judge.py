@@ -140,7 +140,7 @@ class Judge:
             case Guard.ADOPTED:
                 return self._adopted(record, fleet)
             case Guard.UNUSED:
-                return self._unrecorded(record) or retire_gate(fleet, record.id, self.clock.now())
+                return self._unrecorded(kept, record) or retire_gate(fleet, record.id, self.clock.now())
             case _:  # Guard.OVER; whatever might come is judged by who would break
                 return self._over(kept.plan, record, fleet)
 
@@ -157,14 +157,15 @@ class Judge:
             return retire_gate(fleet, record.id, now)
         return over_gate(fleet, record.id, tainted_at=plan.tainted_at, window=trusted_for(plan.window), now=now)
 
-    def _unrecorded(self, record: Record) -> Gate | None:
+    def _unrecorded(self, kept: Lifecycle, record: Record) -> Gate | None:
         """Closed while leaves may live that were issued before anything was kept of a root; None once none can.
 
         A root that was found and not made here may have signed before: an installation that was upgraded, a CA
-        that was plugged in, a store that was lost.
+        that was plugged in, a store that was lost. That is sure where there were several at once at first, however
+        short ago they were made.
         """
         found_at = record.trusted_since or record.since
-        if found_at - begins_at(record.pem) <= MADE_WITHIN:
+        if found_at - begins_at(record.pem) <= MADE_WITHIN and not _one_of_several_at_first(kept, record):
             return None
         over_at = found_at + self.census.seen_within
         if self.clock.now() >= over_at:
@@ -184,6 +185,12 @@ def _unheard(silent: tuple[str, ...]) -> Gate:
     names = ", ".join(silent)
     why = f"replica {names} is cut off or has died: what it issued is not known here; bring it back, or wait"
     return Gate(open=False, ready=0, of=0, why=why)
+
+
+def _one_of_several_at_first(kept: Lifecycle, record: Record) -> bool:
+    """Whether a root was in the very first bundle beside others: an installation that begins has one."""
+    first = next((one for one in kept.bundles if one.sequence == 1), None)
+    return first is not None and record.id in first.roots and len(first.roots) > 1
 
 
 def _never_signed(kept: Lifecycle, record: Record) -> Gate:

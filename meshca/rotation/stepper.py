@@ -18,7 +18,7 @@ from meshca.authority.gate import Gate
 from meshca.authority.history import Change, Kind, Lifecycle, LifecycleStore, Plan, Record
 from meshca.authority.intermediates import retire_ended
 from meshca.authority.lifecycle import State
-from meshca.authority.material import certificate_id, ends_at
+from meshca.authority.material import certificate_id, ends_at, to_pem
 from meshca.authority.slot import Slot
 from meshca.authority.upstream import Line, Upstream
 from meshca.clock import Clock
@@ -45,7 +45,12 @@ class Stepper:
         trust_domain: that is signed for.
         config: what begins a rotation by itself.
         plugged_in: whether the operator says by the upstream's source which roots there are.
+
+    Attributes:
+        problem: why a root of the upstream's is not taken up, as of the last `adopt`; None when all are.
     """
+
+    problem: ConfigError | None = None
 
     def __init__(  # noqa: PLR0913 - its parts, by name
         self,
@@ -74,9 +79,10 @@ class Stepper:
             Unavailable: it cannot be had or kept now.
             Conflict: another replica was first.
         """
+        self.problem = None
         known = {record.id for record in kept.of(Kind.ROOT)}
         fresh = [line for line in lines if certificate_id(line.root) not in known and (line.wanted or line.kept)]
-        good = [line for line in fresh if await self._good(line, first=not known)]
+        good = [line for line in fresh if await self._good(kept, line, first=not known)]
         if not good:
             return kept
         by = Cause(by=OURSELVES, reason="found at the upstream", at=self._clock.now())
@@ -190,19 +196,38 @@ class Stepper:
             made=frozenset(certificate_id(line.root) for line in lines if line.made),
         )
 
-    async def _good(self, line: Line, *, first: bool) -> bool:
+    async def _good(self, kept: Lifecycle, line: Line, *, first: bool) -> bool:
         """Whether a new root may become known; one that is not is told, and nothing changes."""
-        if not line.signs:
-            return True
+        id_ = certificate_id(line.root)
         try:
-            offer = await self._upstream.obtain(certificate_id(line.root))
-            Slot.prove(replace(offer.material, roots=(line.root,)), self._trust_domain, self._clock.now())
+            self._has_room(kept, line)
+            if line.signs:
+                offer = await self._upstream.obtain(id_)
+                Slot.prove(replace(offer.material, roots=(line.root,)), self._trust_domain, self._clock.now())
         except ConfigError as error:
             if first:
                 raise
-            log.error("root.refused", root=certificate_id(line.root), detail=error.detail)
+            log.error("root.refused", root=id_, detail=error.detail)
+            self.problem = error
             return False
         return True
+
+    def _has_room(self, kept: Lifecycle, line: Line) -> None:
+        """See that a new root could be given out beside those that are.
+
+        Raises:
+            ConfigError: the bundle would be too large with it.
+        """
+        made = Record(
+            id=certificate_id(line.root),
+            kind=Kind.ROOT,
+            state=State.PREPARED,
+            pem=to_pem(line.root),
+            since=self._clock.now(),
+        )
+        room = fits(kept, made)
+        if not room.open:
+            raise ConfigError("the new root", [f"{made.id[:16]}: {room.why}; take it out, or others that end"])
 
     async def _begun_by_itself(self, kept: Lifecycle, named: Named) -> Lifecycle:
         """A rotation that an operator's files or the schedule ask for."""
@@ -222,7 +247,7 @@ class Stepper:
         if waiting:
             return None, waiting[-1].id
         for root, made in signs.items():  # by one who was overtaken, or killed, before it was kept
-            if kept.find(root) is None and await self._good(made, first=False):
+            if kept.find(root) is None and await self._good(kept, made, first=False):
                 return made, root
         line = await self._upstream.make_root(same_key=old if same_key else "")
         return line, certificate_id(line.root)

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from meshca.authority.fleet import Workload
 from meshca.authority.history import Kind, Lifecycle, Record
@@ -29,6 +30,7 @@ from tests.fakes.roots import MINUTE, workload
 from tests.fakes.rotation_rig import FakeCensus, Rig, rig
 from tests.fakes.upstream import FakeUpstream
 
+HUGE = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.55555.1"), b"\4\0" + bytes(740_000))
 ANNA = Asked(by="uid 0", reason="the audit asks for it")
 URGENT = replace(ANNA, force=True)
 
@@ -550,6 +552,22 @@ class TestPauseAndAbort:
         assert refusal.value.reason == "no_rotation"
 
 
+class TestLostStore:
+    """Roots that are found, and of which nothing is kept."""
+
+    async def test_of_several_roots_none_is_retired_early(self) -> None:
+        """What either of them has signed is not known, however short ago they were made, until it has ended."""
+        stage = Stage(FakeClock(NOW), census=FakeCensus(seen_within=MINUTE))
+        stage.upstream.offer(*stage.upstream.materials.values(), made())
+        async with running(stage):
+            assert stage.states == [State.ACTIVE, State.DISTRIBUTING]
+            with pytest.raises(Refused, match="what it signed before it was known here is not recorded"):
+                await stage.acts.retire(ANNA, stage.roots[1].id)
+            await stage.turn(MINUTE.total_seconds())
+            await stage.acts.retire(ANNA, stage.roots[1].id)
+            assert stage.states == [State.ACTIVE, State.RETIRED]
+
+
 class TestPluggedIn:
     """A CA that the operator puts somewhere else."""
 
@@ -596,6 +614,21 @@ class TestPluggedIn:
             stage.upstream.change(old, replace(good_material(), key=good_material().key))
             await stage.turn(60)
             assert (stage.states, len(stage.standings)) == ([State.ACTIVE], 1)
+            assert stage.rig.rotation.progress.error is not None
+
+    async def test_a_root_for_which_the_bundle_has_no_room_is_not_taken_up(self) -> None:
+        """It stays unknown, the number is shown, and the error ends when it is taken away."""
+        stage = Stage(FakeClock(NOW), plugged_in=True)
+        async with running(stage):
+            stage.upstream.named.append(make_ca("huge", extra=(HUGE,)))
+            stage.upstream.change()
+            await stage.turn()
+            assert (stage.states, len(stage.standings)) == ([State.ACTIVE], 1)
+            assert "1000000 are the most" in str(stage.rig.rotation.progress.error)
+            stage.upstream.named.clear()
+            stage.upstream.change()
+            await stage.turn()
+            assert stage.rig.rotation.progress.error is None
 
     async def test_a_problem_of_the_source_is_shown(self) -> None:
         """What is kept goes on meanwhile."""
