@@ -285,6 +285,18 @@ async def test_what_else_is_gone(part: str, place: int) -> None:
         assert mesh.rig.rotation.progress.error is None
 
 
+async def test_another_who_starts_at_the_same_moment() -> None:
+    """Whoever comes second takes up what the first has kept, and starts too."""
+    first, mesh = Mesh(), Mesh()
+    mesh.upstream = first.upstream
+    mesh.rig = rig(first.upstream, mesh.clock, mesh._publish)
+    async with running(first):
+        mesh.rig.store.overtaken_by(first.rig.store.lifecycle)
+        async with running(mesh):
+            assert mesh.states == [State.ACTIVE]
+            assert mesh.rig.rotation.progress.failures == 0
+
+
 async def test_a_store_that_cannot_be_read_is_not_asked_without_a_pause() -> None:
     """Also when the turn that failed had kept something before."""
     mesh = Mesh()
