@@ -98,6 +98,16 @@ answers = Counter(
 ledger_queue = Gauge(
     "meshca_ledger_queue", "Ledger writes that wait for the next group commit", multiprocess_mode="livesum"
 )
+ledger_spooled = Gauge(
+    "meshca_ledger_spooled",
+    "Records on this replica's disk that wait for the shared store to come back",
+    multiprocess_mode="livemax",
+)
+ledger_spool_age = Gauge(
+    "meshca_ledger_spool_age_seconds",
+    "Age of the oldest record that waits so; issuing ends when it reaches ledger.spool.max_age",
+    multiprocess_mode="livemax",
+)
 worker_restarts = Counter("meshca_worker_restarts_total", "Workers started again after they ended by themselves")
 workers_ready = Gauge("meshca_workers_ready", "Workers that serve", multiprocess_mode="livesum")
 reload_failures = Counter(

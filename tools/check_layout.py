@@ -25,6 +25,8 @@ WITHOUT_OWN_TEST: dict[str, str] = {
     "meshca/ledger/port.py": "tests/contract/test_ledger_store.py",
     "meshca/store/ledger.py": "tests/contract/test_ledger_store.py",
     "meshca/store/schema.py": "tests/store/test_migrate.py",  # compared with what the migrations build
+    "meshca/store/postgres/ledger.py": "tests/contract/test_ledger_store.py",
+    "meshca/store/sharing.py": "tests/store/postgres/test_engine.py",  # plain values
     "meshca/store/statements.py": "tests/contract/test_ledger_store.py",
     "meshca/admission/file.py": "tests/admission/test_parse.py",  # its models are reached through parse
     "meshca/rotation/commands.py": "tests/contract/test_root_commands.py",  # a port

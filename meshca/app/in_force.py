@@ -21,8 +21,20 @@ from meshca.rotation.standing import Standing
 
 WORKER_BITS: Final = 7  # of a serial's prefix: 64 workers and as many that replace them
 REPLICA_BITS: Final = 8  # together 15, what `authority.serials` takes
-# What may not change while the server runs: ports, files and databases are open, clients know the names.
-FIXED: Final = ("listen", "data_dir", "trust_domain", "workers", "upstream", "ledger.url", "admin", "kubernetes")
+# What may not change while the server runs: ports, files and databases are open, clients know the names, and
+# gates must not be judged by terms that nobody sees.
+FIXED: Final = (
+    "listen",
+    "data_dir",
+    "trust_domain",
+    "workers",
+    "upstream",
+    "rotation",
+    "ledger.url",
+    "admin",
+    "kubernetes",
+    "replica",
+)
 
 
 class InForce:

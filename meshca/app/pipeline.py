@@ -13,6 +13,7 @@ from meshca.admission.parse import parse
 from meshca.app.briefing import Briefing
 from meshca.app.control import UseAdmission, UseAuthority, UseOrder, UsePolicies, worker_instance
 from meshca.app.proving import node_proxies, open_chain, open_known_clusters
+from meshca.app.sharing import sharing
 from meshca.app.subscribers import Subscribers, stream_rate
 from meshca.authn.cluster import Clusters, ClusterState
 from meshca.authority.material import SigningMaterial, WireMaterial
@@ -128,7 +129,7 @@ async def open_pipeline(briefing: Briefing, clock: Clock) -> AsyncIterator[Pipel
     profile = profile_of(config)
     authority = Authority(Serials(briefing.prefix), profile)
     async with (
-        open_store(config.ledger_url, clock, instance=briefing.name) as store,
+        open_store(config.ledger_url, clock, instance=briefing.name, sharing=sharing(config)) as store,
         open_known_clusters(config, clock) as clusters,
         open_chain(config, store.lineage, clusters, clock) as chain,
     ):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from meshca.app.publication import Publication
 from meshca.authority.gate import Terms
 from meshca.authority.upstream import Upstream
 from meshca.clock import Clock
@@ -43,11 +46,18 @@ def rotating(  # noqa: PLR0913 - its parts, by name
     store: Store,
     clock: Clock,
     publish: Callable[[Standing], Awaitable[None]],
-    leading: Callable[[], bool] = lambda: True,
-    replica: str = "",
+    publication: Publication,
 ) -> Rotating:
     """All parts, not yet started."""
     steady = SteadyClock(clock)
+    replica = config.replica or socket.gethostname()
+
+    def leading() -> bool:
+        return store.leading if publication.writes is None else publication.writes
+
+    def driven_by() -> str:
+        return replica if leading() else store.leader if publication.writes is None else ""
+
     census = Census(
         adoptions=store.adoption,
         ledger=store.ledger,
@@ -55,7 +65,14 @@ def rotating(  # noqa: PLR0913 - its parts, by name
         seen_within=config.rotation.seen_within or config.svid.max_lifetime,
         settle=config.rotation.settle,
     )
-    judge = Judge(census=census, terms=terms_of(config), clock=steady)
+    unheard = config.ledger.spool.max_age + config.svid.max_lifetime  # so long may live what a lost one issued
+    judge = Judge(
+        census=census,
+        terms=terms_of(config),
+        clock=steady,
+        silent=functools.partial(store.silent, unheard),
+        publication=publication,
+    )
     stepper = Stepper(
         upstream=upstream,
         store=store.lifecycle,
@@ -66,7 +83,11 @@ def rotating(  # noqa: PLR0913 - its parts, by name
         plugged_in=isinstance(config.upstream, FilesConfig | SecretConfig),
     )
     stander = Stander(
-        upstream=upstream, keep=stepper.commit, clock=clock, trust_domain=config.trust_domain, replica=replica
+        upstream=upstream,
+        keep=stepper.commit,
+        clock=clock,
+        trust_domain=config.trust_domain,
+        replica=replica,
     )
     rotation = Rotation(
         upstream=upstream,
@@ -82,7 +103,9 @@ def rotating(  # noqa: PLR0913 - its parts, by name
         stepper=stepper,
         judge=judge,
         rotation=rotation,
-        reporting=Reporting(judge=judge, clock=clock),
+        reporting=Reporting(
+            judge=judge, clock=clock, driven_by=lambda: store.leader or (replica if store.leading else "")
+        ),
         clock=clock,
     )
     return Rotating(rotation=rotation, acts=acts)

@@ -28,7 +28,9 @@ from meshca.app.loading import Loaded
 from meshca.app.parent import Load, Parent
 from meshca.app.place import Worker
 from meshca.app.ports import Address, address_of, reserve
+from meshca.app.publication import Publication
 from meshca.app.rotating import rotating
+from meshca.app.sharing import sharing
 from meshca.app.spawning import Spawning
 from meshca.app.starting import Starting
 from meshca.app.status import Status
@@ -103,6 +105,7 @@ class _Parts:
     rotation: Rotation
     acts: RootActs
     end_watch: EndWatch
+    publication: Publication
     store: Store
     clock: Clock
 
@@ -136,7 +139,10 @@ async def _parts(
 ) -> _Parts:
     """Store, upstream, signer and workers; only the store is asked for anything yet."""
     config = in_force.loaded.config
-    store = await stack.enter_async_context(open_store(config.ledger_url, clock, migrate=True, instance="parent"))
+    shared = sharing(config)
+    store = await stack.enter_async_context(
+        open_store(config.ledger_url, clock, migrate=True, instance="parent", sharing=shared)
+    )
     await store.adoption.disconnect_everyone()
     opening = late_upstream(functools.partial(open_upstream, config, clock))
     upstream = await stack.enter_async_context(opening)
@@ -151,7 +157,8 @@ async def _parts(
     async def publish(standing: Standing) -> None:
         await supervisor.tell_all(*in_force.use_standing(standing))
 
-    parts = rotating(config, upstream=upstream, store=store, clock=clock, publish=publish)
+    publication = Publication(clock)
+    parts = rotating(config, upstream=upstream, store=store, clock=clock, publish=publish, publication=publication)
     rotation = parts.rotation
     stack.push_async_callback(supervisor.kill)
     parent = Parent(load=load, in_force=in_force, supervisor=supervisor, clock=clock, taken=_log_by)
@@ -161,6 +168,7 @@ async def _parts(
         rotation=rotation,
         acts=parts.acts,
         end_watch=EndWatch(rotation, in_force, parts.acts.report, clock),
+        publication=publication,
         store=store,
         clock=clock,
     )
@@ -179,7 +187,7 @@ async def _answer(
     await stack.enter_async_context(serving(pages, listener))
     config, ledger = parent.in_force.loaded.config, parts.store.ledger
     controllers = await stack.enter_async_context(
-        controlling(config, parent.in_force, parts.rotation, ledger, parts.clock)
+        controlling(config, parent.in_force, parts.rotation, parts.publication, ledger, parts.clock)
     )
     status = Status(
         in_force=parent.in_force,
@@ -205,6 +213,7 @@ def _beside(parts: _Parts) -> Mapping[str, Callable[[], Awaitable[None]]]:
     return {
         "watch": _watch(parts.parent, clock).run,
         "rotation": rotation.run,
+        "leadership": parts.store.lead,
         "end watch": parts.end_watch.run,
         "expiry": functools.partial(chores.show_expiry, rotation, clock),
         "prune": functools.partial(chores.prune, parts.store, parts.parent.in_force, clock),

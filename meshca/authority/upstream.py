@@ -41,12 +41,18 @@ class Line:
         wanted: whether whoever plugged it in still names it; one that is no longer named can still be kept here,
             so that it signs until another may. Nothing begins with one that is not wanted.
         kept: whether it has signed here: leaves below it may be in use although nobody names it any more.
+        made: whether it lies where an operator plugs roots in, but was made there by Istio or by us: it is named
+            for as long as it is not forgotten, so nobody has to take it away before it is trusted no more.
+        current: whether what signs below it is there now, not only kept here from before; of several that sign and
+            are wanted, whoever plugs them in means this one.
     """
 
     root: x509.Certificate
     signs: bool
     wanted: bool = True
     kept: bool = False
+    made: bool = False
+    current: bool = False
 
 
 class Upstream(Protocol):

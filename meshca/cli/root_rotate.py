@@ -192,15 +192,19 @@ def _end(reports: Reports, new: Record, output: Format) -> None:
     states = {one.record.id: one.record.state.value for one in reports.after.authorities}
     signs = states.get(new.id) == ACTIVE
     text = f"done: root {root_text.short(new.id)} signs" if signs else "given up: the root before signs"
-    lost = _lost(reports.during) if signs else ""
+    lost = _lost(reports) if signs else ""
     value = {"done": signs, "root": new.id, "report": root_text.plain(reports.after)}
     emit(value, f"{text}\n\n{lost}" if lost else text, output)
     if not signs:
         raise typer.Exit(EXIT_FAILED)
 
 
-def _lost(report: RootReport | None) -> str:
-    """Who was still not ready when a compromised root was dropped."""
+def _lost(reports: Reports) -> str:
+    """Who was still not ready when a compromised root was dropped; nobody when no leaf below it was left."""
+    report = reports.during
     if report is None or report.plan is None or not report.plan.compromised or report.gate is None:
+        return ""
+    left = {one.record.id: one.leaves for one in reports.after.authorities}
+    if reports.after.fleet is not None and left.get(report.plan.old) == 0:
         return ""
     return root_text.stragglers(report.gate.stragglers, report.gate.unnamed, "WHO MAY HAVE LOST TRUST")

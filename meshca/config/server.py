@@ -12,13 +12,15 @@ from pydantic import BeforeValidator, Field, model_validator
 from meshca.config.admin import AdminConfig
 from meshca.config.authn import AuthnConfig
 from meshca.config.kubernetes import KubernetesConfig
-from meshca.config.model import FilePath, ListenAddress, Model, PositiveDuration, TrustDomainName
+from meshca.config.model import Duration, FilePath, ListenAddress, Model, PositiveDuration, TrustDomainName
 from meshca.config.rotation import RotationConfig
 from meshca.config.upstream import SecretConfig, SelfSignedConfig, UpstreamConfig
 from meshca.identity.spiffe_id import TrustDomain
 
 MAX_LIFETIME = timedelta(days=90)  # Istio's MAX_WORKLOAD_CERT_TTL; nobody may configure more
 MAX_WORKERS = 64
+MAX_SPOOL_AGE = timedelta(days=1)  # who issues longer without the others is a CA of its own
+MAX_SPOOLED = 100_000  # records, about 1 KB each
 
 
 class ListenConfig(Model):
@@ -92,16 +94,37 @@ class CsrConfig(Model):
     mode: Literal["istio", "strict"] = "istio"
 
 
+class SpoolConfig(Model):
+    """Issuing while a shared store (PostgreSQL) is out of reach: records wait in `spool` in the data directory.
+
+    Attributes:
+        max_age: how long after the first such record others may follow; `0s` turns the spool off; at most 24 h.
+        max_records: how many certificates' records may wait.
+    """
+
+    max_age: Duration = timedelta(minutes=15)
+    max_records: Annotated[int, Field(ge=1, le=MAX_SPOOLED)] = 10_000
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.max_age > MAX_SPOOL_AGE:
+            raise ValueError("max_age must be at most 1d")
+        return self
+
+
 class LedgerConfig(Model):
     """Where the ledger is kept and for how long.
 
     Attributes:
-        url: database address; a SQLite file `meshca.db` in the data directory when absent.
+        url: database address, `sqlite:////path.db` or `postgresql://user@host/database`; a SQLite file `meshca.db`
+            in the data directory when absent.
         retention: after which records of ended certificates are removed.
+        spool: what is kept on this machine's disk while a PostgreSQL is out of reach.
     """
 
     url: str | None = None
     retention: PositiveDuration = timedelta(days=90)
+    spool: SpoolConfig = SpoolConfig()
 
 
 class BucketConfig(Model):
@@ -166,6 +189,7 @@ class ServerConfig(Model):
         data_dir: keys, certificates and the ledger; mode 0700.
         workers: number of worker processes; `auto` is one for each core.
         kubernetes: the cluster whose workloads are served; none when absent, `{}` for the one around us.
+        replica: our name among the servers on one PostgreSQL, which no other has; the host's when absent.
         ack_timeout: how long a subscriber may take to accept or refuse a push before it is reported as silent.
     """
 
@@ -188,6 +212,7 @@ class ServerConfig(Model):
     kubernetes: KubernetesConfig | None = None
     ack_timeout: PositiveDuration = timedelta(seconds=10)
     rotation: RotationConfig = RotationConfig()
+    replica: Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?\z")] | None = None
 
     @model_validator(mode="after")
     def _issuers_are_distinct(self) -> Self:

@@ -26,16 +26,19 @@ from meshca.log import log
 from meshca.rotation.stander import Stander
 from meshca.rotation.standing import Standing
 from meshca.rotation.stepper import Stepper
+from meshca.rotation.steps import following
 from meshca.validity import begun
 
 BACKOFF = Backoff(floor=1.0, ceiling=60.0)  # between attempts after one that failed
 # One sleep at most, so that a clock that was set right or a machine that slept delays a renewal by no more.
 LONGEST_SLEEP_SECONDS = 60.0
 STEP_SECONDS = 1.0  # between two looks at a gate that is closed
-SPARING = (
-    9.0  # times as long as the last look took is waited before the next: a large fleet takes a while to count
-)
-URGENT_SECONDS = 0.1  # the same while a compromised root is being replaced
+# Times as long as the last look took is waited before the next: a large fleet takes a while to count.
+SPARING = 9.0
+# The same while a compromised root still signs: every look may stop that. Once it is tainted the order is out,
+# and a look can only drop the root before its time.
+URGENT_SECONDS = 0.1
+URGENT_SPARING = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,7 @@ class Progress:
 
     Attributes:
         slot: what signs, as it was published last; None before the first.
+        serving: what signs for ourselves, below the root that was trusted longest; published with `slot`.
         published: how many standings were put in force.
         failures: how many turns failed, ever.
         failing: how many failed since the last that succeeded.
@@ -53,6 +57,7 @@ class Progress:
     """
 
     slot: Slot | None = None
+    serving: Slot | None = None
     published: int = 0
     failures: int = 0
     failing: int = 0
@@ -175,10 +180,11 @@ class Rotation:
             self._failed(problem)
 
     async def _put_in_force(self, standing: Standing) -> None:
-        slot = self._stander.prove(standing)
+        slot, serving = self._stander.prove(standing)
         await self._publish(standing)
         self._fingerprint = standing.fingerprint
-        self.progress = replace(self.progress, slot=slot, published=self.progress.published + 1)
+        published = self.progress.published + 1
+        self.progress = replace(self.progress, slot=slot, serving=serving, published=published)
         log.info("signer.published", signer=slot.issuer.signer_id, not_after=slot.issuer.not_after.isoformat())
 
     def _failed(self, error: MeshcaError) -> None:
@@ -217,15 +223,21 @@ class Rotation:
         """Seconds to sleep at most."""
         if self.progress.failing:
             return BACKOFF.pause(self.progress.failing, self._rng)
-        longest = LONGEST_SLEEP_SECONDS
-        if self.pressing:
-            plan = self.progress.kept.plan
-            urgent = plan is not None and plan.compromised
-            longest = URGENT_SECONDS if urgent else max(STEP_SECONDS, self._spent * SPARING)
-        if self._renew_at is None:
-            return longest
-        left = (self._renew_at - self._clock.now()).total_seconds()
-        return min(max(left, 0.0), longest)
+        longest = self._patience() if self.pressing else LONGEST_SLEEP_SECONDS
+        coming = following(self.progress.kept)
+        if coming is not None and coming.deadline is not None and (left := self._until(coming.deadline)) > 0:
+            longest = min(longest, left)  # one that is over waits for somebody: it was taken, or is paused
+        return longest if self._renew_at is None else min(longest, max(self._until(self._renew_at), 0.0))
+
+    def _until(self, moment: datetime) -> float:
+        return (moment - self._clock.now()).total_seconds()
+
+    def _patience(self) -> float:
+        """Seconds between two looks at a gate that is closed."""
+        plan = self.progress.kept.plan
+        if plan is not None and plan.compromised and plan.tainted_at is None:
+            return max(URGENT_SECONDS, self._spent * URGENT_SPARING)
+        return max(STEP_SECONDS, self._spent * SPARING)
 
     def _due(self) -> bool:
         """Whether the upstream's time has come, or a clock was set back to before what is in force begins."""

@@ -144,8 +144,8 @@ def _dropping(plan: Plan, old: Record) -> str:
     if old.state is State.DISTRIBUTING:
         return f"aborted: stop trusting {short(old.id)} once no certificate below it is in use"
     if old.state is State.TAINTED:
-        over_at = drop_at(plan)
-        over = f", at {when(over_at)} at the latest" if over_at is not None else ""
+        at = drop_at(plan)
+        over = f", at {when(at)} at the latest" if at is not None else ""
         return f"replace every certificate below {short(old.id)} and stop trusting it{over}"
     if plan.compromised:
         return f"begin to replace every certificate below {short(old.id)}"

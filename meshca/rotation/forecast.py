@@ -31,10 +31,10 @@ def planned(fleet: Sequence[Workload], old: str, terms: Terms, now: datetime) ->
     held = f"; {len(waited)} do not answer now and hold this up" if waited else ""
     return _forecast(
         [
-            f"1. make a new root and have every workload trust it, at once; {short(old)} goes on to sign",
-            f"2. sign below the new root when {_asked(terms)}, not before {when(active_at)}{held}",
-            f"3. replace every certificate below {short(old)} as it is renewed, until about {when(done_at)}",
-            f"4. stop trusting {short(old)} and delete its key once none below it is in use",
+            f"make a new root and have every workload trust it, at once; {short(old)} goes on to sign",
+            f"sign below the new root when {_asked(terms)}, not before {when(active_at)}{held}",
+            f"replace every certificate below {short(old)} as it is renewed, until about {when(done_at)}",
+            f"stop trusting {short(old)} and delete its key once none below it is in use",
         ],
         waited,
     )
@@ -54,10 +54,10 @@ def compromised(fleet: Sequence[Workload], old: str, window: timedelta, now: dat
     within = f"within {format_duration(window)}, evenly spread" if window else "at once"
     return _forecast(
         [
-            "1. make a new root and have every workload trust it, at once",
-            "2. sign below the new root, without waiting for anybody but those that are connected",
-            f"3. replace every certificate below {short(old)} {within}",
-            f"4. stop trusting {short(old)} at {when(over_at)} at the latest; {len(losers)} would lose trust",
+            "make a new root and have every workload trust it, at once",
+            "sign below the new root, without waiting for anybody but those that are connected",
+            f"replace every certificate below {short(old)} {within}",
+            f"stop trusting {short(old)} at {when(over_at)}, whoever holds one; {len(losers)} would lose trust",
         ],
         losers,
     )

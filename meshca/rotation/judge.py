@@ -5,8 +5,8 @@ What cannot be counted is not safe: a store that does not answer raises, it neve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from meshca import metrics
@@ -22,7 +22,6 @@ from meshca.rotation.steps import trusted_for
 # SDS message of gRPC 4 MiB: the smallest decides, and leaves room for names.
 LARGEST_BUNDLE: Final = 1_000_000
 MADE_WITHIN: Final = timedelta(minutes=10)  # of its beginning, which is backdated a little, is known what we make
-OF_THE_FLEET: Final = frozenset({Guard.ADOPTED, Guard.UNUSED, Guard.OVER})
 OPEN: Final = Gate(open=True, ready=0, of=0, why="nothing has to hold first")
 
 
@@ -44,6 +43,25 @@ class Fleet(Protocol):
         ...
 
 
+Silent = Callable[[], Awaitable[tuple[str, ...]]]
+
+
+async def nobody() -> tuple[str, ...]:
+    """There is no other replica."""
+    return ()
+
+
+class Publication(Protocol):
+    """Where anybody may read the roots; `app.publication` knows how it stands in a cluster."""
+
+    def published_since(self, root: str) -> datetime | None:
+        """Since when every place that roots are published in holds this one; None while one does not.
+
+        Also None where that is not known: by a replica that does not publish.
+        """
+        ...
+
+
 class Judge:
     """Judges acts.
 
@@ -51,22 +69,50 @@ class Judge:
         census: counts the fleet.
         terms: when a gate counts as open.
         clock: for what has lasted long enough.
+        silent: names other replicas that may issue what is not recorded here.
+        publication: since when roots are published; without it none is, as far as terms ask for that.
     """
 
-    def __init__(self, *, census: Fleet, terms: Terms, clock: SteadyClock) -> None:
+    def __init__(
+        self,
+        *,
+        census: Fleet,
+        terms: Terms,
+        clock: SteadyClock,
+        silent: Silent = nobody,
+        publication: Publication | None = None,
+    ) -> None:
         self.census = census
+        self._silent = silent
         self.terms = terms
         self.clock = clock
+        self._publication = publication
 
-    async def gate(self, kept: Lifecycle, act: Act, record: Record) -> Gate:
+    async def gate(
+        self, kept: Lifecycle, act: Act, record: Record, fleet: tuple[Workload, ...] | None = None
+    ) -> Gate:
         """What is found of the act's guard.
+
+        Args:
+            kept: everything that is kept.
+            act: what shall be done.
+            record: to whom.
+            fleet: everyone who counts, for a caller who has counted just now.
 
         Raises:
             Refused: reason `transition`, when the act is not possible.
             Unavailable: reason `store`, when the fleet cannot be counted.
         """
-        counted = step(record.state, act).guard in OF_THE_FLEET
-        return self.judged(kept, act, record, await self.fleet(kept) if counted else ())
+        match step(record.state, act).guard:
+            case Guard.NONE:
+                return OPEN
+            case Guard.FITS:
+                return fits(kept, record)
+            case Guard.NEVER_SIGNED:
+                return _never_signed(kept, record)
+            case Guard.UNUSED if silent := await self._silent():
+                return _unheard(silent)
+        return self._judged(kept, act, record, await self.fleet(kept) if fleet is None else fleet)
 
     async def fleet(self, kept: Lifecycle) -> tuple[Workload, ...]:
         """Everyone who counts now; while no rotation is under way the wall clock is believed.
@@ -81,38 +127,23 @@ class Judge:
             metrics.rotation_workloads.labels(word).set(sum(one.word is word for one in found))
         return found
 
-    def judged(self, kept: Lifecycle, act: Act, record: Record, fleet: Sequence[Workload]) -> Gate:
-        """What is found of the act's guard with a fleet that was counted already.
-
-        Raises:
-            Refused: reason `transition`, when the act is not possible.
-        """
+    def _judged(self, kept: Lifecycle, act: Act, record: Record, fleet: Sequence[Workload]) -> Gate:
+        """What is found of a guard that depends on the fleet."""
+        now = self.clock.now()
         match step(record.state, act).guard:
-            case Guard.NONE:
-                return OPEN
-            case Guard.FITS:
-                return fits(kept, record)
-            case Guard.NEVER_SIGNED:
-                return _never_signed(kept, record)
             case Guard.ADOPTED:
-                return self._adopted(record, fleet)
+                return self._adopted(record, fleet, now)
             case Guard.UNUSED:
-                return self._unrecorded(record) or retire_gate(fleet, record.id, self.clock.now())
+                return self._unrecorded(record) or retire_gate(fleet, record.id, now)
             case _:  # Guard.OVER; whatever might come is judged by who would break
-                return self._over(kept.plan, record, fleet)
+                return _over(kept.plan, record, fleet, self.clock.wall())
 
-    def _adopted(self, record: Record, fleet: Sequence[Workload]) -> Gate:
+    def _adopted(self, record: Record, fleet: Sequence[Workload], now: datetime) -> Gate:
         since = record.trusted_since or record.since
-        published, now = since if self.terms.published_for else None, self.clock.now()
+        published = self._publication.published_since(record.id) if self._publication else None
         return activate_gate(
             fleet, record.id, self.terms, distributing_since=since, published_since=published, now=now
         )
-
-    def _over(self, plan: Plan | None, record: Record, fleet: Sequence[Workload]) -> Gate:
-        now = self.clock.now()
-        if plan is None or plan.tainted_at is None:
-            return retire_gate(fleet, record.id, now)
-        return over_gate(fleet, record.id, tainted_at=plan.tainted_at, window=trusted_for(plan.window), now=now)
 
     def _unrecorded(self, record: Record) -> Gate | None:
         """Closed while leaves may live that were issued before anything was kept of a root; None once none can.
@@ -130,11 +161,23 @@ class Judge:
         return Gate(open=False, ready=0, of=0, why=why, opens_at=over_at)
 
 
+def _over(plan: Plan | None, record: Record, fleet: Sequence[Workload], now: datetime) -> Gate:
+    if plan is None or plan.tainted_at is None:
+        return retire_gate(fleet, record.id, now)
+    return over_gate(fleet, record.id, tainted_at=plan.tainted_at, window=trusted_for(plan.window), now=now)
+
+
 def fits(kept: Lifecycle, new: Record) -> Gate:
     """Whether a bundle with one root more can be given out."""
     size = sum(len(one.pem) for one in kept.trusted if one.id != new.id) + len(new.pem)
     why = f"the bundle has {size} bytes with it, {LARGEST_BUNDLE} are the most"
     return Gate(open=size <= LARGEST_BUNDLE, ready=0, of=0, why=why)
+
+
+def _unheard(silent: tuple[str, ...]) -> Gate:
+    names = ", ".join(silent)
+    why = f"replica {names} is cut off or has died: what it issued is not known here; bring it back, or wait"
+    return Gate(open=False, ready=0, of=0, why=why)
 
 
 def _never_signed(kept: Lifecycle, record: Record) -> Gate:

@@ -42,7 +42,7 @@ class Reporting:
         except Unavailable:
             fleet = None
         now = self._clock.now()
-        gate = self._gate(kept, following(kept), fleet)
+        gate = await self._gate(kept, following(kept), fleet)
         bundle = kept.bundles[-1] if kept.bundles else None
         authorities = tuple(self._authority(record, fleet or ()) for record in _shown(kept))
         return RootReport(
@@ -73,13 +73,16 @@ class Reporting:
             return forecast.compromised(fleet, old.id, window, now)
         return forecast.planned(fleet, old.id, self._judge.terms, now)
 
-    def _gate(self, kept: Lifecycle, coming: Due | None, fleet: tuple[Workload, ...] | None) -> Gate | None:
+    async def _gate(self, kept: Lifecycle, coming: Due | None, fleet: tuple[Workload, ...] | None) -> Gate | None:
         if coming is None:
             return None
         if fleet is None:
             why = "the store cannot be read now, so nobody can be counted; see `meshca status`"
             return Gate(open=False, ready=0, of=0, why=why)
-        return self._judge.judged(kept, coming.act, coming.record, fleet)
+        try:
+            return await self._judge.gate(kept, coming.act, coming.record, fleet)
+        except Unavailable as error:
+            return Gate(open=False, ready=0, of=0, why=error.detail)
 
     def _authority(self, record: Record, fleet: tuple[Workload, ...]) -> AuthorityReport:
         certificate = read_certificates(record.pem.encode(), record.id)[0]

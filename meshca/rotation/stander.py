@@ -79,16 +79,17 @@ class Stander:
         times = [one.renew_at for one in (offer, elder) if one is not None and one.renew_at is not None]
         return kept, standing, min(times, default=None)
 
-    def prove(self, standing: Standing) -> Slot:
-        """The slot that signs, once both signers have proven themselves with the bundle in force.
+    def prove(self, standing: Standing) -> tuple[Slot, Slot]:
+        """The slots that sign for workloads and for ourselves, both proven with the bundle in force.
 
         Raises:
             ConfigError: with every fault found.
         """
         now = self._clock.now()
-        if standing.serving is not standing.signer:
-            Slot.prove(standing.serving, self._trust_domain, now)
-        return Slot.prove(standing.signer, self._trust_domain, now)
+        slot = Slot.prove(standing.signer, self._trust_domain, now)
+        if standing.serving is standing.signer:
+            return slot, slot
+        return slot, Slot.prove(standing.serving, self._trust_domain, now)
 
     async def _elder(self, kept: Lifecycle, active: Record) -> Offer | None:
         """Material below the root that signed before and is still trusted; None when that is the active one.

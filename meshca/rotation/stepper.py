@@ -100,7 +100,7 @@ class Stepper:
             if found is None:
                 break
             gate = await self._judge.gate(kept, found.act, found.record)
-            late = found.deadline is not None and self._judge.clock.now() >= found.deadline
+            late = found.deadline is not None and self._clock.now() >= found.deadline
             if not gate.open and not late:
                 metrics.rotation_stragglers.set(len(gate.stragglers) + gate.unnamed)
                 return kept, f"{found.act.value} of {found.record.id[:16]} waits: {gate.why}"
@@ -182,10 +182,12 @@ class Stepper:
         await self._upstream.forget([root for root in there if root not in retired])
 
     def _named(self, lines: Sequence[Line]) -> Named:
+        signing = sorted((line for line in lines if line.signs), key=lambda line: not line.current)
         return Named(
             wanted=frozenset(certificate_id(line.root) for line in lines if line.wanted),
-            signs=tuple(certificate_id(line.root) for line in lines if line.signs),
+            signs=tuple(certificate_id(line.root) for line in signing),
             plugged_in=self._plugged_in,
+            made=frozenset(certificate_id(line.root) for line in lines if line.made),
         )
 
     async def _good(self, line: Line, *, first: bool) -> bool:

@@ -39,13 +39,16 @@ class Named:
 
     Attributes:
         wanted: ids of those that whoever plugged them in still names, or that we made.
-        signs: ids of those below which material can be had, in the upstream's order.
+        signs: ids of those below which material can be had: what is there now first, then what is kept from
+            before, each in the upstream's order.
         plugged_in: whether the operator, not meshca, says which roots there are.
+        made: ids of those that no operator plugged in, although one could: dropping them is ours.
     """
 
     wanted: Collection[str]
     signs: tuple[str, ...]
     plugged_in: bool
+    made: Collection[str] = ()
 
 
 def due(kept: Lifecycle, named: Named) -> Due | None:
@@ -75,7 +78,7 @@ def following(kept: Lifecycle) -> Due | None:
 def _dropping(plan: Plan, old: Record) -> Due | None:
     """The act on the old root once the new one signs."""
     if old.state is State.TAINTED:
-        return Due(act=Act.RETIRE, record=old)  # its guard knows the window
+        return Due(act=Act.RETIRE, record=old, deadline=drop_at(plan))
     if old.state is State.RETIRING and plan.compromised:
         return Due(act=Act.TAINT, record=old)
     return Due(act=Act.RETIRE, record=old) if old.state in {State.RETIRING, State.DISTRIBUTING} else None
@@ -84,7 +87,8 @@ def _dropping(plan: Plan, old: Record) -> Due | None:
 def _still_named(found: Due, named: Named) -> bool:
     """Whether an operator still names the root that would be dropped; then it is theirs to take away first."""
     dropped = found.act is Act.RETIRE and found.record.state is not State.TAINTED
-    return dropped and named.plugged_in and found.record.id in named.wanted
+    theirs = named.plugged_in and found.record.id not in named.made
+    return dropped and theirs and found.record.id in named.wanted
 
 
 def distribution_deadline(plan: Plan, new: Record) -> datetime | None:

@@ -189,12 +189,14 @@ class Files:
     def _lines(self, found: _Found) -> Sequence[Line]:
         roots = dict.fromkeys((*found.named, *map(root_of, found.kept.values())))
         signing = {id_ for id_, material in found.kept.items() if not self._faults(material)}
+        live = "" if found.live is None else certificate_id(root_of(found.live))
         lines = [
             Line(
                 root=root,
                 signs=certificate_id(root) in signing,
                 wanted=not found.named or root in found.named,
                 kept=certificate_id(root) in signing,
+                current=certificate_id(root) == live,
             )
             for root in roots
         ]

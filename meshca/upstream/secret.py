@@ -25,7 +25,7 @@ from meshca.authority.secret_source import Overtaken, SecretSource, StoredSecret
 from meshca.authority.upstream import Line, Offer
 from meshca.clock import Clock
 from meshca.config.upstream import SecretConfig
-from meshca.errors import ConfigError, InvariantBroken, Unavailable
+from meshca.errors import ConfigError, InvariantBroken, Refused, Unavailable
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.log import log
 from meshca.upstream.intermediates import Intermediates
@@ -159,12 +159,15 @@ class SecretUpstream:
         """A root that shall follow, in a Secret of its own; replicas that make one at once end with one.
 
         Raises:
-            Refused: reason `upstream`: the CA is plugged in, there is no root `same_key`, or a root of another
-                key is there to follow already.
+            Refused: reason `upstream`: the configuration forbids it, the CA is plugged in, there is no root
+                `same_key`, or a root of another key is there to follow already.
             ConfigError: what holds, or would hold, the new root is not sound.
             Unavailable: it cannot be written now, or there is no root to be followed.
         """
         spare = next_name(self._config.names)
+        if not self._config.rotate:
+            todo = f"set it, and let our account create and update Secret {spare} in {self._source.place}"
+            raise Refused("upstream", f"upstream.rotate is off, so no root is made to follow another; {todo}")
         for _ in range(_TRIES):
             there = await self._read()
             reading = self._judged(there)
@@ -173,7 +176,7 @@ class SecretUpstream:
                 why = self._problem(reading) or "none holds a CA"
                 raise Unavailable("ca_secret", f"{self._beginning.where}: no root is there to be followed: {why}")
             if reading.following is not None and reading.following.id != main.id:
-                return Line(root=reading.following.root, signs=True)
+                return Line(root=reading.following.root, signs=True, made=True)
             if problems := reading.problems.get(spare):
                 raise ConfigError(f"Secret {spare} in {self._source.place}", problems)
             key = main.material.key if same_key else None
@@ -246,9 +249,17 @@ class SecretUpstream:
         wanted = dict.fromkeys((*reading.named, *before))
         roots = [*wanted, *(held.root for held in reading.held.values()), *map(root_of, self._kept.values())]
         signing = {*reading.held, *(root for root, kept in self._kept.items() if not self._faults(kept))}
+        made = {held.id for held in reading.held.values() if held.made}
         lines = [
-            Line(root=root, signs=certificate_id(root) in signing, wanted=root in wanted)
+            Line(
+                root=root,
+                signs=id_ in signing,
+                wanted=root in wanted,
+                made=id_ in made,
+                current=id_ in reading.held,
+            )
             for root in dict.fromkeys(roots)
+            for id_ in (certificate_id(root),)
         ]
         return sorted(lines, key=lambda line: line.root.not_valid_before_utc)
 

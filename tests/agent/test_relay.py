@@ -362,7 +362,7 @@ async def test_a_ca_that_is_down_refuses_no_certificate(scene: Scene) -> None:
 
 
 async def test_a_renewed_certificate_opens_a_new_stream(scene: Scene) -> None:
-    """At once, since the old one ends with the old certificate."""
+    """After a pause, for a fleet that renews at once has enough to do; the old stream goes on until then."""
     scene.plane.push_policies(policy_body("a"))
     await scene.said(Adopted, AUTHZ)
     since = scene.mark()
@@ -370,6 +370,20 @@ async def test_a_renewed_certificate_opens_a_new_stream(scene: Scene) -> None:
         scene.holding.take_svid(svid_of(scene.ca))
         await scene.said(Adopted, AUTHZ, since)
     assert "relay.disconnected" not in [entry["event"] for entry in logs]
+    assert scene.pauses.qsize() == 1
+
+
+async def test_an_ended_certificate_carries_no_stream_any_longer(scene: Scene) -> None:
+    """The one that takes its place opens another without a pause."""
+    scene.plane.push_policies(policy_body("a"))
+    await scene.said(Adopted, AUTHZ)
+    assert scene.holding.svid is not None
+    now = SystemClock().now()
+    object.__setattr__(scene.holding.svid, "not_after", now)
+    since = scene.mark()
+    scene.holding.take_svid(svid_of(scene.ca))
+    await scene.said(Adopted, AUTHZ, since)
+    assert scene.pauses.empty()
 
 
 async def test_an_envoy_that_comes_later_raises_the_grade(scene: Scene) -> None:

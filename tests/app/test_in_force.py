@@ -13,6 +13,7 @@ from meshca.app.control import Configure, UseAdmission, UseAuthority, UsePolicie
 from meshca.app.in_force import InForce
 from meshca.app.loading import Loaded, Policies
 from meshca.app.ports import Address
+from meshca.config.rotation import RotationConfig
 from meshca.config.server import LedgerConfig, ListenConfig, LogConfig, ServerConfig, SvidConfig
 from meshca.errors import ConfigError
 from meshca.identity.spiffe_id import TrustDomain
@@ -75,6 +76,7 @@ def _with(**changes: object) -> Change:
         (_with(data_dir=Path("/other")), "data_dir"),
         (_with(workers=3), "workers"),
         (_with(ledger=LedgerConfig(url="sqlite:////other.db")), "ledger.url"),
+        (_with(rotation=RotationConfig(share=0.9)), "rotation"),
     ],
 )
 def test_needs_a_restart(in_force: InForce, change: Change, name: str) -> None:

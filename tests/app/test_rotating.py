@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from meshca.app.publication import Publication
 from meshca.app.rotating import Rotating, rotating, terms_of
 from meshca.authority.history import Kind
 from meshca.authority.lifecycle import State
@@ -30,15 +31,14 @@ class Scene:
 
     def __init__(self, config: ServerConfig, store: Store) -> None:
         self.published: list[Standing] = []
-        self.leads = True
+        self.publication = Publication(FakeClock(NOW))
         self.made: Rotating = rotating(
             config,
             upstream=FakeUpstream(good_material(root=make_ca("root", begin=NOW, end=NOW + 40 * DAY))),
             store=store,
             clock=FakeClock(NOW),
             publish=self._publish,
-            leading=lambda: self.leads,
-            replica="one",
+            publication=self.publication,
         )
 
     async def _publish(self, standing: Standing) -> None:
@@ -59,6 +59,7 @@ async def test_parts_that_work_together(
 ) -> None:
     """What is published is what is kept; where an operator plugs roots in, none is replaced by schedule."""
     config = ServerConfig(
+        replica="one",
         upstream=upstream,
         kubernetes=KubernetesConfig(),
         rotation=RotationConfig(before_end=timedelta(days=50)),
@@ -79,7 +80,7 @@ async def test_who_does_not_lead_takes_no_step(tmp_path: Path) -> None:
     """What an administrator asks for is kept all the same; whoever leads goes on with it."""
     async with open_store(f"sqlite:///{tmp_path / 'meshca.db'}", FakeClock(NOW), migrate=True) as store:
         scene = Scene(ServerConfig(), store)
-        scene.leads = False
+        scene.publication.note("", [None])
         await scene.made.rotation.start()
         await scene.made.acts.rotate(ANNA, compromised=False, window=None)
         states = [one.state for one in (await scene.made.acts.lifecycle()).of(Kind.ROOT)]

@@ -17,7 +17,9 @@ GIVEN = Given(rotating())
 
 
 @pytest.mark.parametrize(
-    ("version", "roots"), [("a", {OLD}), ("a+b", {OLD, NEW}), ("c", set()), ("", set())], ids=str
+    ("version", "roots"),
+    [("a", {OLD}), ("a+b", {OLD, NEW}), ("c", set()), ("", set())],
+    ids=["a", "a+b", "c", "none"],
 )
 def test_a_version_names_its_roots(version: str, roots: set[str]) -> None:
     """One that is not remembered trusts nothing."""

@@ -92,6 +92,17 @@ class TestCompromised:
         code, out, _ = server.run(*arguments)
         assert (code, "\n\nWHO MAY HAVE LOST TRUST (1)\nshop/web " in out) == (0, True)
 
+    @pytest.mark.parametrize("counted", [True, False])
+    def test_nobody_is_said_to_have_lost_trust_when_nobody_did(self, server: Running, *, counted: bool) -> None:
+        """All of the last look were ready before the root went; a fleet that cannot be counted does not say so."""
+        dropped = authority(record=record(state=State.RETIRED), leaves=0, last_leaf_ends=None)
+        fleet = DONE.fleet if counted else None
+        done = replace(DONE, authorities=(dropped, *DONE.authorities[1:]), fleet=fleet)
+        server.roots.watched = [[root_report(plan=plan(compromised=True)), done]]
+        arguments = ("root", "rotate", "--compromised", "--reason", "stolen", "--yes", "--wait")
+        code, out, _ = server.run(*arguments)
+        assert (code, "done: root" in out, "LOST TRUST" in out) == (0, True, not counted)
+
 
 def test_it_waits_for_a_second_person(server: Running) -> None:
     """Exit code 4; there is nothing to watch."""

@@ -1,4 +1,4 @@
-"""What every ledger store does, SQLite and the fake alike."""
+"""What every ledger store does, SQLite, PostgreSQL and the fake alike."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -24,16 +24,26 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.records import NOW, failed, intent, issued
 from tests.store.opening import opened
+from tests.store.postgres.opening import fresh_url, opened_shared
 
 SETTLING = intent(namespace="settling", intended_at=NOW - timedelta(days=10_000), not_after=NOW)
-KINDS = ["sqlite", "fake"]
+SHARED = pytest.param("postgresql", marks=pytest.mark.real("postgresql"))
+KINDS = ["sqlite", SHARED, "fake"]
+
+
+Find = Callable[[str], object]
 
 
 @contextlib.asynccontextmanager
-async def making(kind: str, folder: Path, clock: FakeClock) -> AsyncIterator[LedgerStore]:
-    """An empty store of one kind."""
+async def making(kind: str, folder: Path, clock: FakeClock, find: Find) -> AsyncIterator[LedgerStore]:
+    """An empty store of one kind; `find` gives the real part that it is in."""
     if kind == "fake":
         yield FakeLedger(clock)
+        return
+    if kind == "postgresql":
+        with fresh_url(find("postgresql")) as url:
+            async with opened_shared(url, clock) as shared:
+                yield shared.ledger
         return
     async with opened(folder, clock) as store:
         yield store.ledger
@@ -46,9 +56,11 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture(params=KINDS)
-async def ledger(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> AsyncIterator[LedgerStore]:
+async def ledger(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock, find_part: Find
+) -> AsyncIterator[LedgerStore]:
     """An empty store of each kind."""
-    async with making(request.param, tmp_path, clock) as store:
+    async with making(request.param, tmp_path, clock, find_part) as store:
         yield store
 
 
@@ -265,30 +277,31 @@ def consistent(one: Intent) -> Intent:
     return replace(one, namespace=parts[4]) if len(parts) > 4 else one
 
 
+@pytest.mark.parametrize("kind", KINDS[:2])
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     made=st.lists(st.tuples(small_intents.map(consistent), st.none() | outcomes), max_size=8),
     asked=st.lists(queries, min_size=1, max_size=4),
 )
-async def test_sqlite_answers_as_the_query_says(
-    made: list[tuple[Intent, Outcome | None]], asked: list[Query]
+async def test_a_database_answers_as_the_query_says(
+    kind: str, find_part: Find, made: list[tuple[Intent, Outcome | None]], asked: list[Query]
 ) -> None:
     """A law: whatever is recorded and asked, both stores give the same answer."""
     with tempfile.TemporaryDirectory() as folder:
         clock = FakeClock(NOW)
         fake = FakeLedger(clock)
-        async with making("sqlite", Path(folder), clock) as sqlite:
+        async with making(kind, Path(folder), clock, find_part) as database:
             for one, outcome in {one.serial: (one, outcome) for one, outcome in made}.values():
-                for store in (fake, sqlite):
+                for store in (fake, database):
                     await store.intend(one)
                     if outcome:
                         store.finish(replace(outcome, serial=one.serial))
             last = intent(intended_at=NOW - timedelta(days=20_000))  # outcomes before it are written
-            await sqlite.intend(last)
+            await database.intend(last)
             await fake.intend(last)
-            await sqlite.prune(NOW)
+            await database.prune(NOW)
             await fake.prune(NOW)
             for query in asked:
-                assert await sqlite.query(query) == await fake.query(query)
+                assert await database.query(query) == await fake.query(query)
             for now in (NOW, *(one.not_after for one, _ in made)):
-                assert await sqlite.live(now) == await fake.live(now)
+                assert await database.live(now) == await fake.live(now)

@@ -1,4 +1,4 @@
-"""What every store of lifecycles does, SQLite and the fake alike."""
+"""What every store of lifecycles does, SQLite, PostgreSQL and the fake alike."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,8 +23,10 @@ from tests.fakes.generations import change, changes_of, generation, newest_first
 from tests.fakes.hurried_clock import HurriedClock
 from tests.fakes.lifecycle_store import FakeLifecycles
 from tests.store.opening import opened
+from tests.store.postgres.opening import fresh_url, opened_shared
 
-KINDS = ["sqlite", "fake"]
+KINDS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.real("postgresql")), "fake"]
+Find = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +53,16 @@ def _rename(path: Path, before: str, after: str) -> None:
             connection.execute(f"ALTER TABLE {before}{table} RENAME TO {after}{table}")
 
 
+def rename_shared(url: str, before: str, after: str) -> None:
+    """The same in PostgreSQL."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for table in ("lifecycle", "lifecycle_change"):
+            connection.execute(f"ALTER TABLE {before}{table} RENAME TO {after}{table}".encode())
+
+
 @contextlib.asynccontextmanager
-async def making(kind: str, folder: Path) -> AsyncIterator[Subject]:
-    """An empty store of one kind."""
+async def making(kind: str, folder: Path, find: Find) -> AsyncIterator[Subject]:
+    """An empty store of one kind; `find` gives the real part that it is in."""
     if kind == "fake":
         fake = FakeLifecycles()
         yield Subject(
@@ -61,6 +71,16 @@ async def making(kind: str, folder: Path) -> AsyncIterator[Subject]:
             lose=lambda: setattr(fake, "down", True),
             find=lambda: setattr(fake, "down", False),
         )
+        return
+    if kind == "postgresql":
+        with fresh_url(find("postgresql")) as url:
+            async with opened_shared(url, HurriedClock()) as store, opened_shared(url, HurriedClock()) as other:
+                yield Subject(
+                    store=store.lifecycle,
+                    other=other.lifecycle,
+                    lose=lambda: rename_shared(url, "", "lost_"),
+                    find=lambda: rename_shared(url, "lost_", ""),
+                )
         return
     path = folder / "meshca.db"
     async with opened(folder, HurriedClock()) as store, opened(folder, HurriedClock()) as other:
@@ -73,9 +93,9 @@ async def making(kind: str, folder: Path) -> AsyncIterator[Subject]:
 
 
 @pytest.fixture(params=KINDS)
-async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
+async def subject(request: pytest.FixtureRequest, tmp_path: Path, find_part: Find) -> AsyncIterator[Subject]:
     """An empty store of each kind."""
-    async with making(request.param, tmp_path) as made:
+    async with making(request.param, tmp_path, find_part) as made:
         yield made
 
 
@@ -228,11 +248,13 @@ async def test_who_waits_bears_a_store_out_of_reach(subject: Subject) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=25)
 @given(made=st.lists(st.tuples(lifecycles, st.lists(any_changes, max_size=3)), min_size=1, max_size=5))
-async def test_whatever_is_committed_is_loaded(kind: str, made: list[tuple[Lifecycle, list[Change]]]) -> None:
+async def test_whatever_is_committed_is_loaded(
+    kind: str, find_part: Find, made: list[tuple[Lifecycle, list[Change]]]
+) -> None:
     """A law: for any lifecycles and changes, one after the other."""
     told: list[Change] = []
     with tempfile.TemporaryDirectory() as folder:
-        async with making(kind, Path(folder)) as subject:
+        async with making(kind, Path(folder), find_part) as subject:
             for number, (drawn, changes) in enumerate(made, 1):
                 lifecycle = replace(drawn, generation=number)
                 told += (mine := [replace(one, generation=number) for one in changes])

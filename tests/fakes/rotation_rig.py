@@ -16,7 +16,7 @@ from meshca.config.rotation import RotationConfig
 from meshca.errors import MeshcaError
 from meshca.rotation.acts import RootActs
 from meshca.rotation.driver import Rotation
-from meshca.rotation.judge import Judge
+from meshca.rotation.judge import Judge, Silent, nobody
 from meshca.rotation.reporting import Reporting
 from meshca.rotation.stander import Stander
 from meshca.rotation.standing import Standing
@@ -78,10 +78,11 @@ def rig(
     leading: bool = True,
     replica: str = "",
     jitter: float = 1.0,
+    silent: Silent = nobody,
 ) -> Rig:
     """A driver that has not started."""
     store, census = store or FakeLifecycles(), census or FakeCensus()
-    judge = Judge(census=census, terms=TERMS, clock=SteadyClock(clock))
+    judge = Judge(census=census, terms=TERMS, clock=SteadyClock(clock), silent=silent)
     stepper = Stepper(
         upstream=upstream,
         store=store,

@@ -26,6 +26,7 @@ class FakeUpstream:
         materials: what is offered, by the root's id.
         named: further roots, which sign nothing.
         unwanted: ids of roots that are no longer named by whoever plugged them in.
+        current: ids of roots below which what signs is there now, not only kept from before.
         renew_at: with every offer.
         problem: what `problem` says.
         error: raised instead of every answer, while it is set.
@@ -39,6 +40,7 @@ class FakeUpstream:
         self.materials = {certificate_id(root_of(material)): material for material in materials}
         self.named: list[Ca] = []
         self.unwanted: set[str] = set()
+        self.current: set[str] = set()
         self.renew_at = renew_at
         self.problem: ConfigError | None = None
         self.error: MeshcaError | None = None
@@ -101,7 +103,8 @@ class FakeUpstream:
         await self._changed.wait()
 
     def _line(self, root: x509.Certificate) -> Line:
-        return Line(root=root, signs=True, wanted=certificate_id(root) not in self.unwanted)
+        id_ = certificate_id(root)
+        return Line(root=root, signs=True, wanted=id_ not in self.unwanted, current=id_ in self.current)
 
     def _answer(self, method: str, argument: str = "") -> None:
         self.history.append(f"{method} {argument}".strip())

@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
-from meshca.authority.history import Kind, Record
+from meshca.authority.fleet import Workload
+from meshca.authority.history import Kind, Lifecycle, Record
 from meshca.authority.lifecycle import Act, State
 from meshca.authority.material import SigningMaterial
 from meshca.authority.requests import MAX_REQUESTS
 from meshca.config.rotation import RotationConfig
 from meshca.errors import BadRequest, ConfigError, Conflict, MeshcaError, NotFound, Refused, Unavailable
 from meshca.rotation.commands import Asked
+from meshca.rotation.driver import URGENT_SECONDS
 from meshca.rotation.standing import Standing
 from meshca.rotation.steps import GRACE
 from tests.fakes.clock import FakeClock
@@ -131,6 +133,21 @@ class TestPlanned:
         assert signing.signer.certificate != signing.serving.certificate == trusting.signer.certificate
         assert alone.signer.certificate == alone.serving.certificate == signing.signer.certificate
 
+    async def test_slots_of_both_lines_are_known(self, stage: Stage) -> None:
+        """While the new root signs, what is made for ourselves is below the old one; at rest both are one slot."""
+        progress = stage.rig.rotation.progress
+        assert progress.slot is progress.serving is not None
+        stage.everybody(trusts=1, signers=(0,))
+        await stage.acts.rotate(ANNA, compromised=False, window=None)
+        stage.everybody(trusts=2, signers=(0,))
+        await stage.turn(2)
+        signing, standing = stage.rig.rotation.progress, stage.standings[-1]
+        assert signing.slot is not None
+        assert signing.serving is not None
+        assert signing.slot.issuer.certificate == standing.signer.certificate
+        assert signing.serving.issuer.certificate == standing.serving.certificate
+        assert signing.slot.issuer.certificate != signing.serving.issuer.certificate
+
     async def test_the_key_of_the_old_root_is_deleted(self, stage: Stage) -> None:
         """Only once the state says that it is retired."""
         stage.everybody(trusts=2, signers=())
@@ -221,6 +238,17 @@ class TestCompromised:
         await stage.turn(GRACE.total_seconds() + 1)
         assert (stage.states, stage.standings[-1].order.window) == ([State.TAINTED, State.ACTIVE], timedelta(0))
         assert stage.standings[-1].order.signers
+        await stage.turn(GRACE.total_seconds() + 1)
+        assert stage.states == [State.RETIRED, State.ACTIVE]
+
+    async def test_nobody_loses_trust_in_the_instant_of_the_order(self, stage: Stage) -> None:
+        """With a window of nothing, who holds an old leaf is ordered anew before the old root goes."""
+        stage.everybody(trusts=1, signers=(0,))
+        await stage.acts.rotate(ANNA, compromised=True, window=timedelta(0))
+        stage.everybody(trusts=2, signers=(0,))
+        await stage.turn()
+        assert stage.states == [State.TAINTED, State.ACTIVE]
+        assert stage.roots[0].id in stage.standings[-1].order.signers
         await stage.turn(GRACE.total_seconds() + 1)
         assert stage.states == [State.RETIRED, State.ACTIVE]
 
@@ -367,6 +395,76 @@ class TestSingleSteps:
         assert stage.rig.store.lifecycle.plan is None
 
 
+class SlowCensus(FakeCensus):
+    """Counting takes some time, as that of a large fleet does."""
+
+    def __init__(self, clock: FakeClock, seconds: float) -> None:
+        super().__init__()
+        self.clock = clock
+        self.seconds = seconds
+
+    async def workloads(self, lifecycle: Lifecycle) -> tuple[Workload, ...]:
+        """As `FakeCensus`, later."""
+        await self.clock.sleep(self.seconds)
+        return await super().workloads(lifecycle)
+
+
+class TestLargeFleet:
+    """Counting a large fleet takes a while, and is not all that the parent has to do."""
+
+    @pytest.fixture
+    async def large(self) -> AsyncIterator[Stage]:
+        """A fleet that takes a second to count."""
+        clock = FakeClock(NOW)
+        async with running(Stage(clock, census=SlowCensus(clock, 1.0))) as made_:
+            made_.everybody(trusts=1, signers=(0,))
+            yield made_
+
+    async def test_a_closed_gate_costs_a_tenth_of_the_time(self, large: Stage) -> None:
+        """However long it stays closed."""
+        await large.acts.rotate(ANNA, compromised=False, window=None)
+        await large.turn(100)
+        assert len(large.rig.census.asked) == 10
+
+    async def test_a_compromised_root_that_signs_costs_half(self, large: Stage) -> None:
+        """Until its successor signs: every look may bring that."""
+        await large.acts.rotate(ANNA, compromised=True, window=10 * MINUTE)
+        await large.turn(100)
+        assert len(large.rig.census.asked) == 50
+
+    async def test_a_tainted_root_goes_when_its_window_ends(self, large: Stage) -> None:
+        """Although the next look would be later."""
+        await large.acts.rotate(ANNA, compromised=True, window=timedelta(seconds=25))
+        large.everybody(trusts=2, signers=(0,))
+        await large.turn(3)
+        assert large.states == [State.TAINTED, State.ACTIVE]
+        looks = len(large.rig.census.asked)
+        await large.turn(22)
+        assert (large.states, len(large.rig.census.asked) - looks) == ([State.TAINTED, State.ACTIVE], 1)
+        await large.turn(3)
+        assert large.states == [State.RETIRED, State.ACTIVE]
+
+    async def test_a_paused_rotation_is_looked_at_calmly(self, large: Stage) -> None:
+        """Also when the moment is over at which its next step would have been taken."""
+        await large.acts.rotate(ANNA, compromised=True, window=timedelta(0))
+        await large.acts.pause(ANNA)
+        await large.turn(5)
+        before = large.upstream.asked
+        await large.turn(60)
+        assert large.upstream.asked - before <= 60 / URGENT_SECONDS
+
+    async def test_a_report_counts_once(self, large: Stage) -> None:
+        """What waits is judged by the fleet that is shown."""
+        await large.acts.rotate(ANNA, compromised=False, window=None)
+        await large.acts.pause(ANNA)
+        await large.turn(5)
+        before = len(large.rig.census.asked)
+        asking = asyncio.create_task(large.acts.report())
+        await large.turn(3)
+        report = await asking
+        assert (report.gate is not None, len(large.rig.census.asked) - before) == (True, 1)
+
+
 class TestFound:
     """A root that was there before anything was kept of it."""
 
@@ -474,6 +572,22 @@ class TestPluggedIn:
             await stage.turn(60)
             assert stage.states == [State.RETIRED, State.ACTIVE]
 
+    async def test_a_signer_below_the_other_of_two_named_roots_is_the_one_that_is_meant(self) -> None:
+        """Both sign, for the one before is kept; the one that is there now is rotated to."""
+        stage = Stage(FakeClock(NOW), plugged_in=True)
+        async with running(stage):
+            (old,) = stage.upstream.materials.values()
+            other = made()
+            stage.everybody(trusts=1, signers=(0,))
+            stage.upstream.current.add(stage.roots[0].id)
+            stage.upstream.change(old, other)
+            await stage.turn(60)
+            assert (stage.states, stage.rig.store.lifecycle.plan) == ([State.ACTIVE, State.DISTRIBUTING], None)
+            stage.upstream.current = {stage.roots[1].id}
+            stage.everybody(trusts=2, signers=(0,))
+            await stage.turn(60)
+            assert stage.states == [State.RETIRING, State.ACTIVE]
+
     async def test_a_signer_that_does_not_prove_itself_is_not_taken_up(self) -> None:
         """It stays unknown, and what signs goes on."""
         stage = Stage(FakeClock(NOW), plugged_in=True)
@@ -559,6 +673,23 @@ class TestReplicas:
             await stage.turn(600)
             assert stage.states == [State.ACTIVE, State.DISTRIBUTING]
             assert len(stage.standings[-1].signer.roots) == 2
+
+    async def test_a_silent_replica_holds_the_old_root(self) -> None:
+        """It may go on issuing below it, and nobody here would know."""
+        cut_off: tuple[str, ...] = ("two",)
+
+        async def silent() -> tuple[str, ...]:
+            return cut_off
+
+        stage = Stage(FakeClock(NOW), silent=silent)
+        async with running(stage):
+            await stage.acts.rotate(ANNA, compromised=False, window=None)
+            await stage.turn(60)
+            assert stage.states == [State.RETIRING, State.ACTIVE]
+            assert "replica two is cut off or has died" in stage.rig.rotation.progress.held
+            cut_off = ()
+            await stage.turn(60)
+            assert stage.states == [State.RETIRED, State.ACTIVE]
 
     async def test_a_conflict_is_looked_at_again(self, stage: Stage) -> None:
         """Nothing failed."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import pytest
 
-from meshca.authority.gate import Terms
+from meshca.authority.gate import Gate, Terms
 from meshca.authority.history import Kind, Lifecycle, Plan, Record
 from meshca.authority.lifecycle import Act, State
 from meshca.authority.material import certificate_id
 from meshca.errors import Refused, Unavailable
-from meshca.rotation.judge import MADE_WITHIN, OPEN, Judge, fits
+from meshca.rotation.judge import MADE_WITHIN, OPEN, Judge, Publication, fits
 from meshca.rotation.steady import SteadyClock
 from meshca.rotation.steps import GRACE
 from tests.fakes.clock import FakeClock
@@ -102,14 +102,6 @@ class TestAdopted:
         kept = rotating()
         gate = await judge_of(census).gate(kept, Act.ACTIVATE, kept.records[1])
         assert (gate.open, gate.of, census.asked) == (is_open, 1, [kept.generation])
-
-    @pytest.mark.parametrize(("minutes", "is_open"), [(4, False), (5, True)])
-    async def test_published_roots_need_their_time(self, minutes: int, *, is_open: bool) -> None:
-        """From when a bundle with the root was first given out."""
-        new = replace(root(NEW, State.DISTRIBUTING, since=NOW - DAY), trusted_since=NOW)
-        terms = replace(TERMS, published_for=5 * MINUTE)
-        judge = judge_of(FakeCensus(), terms, NOW + minutes * MINUTE)
-        assert (await judge.gate(among(root(OLD), new), Act.ACTIVATE, new)).open is is_open
 
     async def test_it_is_told_since_when_it_is_trusted(self) -> None:
         """A record of before that was noted tells when it came into its state."""
@@ -218,9 +210,66 @@ async def test_a_clock_that_was_set_forward_is_believed_only_at_rest(plan: Plan 
     assert (await judge.gate(among(theirs, plan=plan), Act.RETIRE, theirs)).open is not late
 
 
-def test_with_a_fleet_that_was_counted_already() -> None:
+async def test_with_a_fleet_that_was_counted_already() -> None:
     """The same judgement, and nobody is counted again."""
     census = FakeCensus(error=Unavailable("store", "gone"))
     kept = rotating()
-    gate = judge_of(census).judged(kept, Act.ACTIVATE, kept.records[1], [HOLDS])
+    gate = await judge_of(census).gate(kept, Act.ACTIVATE, kept.records[1], (HOLDS,))
     assert (gate.open, gate.of, census.asked) == (True, 1, [])
+
+
+ASKED = replace(TERMS, published_for=5 * MINUTE)
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """Implements `rotation.judge.Publication`: every root since then."""
+
+    at: datetime | None
+
+    def published_since(self, root: str) -> datetime | None:
+        """As the test says, of the new root only."""
+        return self.at if root == NEW else None
+
+
+async def judged(publication: Publication | None, terms: timedelta = ASKED.published_for) -> Gate:
+    """Whether a root that was given out an hour ago may sign."""
+    judge = Judge(
+        census=FakeCensus(),
+        terms=replace(TERMS, published_for=terms),
+        clock=SteadyClock(FakeClock(NOW)),
+        publication=publication,
+    )
+    record = replace(root(NEW, State.DISTRIBUTING), trusted_since=NOW - HOUR)
+    return await judge.gate(rotating(), Act.ACTIVATE, record)
+
+
+@pytest.mark.parametrize(
+    ("since", "is_open", "opens_at", "words"),
+    [
+        (None, False, None, "it is not in the published roots yet; see the ConfigMaps in `meshca status`"),
+        (NOW - MINUTE, False, NOW + 4 * MINUTE, "readers of the published roots have had it long enough at"),
+        (NOW - 5 * MINUTE, True, None, ""),
+    ],
+    ids=["not-everywhere", "too-short", "long-enough"],
+)
+async def test_time_counts_from_publication(
+    since: datetime | None,
+    is_open: bool,  # noqa: FBT001 - a row
+    opens_at: datetime | None,
+    words: str,
+) -> None:
+    """Not from when the root was given out to agents."""
+    gate = await judged(Since(since))
+    assert (gate.open, gate.opens_at) == (is_open, opens_at)
+    assert words in gate.why
+
+
+async def test_nobody_tells() -> None:
+    """Where terms ask for it and nobody tells of publication, the gate is closed."""
+    assert not (await judged(None)).open
+
+
+async def test_not_asked_for() -> None:
+    """Where nothing is published nobody is asked."""
+    assert (await judged(None, timedelta(0))).open

@@ -90,6 +90,11 @@ class TestPluggedIn:
         named = replace(THEIRS, wanted={OLD, NEW})
         assert due(life(State.RETIRING, State.ACTIVE), named) is None
 
+    def test_a_root_that_no_operator_plugged_in_goes_although_it_is_named(self) -> None:
+        """Its source names it until it is forgotten, and nobody but us forgets it."""
+        named = replace(THEIRS, wanted={OLD, NEW}, made={OLD})
+        assert said(due(life(State.RETIRING, State.ACTIVE), named)) == (Act.RETIRE, OLD)
+
     def test_a_tainted_root_goes_although_it_is_named(self) -> None:
         """There security wins."""
         named = replace(THEIRS, wanted={OLD, NEW})

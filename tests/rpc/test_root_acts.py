@@ -106,7 +106,7 @@ def test_a_window(request_: Any, expected: timedelta | None) -> None:
         ("RotateRoot", roots_pb2.RotateRootRequest(), {"retire"}),
         ("RotateRoot", roots_pb2.RotateRootRequest(compromised=True), {"retire", "compromised", "taint"}),
     ],
-    ids=str,
+    ids=["prepare", "activate-forced", "retire", "retire-forced", "taint", "rotate", "compromised"],
 )
 def test_what_is_dangerous(name: str, request_: Any, expected: set[str]) -> None:
     """By the names of `admin.second_person`."""

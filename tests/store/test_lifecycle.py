@@ -12,7 +12,7 @@ import pytest
 
 from meshca.errors import Conflict, InvariantBroken, Unavailable
 from meshca.store.connection import connect
-from meshca.store.engine import Store
+from meshca.store.engine import SqliteStore
 from meshca.store.lifecycle import LOOK_SECONDS
 from tests.contract.test_lifecycle_store import commit, everything
 from tests.fakes.clock import FakeClock
@@ -28,7 +28,7 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-async def store(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Store]:
+async def store(tmp_path: Path, clock: FakeClock) -> AsyncIterator[SqliteStore]:
     """An open store."""
     async with opened(tmp_path, clock) as store:
         yield store
@@ -48,7 +48,7 @@ async def test_a_lifecycle_survives_a_restart(tmp_path: Path) -> None:
         assert await everything(store.lifecycle) == (generation(2), newest_first(2))
 
 
-async def test_a_generation_is_one_commit(store: Store) -> None:
+async def test_a_generation_is_one_commit(store: SqliteStore) -> None:
     """However many changes it has."""
     before = store.commits
     await commit(store.lifecycle, 1)
@@ -56,7 +56,7 @@ async def test_a_generation_is_one_commit(store: Store) -> None:
     assert store.commits - before == 2
 
 
-async def test_a_generation_that_fails_half_way_leaves_nothing(store: Store, tmp_path: Path) -> None:
+async def test_a_generation_that_fails_half_way_leaves_nothing(store: SqliteStore, tmp_path: Path) -> None:
     """Its row is written before its changes, and goes with them."""
     await commit(store.lifecycle, 1)
     execute(
@@ -71,7 +71,7 @@ async def test_a_generation_that_fails_half_way_leaves_nothing(store: Store, tmp
     await commit(store.lifecycle, 2)
 
 
-async def test_a_conflict_does_not_harm_its_neighbours(store: Store) -> None:
+async def test_a_conflict_does_not_harm_its_neighbours(store: SqliteStore) -> None:
     """What shares its transaction stands."""
     one = intent()
     answers = await asyncio.gather(
@@ -82,7 +82,7 @@ async def test_a_conflict_does_not_harm_its_neighbours(store: Store) -> None:
     assert await everything(store.lifecycle) == (generation(1), newest_first(1))
 
 
-async def test_a_conflict_says_what_is_stored(store: Store) -> None:
+async def test_a_conflict_says_what_is_stored(store: SqliteStore) -> None:
     """For the log."""
     await commit(store.lifecycle, 1, 2)
     with pytest.raises(Conflict) as caught:
@@ -90,7 +90,7 @@ async def test_a_conflict_says_what_is_stored(store: Store) -> None:
     assert caught.value.detail == "generation 2 is stored, so 2 cannot follow; look again"
 
 
-async def test_a_transition_does_not_wait_for_a_listing(store: Store) -> None:
+async def test_a_transition_does_not_wait_for_a_listing(store: SqliteStore) -> None:
     """Which may take seconds, on a thread of its own."""
     listed = threading.Event()
     listing = asyncio.create_task(store._lister.read(lambda _: listed.wait()))
@@ -102,7 +102,9 @@ async def test_a_transition_does_not_wait_for_a_listing(store: Store) -> None:
     await listing
 
 
-async def test_a_replica_looks_every_fifth_of_a_second(store: Store, clock: FakeClock, tmp_path: Path) -> None:
+async def test_a_replica_looks_every_fifth_of_a_second(
+    store: SqliteStore, clock: FakeClock, tmp_path: Path
+) -> None:
     """By the clock, and not more often."""
     noticing = asyncio.create_task(store.lifecycle.changed(0))
     await clock.advance(0)
@@ -117,7 +119,7 @@ async def test_a_replica_looks_every_fifth_of_a_second(store: Store, clock: Fake
     assert clock.sleepers == 0
 
 
-async def test_a_damaged_lifecycle_is_not_believed(store: Store, tmp_path: Path) -> None:
+async def test_a_damaged_lifecycle_is_not_believed(store: SqliteStore, tmp_path: Path) -> None:
     """Nor taken for an empty one; nobody is told that the store is out of reach."""
     await commit(store.lifecycle, 1)
     execute(tmp_path, "UPDATE lifecycle SET body = substr(body, 1, 100)")
@@ -126,7 +128,7 @@ async def test_a_damaged_lifecycle_is_not_believed(store: Store, tmp_path: Path)
     assert caught.value.reason == "lifecycle"
 
 
-async def test_a_damaged_change_is_not_believed(store: Store, tmp_path: Path) -> None:
+async def test_a_damaged_change_is_not_believed(store: SqliteStore, tmp_path: Path) -> None:
     """However it came there."""
     await commit(store.lifecycle, 1)
     execute(tmp_path, "DROP TRIGGER lifecycle_change_no_update")

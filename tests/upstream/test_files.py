@@ -276,6 +276,15 @@ class TestLines:
         assert (await files.obtain(id_of(ROOT))).material.certificate == SIGNER.certificate
         assert (await files.obtain(id_of(OTHER))).material.certificate == OTHERS.certificate
 
+    async def test_current(self, folder: Path) -> None:
+        """The line of the folder's own signer is the current one, not one that is kept; in a bad one none is."""
+        write(folder, cacerts(SIGNER, UPPER, roots=(ROOT,)))
+        files = await started(folder)
+        write(folder, cacerts(OTHERS, roots=(OTHER, ROOT)))
+        assert [line.current for line in await files.lines()] == [False, True]
+        write(folder, {})
+        assert [line.current for line in await files.lines()] == [False, False]
+
     async def test_restart(self, folder: Path) -> None:
         """A restart has the same lines and offers the same."""
         write(folder, cacerts(SIGNER, UPPER, roots=(ROOT,)))

@@ -385,6 +385,15 @@ class TestLater:
 class TestPluggedIn:
     """An operator changes the root of a plugged-in CA."""
 
+    async def test_current(self) -> None:
+        """The line of the Secret's own signer is the current one, not one that is kept in memory."""
+        store = FakeSecrets()
+        store.put("cacerts", cacerts(SIGNER, roots=(ROOT,)))
+        upstream, _ = upstream_of(store)
+        assert [line.current for line in await upstream.lines()] == [True]
+        store.put("cacerts", cacerts(OTHERS, roots=(OTHER, ROOT)))
+        assert [line.current for line in await upstream.lines()] == [False, True]
+
     async def test_old_line_in_memory(self) -> None:
         """What was plugged in before signs here until it is forgotten; a restart has what the Secret holds."""
         store = FakeSecrets()
@@ -451,6 +460,7 @@ class TestPluggedIn:
         store.put("cacerts", cacerts(SIGNER, roots=(ROOT,)))
         upstream, _ = upstream_of(store)
         before = await told(upstream)
+        assert not any(line.made for line in await upstream.lines())
         store.put("cacerts", cacerts(root if with_key else make_ca("next", root), roots=(root,)))
         assert await told(upstream) == before
         assert problem in str(upstream.problem)
@@ -502,7 +512,8 @@ class TestFollowing:
         [old] = await upstream.lines()
         before = dict(store.held)
         made = await upstream.make_root()
-        assert (made.signs, made.wanted) == (True, True)
+        assert (made.signs, made.wanted, made.made) == (True, True, True)
+        assert [line.made for line in await upstream.lines()] == [True, True]
         assert store.held["istio-ca-secret"] == before["istio-ca-secret"]
         assert store.held[SPARE].kind == ISTIO
         assert made.root.public_key() != old.root.public_key()
@@ -510,6 +521,20 @@ class TestFollowing:
             assert {line.root: line.signs for line in await replica.lines()} == {old.root: True, made.root: True}
             for line in await replica.lines():
                 assert verifies(await replica.obtain(certificate_id(line.root)), line.root)
+
+    async def test_not_allowed_to(self) -> None:
+        """With `rotate` off no root is made, nothing is written, and what to set is said."""
+        store = FakeSecrets()
+        put_istio(store, istio_root())
+        before = dict(store.held)
+        with pytest.raises(Refused) as refused:
+            await upstream_of(store, MAY_NOT.model_copy(update={"rotate": False}))[0].make_root()
+        assert refused.value.reason == "upstream"
+        assert refused.value.detail == (
+            "upstream.rotate is off, so no root is made to follow another; set it, and let our account create and"
+            " update Secret istio-ca-secret-next in namespace istio-system"
+        )
+        assert store.held == before
 
     async def test_restart_offers_below_both(self) -> None:
         """A replica that restarts signs below both roots."""

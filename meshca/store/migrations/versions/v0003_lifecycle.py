@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the tables; in SQLite also the triggers that keep every change for ever."""
+    """Create the tables, and the triggers that keep every change for ever."""
     op.create_index("issuance_intent_by_end", "issuance_intent", ["not_after"])
     op.create_table(
         "lifecycle",
@@ -28,7 +28,12 @@ def upgrade() -> None:
         *_texts("asked_by", "reason"),
         sa.Column("changed_at", sa.BigInteger, nullable=False),
     )
-    if op.get_bind().dialect.name == "sqlite":
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(
+            "CREATE TRIGGER lifecycle_change_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON lifecycle_change "
+            "FOR EACH STATEMENT EXECUTE FUNCTION meshca_append_only()"
+        )
+    else:
         for deed in ("UPDATE", "DELETE"):
             op.execute(
                 f"CREATE TRIGGER lifecycle_change_no_{deed.lower()} BEFORE {deed} ON lifecycle_change "
