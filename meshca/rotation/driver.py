@@ -116,7 +116,7 @@ class Rotation:
         while self.progress.slot is None:
             try:
                 await self._turn()
-            except Unavailable as error:
+            except (Unavailable, Conflict) as error:  # another replica may have begun just now
                 self._failed(error)
                 await self._wait()
 

@@ -22,7 +22,6 @@ from meshca.rotation.steps import trusted_for
 # SDS message of gRPC 4 MiB: the smallest decides, and leaves room for names.
 LARGEST_BUNDLE: Final = 1_000_000
 MADE_WITHIN: Final = timedelta(minutes=10)  # of its beginning, which is backdated a little, is known what we make
-OF_THE_FLEET: Final = frozenset({Guard.ADOPTED, Guard.UNUSED, Guard.OVER})
 OPEN: Final = Gate(open=True, ready=0, of=0, why="nothing has to hold first")
 
 
@@ -142,7 +141,7 @@ class Judge:
             case Guard.UNUSED:
                 return self._unrecorded(kept, record) or retire_gate(fleet, record.id, self.clock.now())
             case _:  # Guard.OVER; whatever might come is judged by who would break
-                return self._over(kept.plan, record, fleet)
+                return _over(kept.plan, record, fleet, self.clock.wall())
 
     def _adopted(self, record: Record, fleet: Sequence[Workload]) -> Gate:
         since, now = record.trusted_since or record.since, self.clock.now()
@@ -172,6 +171,12 @@ class Judge:
             return None
         why = f"what it signed before it was known here is not recorded, and may live until {over_at.isoformat()}"
         return Gate(open=False, ready=0, of=0, why=why, opens_at=over_at)
+
+
+def _over(plan: Plan | None, record: Record, fleet: Sequence[Workload], now: datetime) -> Gate:
+    if plan is None or plan.tainted_at is None:
+        return retire_gate(fleet, record.id, now)
+    return over_gate(fleet, record.id, tainted_at=plan.tainted_at, window=trusted_for(plan.window), now=now)
 
 
 def fits(kept: Lifecycle, new: Record) -> Gate:

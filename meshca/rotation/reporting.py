@@ -12,7 +12,7 @@ from meshca.authority.history import Kind, Lifecycle, Record
 from meshca.authority.lifecycle import State
 from meshca.authority.material import read_certificates
 from meshca.clock import Clock
-from meshca.errors import MeshcaError, Refused, Unavailable
+from meshca.errors import Refused, Unavailable
 from meshca.rotation import explain, forecast
 from meshca.rotation.judge import Judge
 from meshca.rotation.report import AuthorityReport, FleetReport, Forecast, RootReport
@@ -81,7 +81,7 @@ class Reporting:
             return Gate(open=False, ready=0, of=0, why=why)
         try:
             return await self._judge.gate(kept, coming.act, coming.record, fleet)
-        except MeshcaError as error:
+        except Unavailable as error:
             return Gate(open=False, ready=0, of=0, why=error.detail)
 
     def _authority(self, record: Record, fleet: tuple[Workload, ...]) -> AuthorityReport:

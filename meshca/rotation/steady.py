@@ -1,8 +1,9 @@
-"""A clock that no jump hurries: what has to last for a while is judged by it.
+"""A clock that no jump hurries: who trusts a root and which leaves are in use is judged by it.
 
-A wall clock that is set forward by an hour must not end the window of a compromised root an hour early, nor make
-certificates end that others still take for good. It never runs ahead of what has passed here since it was at rest;
-a wall clock that is set back is believed, for waiting longer breaks nobody. It must never date what is kept.
+A wall clock that is set forward by an hour must not make certificates end that others still take for good. It
+never runs ahead of what has passed here since it was at rest; a wall clock that is set back is believed, for
+waiting longer breaks nobody. It must never date what is kept, nor end the window of a compromised root: there
+security wins, and `wall` decides.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ class SteadyClock:
         """The wall clock's instant, or that at rest and the time that has passed since, whichever is earlier."""
         passed = timedelta(seconds=self._clock.monotonic() - self._rested)
         return min(self._clock.now(), self._rested_at + passed)
+
+    def wall(self) -> datetime:
+        """The wall clock's instant, whatever was done to it."""
+        return self._clock.now()
 
     def monotonic(self) -> float:
         """Seconds from some point in the past; never goes back."""

@@ -106,7 +106,7 @@ class Stepper:
             if found is None:
                 break
             gate = await self._judge.gate(kept, found.act, found.record)
-            late = found.deadline is not None and self._judge.clock.now() >= found.deadline
+            late = found.deadline is not None and self._clock.now() >= found.deadline
             if not gate.open and not late:
                 metrics.rotation_stragglers.set(len(gate.stragglers) + gate.unnamed)
                 return kept, f"{found.act.value} of {found.record.id[:16]} waits: {gate.why}"

@@ -78,7 +78,7 @@ def following(kept: Lifecycle) -> Due | None:
 def _dropping(plan: Plan, old: Record) -> Due | None:
     """The act on the old root once the new one signs."""
     if old.state is State.TAINTED:
-        return Due(act=Act.RETIRE, record=old)  # its guard knows the window
+        return Due(act=Act.RETIRE, record=old, deadline=drop_at(plan))
     if old.state is State.RETIRING and plan.compromised:
         return Due(act=Act.TAINT, record=old)
     return Due(act=Act.RETIRE, record=old) if old.state in {State.RETIRING, State.DISTRIBUTING} else None

@@ -15,13 +15,13 @@ from typing import Any, Final
 from meshca._proto.meshca.admin.v1 import roots_pb2
 from meshca.authority.history import Record
 from meshca.config.admin import Danger
+from meshca.config.rotation import LONGEST_WINDOW
 from meshca.duration import format_duration
 from meshca.errors import BadRequest
 from meshca.rotation.commands import Asked, RootCommands
 from meshca.rpc.timestamps import span
 
 MAX_REASON: Final = 500  # characters
-MAX_WINDOW: Final = timedelta(days=7)  # a key that is not ours alone must not be trusted for longer than a week
 _ID: Final = re.compile(r"[0-9a-f]{64}")  # `certificate_id`
 
 Do = Callable[[RootCommands, Any, Asked], Awaitable[Record | None]]
@@ -92,8 +92,8 @@ def window_of(request: Any) -> timedelta | None:  # noqa: ANN401 - any message
         window = span(request.window)
     except OverflowError:
         window = timedelta(-1)
-    if not timedelta(0) <= window <= MAX_WINDOW:
-        raise BadRequest("window", f"window must be 0s to {format_duration(MAX_WINDOW)}")
+    if not timedelta(0) <= window <= LONGEST_WINDOW:
+        raise BadRequest("window", f"window must be 0s to {format_duration(LONGEST_WINDOW)}")
     return window
 
 

@@ -759,6 +759,10 @@ class TestReport:
         report = await stage.acts.report()
         assert (report.fleet, report.gate is not None and report.gate.open) == (None, False)
 
+    async def test_everything_that_is_kept(self, stage: Stage) -> None:
+        """As it is stored."""
+        assert await stage.acts.lifecycle() == stage.rig.store.lifecycle
+
     async def test_at_rest(self, stage: Stage) -> None:
         """No step, no gate."""
         report = await stage.acts.report()

@@ -22,7 +22,7 @@ from meshca.rotation.commands import Asked
 from meshca.rotation.standing import Standing
 from tests.fakes.clock import FakeClock
 from tests.fakes.pki import NOW, good_material, make_ca
-from tests.fakes.roots import HOUR, MINUTE, SECOND, workload
+from tests.fakes.roots import HOUR, MINUTE, workload
 from tests.fakes.rotation_rig import Rig, rig
 from tests.fakes.upstream import FakeUpstream
 
@@ -147,27 +147,6 @@ async def test_a_clock_that_jumps(jump: timedelta, *, compromised: bool, place: 
         assert mesh.rig.rotation.progress.error is None
 
 
-@pytest.mark.parametrize(
-    ("after", "expected"),
-    [
-        pytest.param(10 * SECOND, [State.ACTIVE, State.DISTRIBUTING], id="while-it-is-distributed"),
-        pytest.param(3 * MINUTE, [State.TAINTED, State.ACTIVE], id="in-the-window"),
-    ],
-)
-async def test_a_window_does_not_end_early_when_the_clock_is_set_forward(
-    after: timedelta, expected: list[State]
-) -> None:
-    """What has passed here counts: who is still reached must not lose trust by a wrong clock."""
-    mesh = Mesh(compromised=True, follows=False)
-    async with running(mesh):
-        await mesh.begin()
-        await mesh.turn(after.total_seconds())
-        assert mesh.states == expected
-        mesh.clock._now += HOUR
-        await mesh.turn(60)
-        assert mesh.states == expected
-
-
 @pytest.mark.parametrize("jump", JUMPS)
 async def test_a_window_ends_although_the_clock_jumps(jump: timedelta) -> None:
     """An hour late at most."""
@@ -283,6 +262,18 @@ async def test_what_else_is_gone(part: str, place: int) -> None:
         assert mesh.states == [State.RETIRED, State.ACTIVE]
         assert len(mesh.taken()) == len(set(mesh.taken()))
         assert mesh.rig.rotation.progress.error is None
+
+
+async def test_another_who_starts_at_the_same_moment() -> None:
+    """Whoever comes second takes up what the first has kept, and starts too."""
+    first, mesh = Mesh(), Mesh()
+    mesh.upstream = first.upstream
+    mesh.rig = rig(first.upstream, mesh.clock, mesh._publish)
+    async with running(first):
+        mesh.rig.store.overtaken_by(first.rig.store.lifecycle)
+        async with running(mesh):
+            assert mesh.states == [State.ACTIVE]
+            assert mesh.rig.rotation.progress.failures == 0
 
 
 async def test_a_store_that_cannot_be_read_is_not_asked_without_a_pause() -> None:

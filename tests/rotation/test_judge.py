@@ -210,11 +210,11 @@ async def test_a_clock_that_was_set_forward_is_believed_only_at_rest(plan: Plan 
     assert (await judge.gate(among(theirs, plan=plan), Act.RETIRE, theirs)).open is not late
 
 
-def test_with_a_fleet_that_was_counted_already() -> None:
+async def test_with_a_fleet_that_was_counted_already() -> None:
     """The same judgement, and nobody is counted again."""
     census = FakeCensus(error=Unavailable("store", "gone"))
     kept = rotating()
-    gate = judge_of(census).judged(kept, Act.ACTIVATE, kept.records[1], [HOLDS])
+    gate = await judge_of(census).gate(kept, Act.ACTIVATE, kept.records[1], (HOLDS,))
     assert (gate.open, gate.of, census.asked) == (True, 1, [])
 
 

@@ -255,11 +255,17 @@ class TestRefusals:
 class TestProof:
     """`prove`: both signers, with the bundle in force."""
 
-    async def test_the_slot_is_the_signer(self) -> None:
-        """Not who vouches for the server."""
+    async def test_who_signs_and_who_vouches_for_the_server(self) -> None:
+        """A slot for each."""
         scene = Scene(kept_of(State.RETIRING, State.ACTIVE))
-        slot, serving = scene.stander.prove(await scene.stand())
-        assert slot.issuer.signer_id == id_of(NEW_SIGNS) != serving.issuer.signer_id
+        signer, serving = scene.stander.prove(await scene.stand())
+        assert (signer.issuer.signer_id, serving.issuer.signer_id) == (id_of(NEW_SIGNS), id_of(OLD_SIGNS))
+
+    async def test_one_that_does_both_is_proven_once(self) -> None:
+        """It is one slot."""
+        scene = Scene(kept_of())
+        signer, serving = scene.stander.prove(await scene.stand())
+        assert signer is serving
 
     @pytest.mark.parametrize("part", ["signer", "serving"])
     async def test_either_that_is_bad_is_refused(self, part: str) -> None:
