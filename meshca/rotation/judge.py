@@ -22,6 +22,7 @@ from meshca.rotation.steps import trusted_for
 # SDS message of gRPC 4 MiB: the smallest decides, and leaves room for names.
 LARGEST_BUNDLE: Final = 1_000_000
 MADE_WITHIN: Final = timedelta(minutes=10)  # of its beginning, which is backdated a little, is known what we make
+OF_THE_FLEET: Final = frozenset({Guard.ADOPTED, Guard.UNUSED, Guard.OVER})
 OPEN: Final = Gate(open=True, ready=0, of=0, why="nothing has to hold first")
 
 
