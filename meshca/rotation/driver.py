@@ -154,8 +154,10 @@ class Rotation:
         lines = await self._upstream.lines()
         kept = await self._stepper.adopt(kept, lines)
         held = ""
+        before = kept.generation
         if self._leading():
             kept, held = await self._stepper.step(kept, lines)
+        stepped = kept.generation != before
         kept, standing, renew_at = await self._stander.stand(kept)
         self._seen = kept.generation
         if standing.fingerprint != self._fingerprint:
@@ -171,6 +173,8 @@ class Rotation:
         under_way = self._clock.now() - kept.plan.started_at if kept.plan else timedelta(0)
         metrics.rotation_seconds.set(under_way.total_seconds())
         self._succeeded(kept, held)
+        if stepped:  # the next act is judged at once, now that this one is in force
+            self._woken.set()
 
     def _succeeded(self, kept: Lifecycle, held: str) -> None:
         """Note it; what the operator gave last may be wrong all the same, and what is kept from before goes on."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final
 
 from meshca import metrics
 from meshca.authority import planning
@@ -30,8 +29,6 @@ from meshca.rotation.acted import planned, version
 from meshca.rotation.judge import Judge, fits
 from meshca.rotation.stander import OURSELVES
 from meshca.rotation.steps import Due, Named, due, successor
-
-MOST_STEPS: Final = 8  # acts in one turn: a whole rotation has five
 
 
 class Stepper:
@@ -89,7 +86,9 @@ class Stepper:
         return await self.commit(*planning.adopt_lines(kept, good, by, version))
 
     async def step(self, kept: Lifecycle, lines: Sequence[Line]) -> tuple[Lifecycle, str]:
-        """Take every act that is due and safe; why the next one is not, empty when there is none.
+        """Take the act that is due, if it is safe; why it is not, empty when it was taken or there is none.
+
+        One at a time: whether the next is safe is judged once this one is in force.
 
         Raises:
             Unavailable: the fleet cannot be counted, or an act cannot be kept now.
@@ -101,18 +100,16 @@ class Stepper:
             kept = await self._begun_by_itself(kept, named)
         except Refused as refusal:  # nothing was begun; what signs must still be renewed
             return kept, f"a rotation is due and cannot begin: {refusal.detail}"
-        for _ in range(MOST_STEPS):
-            found = due(kept, named)
-            if found is None:
-                break
-            gate = await self._judge.gate(kept, found.act, found.record)
-            late = found.deadline is not None and self._clock.now() >= found.deadline
-            if not gate.open and not late:
-                metrics.rotation_stragglers.set(len(gate.stragglers) + gate.unnamed)
-                return kept, f"{found.act.value} of {found.record.id[:16]} waits: {gate.why}"
-            kept = await self.take(kept, found, _ourselves(gate, self._clock.now()))
-        metrics.rotation_stragglers.set(0)
-        return kept, ""
+        found = due(kept, named)
+        if found is None:
+            metrics.rotation_stragglers.set(0)
+            return kept, ""
+        gate = await self._judge.gate(kept, found.act, found.record)
+        metrics.rotation_stragglers.set(len(gate.stragglers) + gate.unnamed)
+        late = found.deadline is not None and self._clock.now() >= found.deadline
+        if not gate.open and not late:
+            return kept, f"{found.act.value} of {found.record.id[:16]} waits: {gate.why}"
+        return await self.take(kept, found, _ourselves(gate, self._clock.now())), ""
 
     async def take(self, kept: Lifecycle, found: Due, cause: Cause) -> Lifecycle:
         """Take one act, kept when this returns.
