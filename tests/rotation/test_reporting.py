@@ -140,6 +140,19 @@ class TestReport:
         assert report.gate.why.startswith("the store cannot be read now, so nobody can be counted")
         assert [one.leaves for one in report.authorities] == [0, 0, 0]
 
+    async def test_replicas_that_cannot_be_asked_for(self) -> None:
+        """The gate is closed and says why."""
+
+        async def gone() -> tuple[str, ...]:
+            raise Unavailable("store", "gone")
+
+        clock = FakeClock(NOW)
+        judge = Judge(census=FakeCensus(), terms=TERMS, clock=SteadyClock(clock), silent=gone)
+        retiring = (record(OLD_CA, State.RETIRING), record(NEW_CA, State.ACTIVE))
+        report = await Reporting(judge=judge, clock=clock).report(replace(ROTATING, records=retiring))
+        assert report.gate is not None
+        assert (report.gate.open, report.gate.why) == (False, "gone")
+
     async def test_what_ends_soon(self) -> None:
         """In words."""
         short = make_ca("short", begin=NOW - 3000 * DAY, end=NOW + 20 * DAY)
