@@ -106,8 +106,7 @@ class Stepper:
             return kept, ""
         gate = await self._judge.gate(kept, found.act, found.record)
         metrics.rotation_stragglers.set(len(gate.stragglers) + gate.unnamed)
-        late = found.deadline is not None and self._clock.now() >= found.deadline
-        if not gate.open and not late:
+        if not gate.open and (found.deadline is None or self._clock.now() < found.deadline):
             return kept, f"{found.act.value} of {found.record.id[:16]} waits: {gate.why}"
         return await self.take(kept, found, _ourselves(gate, self._clock.now())), ""
 
