@@ -109,7 +109,7 @@ class Judge:
             return _unheard(silent)
         if fleet is None:
             fleet = await self.fleet(kept) if guard in OF_THE_FLEET else ()
-        return self.judged(kept, act, record, fleet)
+        return self._judged(kept, act, record, fleet)
 
     async def fleet(self, kept: Lifecycle) -> tuple[Workload, ...]:
         """Everyone who counts now; while no rotation is under way the wall clock is believed.
@@ -124,7 +124,7 @@ class Judge:
             metrics.rotation_workloads.labels(word).set(sum(one.word is word for one in found))
         return found
 
-    def judged(self, kept: Lifecycle, act: Act, record: Record, fleet: Sequence[Workload]) -> Gate:
+    def _judged(self, kept: Lifecycle, act: Act, record: Record, fleet: Sequence[Workload]) -> Gate:
         """What is found of the act's guard with a fleet that was counted already.
 
         Raises:
@@ -150,12 +150,6 @@ class Judge:
         return activate_gate(
             fleet, record.id, self.terms, distributing_since=since, published_since=published, now=now
         )
-
-    def _over(self, plan: Plan | None, record: Record, fleet: Sequence[Workload]) -> Gate:
-        now = self.clock.now()
-        if plan is None or plan.tainted_at is None:
-            return retire_gate(fleet, record.id, now)
-        return over_gate(fleet, record.id, tainted_at=plan.tainted_at, window=trusted_for(plan.window), now=now)
 
     def _unrecorded(self, kept: Lifecycle, record: Record) -> Gate | None:
         """Closed while leaves may live that were issued before anything was kept of a root; None once none can.
