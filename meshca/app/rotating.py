@@ -7,6 +7,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
 
 from meshca.app.publication import Publication
 from meshca.authority.gate import Terms
@@ -24,6 +25,9 @@ from meshca.rotation.standing import Standing
 from meshca.rotation.steady import SteadyClock
 from meshca.rotation.stepper import Stepper
 from meshca.store.engine import Store
+from meshca.store.location import is_shared
+
+FOLLOW: Final = timedelta(seconds=15)  # a replica follows within one, and counts as silent after ten
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +75,7 @@ def rotating(  # noqa: PLR0913 - its parts, by name
         terms=terms_of(config),
         clock=steady,
         silent=functools.partial(store.silent, unheard),
+        follow=FOLLOW if is_shared(config.ledger_url) else timedelta(0),
         publication=publication,
     )
     stepper = Stepper(

@@ -6,6 +6,7 @@ once. One replica signs by one intermediate at a time.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final
 
 from cryptography import x509
@@ -18,6 +19,8 @@ from meshca.errors import Refused
 from meshca.validity import ended
 
 _MAY_END: Final = frozenset({State.ACTIVE, State.RETIRING, State.TAINTED})
+# An active one ended so long ago is a replica's that is gone; a clock that is ahead by less ends nothing for good.
+LONG_GONE: Final = timedelta(days=7)
 
 
 def note_intermediate(
@@ -55,7 +58,8 @@ def retire_ended(lifecycle: Lifecycle, cause: Cause) -> Planned:
     """Retire every intermediate whose certificate has ended: no leaf below it lives longer."""
     draft = Draft(lifecycle, cause)
     for one in lifecycle.of(Kind.INTERMEDIATE, *_MAY_END):
-        if ended(x509.load_pem_x509_certificate(one.pem.encode()).not_valid_after_utc, cause.at):
+        spared = LONG_GONE if one.state is State.ACTIVE else timedelta(0)
+        if ended(x509.load_pem_x509_certificate(one.pem.encode()).not_valid_after_utc + spared, cause.at):
             draft.end(one.id)
     return draft.planned()
 

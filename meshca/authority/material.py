@@ -115,6 +115,12 @@ def certificate_id(certificate: x509.Certificate) -> str:
     return hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
 
 
+def same_key(one: str, other: str) -> bool:
+    """Whether two certificates, PEM, are of one key."""
+    first, second = (read_certificates(pem.encode(), "certificate")[0] for pem in (one, other))
+    return first.public_key() == second.public_key()
+
+
 def begins_at(pem: str) -> datetime:
     """When the first of some certificates begins."""
     return read_certificates(pem.encode(), "certificate")[0].not_valid_before_utc

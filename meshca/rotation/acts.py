@@ -16,6 +16,7 @@ from meshca.authority.drafting import Cause
 from meshca.authority.gate import Gate
 from meshca.authority.history import Bundle, Change, Kind, Lifecycle, LifecycleStore, Plan, Record, Request
 from meshca.authority.lifecycle import Act, State
+from meshca.authority.material import same_key
 from meshca.authority.requests import add_request, take_request
 from meshca.clock import Clock
 from meshca.errors import BadRequest, NotFound, Refused
@@ -82,7 +83,7 @@ class RootActs:
         found = next((one for one in reversed(kept.bundles) if sequence in {None, one.sequence}), None)
         records = [] if found is None else [record for one in found.roots if (record := kept.find(one))]
         if found is None or len(records) < len(found.roots):
-            raise NotFound("bundle", "no bundle of this sequence is kept; `meshca root list` shows which are")
+            raise NotFound("bundle", "no bundle of this sequence is kept; `meshca root status` shows the newest")
         return found, records
 
     async def forecast(self, *, compromised: bool, window: timedelta | None) -> Forecast:
@@ -95,7 +96,7 @@ class RootActs:
         kept = await self._store.load()
         if kept.plan is not None:
             raise _under_way(kept.plan)
-        _, new = await self._stepper.begin(kept, self._cause(asked), automatic=False, same_key=same_key)
+        _, new = await self._stepper.begin(kept, self._cause(asked), automatic=False, reuse=same_key)
         self._rotation.wake()
         return new
 
@@ -139,6 +140,9 @@ class RootActs:
     async def abort(self, asked: Asked) -> None:
         """As the port says."""
         kept = await self._store.load()
+        old = None if kept.plan is None else kept.find(kept.plan.old)
+        if old is not None and old.state is State.RETIRING:  # it is to sign again
+            await self._stepper.prove(old)
         await self._commit(*planning.abort(kept, self._cause(asked), version))
 
     async def propose(self, request: Request) -> None:
@@ -162,7 +166,12 @@ class RootActs:
         aborted = any(one.id == plan.old for one in kept.of(Kind.ROOT, State.DISTRIBUTING))
         old, new = (plan.new, plan.old) if aborted else (plan.old, plan.new)
         urgent = plan.compromised or compromised
-        length = plan.window if window is None else window
+        pems = [one.pem for one in kept.records if one.id in {old, new}]
+        if compromised and same_key(*pems):
+            problem = "the new root has the key of the old one; abort this rotation, then rotate again"
+            raise Refused("same_key", problem)
+        slower = plan.compromised and not compromised  # whoever did not say so does not set its pace
+        length = plan.window if window is None or slower else window
         wanted = replace(plan, old=old, new=new, automatic=True, paused=False, compromised=urgent, window=length)
         kept = await self._commit(*planning.with_plan(kept, wanted, self._cause(asked)))
         return next(one for one in kept.records if one.id == new)
@@ -173,6 +182,8 @@ class RootActs:
         gate = await self._judge.gate(kept, act, record)
         if not gate.open and not asked.force:
             raise Refused("gate_closed", closed(act, record, gate))
+        if act is Act.ACTIVATE:
+            await self._stepper.prove(record)
         length = window if window is not None else self._stepper.window(kept)
         await self._commit(*planned(kept, Due(act=act, record=record), self._cause(asked, gate), length))
 

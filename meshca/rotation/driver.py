@@ -153,16 +153,15 @@ class Rotation:
         self._seen = kept.generation
         lines = await self._upstream.lines()
         kept = await self._stepper.adopt(kept, lines)
-        held = ""
-        before = kept.generation
-        if self._leading():
-            kept, held = await self._stepper.step(kept, lines)
-        stepped = kept.generation != before
         kept, standing, renew_at = await self._stander.stand(kept)
         self._seen = kept.generation
         if standing.fingerprint != self._fingerprint:
             await self._put_in_force(standing)
+        # Only now: nothing is deleted, and no act judged safe, before all that is kept is in force.
         await self._stepper.forget(kept, lines)
+        held, before = "", kept.generation
+        if self._leading():
+            kept, held = await self._stepper.step(kept, lines)
         self._renew_at = min(
             (at for at in (renew_at, self._stepper.begins_at(kept)) if at is not None), default=None
         )
@@ -173,7 +172,7 @@ class Rotation:
         under_way = self._clock.now() - kept.plan.started_at if kept.plan else timedelta(0)
         metrics.rotation_seconds.set(under_way.total_seconds())
         self._succeeded(kept, held)
-        if stepped:  # the next act is judged at once, now that this one is in force
+        if kept.generation != before:  # put it in force at once
             self._woken.set()
 
     def _succeeded(self, kept: Lifecycle, held: str) -> None:

@@ -13,7 +13,7 @@ from meshca import metrics
 from meshca.authority.fleet import Word, Workload
 from meshca.authority.gate import Gate, Terms, activate_gate, over_gate, retire_gate
 from meshca.authority.history import Kind, Lifecycle, Plan, Record
-from meshca.authority.lifecycle import Act, Guard, step
+from meshca.authority.lifecycle import Act, Guard, State, step
 from meshca.authority.material import begins_at
 from meshca.rotation.steady import SteadyClock
 from meshca.rotation.steps import trusted_for
@@ -23,6 +23,7 @@ from meshca.rotation.steps import trusted_for
 LARGEST_BUNDLE: Final = 1_000_000
 MADE_WITHIN: Final = timedelta(minutes=10)  # of its beginning, which is backdated a little, is known what we make
 OF_THE_FLEET: Final = frozenset({Guard.ADOPTED, Guard.UNUSED, Guard.OVER})
+MOVING: Final = frozenset({State.DISTRIBUTING, State.RETIRING, State.TAINTED})
 OPEN: Final = Gate(open=True, ready=0, of=0, why="nothing has to hold first")
 
 
@@ -71,22 +72,25 @@ class Judge:
         terms: when a gate counts as open.
         clock: for what has lasted long enough.
         silent: names other replicas that may issue what is not recorded here.
+        follow: how long after a step another replica may not have heard of it, and is not silent yet.
         publication: since when roots are published; without it none is, as far as terms ask for that.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, by name
         self,
         *,
         census: Fleet,
         terms: Terms,
         clock: SteadyClock,
         silent: Silent = nobody,
+        follow: timedelta = timedelta(0),
         publication: Publication | None = None,
     ) -> None:
         self.census = census
         self.terms = terms
         self.clock = clock
         self._silent = silent
+        self._follow = follow
         self._publication = publication
 
     async def gate(
@@ -112,12 +116,12 @@ class Judge:
         return self._judged(kept, act, record, fleet)
 
     async def fleet(self, kept: Lifecycle) -> tuple[Workload, ...]:
-        """Everyone who counts now; while no rotation is under way the wall clock is believed.
+        """Everyone who counts now; while no root is on its way the wall clock is believed.
 
         Raises:
             Unavailable: reason `store`.
         """
-        if kept.plan is None:
+        if kept.plan is None and not kept.of(Kind.ROOT, *MOVING):
             self.clock.rest()
         found = await self.census.workloads(kept)
         for word in Word:
@@ -140,7 +144,8 @@ class Judge:
             case Guard.ADOPTED:
                 return self._adopted(record, fleet)
             case Guard.UNUSED:
-                return self._unrecorded(kept, record) or retire_gate(fleet, record.id, self.clock.now())
+                waits = self._unfollowed(record) or self._unrecorded(kept, record)
+                return waits or retire_gate(fleet, record.id, self.clock.now())
             case _:  # Guard.OVER; whatever might come is judged by who would break
                 return _over(kept.plan, record, fleet, self.clock.wall())
 
@@ -150,6 +155,14 @@ class Judge:
         return activate_gate(
             fleet, record.id, self.terms, distributing_since=since, published_since=published, now=now
         )
+
+    def _unfollowed(self, record: Record) -> Gate | None:
+        """Closed while another replica may not have heard yet that a root signs no more; None once each has."""
+        followed_at = record.since + self._follow
+        if not self._follow or self.clock.now() >= followed_at:
+            return None
+        why = f"every replica has heard that it signs no more, or counts as cut off, at {followed_at.isoformat()}"
+        return Gate(open=False, ready=0, of=0, why=why, opens_at=followed_at)
 
     def _unrecorded(self, kept: Lifecycle, record: Record) -> Gate | None:
         """Closed while leaves may live that were issued before anything was kept of a root; None once none can.

@@ -24,6 +24,7 @@ from meshca.log import log
 from meshca.rotation.standing import NO_ORDER, Order, Standing
 
 OURSELVES: Final = "meshca"  # who does what nobody asked for
+MOST_BELOW: Final = 1000  # intermediates that an order names, the newest; it names their root as well
 SIGNED: Final = (State.ACTIVE, State.RETIRING, State.TAINTED)
 
 
@@ -126,7 +127,7 @@ def order_of(kept: Lifecycle) -> Order:
     plan = kept.plan
     if not tainted or plan is None or plan.tainted_at is None:
         return NO_ORDER
-    below = [one.id for one in kept.of(Kind.INTERMEDIATE) if one.parent in tainted]
+    below = [one.id for one in kept.of(Kind.INTERMEDIATE) if one.parent in tainted][-MOST_BELOW:]
     return Order(signers=(*sorted(tainted), *below), begun_at=plan.tainted_at, window=plan.window)
 
 

@@ -16,8 +16,8 @@ from meshca.authority.drafting import Cause, Planned
 from meshca.authority.gate import Gate
 from meshca.authority.history import Change, Kind, Lifecycle, LifecycleStore, Plan, Record
 from meshca.authority.intermediates import retire_ended
-from meshca.authority.lifecycle import State
-from meshca.authority.material import certificate_id, ends_at, to_pem
+from meshca.authority.lifecycle import Act, State
+from meshca.authority.material import certificate_id, ends_at, same_key, to_pem
 from meshca.authority.slot import Slot
 from meshca.authority.upstream import Line, Upstream
 from meshca.clock import Clock
@@ -73,8 +73,6 @@ class Stepper:
 
         Raises:
             ConfigError: what signs below the first root of all does not prove itself.
-            Unavailable: it cannot be had or kept now.
-            Conflict: another replica was first.
         """
         self.problem = None
         known = {record.id for record in kept.of(Kind.ROOT)}
@@ -111,12 +109,15 @@ class Stepper:
         return await self.take(kept, found, _ourselves(gate, self._clock.now())), ""
 
     async def take(self, kept: Lifecycle, found: Due, cause: Cause) -> Lifecycle:
-        """Take one act, kept when this returns.
-
-        Raises:
-            Unavailable, Conflict: it was not kept, and not taken.
-        """
+        """Take one act, kept when this returns; when it raises it was not taken."""
+        if found.act is Act.ACTIVATE:
+            await self.prove(found.record)
         return await self.commit(*planned(kept, found, cause, self.window(kept)))
+
+    async def prove(self, root: Record) -> None:
+        """See that a root can sign before anything is kept that relies on it; raises as `Upstream.obtain`."""
+        offer = await self._upstream.obtain(root.id)
+        Slot.prove(offer.material.trusting(root.pem), self._trust_domain, self._clock.now())
 
     async def begin(  # noqa: PLR0913 - how it shall go on, by name
         self,
@@ -126,7 +127,7 @@ class Stepper:
         compromised: bool = False,
         automatic: bool = True,
         window: timedelta | None = None,
-        same_key: bool = False,
+        reuse: bool = False,
     ) -> tuple[Lifecycle, Record]:
         """Begin to rotate to a root that is prepared already, or to a new one; it is distributed at once.
 
@@ -141,7 +142,7 @@ class Stepper:
         if old is None:
             raise Refused("no_root", "no root is active yet; wait until the server is ready")
         self._judge.clock.rest()  # what lasts from now on is measured from now on
-        line, new = await self._successor(kept, old.id, same_key=same_key)
+        line, new = await self._successor(kept, old, again=reuse)
         plan = Plan(
             old=old.id,
             new=new,
@@ -236,16 +237,20 @@ class Stepper:
             return kept
         return (await self.begin(kept, Cause(by=OURSELVES, reason=why, at=now)))[0]
 
-    async def _successor(self, kept: Lifecycle, old: str, *, same_key: bool) -> tuple[Line | None, str]:
-        """A root to rotate to: one that is on its way already, or a new one, as the upstream tells of it."""
-        signs = {certificate_id(one.root): one for one in await self._upstream.lines() if one.signs and one.wanted}
+    async def _successor(self, kept: Lifecycle, old: Record, *, again: bool) -> tuple[Line | None, str]:
+        """A root to rotate to: one on its way already, or a new one; with the key of the old only if asked for."""
+        signs = {
+            certificate_id(one.root): one
+            for one in await self._upstream.lines()
+            if one.signs and one.wanted and same_key(to_pem(one.root), old.pem) is again
+        }
         waiting = [one for one in kept.of(Kind.ROOT, State.PREPARED, State.DISTRIBUTING) if one.id in signs]
         if waiting:
             return None, waiting[-1].id
         for root, made in signs.items():  # by one who was overtaken, or killed, before it was kept
             if kept.find(root) is None and await self._good(kept, made, first=False):
                 return made, root
-        line = await self._upstream.make_root(same_key=old if same_key else "")
+        line = await self._upstream.make_root(same_key=old.id if again else "")
         return line, certificate_id(line.root)
 
     def _distributed(self, kept: Lifecycle, root: str, cause: Cause) -> Planned:
@@ -272,12 +277,7 @@ class Stepper:
         return await self.commit(kept, changes) if changes else kept
 
     async def commit(self, kept: Lifecycle, changes: Sequence[Change]) -> Lifecycle:
-        """Keep a state; what was done is logged and counted once it is kept.
-
-        Raises:
-            Conflict: another was first.
-            Unavailable: it cannot be kept now.
-        """
+        """Keep a state, or raise as the store; what was done is logged and counted once it is kept."""
         await self._store.commit(kept, changes)
         for change in changes:
             metrics.transitions.labels(change.kind, change.after).inc()

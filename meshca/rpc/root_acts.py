@@ -65,6 +65,8 @@ class RootAct:
             found.add("force")
         if getattr(request, "compromised", False):
             found |= {"compromised", "taint"}
+        if "taint" in found:  # the root is dropped at the window's end, whatever its gate says
+            found |= {"retire", "force"}
         return frozenset(found)
 
     def words(self, request: Any) -> str:  # noqa: ANN401 - as above

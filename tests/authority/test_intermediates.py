@@ -9,7 +9,7 @@ import pytest
 
 from meshca.authority.drafting import Cause, Planned
 from meshca.authority.history import Kind, Lifecycle
-from meshca.authority.intermediates import note_intermediate, retire_ended
+from meshca.authority.intermediates import LONG_GONE, note_intermediate, retire_ended
 from meshca.authority.lifecycle import Act, State
 from meshca.authority.material import certificate_id, to_pem
 from meshca.errors import NotFound, Refused
@@ -105,17 +105,19 @@ def test_below_a_root_that_is_not_trusted_nothing_signs(state: State) -> None:
 
 def test_one_that_is_retired_does_not_sign_again() -> None:
     """Retired is final."""
-    ended, _ = retire_ended(NOTED, replace(CAUSE, at=NOW + 2 * DAY))
+    ended, _ = retire_ended(NOTED, replace(CAUSE, at=NOW + 9 * DAY))
     with pytest.raises(Refused) as caught:
         note(ended, FIRST)
     assert caught.value.reason == "transition"
 
 
 @pytest.mark.parametrize(
-    ("after", "expected"), [(DAY, State.ACTIVE), (DAY + SECOND, State.RETIRED)], ids=["last-instant", "ended"]
+    ("after", "expected"),
+    [(DAY + LONG_GONE, State.ACTIVE), (DAY + LONG_GONE + SECOND, State.RETIRED)],
+    ids=["a-clock-ahead", "long-gone"],
 )
 def test_one_that_has_ended_retires(after: timedelta, expected: State) -> None:
-    """Also one that was active: its replica is gone, or cannot sign by it any more."""
+    """Also one that was active, when it ended so long ago that its replica is gone."""
     life, _ = retire_ended(NOTED, replace(CAUSE, at=NOW + after))
     assert states(life) == [("one", expected)]
 

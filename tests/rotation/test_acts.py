@@ -15,7 +15,7 @@ from cryptography import x509
 from meshca.authority.fleet import Workload
 from meshca.authority.history import Kind, Lifecycle, Record
 from meshca.authority.lifecycle import Act, State
-from meshca.authority.material import SigningMaterial
+from meshca.authority.material import SigningMaterial, certificate_id
 from meshca.authority.requests import MAX_REQUESTS
 from meshca.config.rotation import RotationConfig
 from meshca.errors import BadRequest, ConfigError, Conflict, MeshcaError, NotFound, Refused, Unavailable
@@ -24,20 +24,21 @@ from meshca.rotation.driver import URGENT_SECONDS
 from meshca.rotation.standing import Standing
 from meshca.rotation.steps import GRACE
 from tests.fakes.clock import FakeClock
-from tests.fakes.pki import DAY, NOW, good_material, make_ca
+from tests.fakes.pki import DAY, NOW, ec_key, good_material, make_ca
 from tests.fakes.root_reports import request as waiting
 from tests.fakes.roots import MINUTE, workload
 from tests.fakes.rotation_rig import FakeCensus, Rig, rig
 from tests.fakes.upstream import FakeUpstream
 
 HUGE = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.55555.1"), b"\4\0" + bytes(740_000))
+KEY = ec_key()
 ANNA = Asked(by="uid 0", reason="the audit asks for it")
 URGENT = replace(ANNA, force=True)
 
 
 def made() -> SigningMaterial:
     """Material below a root that begins when the test does: nothing was ever signed below it."""
-    return good_material(root=make_ca("root", begin=NOW))
+    return good_material(root=make_ca("root", key=KEY, begin=NOW))
 
 
 class Stage:
@@ -253,6 +254,26 @@ class TestCompromised:
         assert stage.roots[0].id in stage.standings[-1].order.signers
         await stage.turn(GRACE.total_seconds() + 1)
         assert stage.states == [State.RETIRED, State.ACTIVE]
+
+    async def test_a_new_root_with_the_stolen_key_is_no_way_out(self, stage: Stage) -> None:
+        """Refused with what to do; the thief could sign on."""
+        old, material = stage.roots[0], next(iter(stage.upstream.materials.values()))
+        twin = make_ca("twin", key=KEY, begin=NOW)
+        stage.upstream.offer(material, good_material(root=twin))
+        await stage.acts.prepare(ANNA, same_key=True)
+        assert stage.roots[1].id == certificate_id(twin.certificate) != old.id
+        with pytest.raises(Refused) as refusal:
+            await stage.acts.rotate(ANNA, compromised=True, window=None)
+        assert refusal.value.reason == "same_key"
+
+    async def test_its_pace_is_set_by_who_says_compromised(self, stage: Stage) -> None:
+        """Whoever may only go on with it changes no window."""
+        stage.everybody(trusts=1, signers=(0,))
+        await stage.acts.rotate(ANNA, compromised=True, window=DAY)
+        await stage.acts.rotate(ANNA, compromised=False, window=timedelta(0))
+        plan = stage.rig.store.lifecycle.plan
+        assert plan is not None
+        assert (plan.window, plan.compromised) == (DAY, True)
 
     async def test_a_planned_rotation_becomes_urgent(self, stage: Stage) -> None:
         """The same rotation, with a window from now on."""
@@ -577,7 +598,7 @@ class TestPluggedIn:
         stage = Stage(FakeClock(NOW), plugged_in=True)
         async with running(stage):
             (old,) = stage.upstream.materials.values()
-            other = made()
+            other = good_material(root=make_ca("other", begin=NOW))
             stage.everybody(trusts=1, signers=(0,))
             stage.upstream.unwanted.add(stage.roots[0].id)
             stage.upstream.change(old, other)
@@ -596,7 +617,7 @@ class TestPluggedIn:
         stage = Stage(FakeClock(NOW), plugged_in=True)
         async with running(stage):
             (old,) = stage.upstream.materials.values()
-            other = made()
+            other = good_material(root=make_ca("other", begin=NOW))
             stage.everybody(trusts=1, signers=(0,))
             stage.upstream.current.add(stage.roots[0].id)
             stage.upstream.change(old, other)

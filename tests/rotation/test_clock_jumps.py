@@ -26,7 +26,7 @@ async def jumped(stage: Stage, jump: timedelta) -> None:
 
 @EITHER_WAY
 async def test_while_distributing(jump: timedelta) -> None:
-    """Who does not trust the new root holds it; adopted, it signs although the clock is still wrong."""
+    """Who does not trust the new root holds it; adopted, it signs once the clock is right."""
     stage = Stage(FakeClock(NOW))
     async with running(stage):
         stage.everybody(trusts=1, signers=(0,))
@@ -34,6 +34,7 @@ async def test_while_distributing(jump: timedelta) -> None:
         await stage.turn()
         await jumped(stage, jump)
         assert stage.states == [State.ACTIVE, State.DISTRIBUTING]
+        await jumped(stage, -jump)
         stage.everybody(trusts=2, signers=(0,))
         await stage.turn(AT_LAST)
         assert stage.states == [State.RETIRING, State.ACTIVE]
@@ -50,6 +51,7 @@ async def test_while_retiring(jump: timedelta) -> None:
         await stage.turn(SOON)
         await jumped(stage, jump)
         assert stage.states == [State.RETIRING, State.ACTIVE]
+        await jumped(stage, -jump)
         stage.everybody(trusts=2, signers=(1,))
         await stage.turn(AT_LAST)
         assert stage.states == [State.RETIRED, State.ACTIVE]
@@ -63,6 +65,7 @@ async def test_before_a_rotation(jump: timedelta) -> None:
         stage.everybody(trusts=1, signers=(0,))
         await jumped(stage, jump)
         assert stage.states == [State.ACTIVE]
+        await jumped(stage, -jump)
         await stage.acts.rotate(ANNA, compromised=False, window=None)
         stage.everybody(trusts=2, signers=(1,))
         await stage.turn(SOON)
@@ -85,6 +88,7 @@ async def test_a_window_and_a_clock_that_jumps_back() -> None:
         await compromised(stage)
         await jumped(stage, -HOUR)
         assert stage.states == [State.TAINTED, State.ACTIVE]
+        await jumped(stage, HOUR)
         stage.everybody(trusts=2, signers=(1,))
         await stage.turn(AT_LAST)
         assert stage.states == [State.RETIRED, State.ACTIVE]

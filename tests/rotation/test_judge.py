@@ -200,14 +200,23 @@ async def test_an_act_that_is_not_possible_is_refused() -> None:
     assert (refusal.value.reason, census.asked) == ("transition", [])
 
 
-@pytest.mark.parametrize(("plan", "late"), [(None, False), (PLAN, True)], ids=["at-rest", "under-way"])
-async def test_a_clock_that_was_set_forward_is_believed_only_at_rest(plan: Plan | None, *, late: bool) -> None:
-    """While a root is rotated nothing is over before its time has passed here."""
+@pytest.mark.parametrize("plan", [None, PLAN], ids=["by-hand", "planned"])
+async def test_a_clock_that_was_set_forward_is_not_believed(plan: Plan | None) -> None:
+    """While a root is on its way nothing is over before its time has passed here."""
     clock = FakeClock(NOW)
     judge = Judge(census=FakeCensus(seen_within=DAY), terms=TERMS, clock=SteadyClock(clock))
     theirs = found(State.RETIRING, NOW - HOUR, trusted_since=NOW)
     clock._now += DAY
-    assert (await judge.gate(among(theirs, plan=plan), Act.RETIRE, theirs)).open is not late
+    assert not (await judge.gate(among(theirs, plan=plan), Act.RETIRE, theirs)).open
+
+
+async def test_a_clock_that_was_set_forward_is_believed_at_rest() -> None:
+    """Nothing waits then, so nothing is hurried."""
+    clock = FakeClock(NOW)
+    judge = Judge(census=FakeCensus(), terms=TERMS, clock=SteadyClock(clock))
+    clock._now += DAY
+    await judge.fleet(among(root(OLD)))
+    assert judge.clock.now() == NOW + DAY
 
 
 async def test_with_a_fleet_that_was_counted_already() -> None:
@@ -273,3 +282,14 @@ async def test_nobody_tells() -> None:
 async def test_not_asked_for() -> None:
     """Where nothing is published nobody is asked."""
     assert (await judged(None, timedelta(0))).open
+
+
+async def test_other_replicas_need_a_moment() -> None:
+    """Until each has heard that a root signs no more it may go on to."""
+    clock = FakeClock(NOW)
+    judge = Judge(census=FakeCensus(), terms=TERMS, clock=SteadyClock(clock), follow=MINUTE)
+    theirs = found(State.RETIRING, NOW)
+    early = await judge.gate(among(theirs), Act.RETIRE, theirs)
+    await clock.advance(60)
+    assert (early.open, early.opens_at) == (False, NOW + MINUTE)
+    assert (await judge.gate(among(theirs), Act.RETIRE, theirs)).open

@@ -225,7 +225,7 @@ class TestBegin:
             return await make(same_key=same_key)
 
         scene.upstream.make_root = spied  # type: ignore[method-assign] # to hear what is asked
-        await scene.begin(same_key=same_key)
+        await scene.begin(reuse=same_key)
         assert asked == [ROOT_ID if same_key else ""]
 
     @pytest.mark.parametrize(
@@ -365,7 +365,7 @@ class TestStep:
         kept = scene.store.lifecycle
         signer = replace(kept.records[0], id="s", kind=Kind.INTERMEDIATE, pem=text, parent=ROOT_ID)
         scene.store.lifecycle = replace(kept, records=(*kept.records, signer))
-        scene.clock.move((31 * DAY).total_seconds())
+        scene.clock.move((40 * DAY).total_seconds())
         await scene.step()
         assert [one.state for one in scene.store.lifecycle.of(Kind.INTERMEDIATE)] == [State.RETIRED]
 

@@ -102,9 +102,9 @@ def test_a_window(request_: Any, expected: timedelta | None) -> None:
         ("ActivateRoot", roots_pb2.ActivateRootRequest(force=True), {"force"}),
         ("RetireRoot", roots_pb2.RetireRootRequest(), {"retire"}),
         ("RetireRoot", roots_pb2.RetireRootRequest(force=True), {"retire", "force"}),
-        ("TaintRoot", roots_pb2.TaintRootRequest(), {"taint"}),
+        ("TaintRoot", roots_pb2.TaintRootRequest(), {"taint", "retire", "force"}),
         ("RotateRoot", roots_pb2.RotateRootRequest(), {"retire"}),
-        ("RotateRoot", roots_pb2.RotateRootRequest(compromised=True), {"retire", "compromised", "taint"}),
+        ("RotateRoot", roots_pb2.RotateRootRequest(compromised=True), {"retire", "compromised", "taint", "force"}),
     ],
     ids=["prepare", "activate-forced", "retire", "retire-forced", "taint", "rotate", "compromised"],
 )

@@ -53,7 +53,8 @@ class PostgresStore:
         self._reading = Link(address, clock, "reader")
         self._listing = Link(address, clock, "lister", seconds=LIST_SECONDS)
         self._leading = Link(address, clock, "leader")
-        self._leadership = Leadership(self._leading, clock, replica)
+        self._spool_folder = None if spool is None else spool.folder
+        self._leadership = Leadership(self._leading, clock, replica, self._spools)
         self._led = False  # only a server's parent does
         self._listener = Listener(address, clock)
         self._writer = Writer(self._writing)
@@ -63,6 +64,10 @@ class PostgresStore:
         self.adoption = SqlAdoption(PostgresAdoptions(self._listing, replica, clock), clock)
         self.lineage = LedgerLineage(self.ledger)
         self.lifecycle = PostgresLifecycle(self._reading, self._listener, clock)
+
+    def _spools(self) -> bool:
+        """Whether records of any process of this replica wait on the disk, those set aside included."""
+        return self._spool_folder is not None and any(self._spool_folder.glob("*"))
 
     @property
     def commits(self) -> int:

@@ -8,6 +8,7 @@ It only saves work: every step is a commit of a generation, which one replica wi
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
@@ -55,18 +56,20 @@ class Leadership:
         link: a connection that nobody else uses.
         clock: for the pauses between looks.
         replica: our name.
+        spools: whether records wait on our disk.
 
     Attributes:
         leading: whether we held it at the last look.
         leader: the name of the replica that did; empty when nobody did, or it cannot be seen.
     """
 
-    def __init__(self, link: Link, clock: Clock, replica: str) -> None:
+    def __init__(self, link: Link, clock: Clock, replica: str, spools: Callable[[], bool] = lambda: False) -> None:
         self.leading = False
         self.leader = ""
         self._link = link
         self._clock = clock
         self._replica = replica
+        self._spools = spools
 
     async def run(self) -> None:
         """Look for ever."""
@@ -100,6 +103,8 @@ class Leadership:
         async def tell(connection: Connection) -> None:
             await connection.execute(_GONE, (self._replica + _SUFFIX,))
 
+        if self._spools():
+            return
         with contextlib.suppress(MeshcaError):  # then we are silent, as others see it
             await self._link.run(tell)
 
@@ -107,7 +112,8 @@ class Leadership:
         await connection.execute(_NAME, (_PREFIX + self._replica,))
         if connection.info.server_version >= _KNOWS_IDLE:
             await connection.execute(_IDLE)
-        await connection.execute(_ALIVE, (self._replica + _SUFFIX,))
+        if not self._spools():  # what waits here is not known to the others: they must not think that it is
+            await connection.execute(_ALIVE, (self._replica + _SUFFIX,))
         ours = await (await connection.execute(_OURS, (_LOCK,))).fetchone()
         if ours is not None and ours[0]:
             return True, self._replica

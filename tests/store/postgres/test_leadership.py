@@ -105,3 +105,18 @@ async def test_who_ends_without_a_word_is_silent(url: str, monkeypatch: pytest.M
             await until(again, "two")
             await again.goodbye()
             assert "one" not in await two.silent(timedelta(hours=1))
+
+
+async def test_who_has_a_spool_is_silent(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits on its disk is not known to the others yet; nor does it say goodbye."""
+    monkeypatch.setattr("meshca.store.postgres.leadership.SILENT", timedelta(0))
+    waits = [False]
+    link = Link(parse(url), SystemClock(), "leader")
+    made = Leadership(link, SystemClock(), "one", lambda: waits[0])
+    await link.run(made._look)
+    waits[0] = True
+    before = await made.silent(timedelta(hours=1))
+    await link.run(made._look)
+    await made.goodbye()
+    assert (before, await made.silent(timedelta(hours=1))) == (("one",), ("one",))
+    await link.close()
