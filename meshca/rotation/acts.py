@@ -142,7 +142,7 @@ class RootActs:
         kept = await self._store.load()
         old = None if kept.plan is None else kept.find(kept.plan.old)
         if old is not None and old.state is State.RETIRING:  # it is to sign again
-            await self._stepper.prove(old)
+            await self._stepper.prove(kept, old)
         await self._commit(*planning.abort(kept, self._cause(asked), version))
 
     async def propose(self, request: Request) -> None:
@@ -183,7 +183,7 @@ class RootActs:
         if not gate.open and not asked.force:
             raise Refused("gate_closed", closed(act, record, gate))
         if act is Act.ACTIVATE:
-            await self._stepper.prove(record)
+            await self._stepper.prove(kept, record)
         length = window if window is not None else self._stepper.window(kept)
         await self._commit(*planned(kept, Due(act=act, record=record), self._cause(asked, gate), length))
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from meshca import metrics
 from meshca.authority import planning
-from meshca.authority.drafting import Cause, Planned
+from meshca.authority.drafting import Cause, Planned, bundle_text
 from meshca.authority.gate import Gate
 from meshca.authority.history import Change, Kind, Lifecycle, LifecycleStore, Plan, Record
 from meshca.authority.intermediates import retire_ended
@@ -111,13 +111,13 @@ class Stepper:
     async def take(self, kept: Lifecycle, found: Due, cause: Cause) -> Lifecycle:
         """Take one act, kept when this returns; when it raises it was not taken."""
         if found.act is Act.ACTIVATE:
-            await self.prove(found.record)
+            await self.prove(kept, found.record)
         return await self.commit(*planned(kept, found, cause, self.window(kept)))
 
-    async def prove(self, root: Record) -> None:
+    async def prove(self, kept: Lifecycle, root: Record) -> None:
         """See that a root can sign before anything is kept that relies on it; raises as `Upstream.obtain`."""
         offer = await self._upstream.obtain(root.id)
-        Slot.prove(offer.material.trusting(root.pem), self._trust_domain, self._clock.now())
+        Slot.prove(offer.material.trusting(bundle_text(kept.trusted)), self._trust_domain, self._clock.now())
 
     async def begin(  # noqa: PLR0913 - how it shall go on, by name
         self,

@@ -42,8 +42,12 @@ def signed_below(ca: Ca, found: Certificate) -> bool:
 
 
 async def signs(ca: LiveCa, below: Ca) -> None:
-    """What is issued now is signed by an intermediate."""
-    assert signed_below(below, await ca.server.create(ca.server.token(pod="web")))
+    """What is issued is signed by an intermediate, a moment after it was kept that it is."""
+
+    async def below_it() -> bool:
+        return signed_below(below, await ca.server.create(ca.server.token(pod="web")))
+
+    await until(below_it, "another intermediate signs")
 
 
 async def went_by_the_table(ca: LiveCa) -> None:
