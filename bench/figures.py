@@ -23,6 +23,8 @@ REQUIRED: Final = (
     "server.rss_idle_mb",
     "agent.rss_idle_mb",
     "start.first_certificate_s",
+    "rotation.streams_200.p50_s",
+    "rotation.streams_200.p99_s",
 )
 
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ ENVIRONMENT = {
     "MESHCA__LIMITS__PER_NAMESPACE": "{rate: 1000000, burst: 1000000}",
 }
 START_SECONDS = 60.0
+NOTHING: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,17 +58,20 @@ class Ca:
 
 
 @contextlib.contextmanager
-def running_ca(directory: Path) -> Iterator[Ca]:
+def running_ca(directory: Path, environment: Mapping[str, str] = NOTHING) -> Iterator[Ca]:
     """Start `meshca dev up` in a new folder and stop it at the end.
 
-    The issuer signs with RS256, as Kubernetes' API server does by default.
+    More settings may come by the environment. The issuer signs with RS256, as Kubernetes' API server does by
+    default.
     """
     DevIssuer.create(directory, SystemClock(), algorithm="RS256")
     command = [sys.executable, "-m", "meshca", "dev", "up", "--dir", str(directory)]
     command += ["--port", "0", "--mtls-port", "0", "--http-port", "0"]
     started = time.monotonic()
     with (directory / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, env=os.environ | ENVIRONMENT, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            command, env=os.environ | ENVIRONMENT | dict(environment), stdout=log, stderr=log
+        )
         try:
             await_file(directory / "ready", process)
             yield Ca(directory=directory, pid=process.pid, started=started)

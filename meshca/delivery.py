@@ -1,4 +1,4 @@
-"""What each subscriber should hold: the mesh's roots, and the policies of its own workload.
+"""What each subscriber should hold: the mesh's roots, the policies of its own workload, and orders to renew.
 
 A subscriber is known by its proven namespace and labels only. Streams that share them share one shelf, so a
 change is compiled once for each kind of workload and wakes each stream once. Nothing is withdrawn: what was
@@ -15,8 +15,15 @@ from weakref import WeakValueDictionary
 from meshca.authz.compile import compile_rbac
 from meshca.authz.model import PolicySet, Workload
 from meshca.clock import Clock
-from meshca.config.resource_names import EXTENSION_TYPE_URL, LARGEST_POLICIES, ROOTCA, SECRET_TYPE_URL
+from meshca.config.resource_names import (
+    EXTENSION_TYPE_URL,
+    LARGEST_POLICIES,
+    ORDER_TYPE_URL,
+    ROOTCA,
+    SECRET_TYPE_URL,
+)
 from meshca.discovery import resources
+from meshca.discovery.order import NO_ORDER, RenewalOrder
 from meshca.discovery.resources import TrustBundle
 from meshca.discovery.source import Shelf, Source
 from meshca.log import log
@@ -46,6 +53,7 @@ class Delivery:
         self._compile = compile_
         self._bundle: TrustBundle | None = None
         self._policies: PolicySet | None = None
+        self._order = NO_ORDER
         self._shelves: WeakValueDictionary[_Kind, _WorkloadShelf] = WeakValueDictionary()
         self._roots_version = ""
 
@@ -54,6 +62,11 @@ class Delivery:
         """Of what is in force now; that of a large set of policies takes a moment."""
         policies = "" if self._policies is None else policies_version(self._policies)
         return Versions(roots=self._roots_version, policies=policies)
+
+    @property
+    def order(self) -> RenewalOrder:
+        """Which leaves are to be replaced now."""
+        return self._order
 
     def source(self, workload: Workload) -> Source:
         """What this workload should hold, now and after every change.
@@ -67,6 +80,7 @@ class Delivery:
             shelf = self._shelves[kind] = _WorkloadShelf(workload)
             self._put_roots(shelf)
             self._put_policies(shelf)
+            self._put_order(shelf)
         return shelf
 
     def publish_roots(self, bundle: TrustBundle) -> None:
@@ -75,6 +89,12 @@ class Delivery:
         self._roots_version = resources.roots(ROOTCA, bundle).version
         for shelf in tuple(self._shelves.values()):
             self._put_roots(shelf)
+
+    def publish_order(self, order: RenewalOrder) -> None:
+        """Tell every subscriber which leaves are to be replaced; the one before is forgotten."""
+        self._order = order
+        for shelf in tuple(self._shelves.values()):
+            self._put_order(shelf)
 
     async def publish_policies(self, policies: PolicySet) -> None:
         """Hand each subscriber its part of these policies; who subscribes meanwhile gets them at once.
@@ -92,6 +112,9 @@ class Delivery:
         if self._bundle is not None:
             names = (ROOTCA, shelf.workload.trust_domain.id)
             shelf.put(SECRET_TYPE_URL, [resources.roots(name, self._bundle) for name in names])
+
+    def _put_order(self, shelf: _WorkloadShelf) -> None:
+        shelf.put(ORDER_TYPE_URL, [resources.order(self._order)])
 
     def _put_policies(self, shelf: _WorkloadShelf) -> None:
         if self._policies is not None:

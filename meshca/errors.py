@@ -7,6 +7,8 @@
     ├── Exhausted         too many requests; carries when to try again
     ├── Unavailable       nothing wrong with the request; try again later
     ├── NotFound          the thing asked for does not exist
+    ├── Refused           an administrator's wish that would break somebody now; says whom and what to do
+    ├── Conflict          another administrator, or another replica, was first; look again
     ├── InvariantBroken   our own fault: a rule of ours would have been broken
     └── ConfigError       a file or flag of the operator is wrong; never on the wire
 
@@ -54,7 +56,7 @@ class Denied(MeshcaError):
     """The caller is proven, but admission does not grant what it asks for."""
 
     code = 7
-    public = "the caller may not be issued this identity"
+    public = "the caller may not have what it asks for"
 
 
 class BadRequest(MeshcaError):
@@ -95,6 +97,23 @@ class NotFound(MeshcaError):
 
     code = 5
     public = "not found"
+
+
+class Refused(MeshcaError):
+    """What an administrator asks for would do harm now; it can be asked again once its cause is gone.
+
+    Its detail says who would break and what to do, and is shown to administrators.
+    """
+
+    code = 9
+    public = "this cannot be done now"
+
+
+class Conflict(MeshcaError):
+    """What the wish was based on has changed meanwhile; nothing was done."""
+
+    code = 10
+    public = "somebody else was first; look again"
 
 
 class InvariantBroken(MeshcaError):

@@ -9,7 +9,9 @@ environment before this module is first imported (see `meshca.app.metrics_dir`).
 from __future__ import annotations
 
 import functools
+import math
 import os
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -96,12 +98,51 @@ answers = Counter(
 ledger_queue = Gauge(
     "meshca_ledger_queue", "Ledger writes that wait for the next group commit", multiprocess_mode="livesum"
 )
+ledger_spooled = Gauge(
+    "meshca_ledger_spooled",
+    "Records on this replica's disk that wait for the shared store to come back",
+    multiprocess_mode="livemax",
+)
+ledger_spool_age = Gauge(
+    "meshca_ledger_spool_age_seconds",
+    "Age of the oldest record that waits so; issuing ends when it reaches ledger.spool.max_age",
+    multiprocess_mode="livemax",
+)
 worker_restarts = Counter("meshca_worker_restarts_total", "Workers started again after they ended by themselves")
 workers_ready = Gauge("meshca_workers_ready", "Workers that serve", multiprocess_mode="livesum")
 reload_failures = Counter(
     "meshca_reload_failures_total",
     "Changes refused while the last good thing stays: what is config, admission, policies or upstream",
     ["what"],
+)
+transitions = Counter(
+    "meshca_authority_transitions_total",
+    "Steps of roots and intermediates, by what was reached",
+    ["kind", "state"],
+)
+root_expiry = Gauge(
+    "meshca_root_expiry_timestamp_seconds",
+    "When the first trusted root of a state ends, in seconds since 1970, +Inf without one: state is distributing,"
+    " active, retiring or tainted",
+    ["state"],
+    multiprocess_mode="livemin",
+)
+rotation_held = Gauge(
+    "meshca_rotation_held", "Whether the next step of a rotation waits for its gate", multiprocess_mode="livemax"
+)
+rotation_stragglers = Gauge(
+    "meshca_rotation_stragglers",
+    "Workloads for which the next step of a rotation waits",
+    multiprocess_mode="livemax",
+)
+rotation_seconds = Gauge(
+    "meshca_rotation_seconds", "Since when a rotation is under way; 0 without one", multiprocess_mode="livemax"
+)
+rotation_workloads = Gauge(
+    "meshca_rotation_workloads",
+    "Workloads as a step of a rotation or a report counted them last: word is acknowledged, delivered or none",
+    ["word"],
+    multiprocess_mode="livemax",
 )
 background_failures = Counter(
     "meshca_background_failures_total", "Faults of ours in work beside serving, which was begun again", ["task"]
@@ -176,6 +217,12 @@ def decided(result: str, *, authenticator: str, key_type: str, reason: str, seco
 def expires(kind: str, at: datetime) -> None:
     """Show when the root, intermediate or serving certificate ends."""
     certificate_expiry.labels(kind).set(at.timestamp())
+
+
+def roots_expire(ends: Mapping[str, datetime | None]) -> None:
+    """Show when the first root of each state ends; None for a state in which none is."""
+    for state, at in ends.items():
+        root_expiry.labels(state).set(math.inf if at is None else at.timestamp())
 
 
 def render(directory: Path) -> bytes:

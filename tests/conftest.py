@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,6 +16,7 @@ from xdist.workermanage import WorkerController
 
 from tests.real.envoy import find_envoy
 from tests.real.mounts import find_mounts
+from tests.real.postgresql import Cluster, find_postgresql, running_cluster
 from tests.real.unprivileged import find_unprivileged
 
 # No test is timed: a busy machine must not turn a law into a failure.
@@ -32,6 +33,7 @@ PARTS: dict[str, Callable[[], object | None]] = {
     "envoy": find_envoy,
     "kubernetes": find_kubernetes,
     "mounts": find_mounts,
+    "postgresql": find_postgresql,
     "unprivileged": find_unprivileged,
 }
 SHOWN = 4_000  # characters of a failure that are shown at once
@@ -52,6 +54,19 @@ def pytest_configure(config: pytest.Config) -> None:
     if wanted := missing() & required():
         message = f"MESHCA_REQUIRE names {', '.join(sorted(wanted))}, which this machine does not have"
         raise pytest.UsageError(message)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Cluster]:
+    """A PostgreSQL of this run; for tests marked `real("postgresql")`."""
+    with running_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def find_part(request: pytest.FixtureRequest) -> Callable[[str], object]:
+    """Gives a real part of this run by its name, started when first asked for."""
+    return request.getfixturevalue
 
 
 @pytest.hookimpl(trylast=True)

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from meshca.authz.model import Action, Policy, PolicySet, Workload
-from meshca.config.resource_names import AUTHZ, EXTENSION_TYPE_URL, LARGEST_POLICIES, ROOTCA, SECRET_TYPE_URL
+from meshca.config.resource_names import (
+    AUTHZ,
+    EXTENSION_TYPE_URL,
+    LARGEST_POLICIES,
+    ORDER,
+    ORDER_TYPE_URL,
+    ROOTCA,
+    SECRET_TYPE_URL,
+)
 from meshca.delivery import Delivery, Versions
+from meshca.discovery.order import NO_ORDER, RenewalOrder
 from meshca.discovery.resources import TrustBundle, content_hash
 from meshca.discovery.source import Source
 from meshca.identity.spiffe_id import TrustDomain
 from tests.fakes.clock import FakeClock
 from tests.fakes.logs import captured_logs
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DOMAIN = TrustDomain("cluster.local")
 ROOTS = TrustBundle(pem="root a")
 OTHER_ROOTS = TrustBundle(pem="root a+b")
@@ -75,6 +86,20 @@ def test_roots_go_to_everybody_under_both_names(delivery: Delivery) -> None:
         assert set(held) == {ROOTCA, "spiffe://cluster.local"}
         assert {resource.version for resource in held.values()} == {delivery.versions.roots}
     assert delivery.versions.roots == content_hash(b"root a")
+
+
+def test_an_order_goes_to_everybody(delivery: Delivery) -> None:
+    """To those who are there and those who come later; nobody's request for it stays pending before one."""
+    before = delivery.source(workload("a"))
+    first = before.resources(ORDER_TYPE_URL)[ORDER]
+    assert delivery.order == NO_ORDER
+    wanted = RenewalOrder(signers=frozenset({"ab" * 32}), begun_at=NOW, window=timedelta(minutes=5))
+    delivery.publish_order(wanted)
+    after = delivery.source(workload("b"))
+    held = [source.resources(ORDER_TYPE_URL) for source in (before, after)]
+    assert held[0] == held[1]
+    assert held[0][ORDER].version != first.version
+    assert delivery.order == wanted
 
 
 async def test_policies_are_those_of_the_workload(delivery: Delivery) -> None:

@@ -65,6 +65,14 @@ def test_earliest_expiry_is_shown(tmp_path: Path) -> None:
     assert 'meshca_certificate_expiry_timestamp_seconds{kind="serving"} 0.0' in page
 
 
+def test_a_state_without_a_root_never_ends(tmp_path: Path) -> None:
+    """An alarm that compares with now stays quiet."""
+    run("metrics.roots_expire({'active': datetime(1970, 1, 2, tzinfo=UTC), 'tainted': None})", tmp_path, "parent")
+    page = run(RENDER.format(str(tmp_path)), tmp_path, "parent")
+    assert 'meshca_root_expiry_timestamp_seconds{state="active"} 86400.0' in page
+    assert 'meshca_root_expiry_timestamp_seconds{state="tainted"} +Inf' in page
+
+
 def test_names_are_ours() -> None:
     """Every metric's name begins with meshca_."""
     table = [value for value in vars(metrics).values() if isinstance(value, MetricWrapperBase)]

@@ -25,8 +25,12 @@ WITHOUT_OWN_TEST: dict[str, str] = {
     "meshca/ledger/port.py": "tests/contract/test_ledger_store.py",
     "meshca/store/ledger.py": "tests/contract/test_ledger_store.py",
     "meshca/store/schema.py": "tests/store/test_migrate.py",  # compared with what the migrations build
+    "meshca/store/postgres/ledger.py": "tests/contract/test_ledger_store.py",
+    "meshca/store/sharing.py": "tests/store/postgres/test_engine.py",  # plain values
     "meshca/store/statements.py": "tests/contract/test_ledger_store.py",
     "meshca/admission/file.py": "tests/admission/test_parse.py",  # its models are reached through parse
+    "meshca/rotation/commands.py": "tests/contract/test_root_commands.py",  # a port
+    "meshca/rotation/report.py": "tests/rpc/test_root_report_messages.py",  # plain values
     "meshca/discovery/event.py": "tests/discovery/test_session.py",  # plain values
     "meshca/discovery/state.py": "tests/discovery/test_session.py",  # rows of the session's table
     "meshca/wire/open_calls.py": "tests/wire/test_interceptors.py",  # its inner part

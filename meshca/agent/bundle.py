@@ -36,6 +36,11 @@ class Bundle:
         """The content version under which Envoys get it."""
         return content_hash(self.pem.encode())
 
+    def shares_a_root_with(self, other: Bundle) -> bool:
+        """Whether who trusts one of them can go over to the other without a gap."""
+        held = set(map(fingerprint, other.certificates))
+        return any(fingerprint(root) in held for root in self.certificates)
+
     def expired(self, now: datetime) -> bool:
         """Whether every root has ended."""
         return all(ended(root.not_valid_after_utc, now) for root in self.certificates)

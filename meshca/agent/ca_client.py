@@ -91,7 +91,7 @@ class CaClient:
                         timeout=self.timeout,
                     )
         except grpc.aio.AioRpcError as error:
-            raise from_rpc(error, str(target)) from None
+            raise await self.trust.explain(from_rpc(error, str(target))) from None
         except TimeoutError:
             raise Unavailable(
                 "ca_deadline", f"the CA at {target} did not answer within {self.timeout:g} s"

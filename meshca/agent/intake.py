@@ -14,7 +14,7 @@ from cryptography import x509
 
 from meshca.agent import pushed
 from meshca.agent.bundle import Bundle, parse_bundle
-from meshca.agent.chain import fingerprint, verify_path
+from meshca.agent.chain import verify_path
 from meshca.agent.envoys import Envoys, HeldUp, InForce, Rejected, Verdict
 from meshca.agent.holding import Holding
 from meshca.agent.pushed import Policies
@@ -89,7 +89,7 @@ class RootsIntake:
         """
         now = self._clock.now()
         bundle = parse_bundle(pushed.read_roots(unverified), now)
-        if self._trust.bundle is not None and not _share_a_root(bundle, self._trust.bundle):
+        if self._trust.bundle is not None and not bundle.shares_a_root_with(self._trust.bundle):
             raise Unavailable("no_common_root", "the new roots share none with those held; push both first")
         self._trust.learn(bundle)
         held = self._holding.svid
@@ -185,8 +185,3 @@ class PoliciesIntake:
         if self._state is not None and self._holding.svid is not None:
             body = base64.b64encode(policies.body).decode()
             self._state.save(RECORD, {"spiffe_id": str(self._holding.svid.identity), "policies": body})
-
-
-def _share_a_root(one: Bundle, other: Bundle) -> bool:
-    held = {fingerprint(root) for root in other.certificates}
-    return any(fingerprint(root) in held for root in one.certificates)

@@ -1,6 +1,7 @@
 """One try at a certificate: new key, request, answer, check. By certificate first, then by token.
 
-Must never keep an answer that did not pass `accept`, and never try one way twice in the same try.
+Must never keep an answer that did not pass `accept`, never try one way twice in the same try, and never take roots
+from an answer that leads to a root held already.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from meshca.agent.bundle import parse_bundle
+from meshca.agent.bundle import Bundle, parse_bundle
 from meshca.agent.keys import FreshKey, KeyChoice, fresh_key
 from meshca.agent.svid import Expected, Svid, accept, answered_roots
 from meshca.agent.trust import Trust
@@ -77,9 +78,32 @@ class Issuer:
             svid = accept(answer, fresh, roots, expected, now)
             self.trust.first(roots)  # only now: one bad answer must not pin bad roots
             return svid
-        if self.trust.bundle is None:
+        held = self.trust.bundle
+        if held is None:
             raise Unavailable("bad_bundle", "no root is held to check the certificate with")
-        return accept(answer, fresh, self.trust.bundle, expected, now)
+        try:
+            return accept(answer, fresh, held, expected, now)
+        except Unavailable as error:
+            newer = self._newer_roots(answer, held, now) if error.reason == "untrusted_chain" else None
+            if newer is None:
+                raise
+        svid = accept(answer, fresh, newer, expected, now)
+        log.warning("trust.followed", roots=newer.version)
+        self.trust.learn(newer)
+        return svid
+
+    def _newer_roots(self, answer: Sequence[str], held: Bundle, now: datetime) -> Bundle | None:
+        """The roots of an answer that came over a channel which a held root vouches for, by the rule for a push.
+
+        An agent that was away while the root was changed has no certificate to open its stream with, and could
+        learn of the new root in no other way (ADR 6). None when they share no root with those held, or are no
+        bundle.
+        """
+        try:
+            newer = parse_bundle(answered_roots(answer), now)
+        except Unavailable:
+            return None
+        return newer if newer.shares_a_root_with(held) else None
 
 
 def due(svid: Svid, fraction: float) -> datetime:

@@ -20,6 +20,7 @@ from meshca.agent.intake import PoliciesIntake, RootsIntake
 from meshca.agent.issuer import Issuer
 from meshca.agent.memory import keep_small
 from meshca.agent.options import Options
+from meshca.agent.order import OrderIntake, Orders
 from meshca.agent.output import FileOutput, prepare_folder
 from meshca.agent.pin import RootFile
 from meshca.agent.presented import presented_chain
@@ -88,7 +89,9 @@ class Agent:
             state=state,
             changed=self.holding.take_bundle,
         )
-        self._renewal = Renewal(self._issuer(), self.holding, self._expected(), self._pace)
+        self._orders = Orders(pace, lambda: self._roots.verdict(self._envoys))
+        self._renewal = Renewal(self._issuer(), self.holding, self._expected(), pace, self._orders)
+        self._roots = RootsIntake(self.holding, self._trust, clock, self._renewal.hurry)
         self._policies = PoliciesIntake(self.holding, state)
         self._policies.restore(self._account)
         self._relay = self._make_relay()
@@ -144,6 +147,7 @@ class Agent:
         }
 
     def _noticed(self) -> None:
+        self._renewal.look()
         if self._relay is not None:
             self._relay.review()
 
@@ -181,8 +185,8 @@ class Agent:
             trust=self._trust,
             prove_anew=self._renewal.prove_anew,
         )
-        roots = RootsIntake(self.holding, self._trust, self._clock, self._renewal.hurry)
-        return Relay(desk, (roots, self._policies), self.holding, self._envoys, self._pace)
+        intakes = (self._roots, self._policies, OrderIntake(self._orders, self._renewal.look))
+        return Relay(desk, intakes, self.holding, self._envoys, self._pace)
 
 
 def _claimed(token_file: Path) -> ServiceAccount | None:

@@ -1,7 +1,7 @@
 """The agent's stream to the CA: roots and policies come down, what the Envoys adopted goes up.
 
-The stream is opened with the certificate held now and opened anew when that is renewed. Losing it loses nothing:
-what was pushed stays with the holding. Reconnection waits at least the backoff's floor.
+The stream is opened with the certificate held now and opened anew some seconds after that was renewed. Losing it
+loses nothing: what was pushed stays with the holding. Reconnection waits at least the backoff's floor.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregate
 INTERNAL = 13  # google.rpc.Code of a NACK, as Envoy sends it
 CORE_FAULT = "Internal error from Core"
 LONGEST_VERSION = 100  # characters of a version in the log
+REOPEN_SPREAD = 3  # as if so many tries had failed: 1 to 8 s with the default backoff
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +190,7 @@ class Relay:
             try:
                 await _first_of(self._read(call), self._write(call, outbox), self._replaced(svid, changed))
             except grpc.aio.AioRpcError as error:
-                raise _ended(error, str(self._desk.target)) from None
+                raise await self._desk.trust.explain(_ended(error, str(self._desk.target))) from None
             finally:
                 self._outbox = None
                 call.cancel()
@@ -216,9 +217,16 @@ class Relay:
                 await asyncio.Event().wait()
 
     async def _replaced(self, svid: Svid, changed: asyncio.Event) -> None:
+        """Return some time after there is a newer certificate.
+
+        The stream is as good as before, for this certificate has not ended. When a whole fleet renews at once, as
+        many handshakes again would hold up the renewals of the others.
+        """
         while self._holding.svid is svid:
             changed.clear()
             await changed.wait()
+        if svid.valid(self._pace.clock.now()):
+            await self._pace.clock.sleep(self._pace.backoff.pause(REOPEN_SPREAD, self._pace.rng))
 
     def _request(self, intake: Intake, say: Say) -> Any:  # noqa: ANN401 - DiscoveryRequest, untyped
         request = DiscoveryRequest(

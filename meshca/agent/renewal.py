@@ -1,7 +1,8 @@
-"""Keeps a valid certificate in hand: renewal at half life, and tries again with pauses until it succeeds.
+"""Keeps a valid certificate in hand: renewal at half life or by order, tried again with pauses until it succeeds.
 
-The old certificate stays in place until the new one is. There is one loop, so there is one request at a time;
-and every way round the loop waits at least the backoff's floor, whatever clock or CA say.
+The old certificate stays in place until the new one is, and the new one waits until the Envoys have the roots.
+There is one loop, so there is one request at a time; and every way round the loop waits at least the backoff's
+floor, whatever clock or CA say.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from datetime import datetime
 from typing import NoReturn, Protocol
 
 from meshca.agent.issuer import Issuer, due
+from meshca.agent.order import Orders
 from meshca.agent.svid import Expected, Svid
 from meshca.backoff import Pace
+from meshca.clock import pause
 from meshca.errors import MeshcaError
 from meshca.log import log
 
@@ -47,25 +50,33 @@ class Renewal:
         holder: keeps what came of it.
         expected: whom certificates must name; the first one pins the identity.
         pace: jitter, and pauses between tries.
+        orders: say when the certificate is to be replaced before its time, and whether the Envoys have the roots.
     """
 
-    def __init__(self, issuer: Issuer, holder: Holder, expected: Expected, pace: Pace) -> None:
+    def __init__(self, issuer: Issuer, holder: Holder, expected: Expected, pace: Pace, orders: Orders) -> None:
         self._issuer = issuer
         self._holder = holder
         self._expected = expected
         self._clock = pace.clock
         self._pace = pace
+        self._orders = orders
         self._hurried = asyncio.Event()
+        self._news = asyncio.Event()
         self._anew = False
 
     def hurry(self) -> None:
         """Renew soon: the certificate in hand is of no use any more."""
         self._hurried.set()
+        self._news.set()
+
+    def look(self) -> None:
+        """An order has come, or an Envoy has answered: see whether anything is due."""
+        self._news.set()
 
     def prove_anew(self) -> None:
         """Renew soon, by the token: the CA does not take the certificate in hand as a proof any more."""
         self._anew = True
-        self._hurried.set()
+        self.hurry()
 
     async def run(self) -> NoReturn:
         """Renew for ever; raises only what nobody expected."""
@@ -79,25 +90,19 @@ class Renewal:
         if held is None:
             return
         moment = due(held, self._pace.rng.uniform(*HALF_LIFE))
-        while (left := self._left(held, moment)) > 0 and not self._hurried.is_set():
-            await self._nap(min(left, LONGEST_NAP))
-        if self._hurried.is_set():  # pushed to a whole fleet at once, so not all in the same instant
-            await self._clock.sleep(self._pace.backoff.pause(HURRY_SPREAD, self._pace.rng))
+        while not self._hurried.is_set():
+            self._news.clear()
+            left = min(self._left(held, moment), self._orders.left(held))
+            if left <= 0:
+                return
+            await pause(self._clock, min(left, LONGEST_NAP), self._news)
+        # Hurried: pushed to a whole fleet at once, so not all in the same instant.
+        await self._clock.sleep(self._pace.backoff.pause(HURRY_SPREAD, self._pace.rng))
 
     def _left(self, held: Svid, moment: datetime) -> float:
         """Seconds until this moment; none when what is held is not valid now, whatever way the clock jumped."""
         now = self._clock.now()
         return (moment - now).total_seconds() if held.valid(now) else 0.0
-
-    async def _nap(self, seconds: float) -> None:
-        """Sleep, or less when hurried."""
-        sleep = asyncio.ensure_future(self._clock.sleep(seconds))
-        hurried = asyncio.ensure_future(self._hurried.wait())
-        try:
-            await asyncio.wait({sleep, hurried}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleep.cancel()
-            hurried.cancel()
 
     async def _renew(self) -> None:
         failures = 0
@@ -112,8 +117,20 @@ class Renewal:
                 continue
             self._expected = replace(self._expected, identity=svid.identity)
             self._anew = self._anew and not anew  # asked for meanwhile: what came now descends from the old proof
+            await self._roots_first()
+            self._orders.came(svid)
             self._holder.take_svid(svid)
             return
+
+    async def _roots_first(self) -> None:
+        """Let Envoys answer to newer roots before they get what may lead to those, unless nothing good is held."""
+        began = self._clock.monotonic()
+        while (held := self._holder.svid) is not None and held.valid(self._clock.now()):
+            self._news.clear()
+            left = began + LONGEST_NAP - self._clock.monotonic()
+            if self._orders.roots_answered or left <= 0:
+                return
+            await pause(self._clock, left, self._news)
 
     def _proof(self) -> Svid | None:
         """The certificate to ask with, None for the token alone.

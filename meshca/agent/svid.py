@@ -1,7 +1,7 @@
 """The agent's own certificate: what the CA answered, read as if an enemy had written it.
 
 `accept` is the one door from the wire to a certificate that is served to an Envoy. It never takes trust from
-the answer: the path must end at a root that was held before.
+the answer: the path must end at a root that is handed in.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from meshca.agent.bundle import Bundle
-from meshca.agent.chain import UNREADABLE, to_pem, verify_path
+from meshca.agent.chain import UNREADABLE, fingerprint, to_pem, verify_path
 from meshca.agent.keys import FreshKey
 from meshca.errors import BadRequest, Unavailable
 from meshca.identity.service_account import ServiceAccount
@@ -41,6 +41,7 @@ class Svid:
         not_before: start of validity.
         not_after: end of validity, of its issuers too.
         received_at: when it was accepted; half life counts from here, since NotBefore is backdated.
+        signers: SHA-256 of the DER of every certificate above it, the root included.
     """
 
     identity: SpiffeId
@@ -50,6 +51,7 @@ class Svid:
     not_before: datetime
     not_after: datetime
     received_at: datetime
+    signers: frozenset[str] = frozenset()
 
     def valid(self, now: datetime) -> bool:
         """Whether it may be shown to anybody at this instant."""
@@ -75,7 +77,7 @@ def accept(unverified: Sequence[str], key: FreshKey, trusted: Bundle, expected: 
     """Check a CreateCertificate answer: leaf first, then intermediates; the last element (roots) is not read.
 
     Checked: it parses, the leaf carries our public key, is a valid X.509-SVID (rules X1-X7), names whom we
-    expect, and verifies now to a root that we held before.
+    expect, and verifies now to a root that is handed in.
 
     Raises:
         Unavailable: reasons `bad_answer`, `wrong_key`, `wrong_identity`, `answer_expired`, `answer_not_yet_valid`,
@@ -103,6 +105,7 @@ def accept(unverified: Sequence[str], key: FreshKey, trusted: Bundle, expected: 
         not_before=leaf.not_valid_before_utc,
         not_after=min(certificate.not_valid_after_utc for certificate in path),
         received_at=now,
+        signers=frozenset(map(fingerprint, path[1:])),
     )
 
 

@@ -1,13 +1,13 @@
 """Whom the agent believes: the first pin, until the CA's xDS stream teaches a bundle that replaces it.
 
-A certificate answer never changes trust; it is checked against what is held here. What was learnt is kept on
-disk together with the pin it descends from, and is preferred after a restart for as long as the operator's pin
+A certificate answer that leads to a held root changes nothing; `issuer` says when one may. What was learnt is kept
+on disk together with the pin it descends from, and is preferred after a restart for as long as the operator's pin
 is the same. Nothing here ever returns "no verification" (docs/adr/0006).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from cryptography import x509
 
@@ -76,8 +76,18 @@ class Trust:
         self._tell()
         return bundle.pem.encode()
 
+    async def explain(self, error: MeshcaError) -> MeshcaError:
+        """A refused handshake, with the root that the CA presents now; every other error as it is."""
+        if error.reason != "ca_untrusted":
+            return error
+        try:
+            presented = await self._fetch()
+        except Unavailable:
+            return error
+        return Unavailable(error.reason, error.detail + self._advice(presented))
+
     def learn(self, bundle: Bundle) -> None:
-        """Take the bundle that the CA pushed over its authenticated xDS stream; the only way trust changes."""
+        """Take a bundle that came over an authenticated channel and shares a root with the one held."""
         self._learnt, self._learnt_under = bundle, self._pinned_as
         self._tell()
         if self._state is not None:
@@ -130,12 +140,33 @@ class Trust:
         if root is None or not _is_root(root):
             raise Unavailable(
                 "wrong_fingerprint",
-                "the CA does not present a root certificate with the pinned SHA-256 fingerprint; compare it with "
-                "the CA's root.pem, and suspect the network if it is right",
+                "the CA does not present a root certificate with the pinned SHA-256 fingerprint; suspect the "
+                f"network if that is one of the CA's roots{self._advice(presented)}",
             )
         verify_path(presented[0], presented[1:], [root], self._clock.now())
         self._pinned = bundle_of([root], self._clock.now())
         return self._pinned
+
+    def _advice(self, unverified: Sequence[x509.Certificate]) -> str:
+        """What to do about a root that is presented and not held; empty when there is none, or another fault."""
+        root = self._presented_root(unverified)
+        if root is None or (self.bundle is not None and root in self.bundle.certificates):
+            return ""
+        return (
+            f"; it presents the root with SHA-256 {fingerprint(root)} now, unverified: compare that with `meshca "
+            "root list` at the CA, and if the root was changed give the new one by --fingerprint or --root; what "
+            "was learnt under the old one is then dropped"
+        )
+
+    def _presented_root(self, unverified: Sequence[x509.Certificate]) -> x509.Certificate | None:
+        """The root that what is presented leads to by itself."""
+        roots = [certificate for certificate in unverified if _is_root(certificate)]
+        if not roots:
+            return None
+        try:
+            return verify_path(unverified[0], unverified[1:], roots, self._clock.now())[-1]
+        except Unavailable:
+            return None
 
     def _load(self) -> tuple[Bundle | None, str]:
         record = self._state.load(RECORD) if self._state is not None else None

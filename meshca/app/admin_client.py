@@ -8,37 +8,40 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib.parse import quote
 
 import grpc
 
-from meshca._proto.meshca.v1 import admin_pb2
-from meshca._proto.meshca.v1.admin_pb2_grpc import AdminStub
-from meshca.errors import BadRequest, MeshcaError, NotFound, Unavailable
+from meshca._proto.meshca.admin.v1 import admin_pb2
+from meshca._proto.meshca.admin.v1.admin_pb2_grpc import AdminStub
+from meshca.app.admin_answer import DEADLINE_SECONDS, answer, closed, explained
+from meshca.app.root_client import RootClient
+from meshca.errors import Unavailable
 from meshca.ledger.query import Query
 from meshca.ledger.record import Issuance
 from meshca.rpc.admin_messages import issuance_of, query_message
 from meshca.rpc.status_messages import MAX_ANSWER_BYTES, status_of
 from meshca.rpc.status_report import StatusReport
-from meshca.wire.status import DETAIL, REASON, REQUEST_ID
 
-DEADLINE_SECONDS: Final = 30.0  # a query may read a large ledger
 _CONNECT_SECONDS: Final = 5.0
 # How a client of HTTP/2 begins: its preface and empty SETTINGS (RFC 9113 sections 3.4 and 6.5).
 _GREETING: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 _REASON: Final = "admin_socket"
 
-T = TypeVar("T")
-
 
 class AdminClient:
-    """`meshca.v1.Admin` as values; made by `connect`."""
+    """`meshca.admin.v1.Admin` as values; made by `connect`.
+
+    Attributes:
+        roots: `meshca.admin.v1.Roots`.
+    """
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub: Any = AdminStub(channel)  # the generated stub knows synchronous channels only
+        self.roots = RootClient(channel)
 
     async def status(self) -> StatusReport:
         """How the server is.
@@ -47,7 +50,7 @@ class AdminClient:
             Unavailable: the server cannot answer, or not to this user.
         """
         request = admin_pb2.GetStatusRequest()
-        return status_of(await _answer(self._stub.GetStatus(request, timeout=DEADLINE_SECONDS)))
+        return status_of(await answer(self._stub.GetStatus(request, timeout=DEADLINE_SECONDS)))
 
     async def issuances(self, query: Query) -> list[Issuance]:
         """Ledger records, newest first.
@@ -56,7 +59,7 @@ class AdminClient:
             BadRequest: a filter is wrong.
             Unavailable: the server cannot answer, or not to this user.
         """
-        with _explained():
+        with explained():
             call = self._stub.ListIssuances(query_message(query), timeout=DEADLINE_SECONDS)
             return [issuance_of(message) async for message in call]
 
@@ -68,7 +71,7 @@ class AdminClient:
             Unavailable: the server cannot answer, or not to this user.
         """
         request = admin_pb2.GetIssuanceRequest(serial=serial)
-        return issuance_of(await _answer(self._stub.GetIssuance(request, timeout=DEADLINE_SECONDS)))
+        return issuance_of(await answer(self._stub.GetIssuance(request, timeout=DEADLINE_SECONDS)))
 
 
 @contextlib.asynccontextmanager
@@ -112,7 +115,7 @@ async def _knock(path: Path) -> None:
     except OSError as error:
         raise Unavailable(_REASON, f"cannot connect to {path} ({error.strerror or error})") from None
     if not answered:
-        raise _closed()
+        raise closed()
 
 
 async def _greeted(path: Path) -> bool:
@@ -125,50 +128,3 @@ async def _greeted(path: Path) -> bool:
         return False
     finally:
         writer.close()
-
-
-def _closed() -> Unavailable:
-    problem = (
-        f"the server closed the connection; it is ending, or this user ({os.geteuid()}) may not use "
-        "its socket: run this as the server's user, or list the user in admin.uids"
-    )
-    return Unavailable(_REASON, problem)
-
-
-async def _answer(call: Awaitable[T]) -> T:
-    with _explained():
-        return await call
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """Turn a gRPC status into an error of ours."""
-    try:
-        yield
-    except grpc.aio.AioRpcError as error:
-        raise _error_of(error) from None
-
-
-def _error_of(error: grpc.aio.AioRpcError) -> MeshcaError:
-    told = dict(error.trailing_metadata() or ())
-    said = error.details() or error.code().name
-    reason = told.get(REASON)
-    if reason is None and error.code() is grpc.StatusCode.UNAVAILABLE:
-        return _closed()
-    match error.code():
-        case grpc.StatusCode.NOT_FOUND:
-            return NotFound(_text(reason), "the ledger has no such record")
-        case grpc.StatusCode.INVALID_ARGUMENT:
-            return BadRequest(_text(reason), said)
-        case grpc.StatusCode.DEADLINE_EXCEEDED:
-            return Unavailable("deadline", f"the server did not answer within {DEADLINE_SECONDS:.0f} s")
-        case _:
-            request = _text(told.get(REQUEST_ID))
-            cause = told.get(DETAIL)
-            if isinstance(cause, bytes):  # of a server to which we are administrators
-                said = cause.decode(errors="replace")
-            return Unavailable(_text(reason), f"the server answered: {said}; its log says more under {request}")
-
-
-def _text(value: str | bytes | None) -> str:
-    return value if isinstance(value, str) else "unknown"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from meshca.app.control import Configure, Message, UseAdmission, UseAuthority, UsePolicies
+from meshca.app.control import Configure, Message, UseAdmission, UseAuthority, UseOrder, UsePolicies
 from meshca.config.server import ServerConfig
 
 
@@ -22,6 +22,7 @@ class Briefing:
         authority: what to sign with.
         admission: the rules in force.
         policies: the authorization policies in force.
+        order: which leaves are to be replaced; nothing is ordered when the parent does not say.
     """
 
     config: ServerConfig
@@ -32,10 +33,13 @@ class Briefing:
     authority: UseAuthority = field(repr=False)
     admission: UseAdmission
     policies: UsePolicies
+    order: UseOrder
 
 
 async def read_briefing(messages: AsyncIterator[Message]) -> Briefing | None:
     """The first messages of a parent, in any order; the last of a kind counts.
+
+    An order is optional: one that comes later is news like any other.
 
     Returns:
         None when the parent is gone before it had said everything.
@@ -43,13 +47,14 @@ async def read_briefing(messages: AsyncIterator[Message]) -> Briefing | None:
     told: dict[type[Message], Message] = {}
     async for message in messages:
         told[type(message)] = message
+        order = told.get(UseOrder, UseOrder())
         match (told.get(Configure), told.get(UseAuthority), told.get(UseAdmission), told.get(UsePolicies)):
             case (
                 Configure() as configure,
                 UseAuthority() as authority,
                 UseAdmission() as admission,
                 UsePolicies() as policies,
-            ):
+            ) if isinstance(order, UseOrder):
                 return Briefing(
                     config=ServerConfig.model_validate_json(configure.config),
                     name=configure.name,
@@ -59,5 +64,6 @@ async def read_briefing(messages: AsyncIterator[Message]) -> Briefing | None:
                     authority=authority,
                     admission=admission,
                     policies=policies,
+                    order=order,
                 )
     return None

@@ -12,7 +12,7 @@ from meshca.clock import SystemClock
 from meshca.config.loader import load_config
 from meshca.durable import check_private_folder
 from meshca.errors import ConfigError, MeshcaError
-from meshca.store.location import check_file, sqlite_file
+from meshca.store.location import check_location
 
 
 def check(path: Path | None, environ: Mapping[str, str]) -> list[str]:
@@ -35,7 +35,7 @@ def check(path: Path | None, environ: Mapping[str, str]) -> list[str]:
         problems += error.problems
     looks: tuple[Callable[[], None], ...] = (
         lambda: check_private_folder(config.data_dir),
-        lambda: check_file(sqlite_file(config.ledger_url)),
+        lambda: check_location(config.ledger_url),
         lambda: asyncio.run(check_upstream(config, SystemClock())),
     )
     for look in looks:

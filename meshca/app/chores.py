@@ -5,30 +5,43 @@ Each runs for ever; a store that is not there now is met again at the next turn.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Final
 
 from meshca import metrics
 from meshca.app.in_force import InForce
+from meshca.authority.history import Kind, Lifecycle
+from meshca.authority.lifecycle import TRUSTED
+from meshca.authority.material import ends_at
 from meshca.clock import Clock
 from meshca.errors import MeshcaError
 from meshca.log import log
-from meshca.rotation import Rotation
+from meshca.rotation.driver import Rotation
 from meshca.store.engine import Store
 
 PRUNE_SECONDS: Final = 3600.0
 
 
 async def show_expiry(rotation: Rotation, clock: Clock) -> None:
-    """Keep the gauges of our own certificates and the count of the upstream's failures."""
+    """Keep the gauges of our own certificates, of all trusted roots, and the count of the upstream's failures."""
     failures = 0
     while True:
         progress = rotation.progress
         if progress.slot is not None:
             for kind, ends in progress.slot.expiries.items():
                 metrics.expires(kind, ends)
+        metrics.roots_expire(_ends(progress.kept))
         metrics.reload_failures.labels("upstream").inc(progress.failures - failures)
         failures = progress.failures
         await clock.sleep(1.0)
+
+
+def _ends(kept: Lifecycle) -> dict[str, datetime | None]:
+    """When the first of the trusted roots ends, by state."""
+    return {
+        state.value: min((ends_at(root.pem) for root in kept.of(Kind.ROOT, state)), default=None)
+        for state in sorted(TRUSTED)
+    }
 
 
 async def prune(store: Store, in_force: InForce, clock: Clock) -> None:

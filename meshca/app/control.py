@@ -41,11 +41,35 @@ class Configure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UseAuthority:
-    """Parent to worker: sign with this from now on; all PEM, signing certificate first."""
+    """Parent to worker: sign with this from now on; all PEM, signing certificate first.
+
+    Attributes:
+        chain, key: below the root that is active; sign what workloads get.
+        roots: the whole bundle: every root that is trusted.
+        serving_chain, serving_key: below the oldest root that is still trusted and has signed; sign what our own
+            ports show, so that who knows only that root still verifies them. Both empty when they are the same.
+    """
 
     chain: str = field(repr=False)
     roots: str = field(repr=False)
     key: str = field(repr=False)
+    serving_chain: str = field(default="", repr=False)
+    serving_key: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UseOrder:
+    """Parent to worker: leaves below these signing certificates are to be replaced; takes the place of any before.
+
+    Attributes:
+        signers: SHA-256 of each signing certificate's DER, lower-case hexadecimal; none: nothing is ordered.
+        begun_at: when the window began, ISO 8601 with its offset; empty when nothing is ordered.
+        window: seconds over which the replacements are spread.
+    """
+
+    signers: tuple[str, ...] = ()
+    begun_at: str = ""
+    window: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,10 +139,13 @@ class Probed:
     clusters: Sequence[ClusterState] = ()
 
 
-Message = Configure | UseAuthority | UseAdmission | UsePolicies | Probe | Drain | Ready | Failed | Probed
+Message = (
+    Configure | UseAuthority | UseOrder | UseAdmission | UsePolicies | Probe | Drain | Ready | Failed | Probed
+)
 _KINDS: Final[dict[str, type[Message]]] = {
     "config": Configure,
     "authority": UseAuthority,
+    "order": UseOrder,
     "admission": UseAdmission,
     "policies": UsePolicies,
     "probe": Probe,
@@ -144,6 +171,8 @@ def decode(line: bytes) -> Message:
     """The message of one line; both ends run the same code, so a fault here is a bug."""
     tree: dict[str, Any] = orjson.loads(line)
     kind = _KINDS[tree.pop("kind")]
+    if kind is UseOrder:
+        tree["signers"] = tuple(tree["signers"])
     if kind is Probed:
         tree["clusters"] = tuple(ClusterState(**state) for state in tree["clusters"])
     return kind(**{known.name: tree[known.name] for known in fields(kind)})

@@ -11,6 +11,7 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from meshca import metrics
@@ -18,6 +19,7 @@ from meshca.app.in_force import InForce
 from meshca.app.istiod_certificate import RULE, IstiodCertificate
 from meshca.app.own_leaves import OwnLeaves
 from meshca.app.pipeline import profile_of
+from meshca.app.publication import Publication
 from meshca.authority.serials import Serials
 from meshca.authority.signing import Authority
 from meshca.authority.slot import Slot
@@ -35,7 +37,7 @@ from meshca.kube.tls_secret import TlsSecret
 from meshca.kube.trust_bundle import TrustBundle
 from meshca.ledger.port import LedgerStore
 from meshca.log import log
-from meshca.rotation import Rotation
+from meshca.rotation.driver import Rotation
 from meshca.rpc.kubernetes_report import KubernetesReport, ObjectReport, PublishedReport
 from meshca.svid.good_roots import good_roots
 
@@ -56,6 +58,7 @@ class Controllers:
         bundle: the roots as a ClusterTrustBundle.
         istiod: its certificate.
         authority: signs that.
+        publication: is told since when which roots are published.
         clock: for the validity of roots.
     """
 
@@ -67,6 +70,7 @@ class Controllers:
         bundle: TrustBundle | None,
         istiod: IstiodCertificate | None,
         authority: Authority,
+        publication: Publication,
         clock: Clock,
     ) -> None:
         self.election = election
@@ -74,8 +78,10 @@ class Controllers:
         self.bundle = bundle
         self.istiod = istiod
         self._authority = authority
+        self._publication = publication
         self._clock = clock
         self._left_out: tuple[str, ...] = ()
+        self._published = ""
 
     def use_roots(self, pem: str) -> None:
         """Publish what is good of these; when nothing is, what is published stays."""
@@ -85,28 +91,40 @@ class Controllers:
             log.warning("roots.left_out", problems=good.left_out)
         self._left_out = good.left_out
         if good.pem:
+            self._published = good.pem
             for keeper in (self.maps, self.bundle):
                 if keeper is not None:
                     keeper.want(good.pem)
 
-    def use_slot(self, slot: Slot) -> None:
-        """Sign istiod's certificate by this from now on."""
-        self._authority.replace(slot)
+    def note_publication(self) -> None:
+        """Tell how publishing stands; a place that the cluster does not have does not count."""
+        places: list[Kept | None] = []
+        for keeper in (self.maps, self.bundle):
+            if keeper is not None and not (keeper is self.bundle and keeper.absent):
+                kept, blind = keeper.report(), "; ".join(keeper.watch_errors())
+                places.append(kept and replace(kept, error=kept.error or blind))
+        self._publication.note(self._published, places)
+
+    def use_slots(self, slot: Slot, serving: Slot | None) -> None:
+        """Sign istiod's certificate by the serving one from now on; by the other when there is none."""
+        self._authority.replace(slot, serving)
         if self.istiod is not None:
             self.istiod.signer_changed()
 
     async def follow(self, in_force: InForce, rotation: Rotation) -> None:
         """Take over what is in force, for ever."""
-        slot: Slot | None = None
+        used: tuple[Slot | None, Slot | None] = (None, None)
         roots, look_at = "", 0.0
         while True:
             now = self._clock.monotonic()
             if in_force.authority is not None and (in_force.authority.roots != roots or now >= look_at):
                 roots, look_at = in_force.authority.roots, now + LOOK_SECONDS
                 self.use_roots(roots)
-            if rotation.progress.slot is not None and rotation.progress.slot is not slot:
-                slot = rotation.progress.slot
-                self.use_slot(slot)
+            slot, serving = rotation.progress.slot, rotation.progress.serving
+            if slot is not None and (slot, serving) != used:
+                used = slot, serving
+                self.use_slots(slot, serving)
+            self.note_publication()
             await self._clock.sleep(FOLLOW_SECONDS)
 
     async def show(self) -> None:
@@ -135,8 +153,13 @@ class Controllers:
 
 
 @contextlib.asynccontextmanager
-async def controlling(
-    config: ServerConfig, in_force: InForce, rotation: Rotation, ledger: LedgerStore, clock: Clock
+async def controlling(  # noqa: PLR0913, PLR0917 - what they are made of
+    config: ServerConfig,
+    in_force: InForce,
+    rotation: Rotation,
+    publication: Publication,
+    ledger: LedgerStore,
+    clock: Clock,
 ) -> AsyncIterator[Controllers | None]:
     """Everything that is configured, running inside the block; None when nothing is.
 
@@ -150,7 +173,7 @@ async def controlling(
     namespace = own_namespace(kubernetes)
     watches = len(kubernetes.root_config_map.namespaces) + 3
     async with connect(kubernetes, watches=watches) as api:
-        controllers = _made(config, kubernetes, api, namespace, rotation, ledger, clock)
+        controllers = _made(config, kubernetes, api, namespace, rotation, publication, ledger, clock)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(controllers.election.release)  # last, when nothing writes any more
             await stack.enter_async_context(running("lease", controllers.election.run, clock))
@@ -178,6 +201,7 @@ def _made(  # noqa: PLR0913, PLR0917 - what it is made of
     api: Api,
     namespace: str,
     rotation: Rotation,
+    publication: Publication,
     ledger: LedgerStore,
     clock: Clock,
 ) -> Controllers:
@@ -215,6 +239,7 @@ def _made(  # noqa: PLR0913, PLR0917 - what it is made of
         bundle=TrustBundle(api, bundle, fence, installation, clock) if bundle.enabled else None,
         istiod=certificate if istiod.enabled else None,
         authority=authority,
+        publication=publication,
         clock=clock,
     )
 

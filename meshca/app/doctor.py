@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,8 @@ from meshca.agent.presented import presented_chain
 from meshca.agent.svid import Expected, accept, answered_roots
 from meshca.agent.target import Target
 from meshca.agent.trust import Trust
+from meshca.app import admin_client
+from meshca.authority.history import Record
 from meshca.clock import Clock, SystemClock
 from meshca.config.kubernetes import KubernetesConfig
 from meshca.config.loader import load_config
@@ -25,12 +27,13 @@ from meshca.config.server import ServerConfig
 from meshca.doctor.address import Address
 from meshca.doctor.examine import examine
 from meshca.doctor.finding import Finding
-from meshca.doctor.istio import CHECKS
+from meshca.doctor.istio import CHECKS, ROOT_CHECKS
 from meshca.doctor.looking import Looking
 from meshca.doctor.mesh import Place
 from meshca.doctor.site import Issued, Site, Wish
 from meshca.errors import ConfigError
 from meshca.kube.connection import connect, own_namespace
+from meshca.rotation.report import RootReport
 from meshca.wire.handshake import Handshake, shake_hands
 
 LIFETIME: Final = 600  # seconds: nobody uses the certificate
@@ -70,6 +73,54 @@ async def findings(order: Order, environ: Mapping[str, str] = os.environ) -> Asy
             yield finding
 
 
+async def root_findings(socket: Path, seconds: float) -> AsyncIterator[Finding]:
+    """What each check of the roots finds, wherever the server runs, as it finds it.
+
+    Args:
+        socket: the running server's, for administrators.
+        seconds: longest time of each check.
+    """
+    async for finding in examine(ROOT_CHECKS, _Server(roots=SocketRoots(socket), clock=SystemClock()), seconds):
+        yield finding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Server:
+    """A running server, with or without a cluster."""
+
+    roots: SocketRoots
+    clock: Clock
+
+
+class SocketRoots:
+    """Implements `doctor.site.Roots` by the administrator's socket, opened for each question.
+
+    Args:
+        socket: of the running server.
+    """
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+
+    async def report(self) -> RootReport:
+        """How they stand.
+
+        Raises:
+            MeshcaError: as `app.admin_client` and `app.root_client` say.
+        """
+        async with admin_client.connect(self._socket) as client:
+            return await client.roots.report()
+
+    async def records(self) -> Sequence[Record]:
+        """What is kept of every root, oldest first.
+
+        Raises:
+            MeshcaError: as `app.admin_client` and `app.root_client` say.
+        """
+        async with admin_client.connect(self._socket) as client:
+            return await client.roots.records()
+
+
 def _site(order: Order, config: ServerConfig, kubernetes: KubernetesConfig, looking: Looking) -> Site:
     async def handshake(where: Address, name: str) -> Handshake:
         return await asyncio.to_thread(shake_hands, where.host, where.port, name, order.seconds)
@@ -84,6 +135,7 @@ def _site(order: Order, config: ServerConfig, kubernetes: KubernetesConfig, look
         handshake=handshake,
         ca=AgentCa(clock, order.seconds),
         clock=clock,
+        roots=SocketRoots(config.admin_socket),
         ca_address=order.ca_address,
         endpoint=order.endpoint,
     )

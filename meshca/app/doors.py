@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 from collections.abc import AsyncIterator, Collection
 from typing import Any, Final, cast
 
@@ -16,12 +17,14 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from meshca import metrics
 from meshca._proto.istio.v1.auth import ca_pb2, ca_pb2_grpc
+from meshca.app.admin_door import AdminDoor
 from meshca.app.pipeline import Pipeline
 from meshca.errors import ConfigError, Exhausted
 from meshca.rpc.adoptions import Adoptions
 from meshca.rpc.discovery import Discovery
 from meshca.rpc.health import Health
 from meshca.rpc.istio_ca import IstioCa
+from meshca.rpc.roles import People
 from meshca.rpc.sds import ServerKeys
 from meshca.wire.interceptors import Guarded
 from meshca.wire.tls import Serving, server_options
@@ -59,6 +62,13 @@ class Doors:
         self._guarded = Guarded(self._server, _count)
         registry = cast("grpc.aio.Server", self._guarded)  # what generated code calls of a server, it has
         ca_pb2_grpc.add_IstioCertificateServiceServicer_to_server(IstioCa(pipeline.issuing), registry)
+        self._admin = AdminDoor(
+            prove=pipeline.subscribers.proven,
+            people=People(config.admin, os.geteuid()),
+            parent=config.workers_socket,
+            trust_domain=config.trust_domain,
+        )
+        self._admin.add_to(self._guarded)  # not among the names: nobody without a role need know of it
         names = [_ISTIO_CA, *self._add_subscriptions(pipeline)]
         _describe(names)
         health_pb2_grpc.add_HealthServicer_to_server(Health(names), registry)
@@ -102,6 +112,7 @@ class Doors:
             await self._clock.sleep(LOOK_SECONDS)
         await self._server.stop(min(FLUSH_SECONDS, seconds))
         await stopping
+        await self._admin.close()
 
     def _add_subscriptions(self, pipeline: Pipeline) -> list[str]:
         """Serve agents, and, if so configured, Envoys without one; the names of the services."""

@@ -12,17 +12,29 @@ from operator import attrgetter
 from typing import Final
 
 from meshca import metrics
-from meshca.app.control import Configure, Message, UseAuthority
+from meshca.app.control import Configure, Message, UseAuthority, UseOrder
 from meshca.app.loading import Loaded
 from meshca.app.ports import Address
-from meshca.authority.material import SigningMaterial
 from meshca.errors import ConfigError, MeshcaError
 from meshca.log import log
+from meshca.rotation.standing import Standing
 
 WORKER_BITS: Final = 7  # of a serial's prefix: 64 workers and as many that replace them
 REPLICA_BITS: Final = 8  # together 15, what `authority.serials` takes
-# What may not change while the server runs: ports, files and databases are open, clients know the names.
-FIXED: Final = ("listen", "data_dir", "trust_domain", "workers", "upstream", "ledger.url", "admin", "kubernetes")
+# What may not change while the server runs: ports, files and databases are open, clients know the names, and
+# gates must not be judged by terms that nobody sees.
+FIXED: Final = (
+    "listen",
+    "data_dir",
+    "trust_domain",
+    "workers",
+    "upstream",
+    "rotation",
+    "ledger.url",
+    "admin",
+    "kubernetes",
+    "replica",
+)
 
 
 class InForce:
@@ -36,15 +48,27 @@ class InForce:
     def __init__(self, loaded: Loaded, addresses: Mapping[str, Address]) -> None:
         self.loaded = loaded
         self.authority: UseAuthority | None = None
+        self.order = UseOrder()
         self.errors: dict[str, str] = {}
         self._addresses = addresses
         self._replica = secrets.randbelow((1 << REPLICA_BITS) - 1) + 1
 
-    def use_material(self, material: SigningMaterial) -> UseAuthority:
-        """Brief workers with this signing material from now on."""
-        wire = material.to_wire()
-        self.authority = UseAuthority(chain=wire.chain, roots=wire.roots, key=wire.key.reveal())
-        return self.authority
+    def use_standing(self, standing: Standing) -> Sequence[Message]:
+        """Brief workers with these signers, these roots and this order from now on; what they must be told."""
+        signer, serving, order = standing.signer.to_wire(), standing.serving.to_wire(), standing.order
+        self.authority = UseAuthority(
+            chain=signer.chain,
+            roots=signer.roots,
+            key=signer.key.reveal(),
+            serving_chain=serving.chain,
+            serving_key=serving.key.reveal(),
+        )
+        self.order = UseOrder(
+            signers=order.signers,
+            begun_at=order.begun_at.isoformat() if order.begun_at else "",
+            window=order.window.total_seconds(),
+        )
+        return self.authority, self.order
 
     def briefing(self, name: str, loaded: Loaded | None = None) -> Sequence[Message]:
         """What a fresh worker of this name must know.
@@ -62,7 +86,7 @@ class InForce:
             prefix=self._replica << WORKER_BITS | int(name.removeprefix("w")),
         )
         assert self.authority is not None  # noqa: S101 - rotation has published before any worker is started
-        return (configure, self.authority, loaded.admission, loaded.policies.news)
+        return (configure, self.order, self.authority, loaded.admission, loaded.policies.news)
 
     def take(self, loaded: Loaded) -> None:
         """Everything was read anew and serves: it is in force, and no file's error is older than it."""

@@ -1,7 +1,8 @@
 """istiod's serving certificate as a Secret that istiod mounts: issued by us, renewed at half of its life.
 
-Signed and recorded like the certificate of our own ports. Made anew at once when the signer, the roots or the
-names differ from what lies there. Runs while this replica leads; what cannot be written now is tried again.
+Signed and recorded like the certificate of our own ports, below the root that has been trusted longest: a proxy
+that has not got a new root yet still believes istiod. Made anew at once when the signer, the roots or the names
+differ from what lies there. Runs while this replica leads; what cannot be written now is tried again.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ class IstiodCertificate:
         """Why another is to be made now; empty when none is."""
         if found is None:
             return "missing"
-        slot = self._authority.current()
+        slot = self._authority.current_serving()
         if why := served.fault(found.chain, found.key, found.roots, self._names, slot):
             return why
         begin, self.not_after = served.validity(found.chain)

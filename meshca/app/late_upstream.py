@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from meshca.authority.upstream import Offer, Upstream
+from meshca.authority.upstream import Line, Offer, Upstream
+from meshca.errors import ConfigError
 
 Open = Callable[[], AbstractAsyncContextManager[Upstream]]
 
@@ -29,17 +30,50 @@ class LateUpstream:
         self._open = open_
         self._stack = stack
         self._opened: Upstream | None = None
+        self._opening = asyncio.Lock()  # an administrator and the driver can ask at once
 
-    async def obtain(self) -> Offer:
-        """What the upstream offers, once it is open.
+    @property
+    def problem(self) -> ConfigError | None:
+        """As the upstream; None before it is open."""
+        return None if self._opened is None else self._opened.problem
+
+    async def lines(self) -> Sequence[Line]:
+        """As the upstream, once it is open.
 
         Raises:
             ConfigError: what it needs is missing or wrong, or as the upstream.
             Unavailable: it cannot be opened now, or as the upstream.
         """
-        if self._opened is None:
-            self._opened = await self._stack.enter_async_context(self._open())
-        return await self._opened.obtain()
+        return await (await self._open_once()).lines()
+
+    async def obtain(self, root: str) -> Offer:
+        """As the upstream, once it is open.
+
+        Raises:
+            ConfigError: what it needs is missing or wrong, or as the upstream.
+            Unavailable: it cannot be opened now, or as the upstream.
+        """
+        return await (await self._open_once()).obtain(root)
+
+    async def make_root(self, *, same_key: str = "") -> Line:
+        """As the upstream, once it is open.
+
+        Raises:
+            Refused: as the upstream.
+            ConfigError: what it needs is missing or wrong, or as the upstream.
+            Unavailable: it cannot be opened now, or as the upstream.
+        """
+        return await (await self._open_once()).make_root(same_key=same_key)
+
+    async def forget(self, keep: Collection[str]) -> None:
+        """As the upstream, once it is open.
+
+        Raises:
+            InvariantBroken: as the upstream.
+            ConfigError: what it needs is missing or wrong, or as the upstream.
+            Unavailable: it cannot be opened now, or as the upstream.
+        """
+        await (await self._open_once()).forget(keep)
 
     async def changed(self) -> None:
         """As the upstream; never before it is open."""
@@ -47,3 +81,9 @@ class LateUpstream:
             await asyncio.Event().wait()
         else:
             await self._opened.changed()
+
+    async def _open_once(self) -> Upstream:
+        async with self._opening:
+            if self._opened is None:
+                self._opened = await self._stack.enter_async_context(self._open())
+            return self._opened

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from meshca.admission.model import RuleSet
 from meshca.admission.parse import parse
 from meshca.app.briefing import Briefing
-from meshca.app.control import UseAdmission, UseAuthority, UsePolicies, worker_instance
+from meshca.app.control import UseAdmission, UseAuthority, UseOrder, UsePolicies, worker_instance
 from meshca.app.proving import node_proxies, open_chain, open_known_clusters
+from meshca.app.sharing import sharing
 from meshca.app.subscribers import Subscribers, stream_rate
 from meshca.authn.cluster import Clusters, ClusterState
 from meshca.authority.material import SigningMaterial, WireMaterial
@@ -23,6 +24,8 @@ from meshca.authz.parse import ParsedFiles, parse_changed
 from meshca.clock import Clock
 from meshca.config.server import BucketConfig, ServerConfig
 from meshca.delivery import Delivery
+from meshca.discovery.order import NO_ORDER, RenewalOrder
+from meshca.errors import BadRequest, InvariantBroken
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.issuance import Issuing
 from meshca.quota import Quota, Rate
@@ -72,10 +75,18 @@ class Pipeline:
             InvariantBroken: its roots cannot be given to an Envoy; what is in force stays.
         """
         now = self.clock.now()
-        slot = _slot(news, self.config.trust_domain, now)
+        slot, serving = _slots(news, self.config.trust_domain, now)
         bundle = servable_roots(slot.issuer.roots, now)
-        self.authority.replace(slot)
+        self.authority.replace(slot, serving)
         self.delivery.publish_roots(bundle)
+
+    def use_order(self, news: UseOrder) -> None:
+        """Have these leaves replaced; the order before is forgotten.
+
+        Raises:
+            InvariantBroken: it does not say when it began; the order in force stays.
+        """
+        self.delivery.publish_order(_order(news))
 
     async def use_admission(self, news: UseAdmission) -> None:
         """Decide by other rules from now on; parsed in a thread, so that others are answered meanwhile.
@@ -118,7 +129,7 @@ async def open_pipeline(briefing: Briefing, clock: Clock) -> AsyncIterator[Pipel
     profile = profile_of(config)
     authority = Authority(Serials(briefing.prefix), profile)
     async with (
-        open_store(config.ledger_url, clock, instance=briefing.name) as store,
+        open_store(config.ledger_url, clock, instance=briefing.name, sharing=sharing(config)) as store,
         open_known_clusters(config, clock) as clusters,
         open_chain(config, store.lineage, clusters, clock) as chain,
     ):
@@ -150,6 +161,7 @@ async def open_pipeline(briefing: Briefing, clock: Clock) -> AsyncIterator[Pipel
             clusters=clusters,
         )
         pipeline.use_authority(briefing.authority)
+        pipeline.use_order(briefing.order)
         await pipeline.use_policies(briefing.policies)
         yield pipeline
 
@@ -172,9 +184,27 @@ def _quota(config: ServerConfig, scaled: Callable[[Rate], Rate] = lambda rate: r
     return Quota(per_identity=share(config.limits.per_identity), per_namespace=share(config.limits.per_namespace))
 
 
-def _slot(news: UseAuthority, trust_domain: TrustDomain, now: datetime) -> Slot:
-    wire = WireMaterial(chain=news.chain, roots=news.roots, key=Secret(news.key))
-    return Slot.prove(SigningMaterial.from_wire(wire), trust_domain, now)
+def _slots(news: UseAuthority, trust_domain: TrustDomain, now: datetime) -> tuple[Slot, Slot | None]:
+    """The slot for workloads, and that for our own ports where it is another one."""
+
+    def prove(chain: str, key: str) -> Slot:
+        wire = WireMaterial(chain=chain, roots=news.roots, key=Secret(key))
+        return Slot.prove(SigningMaterial.from_wire(wire), trust_domain, now)
+
+    serving = prove(news.serving_chain, news.serving_key) if news.serving_chain else None
+    return prove(news.chain, news.key), serving
+
+
+def _order(news: UseOrder) -> RenewalOrder:
+    if not news.signers:
+        return NO_ORDER
+    try:
+        begun_at = datetime.fromisoformat(news.begun_at).astimezone(UTC)
+        return RenewalOrder(
+            signers=frozenset(news.signers), begun_at=begun_at, window=timedelta(seconds=news.window)
+        )
+    except (ValueError, OverflowError, BadRequest):
+        raise InvariantBroken("order", "an order must say when it began and how long it lasts") from None
 
 
 def _rules(news: UseAdmission, trust_domain: TrustDomain) -> RuleSet:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from meshca import metrics
 from meshca.app import chores, loading
-from meshca.app.admin_server import admin_serving
+from meshca.app.admin_server import Administration, admin_serving, door_serving
 from meshca.app.control import worker_instance
 from meshca.app.controllers import controlling
 from meshca.app.data_dir import locked
@@ -29,6 +28,9 @@ from meshca.app.loading import Loaded
 from meshca.app.parent import Load, Parent
 from meshca.app.place import Worker
 from meshca.app.ports import Address, address_of, reserve
+from meshca.app.publication import Publication
+from meshca.app.rotating import rotating
+from meshca.app.sharing import sharing
 from meshca.app.spawning import Spawning
 from meshca.app.starting import Starting
 from meshca.app.status import Status
@@ -36,12 +38,13 @@ from meshca.app.stopping import Stopping
 from meshca.app.supervisor import Supervisor
 from meshca.app.upstreams import open_upstream
 from meshca.app.watch import Watch
-from meshca.authority.material import SigningMaterial
 from meshca.background import running
 from meshca.clock import Clock, SystemClock
 from meshca.errors import Unavailable
 from meshca.log import configure, log
-from meshca.rotation import Rotation
+from meshca.rotation.acts import RootActs
+from meshca.rotation.driver import Rotation
+from meshca.rotation.standing import Standing
 from meshca.store.engine import Store, open_store
 from meshca.web.pages import application
 from meshca.web.serving import serving
@@ -100,7 +103,9 @@ class _Parts:
     parent: Parent
     starting: Starting
     rotation: Rotation
+    acts: RootActs
     end_watch: EndWatch
+    publication: Publication
     store: Store
     clock: Clock
 
@@ -134,7 +139,10 @@ async def _parts(
 ) -> _Parts:
     """Store, upstream, signer and workers; only the store is asked for anything yet."""
     config = in_force.loaded.config
-    store = await stack.enter_async_context(open_store(config.ledger_url, clock, migrate=True, instance="parent"))
+    shared = sharing(config)
+    store = await stack.enter_async_context(
+        open_store(config.ledger_url, clock, migrate=True, instance="parent", sharing=shared)
+    )
     await store.adoption.disconnect_everyone()
     opening = late_upstream(functools.partial(open_upstream, config, clock))
     upstream = await stack.enter_async_context(opening)
@@ -146,17 +154,21 @@ async def _parts(
         clock=clock,
     )
 
-    async def publish(material: SigningMaterial) -> None:
-        await supervisor.tell_all(in_force.use_material(material))
+    async def publish(standing: Standing) -> None:
+        await supervisor.tell_all(*in_force.use_standing(standing))
 
-    rotation = Rotation(upstream, clock, config.trust_domain, publish)
+    publication = Publication(clock)
+    parts = rotating(config, upstream=upstream, store=store, clock=clock, publish=publish, publication=publication)
+    rotation = parts.rotation
     stack.push_async_callback(supervisor.kill)
     parent = Parent(load=load, in_force=in_force, supervisor=supervisor, clock=clock, taken=_log_by)
     return _Parts(
         parent=parent,
         starting=Starting(rotation, parent.readiness),
         rotation=rotation,
-        end_watch=EndWatch(rotation, in_force, clock),
+        acts=parts.acts,
+        end_watch=EndWatch(rotation, in_force, parts.acts.report, clock),
+        publication=publication,
         store=store,
         clock=clock,
     )
@@ -175,7 +187,7 @@ async def _answer(
     await stack.enter_async_context(serving(pages, listener))
     config, ledger = parent.in_force.loaded.config, parts.store.ledger
     controllers = await stack.enter_async_context(
-        controlling(config, parent.in_force, parts.rotation, ledger, parts.clock)
+        controlling(config, parent.in_force, parts.rotation, parts.publication, ledger, parts.clock)
     )
     status = Status(
         in_force=parent.in_force,
@@ -186,10 +198,13 @@ async def _answer(
         started_at=parts.clock.now(),
         kubernetes=controllers.report if controllers else None,
     )
-    uids = config.admin.uids or (os.geteuid(),)
-    await stack.enter_async_context(
-        admin_serving(config.admin_socket, uids=uids, status=status.report, ledger=ledger, clock=parts.clock)
+    administration = Administration(
+        config=config.admin, status=status.report, ledger=ledger, roots=parts.acts, clock=parts.clock
     )
+    await stack.enter_async_context(admin_serving(config.admin_socket, administration))
+    if config.admin.spiffe_ids:
+        serving_workers = door_serving(config.workers_socket, administration, parent.supervisor.pids)
+        await stack.enter_async_context(serving_workers)
 
 
 def _beside(parts: _Parts) -> Mapping[str, Callable[[], Awaitable[None]]]:
@@ -198,6 +213,7 @@ def _beside(parts: _Parts) -> Mapping[str, Callable[[], Awaitable[None]]]:
     return {
         "watch": _watch(parts.parent, clock).run,
         "rotation": rotation.run,
+        "leadership": parts.store.lead,
         "end watch": parts.end_watch.run,
         "expiry": functools.partial(chores.show_expiry, rotation, clock),
         "prune": functools.partial(chores.prune, parts.store, parts.parent.in_force, clock),

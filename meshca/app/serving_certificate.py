@@ -1,8 +1,9 @@
 """The server's own TLS certificate: made by each worker for itself, shown to clients, renewed in time.
 
-Renewed at half of its life by the clock on the wall, and at once when the signer changes, so that what the ports
-show and trust always belongs to the roots in force. A renewal that fails keeps the certificate that is there and
-is tried again.
+Signed by the serving slot, below the oldest root that counts, and shown with that root: who knows no newer one
+still verifies us. Renewed at half of its life by the clock on the wall, and at once when a signer or the roots
+change, so that what the ports show and trust always belongs to the roots in force. A renewal that fails keeps the
+certificate that is there and is tried again.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class ServingCertificate:
         clock: Clock,
         request_id: str,
     ) -> None:
+        self._authority = authority
         self._leaves = OwnLeaves(authority=authority, ledger=ledger, clock=clock, rule=RULE, request_id=request_id)
         self._names = names
         self._lifetime = lifetime
@@ -70,18 +72,19 @@ class ServingCertificate:
         """
         self._signer_changed.clear()
         now = self._clock.now()
+        root = (
+            self._authority.current_serving().root
+        )  # of the slot that drafts below, before anybody else has a turn
         private_key, issued = await self._leaves.make(self._names, self._lifetime)
         self.leaf = issued.chain[0]
         metrics.expires("serving", issued.not_after)
         self._begins = issued.not_before
         self._renew_at = now + max((issued.not_after - now) / 2, min(FLOOR, self._lifetime / 2))
         log.info("serving.renewed", serial=issued.serial, not_after=issued.not_after.isoformat())
-        return ServingMaterial(
-            chain="".join((*issued.chain, issued.roots)), key=private_key, client_roots=issued.roots
-        )
+        return ServingMaterial(chain="".join((*issued.chain, root)), key=private_key, client_roots=issued.roots)
 
     def signer_changed(self) -> None:
-        """Renew now: another signer is in force."""
+        """Renew now: another signer, or other roots, are in force."""
         self._signer_changed.set()
 
     async def run(self, serving: Serving) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from meshca.rotation import Rotation
+from meshca.rotation.driver import Rotation
 from meshca.web.pages import Readiness
 
 

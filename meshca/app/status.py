@@ -18,7 +18,7 @@ from meshca.authority.slot import Slot
 from meshca.config.kubernetes import KubernetesConfig
 from meshca.discovery.resources import content_hash
 from meshca.errors import Unavailable
-from meshca.rotation import Rotation
+from meshca.rotation.driver import Rotation
 from meshca.rpc.kubernetes_report import KubernetesReport
 from meshca.rpc.status_report import (
     CertificateReport,

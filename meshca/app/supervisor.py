@@ -69,9 +69,9 @@ class Supervisor:
         self._keepers = [asyncio.create_task(self._keep(place)) for place in self._places]
         metrics.workers_ready.set(self._count)
 
-    async def tell_all(self, message: Message) -> None:
-        """Send one message to every worker that was briefed; others learn it from their briefing."""
-        await asyncio.gather(*(worker.tell(message) for worker in self._alive()))
+    async def tell_all(self, *messages: Message) -> None:
+        """Send messages to every worker that was briefed; others learn them from their briefing."""
+        await asyncio.gather(*(worker.tell(*messages) for worker in self._alive()))
 
     async def prepare(self, briefing: Briefing) -> Sequence[Worker]:
         """A fresh worker for every place, all serving beside those that are there; give them to `replace`.
@@ -118,6 +118,10 @@ class Supervisor:
         """Drain all workers at the same time and see them gone."""
         self._stop_keeping()
         await asyncio.gather(*(worker.drain(drain_seconds) for worker in self._alive()))
+
+    def pids(self) -> Sequence[int]:
+        """Process ids of the workers that have not ended."""
+        return [worker.pid for worker in self._alive()]
 
     async def kill(self) -> None:
         """End all workers at once."""

@@ -44,7 +44,7 @@ def _self_signed(
 
 
 def _files(config: FilesConfig, server: ServerConfig, clock: Clock) -> AbstractAsyncContextManager[Upstream]:
-    return files.open_(config, trust_domain=server.trust_domain, clock=clock)
+    return files.open_(config, data_dir=server.data_dir, trust_domain=server.trust_domain, clock=clock)
 
 
 @contextlib.asynccontextmanager
@@ -69,7 +69,7 @@ async def _secrets(
     cluster = server.kubernetes
     assert cluster is not None  # noqa: S101 - the model refuses this kind without it
     async with connect(cluster) as api:
-        source = KubeSecrets(api, config.namespace or own_namespace(cluster), config.names, clock)
+        source = KubeSecrets(api, config.namespace or own_namespace(cluster), secret.secret_names(config), clock)
         maps = cluster.root_config_map
         yield source, PublishedRoots(api, maps, own_namespace(cluster)) if maps.enabled else None
 
@@ -100,16 +100,14 @@ async def check_upstream(server: ServerConfig, clock: Clock) -> None:
         ConfigError: with every problem found.
         Unavailable: whether there is one cannot be found out now.
     """
-    if isinstance(server.upstream, SelfSignedConfig):
-        if is_folder(server.data_dir / "ca") or is_folder(server.data_dir / KEYS):
-            keys = FileKeyStore(server.data_dir / KEYS)
-            td = server.trust_domain
-            self_signed.check(server.upstream, data_dir=server.data_dir, keys=keys, trust_domain=td, clock=clock)
-        return
-    if isinstance(server.upstream, SecretConfig):
-        async with _secrets(server.upstream, server, clock) as (source, published):
-            td = server.trust_domain
-            await secret.check(server.upstream, source=source, published=published, trust_domain=td, clock=clock)
-        return
-    async with open_upstream(server, clock):
-        pass
+    upstream, data_dir, trust_domain = server.upstream, server.data_dir, server.trust_domain
+    if isinstance(upstream, FilesConfig):
+        files.check(upstream, data_dir=data_dir, trust_domain=trust_domain, clock=clock)
+    elif isinstance(upstream, SecretConfig):
+        async with _secrets(upstream, server, clock) as (source, published):
+            await secret.check(
+                upstream, source=source, published=published, trust_domain=trust_domain, clock=clock
+            )
+    elif is_folder(data_dir / "ca") or is_folder(data_dir / KEYS):
+        keys = FileKeyStore(data_dir / KEYS)
+        self_signed.check(upstream, data_dir=data_dir, keys=keys, trust_domain=trust_domain, clock=clock)

@@ -28,6 +28,7 @@ from meshca.app.control import (
     Ready,
     UseAdmission,
     UseAuthority,
+    UseOrder,
     UsePolicies,
     kind_of,
 )
@@ -79,7 +80,7 @@ class Worker:
 
     async def _obey(self, message: Message) -> None:
         match message:
-            case UseAuthority():
+            case UseAuthority() | UseOrder():
                 await self._use(message)
             case (
                 UseAdmission() | UsePolicies()
@@ -90,7 +91,7 @@ class Worker:
             case _:
                 log.error("worker.unexpected_message", kind=type(message).__name__)
 
-    async def _use(self, news: UseAuthority | UseAdmission | UsePolicies) -> None:
+    async def _use(self, news: UseAuthority | UseOrder | UseAdmission | UsePolicies) -> None:
         """Put news in force, or keep what is in force and be not ready: other workers may hold the news."""
         kind = kind_of(news)
         try:
@@ -98,6 +99,8 @@ class Worker:
                 case UseAuthority():
                     self._pipeline.use_authority(news)
                     self._certificate.signer_changed()
+                case UseOrder():
+                    self._pipeline.use_order(news)
                 case UseAdmission():
                     await self._pipeline.use_admission(news)
                 case UsePolicies():

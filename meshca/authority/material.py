@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -73,6 +74,14 @@ class SigningMaterial:
             digest.update(certificate.public_bytes(Encoding.DER))
         return digest.hexdigest()
 
+    def trusting(self, roots: str) -> SigningMaterial:
+        """The same signer with the bundle in force, PEM, in place of its own roots.
+
+        Raises:
+            ConfigError: a root cannot be read.
+        """
+        return replace(self, roots=tuple(read_certificates(roots.encode(), "roots")))
+
     def to_wire(self) -> WireMaterial:
         """The material as PEM, signing certificate first."""
         key = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
@@ -99,6 +108,27 @@ class SigningMaterial:
 def to_pem(*certificates: x509.Certificate) -> str:
     """PEM of certificates, one after the other."""
     return "".join(certificate.public_bytes(Encoding.PEM).decode() for certificate in certificates)
+
+
+def certificate_id(certificate: x509.Certificate) -> str:
+    """What an authority is called: the lower-case hexadecimal SHA-256 of its certificate's DER."""
+    return hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
+
+
+def same_key(one: str, other: str) -> bool:
+    """Whether two certificates, PEM, are of one key."""
+    first, second = (read_certificates(pem.encode(), "certificate")[0] for pem in (one, other))
+    return first.public_key() == second.public_key()
+
+
+def begins_at(pem: str) -> datetime:
+    """When the first of some certificates begins."""
+    return read_certificates(pem.encode(), "certificate")[0].not_valid_before_utc
+
+
+def ends_at(pem: str) -> datetime:
+    """When the first of some certificates ends."""
+    return read_certificates(pem.encode(), "certificate")[0].not_valid_after_utc
 
 
 def read_certificates(pem: bytes, source: str) -> list[x509.Certificate]:

@@ -1,7 +1,9 @@
-"""The authority: which slot signs now, and what it signs.
+"""The authority: which slots sign now, and what they sign.
 
-A slot can be replaced at any moment; a draft is signed by the slot that drafted it, because the ledger's
-intent already names that signer. This module must never sign anything but a `Draft`.
+Two slots: one signs what workloads get, one what our own ports show. While a root is changed they are below
+different roots; otherwise they are the same. Both can be replaced at any moment; a draft is signed by the slot
+that drafted it, because the ledger's intent already names that signer. This module must never sign anything but a
+`Draft`.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from meshca.validity import spent
 
 
 class Authority:
-    """Drafts and signs by the current slot.
+    """Drafts and signs by the current slots.
 
     Args:
         serials: draws serials that no other worker draws.
@@ -32,7 +34,8 @@ class Authority:
         self._serials = serials
         self._backdate = profile.backdate
         self._slot: Slot | None = None
-        self._previous: Slot | None = None
+        self._serving: Slot | None = None
+        self._previous: tuple[Slot | None, ...] = ()
 
     def current(self) -> Slot:
         """The slot that signs now.
@@ -44,9 +47,23 @@ class Authority:
             raise Unavailable("no_signer", "no signing certificate has been proven yet")
         return self._slot
 
-    def replace(self, slot: Slot) -> None:
-        """Let a proven slot sign from now on; drafts of the one before can still be signed."""
-        self._previous, self._slot = self._slot, slot
+    def current_serving(self) -> Slot:
+        """The slot that signs what our own ports show.
+
+        Raises:
+            Unavailable: reason `no_signer`, before the first slot.
+        """
+        return self._serving or self.current()
+
+    def replace(self, slot: Slot, serving: Slot | None = None) -> None:
+        """Let proven slots sign from now on; drafts of those before can still be signed.
+
+        Args:
+            slot: for workloads.
+            serving: for our own ports; the same when there is none.
+        """
+        self._previous = (self._slot, self._serving)
+        self._slot, self._serving = slot, serving
 
     def draft(self, grant: Grant, key: ProvenKey, lifetime: timedelta, now: datetime) -> Draft:
         """Draft an X.509-SVID under the current slot.
@@ -65,7 +82,7 @@ class Authority:
             Unavailable: reason `signer_replaced` or `signer_expired`; draft anew.
             InvariantBroken: reason `draft_spent`, `signed_changed` or `lint`; nothing may be given out.
         """
-        for slot in (self._slot, self._previous):
+        for slot in (self._slot, self._serving, *self._previous):
             if slot is not None and slot.issuer is draft.issuer:
                 if spent(draft.not_after, now):
                     raise Unavailable(
@@ -77,24 +94,26 @@ class Authority:
     def draft_serving(
         self, key: PublicKey, names: Sequence[str], now: datetime, lifetime: timedelta = serving.LIFETIME
     ) -> Draft:
-        """Draft the CA's own TLS certificate for a key of ours; it ends no later than the slot.
+        """Draft the CA's own TLS certificate for a key of ours, by the serving slot; it ends no later than that.
 
         Raises:
             ConfigError: a name is neither a DNS name nor an IP address.
             Unavailable: reason `no_signer`, `signer_not_begun` or `signer_expired`.
             InvariantBroken: reason `lint`.
         """
-        issuer = self.current().issuer
+        issuer = self.current_serving().issuer
         return serving.draft_serving(key, issuer, serving.read_names(names), lifetime, self._stamp(now))
 
     def probe(self, now: datetime) -> None:
-        """Sign a leaf and verify it through the whole chain, for readiness.
+        """Sign a leaf by each slot and verify it through the whole chain, for readiness.
 
         Raises:
             Unavailable: reason `no_signer`, `signer_not_begun` or `signer_expired`.
             InvariantBroken: reason `lint` or `trial_leaf`.
         """
         self.current().try_leaf(now)
+        if self._serving is not None:
+            self._serving.try_leaf(now)
 
     def _stamp(self, now: datetime) -> Stamp:
         return Stamp(serial=self._serials.draw(), now=now, backdate=self._backdate)

@@ -120,6 +120,11 @@ class Slot:
             raise InvariantBroken("trial_leaf", str(error)) from None
 
     @property
+    def root(self) -> str:
+        """PEM of the root at the end of its path."""
+        return to_pem(self.path[-1])
+
+    @property
     def expiries(self) -> dict[str, datetime]:
         """When which certificate ends: `root`, and `intermediate` unless the root signs itself."""
         ends = {"root": self.path[-1].not_valid_after_utc}

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from meshca.cli.admin_socket import Socket, find_socket
 from meshca.cli.output import EXIT_FAILED, Format, Output, emit, reporting_errors
 from meshca.cli.serve import ConfigFile
 from meshca.errors import BadRequest, ConfigError
 from meshca.printable import printable
 
 if TYPE_CHECKING:
-    from meshca.app.doctor import Order
+    from collections.abc import AsyncIterator
+
     from meshca.doctor.address import Address
     from meshca.doctor.finding import Finding
 
@@ -24,6 +26,7 @@ app = typer.Typer(help="What is wrong with a live installation, and what mends i
 
 COLOURS: Final = {"ok": typer.colors.GREEN, "wrong": typer.colors.RED, "unknown": typer.colors.YELLOW}
 NAMES: Final = 18  # columns of the longest name of a check
+Timeout = Annotated[str, typer.Option(metavar="DURATION", help="Longest time of each check.")]
 
 
 @app.callback()
@@ -55,7 +58,7 @@ def istio(
             show_default=False,
         ),
     ] = "",
-    timeout: Annotated[str, typer.Option(metavar="DURATION", help="Longest time of each check.")] = "10s",
+    timeout: Timeout = "10s",
     output: Output = Format.TEXT,
 ) -> None:
     """Check each thing that a mesh needs of meshca as its CA; nothing is changed, one certificate is issued.
@@ -71,7 +74,7 @@ def istio(
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's core would write its own lines to standard error
     with reporting_errors(output):
-        from meshca.app.doctor import Order
+        from meshca.app.doctor import Order, findings
         from meshca.doctor.mesh import Place
 
         place = Place(namespace=istio_namespace, revision=revision, ztunnel=ztunnel_namespace or istio_namespace)
@@ -82,7 +85,34 @@ def istio(
             endpoint=_address("--endpoint", endpoint),
             seconds=_seconds(timeout),
         )
-        found = asyncio.run(_told(order, output))
+        found = asyncio.run(_told(findings(order), output))
+    _conclude(found, output)
+
+
+@app.command()
+def roots(
+    socket: Socket = None,
+    config: ConfigFile = None,
+    timeout: Timeout = "10s",
+    output: Output = Format.TEXT,
+) -> None:
+    """Check the roots of a running server, in a cluster or not: what ends soon, and a rotation that stands still.
+
+    Each line is ok, wrong or unknown, with what mends it below. Exit code 1 when something is wrong, 2 for a bad
+    configuration or flag.
+
+    Example: meshca doctor roots --config /etc/meshca/meshca.yaml
+    """
+    with reporting_errors(output):
+        from meshca.app.doctor import root_findings
+
+        path = find_socket(socket, config, os.environ)
+        found = asyncio.run(_told(root_findings(path, _seconds(timeout)), output))
+    _conclude(found, output)
+
+
+def _conclude(found: list[Finding], output: Format) -> None:
+    """How many there are of each; exit code 1 when something is wrong."""
     counts = {verdict: sum(one.verdict.value == verdict for one in found) for verdict in COLOURS}
     total = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     emit({"findings": [dataclasses.asdict(finding) for finding in found], **counts}, total, output)
@@ -90,12 +120,10 @@ def istio(
         raise typer.Exit(EXIT_FAILED)
 
 
-async def _told(order: Order, output: Format) -> list[Finding]:
+async def _told(findings: AsyncIterator[Finding], output: Format) -> list[Finding]:
     """All findings; as text each is printed as it comes."""
-    from meshca.app.doctor import findings
-
     found = []
-    async for finding in findings(order):
+    async for finding in findings:
         found.append(finding)
         if output is Format.TEXT:
             sys.stdout.write(line(finding, coloured=sys.stdout.isatty()) + "\n")

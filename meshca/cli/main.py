@@ -25,13 +25,16 @@ GROUPS: Mapping[str, str] = {
     "doctor": "doctor",
     "ledger": "ledger",
     "policy": "policy",
+    "root": "root",
 }
 COMMANDS: Mapping[str, str] = {
     "agent": "agent",
+    "approve": "approve",
     "cert": "cert",
     "demo": "demo",
     "envoy-config": "envoy_config",
     "inject": "inject",
+    "requests": "requests",
     "serve": "serve",
     "status": "status",
     "version": "version",

@@ -3,6 +3,8 @@
     0  done
     1  the operation failed or was refused
     2  wrong usage or configuration
+    3  refused by a gate: somebody would break now; it may open later
+    4  not done yet: it waits for a second person
 
 Results, and errors with `--output json`, go to standard output, everything else to standard error. Colour
 only on a terminal.
@@ -23,6 +25,9 @@ from meshca.errors import ConfigError, MeshcaError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+EXIT_GATE = 3
+EXIT_WAITS = 4
+GATE = "gate_closed"  # the reason of what a gate refuses
 
 
 class Format(enum.StrEnum):
@@ -71,7 +76,7 @@ def reporting_errors(output: Format = Format.TEXT) -> Iterator[None]:
             emit({"error": {"reason": error.reason, "detail": error.detail}}, "", output)
         else:
             _complain(f"{error.detail} ({error.reason})")
-        raise typer.Exit(EXIT_FAILED) from None
+        raise typer.Exit(EXIT_GATE if error.reason == GATE else EXIT_FAILED) from None
 
 
 def _complain(*lines: str) -> None:

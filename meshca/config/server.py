@@ -9,14 +9,18 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from meshca.config.admin import AdminConfig
 from meshca.config.authn import AuthnConfig
 from meshca.config.kubernetes import KubernetesConfig
-from meshca.config.model import FilePath, ListenAddress, Model, PositiveDuration, TrustDomainName
+from meshca.config.model import Duration, FilePath, ListenAddress, Model, PositiveDuration, TrustDomainName
+from meshca.config.rotation import RotationConfig
 from meshca.config.upstream import SecretConfig, SelfSignedConfig, UpstreamConfig
 from meshca.identity.spiffe_id import TrustDomain
 
 MAX_LIFETIME = timedelta(days=90)  # Istio's MAX_WORKLOAD_CERT_TTL; nobody may configure more
 MAX_WORKERS = 64
+MAX_SPOOL_AGE = timedelta(days=1)  # who issues longer without the others is a CA of its own
+MAX_SPOOLED = 100_000  # records, about 1 KB each
 
 
 class ListenConfig(Model):
@@ -90,16 +94,37 @@ class CsrConfig(Model):
     mode: Literal["istio", "strict"] = "istio"
 
 
+class SpoolConfig(Model):
+    """Issuing while a shared store (PostgreSQL) is out of reach: records wait in `spool` in the data directory.
+
+    Attributes:
+        max_age: how long after the first such record others may follow; `0s` turns the spool off; at most 24 h.
+        max_records: how many certificates' records may wait.
+    """
+
+    max_age: Duration = timedelta(minutes=15)
+    max_records: Annotated[int, Field(ge=1, le=MAX_SPOOLED)] = 10_000
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.max_age > MAX_SPOOL_AGE:
+            raise ValueError("max_age must be at most 1d")
+        return self
+
+
 class LedgerConfig(Model):
     """Where the ledger is kept and for how long.
 
     Attributes:
-        url: database address; a SQLite file `meshca.db` in the data directory when absent.
+        url: database address, `sqlite:////path.db` or `postgresql://user@host/database`; a SQLite file `meshca.db`
+            in the data directory when absent.
         retention: after which records of ended certificates are removed.
+        spool: what is kept on this machine's disk while a PostgreSQL is out of reach.
     """
 
     url: str | None = None
     retention: PositiveDuration = timedelta(days=90)
+    spool: SpoolConfig = SpoolConfig()
 
 
 class BucketConfig(Model):
@@ -142,12 +167,6 @@ class SdsConfig(Model):
     server_keys: bool = False
 
 
-class AdminConfig(Model):
-    """Who may use the administrator's socket: Unix user ids; the server's own user when absent."""
-
-    uids: Annotated[tuple[int, ...], Field(strict=False)] = ()
-
-
 class LogConfig(Model):
     """Logging: level, and format (`auto` is text on a terminal, JSON elsewhere)."""
 
@@ -170,6 +189,7 @@ class ServerConfig(Model):
         data_dir: keys, certificates and the ledger; mode 0700.
         workers: number of worker processes; `auto` is one for each core.
         kubernetes: the cluster whose workloads are served; none when absent, `{}` for the one around us.
+        replica: our name among the servers on one PostgreSQL, which no other has; the host's when absent.
         ack_timeout: how long a subscriber may take to accept or refuse a push before it is reported as silent.
     """
 
@@ -191,6 +211,8 @@ class ServerConfig(Model):
     log: LogConfig = LogConfig()
     kubernetes: KubernetesConfig | None = None
     ack_timeout: PositiveDuration = timedelta(seconds=10)
+    rotation: RotationConfig = RotationConfig()
+    replica: Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?\z")] | None = None
 
     @model_validator(mode="after")
     def _issuers_are_distinct(self) -> Self:
@@ -204,10 +226,43 @@ class ServerConfig(Model):
         return self
 
     @model_validator(mode="after")
+    def _administrators_are_ours(self) -> Self:
+        """An identity of another trust domain is never proven here."""
+        ours = f"{self.trust_domain.id}/"
+        if strangers := [name for name in self.admin.spiffe_ids if not name.startswith(ours)]:
+            raise ValueError(
+                f"admin.roles: {', '.join(strangers)} is not in the trust domain {self.trust_domain}, the only one"
+                " that proves administrators; correct it"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _has_a_cluster(self) -> Self:
         if isinstance(self.upstream, SecretConfig) and self.kubernetes is None:
             raise ValueError(
                 "upstream.kind: secret needs the section kubernetes; `kubernetes: {}` will do in a pod"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rotation_fits_lifetimes(self) -> Self:
+        """What can never settle, is not counted while it lives, or is due as soon as it is made."""
+        rotation, svid, upstream = self.rotation, self.svid, self.upstream
+        if rotation.settle >= svid.default_lifetime / 2:
+            raise ValueError(
+                "rotation.settle must be shorter than half of svid.default_lifetime: a certificate that is"
+                " replaced at half life would count as in use for ever; shorten it"
+            )
+        if rotation.seen_within is not None and rotation.seen_within < svid.max_lifetime:
+            raise ValueError(
+                "rotation.seen_within must not be shorter than svid.max_lifetime: a workload that is away for less"
+                " would come back with a certificate that nobody waited for; lengthen it, or leave it out"
+            )
+        due = rotation.before_end
+        if due is not None and isinstance(upstream, SelfSignedConfig) and due >= upstream.root_lifetime:
+            raise ValueError(
+                "rotation.before_end must be shorter than upstream.root_lifetime: every new root would be due as"
+                " soon as it is made; shorten it"
             )
         return self
 
@@ -220,6 +275,11 @@ class ServerConfig(Model):
     def admin_socket(self) -> Path:
         """The administrator's socket."""
         return self.listen.admin or self.data_dir / "admin.sock"
+
+    @property
+    def workers_socket(self) -> Path:
+        """Where workers pass administrators' calls on to the parent."""
+        return self.data_dir / "workers.sock"
 
     @property
     def ledger_url(self) -> str:

@@ -1,4 +1,4 @@
-"""The bodies of the resources that we push, and their versions: Envoy's Secret and TypedExtensionConfig.
+"""The bodies of the resources that we push, and their versions: two messages of Envoy's, and our order.
 
 Envoy acknowledges an expired certificate, a bundle of expired roots and even garbage while another secret is
 missing, so only values that were checked may come in (`KeyPair`, `TrustBundle`); their makers check, this
@@ -13,8 +13,10 @@ from datetime import datetime
 
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret as SecretMessage
 
-from meshca.config.resource_names import AUTHZ
+from meshca._proto.meshca.v1.order_pb2 import RenewalOrder as OrderMessage
+from meshca.config.resource_names import AUTHZ, ORDER
 from meshca.discovery.event import Resource
+from meshca.discovery.order import RenewalOrder
 from meshca.secret import Secret
 
 
@@ -29,12 +31,14 @@ class KeyPair:
         key: PKCS#8 PEM.
         not_before: start of validity.
         not_after: end of validity.
+        signers: SHA-256 of the DER of what signed it, which an order may name; none where nobody looks.
     """
 
     chain: str
     key: Secret[str]
     not_before: datetime
     not_after: datetime
+    signers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,15 @@ def roots(name: str, bundle: TrustBundle) -> Resource:
 def policies(body: bytes) -> Resource:
     """The authorization policies of a workload: a TypedExtensionConfig made by `authz.compile`."""
     return Resource(name=AUTHZ, version=content_hash(body), body=body)
+
+
+def order(wanted: RenewalOrder) -> Resource:
+    """Which leaves are to be replaced; the same order has the same version on every replica."""
+    message = OrderMessage(signers=sorted(wanted.signers))
+    message.begun_at.FromDatetime(wanted.begun_at)
+    message.window.FromTimedelta(wanted.window)
+    body = message.SerializeToString()
+    return Resource(name=ORDER, version=content_hash(body), body=body)
 
 
 def content_hash(content: bytes) -> str:

@@ -1,4 +1,4 @@
-"""The checks of `meshca doctor istio`, in the order in which a mesh moves to meshca: one table, nothing else.
+"""The checks of `meshca doctor`, in the order in which a mesh moves to meshca: tables, nothing else.
 
 They follow what an agent of Istio needs of a CA: reach it by a name, prove it by the published roots, be proven by
 a token, and be answered with the identity that the mesh means.
@@ -17,8 +17,15 @@ from meshca.doctor.istiod_certificate import istiod_certificate
 from meshca.doctor.reach import api_server, clock_skew
 from meshca.doctor.rights import permissions
 from meshca.doctor.root_config_map import root_config_map
+from meshca.doctor.root_life import HasRoots, root_expiry, root_retired, root_rotation
 from meshca.doctor.site import Site
 from meshca.doctor.ztunnel import ztunnel
+
+ROOT_CHECKS: Final[Mapping[str, Callable[[HasRoots], Awaitable[Said]]]] = {
+    "root-expiry": root_expiry,
+    "root-rotation": root_rotation,
+}
+"""Those that need a running server and no cluster."""
 
 CHECKS: Final[Mapping[str, Callable[[Site], Awaitable[Said]]]] = {
     "api-server": api_server,
@@ -27,6 +34,8 @@ CHECKS: Final[Mapping[str, Callable[[Site], Awaitable[Said]]]] = {
     "endpoint": endpoint,
     "issuance": issuance,
     "root-config-map": root_config_map,
+    **ROOT_CHECKS,
+    "root-retired": root_retired,
     "trust-domain": trust_domain,
     "audience": audience,
     "cluster-id": cluster_id,

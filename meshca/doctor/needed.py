@@ -12,6 +12,7 @@ from meshca.config.kubernetes import KubernetesConfig
 from meshca.config.server import ServerConfig
 from meshca.config.upstream import SecretConfig
 from meshca.doctor.permission import Permission
+from meshca.upstream.secret_reading import next_name
 
 AUTHENTICATION: Final = "authentication.k8s.io"
 CERTIFICATES: Final = "certificates.k8s.io"
@@ -113,9 +114,12 @@ def _ca(config: ServerConfig, own: str) -> Iterator[Permission]:
     if not isinstance(ca, SecretConfig):
         return
     at, value = ca.namespace or own, "upstream.kind: secret"
-    for name in ca.names:
+    main, spare = ca.names[-1], next_name(ca.names)
+    for name in (*ca.names, spare):  # the last even if it never exists: one that cannot be read stops a start
         for verb in READ:
             yield Permission(verb=verb, resource="secrets", namespace=at, name=name, value=value)
-    if ca.create:  # a first start makes one, or fills one that is there and empty
+    if ca.create or ca.rotate:  # makes a root, or fills a Secret that is there and empty
+        value = "upstream.rotate" if ca.rotate else "upstream.create"
         yield Permission(verb="create", resource="secrets", namespace=at, value=value)
-        yield Permission(verb="update", resource="secrets", namespace=at, name=ca.names[-1], value=value)
+        for name in (main, spare) if ca.rotate else (main,):
+            yield Permission(verb="update", resource="secrets", namespace=at, name=name, value=value)

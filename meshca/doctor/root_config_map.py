@@ -34,7 +34,7 @@ class Served:
 
 async def root_config_map(site: Site) -> Said:
     """Every namespace has them."""
-    found = await _maps(site)
+    found = await maps_of(site)
     served = await _served(site)
     if not served.roots:
         return unknown(
@@ -58,11 +58,11 @@ def judge(
     """
     missing = [namespace for namespace, item in found.items() if item is None]
     present = {namespace: item for namespace, item in found.items() if item is not None}
-    keyless = [namespace for namespace, item in present.items() if not _text(item, config.key)]
+    keyless = [namespace for namespace, item in present.items() if not text_of(item, config.key)]
     differing = [
         namespace
         for namespace, item in present.items()
-        if _text(item, config.key) and not _agrees(_text(item, config.key), wanted, exact=exact)
+        if text_of(item, config.key) and not _agrees(text_of(item, config.key), wanted, exact=exact)
     ]
     problems = [
         f"{what} {len(names)} of {len(found)} namespaces ({some(names)})"
@@ -104,7 +104,8 @@ def managers(item: Tree, key: str) -> Iterator[str]:
             yield str(entry.get("manager", ""))[:128]
 
 
-def _text(item: Tree, key: str) -> str:
+def text_of(item: Tree, key: str) -> str:
+    """The roots in a ConfigMap; empty when there are none."""
     return str((item.get("data") or {}).get(key, ""))
 
 
@@ -127,7 +128,7 @@ async def _served(site: Site) -> Served:
     return Served(roots=tuple(one for one in last if one.issuer == one.subject), complete=False)
 
 
-async def _maps(site: Site) -> Mapping[str, Tree | None]:
+async def maps_of(site: Site) -> Mapping[str, Tree | None]:
     """The ConfigMap of each selected namespace.
 
     Raises:

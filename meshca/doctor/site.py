@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from meshca.authority.history import Record
 from meshca.clock import Clock
 from meshca.config.kubernetes import KubernetesConfig
 from meshca.config.server import ServerConfig
@@ -14,6 +15,7 @@ from meshca.doctor.address import Address
 from meshca.doctor.looking import Looking
 from meshca.doctor.mesh import Place
 from meshca.identity.service_account import ServiceAccount
+from meshca.rotation.report import RootReport
 from meshca.secret import Secret
 from meshca.wire.handshake import Handshake
 
@@ -66,6 +68,26 @@ class Ca(Protocol):
         ...
 
 
+class Roots(Protocol):
+    """The roots of a running server, asked on its own socket."""
+
+    async def report(self) -> RootReport:
+        """How they stand.
+
+        Raises:
+            MeshcaError: the server cannot be asked.
+        """
+        ...
+
+    async def records(self) -> Sequence[Record]:
+        """What is kept of every root, oldest first.
+
+        Raises:
+            MeshcaError: the server cannot be asked.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """A server, its cluster, and an Istio in it.
@@ -79,6 +101,7 @@ class Site:
         handshake: with an address, by a server name; raises OSError.
         ca: asks for a certificate.
         clock: ours.
+        roots: of the running server.
         ca_address: what proxies are said to call the CA by; None to find out.
         endpoint: where to reach the CA from here, if not by that address.
     """
@@ -91,6 +114,7 @@ class Site:
     handshake: Callable[[Address, str], Awaitable[Handshake]]
     ca: Ca
     clock: Clock
+    roots: Roots
     ca_address: Address | None = None
     endpoint: Address | None = None
 

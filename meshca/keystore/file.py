@@ -67,14 +67,17 @@ class FileKeyStore:
         return frozenset(path.name.removesuffix(_SUFFIX) for path in self._folder.glob(f"[!.]*{_SUFFIX}"))
 
     def keep_only(self, key_ids: frozenset[str]) -> None:
-        """Forget every other key.
+        """Forget every other key, and what a process that was killed has left half written.
 
         Raises:
             Unavailable: reason `key_store`.
         """
+        others = [self._path(name) for name in self.key_ids() - key_ids]
         try:
-            for name in self.key_ids() - key_ids:
-                self._path(name).unlink(missing_ok=True)
+            for path in (*others, *self._folder.glob(f".*{_SUFFIX}.*")):
+                path.unlink(missing_ok=True)
+            if self._folder.exists():
+                durable.sync_folder(self._folder)
         except OSError as error:
             raise Unavailable("key_store", f"cannot remove a key below {self._folder}: {error.strerror}") from None
 

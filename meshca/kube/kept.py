@@ -66,3 +66,9 @@ class Kept:
     contested: tuple[tuple[str, str], ...] = ()
     foreign: tuple[tuple[str, str], ...] = ()
     error: str = ""
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether there are objects, every one of which holds the text and is left in peace."""
+        amiss = self.pending or self.failing or self.contested or self.foreign or self.error
+        return self.in_sync > 0 and not amiss

@@ -12,7 +12,7 @@ from meshca.kube.root_config_maps import ConfigMapPlace
 
 
 class PublishedRoots:
-    """Implements `upstream.secret.Published`: the ConfigMap of our own namespace, or of the first listed one.
+    """Implements `upstream.secret_beginning.Published`: that of our own namespace, or of the first listed.
 
     Args:
         api: of the cluster.

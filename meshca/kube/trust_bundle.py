@@ -74,6 +74,7 @@ class TrustBundle:
     Attributes:
         version: of the API that is used; empty when the cluster has none, or before we know.
         error: why we do not know; empty when we do.
+        absent: whether the cluster has no such API, so that nobody reads roots there.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class TrustBundle:
     ) -> None:
         self.version = ""
         self.error = ""
+        self.absent = False
         self._api = api
         self._config = config
         self._fence = fence
@@ -94,7 +96,6 @@ class TrustBundle:
         self._text = ""
         self._keeper: Keeper | None = None
         self._follower: Informer[Held] | None = None
-        self._said_missing = False
 
     def want(self, text: str) -> None:
         """Publish these roots from now on."""
@@ -137,9 +138,9 @@ class TrustBundle:
             return RETRY
         self.error = ""
         if self.version:
-            self._said_missing = False
-        elif not self._said_missing:
-            self._said_missing = True
+            self.absent = False
+        elif not self.absent:
+            self.absent = True
             log.warning("kube.no_cluster_trust_bundles", versions=VERSIONS)
         return LOOK_AGAIN
 

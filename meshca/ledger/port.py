@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from meshca.ledger.query import Query
-from meshca.ledger.record import Intent, Issuance, Outcome
+from meshca.ledger.record import Intent, Issuance, LiveLeaf, Outcome
 
 
 class LedgerStore(Protocol):
@@ -40,6 +40,18 @@ class LedgerStore(Protocol):
 
     async def query(self, query: Query) -> list[Issuance]:
         """Records, newest first (by the time of the intent, then by serial, both descending).
+
+        Raises:
+            Unavailable: reason `store`, when it cannot be read now.
+        """
+        ...
+
+    async def live(self, now: datetime) -> list[LiveLeaf]:
+        """Every certificate that has not ended at an instant (`validity.ended`), unless its signing failed.
+
+        Oldest first (by the time of the intent, then by serial, both ascending). One without an outcome is
+        among them: somebody may hold it. So are our own serving certificates, whose `spiffe_id` names the trust
+        domain alone and no workload: rows are given as they are, who reads them decides.
 
         Raises:
             Unavailable: reason `store`, when it cannot be read now.

@@ -126,3 +126,25 @@ class Issuance:
     def result(self) -> Result:
         """What became of it."""
         return self.outcome.result if self.outcome else Result.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveLeaf:
+    """A certificate that has not ended and may be in somebody's hands: of an intent that did not fail.
+
+    Attributes:
+        serial, spiffe_id, pod_name, pod_uid, node_name, requested_by, parent_serial, signer: as in `Intent`.
+        issued_at: when its intent was recorded.
+        not_after: when it ends.
+    """
+
+    serial: str
+    spiffe_id: str
+    pod_name: str = ""
+    pod_uid: str = ""
+    node_name: str = ""
+    requested_by: str = ""
+    parent_serial: str = ""
+    signer: str
+    issued_at: datetime
+    not_after: datetime

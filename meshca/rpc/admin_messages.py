@@ -9,7 +9,7 @@ from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from meshca._proto.meshca.v1 import admin_pb2
+from meshca._proto.meshca.admin.v1 import admin_pb2
 from meshca.errors import BadRequest
 from meshca.ledger.query import DEFAULT_LIMIT, Query
 from meshca.ledger.record import Intent, Issuance, Outcome, Result

@@ -13,7 +13,7 @@ from typing import Final
 from meshca import metrics
 from meshca.authority.adoption import Adoption, AdoptionStore, Grade, Kind
 from meshca.clock import Clock
-from meshca.config.resource_names import AUTHZ, EXTENSION_TYPE_URL, ROOTCA, SECRET_TYPE_URL
+from meshca.config.resource_names import AUTHZ, EXTENSION_TYPE_URL, ORDER, ROOTCA, SECRET_TYPE_URL
 from meshca.discovery.event import Adopted, Closed, Event, Overdue, Pending, Refused, Sent, Stale, Subscribed
 from meshca.identity.caller import Caller
 from meshca.identity.spiffe_id import TrustDomain
@@ -25,7 +25,7 @@ ILL: Final = "acknowledged, but another resource of this client stands refused"
 _GRADES: Final = {"envoy": Grade.ENVOY, "agent": Grade.AGENT}
 _ANSWERS: Final = {Adopted: "ack", Refused: "nack", Overdue: "overdue"}
 _KINDS: Final = {SECRET_TYPE_URL: Kind.ROOTS, EXTENSION_TYPE_URL: Kind.POLICIES}  # what agents report on
-_CERTIFICATE: Final = "certificate"  # metric label of what is no Kind
+_CERTIFICATE: Final = "certificate"  # metric label of a secret that is no Kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,19 +93,23 @@ class Adoptions:
         """Note why an agent neither acknowledges nor refuses what it was sent."""
         report = notice.node.report
         log.warning("xds.held_up", error=report.held_up, pids=report.pending_pids, **_who(caller, notice))
-        if (latest := self._latest.get((notice.stream, _KINDS[notice.type_url]))) is not None:
+        kind = _KINDS.get(notice.type_url)
+        if kind is not None and (latest := self._latest.get((notice.stream, kind))) is not None:
             self._record(replace(latest, error=report.held_up, pending_pids=report.pending_pids))
 
     def _answered(self, caller: Caller, notice: Notice, event: Adopted | Refused | Overdue) -> None:
         """Count, log what is not well, and remember which secrets stand refused."""
         answer = _ANSWERS[type(event)]
         for name in event.versions:
-            metrics.answers.labels(self._kinds.get(name, _CERTIFICATE), answer).inc()
+            metrics.answers.labels(self._label(name), answer).inc()
         if not isinstance(event, Adopted):
             error = event.error if isinstance(event, Refused) else NO_ANSWER
             log.warning(f"xds.{answer}", versions=dict(event.versions), error=error, **_who(caller, notice))
         if notice.type_url == SECRET_TYPE_URL and not isinstance(event, Overdue):
             self._note_health(notice, event)
+
+    def _label(self, name: str) -> str:
+        return ORDER if name == ORDER else self._kinds.get(name, _CERTIFICATE)
 
     def _note_health(self, notice: Notice, event: Adopted | Refused) -> None:
         refused = self._refused.setdefault(notice.peer, set())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshca._proto.meshca.v1 import admin_pb2
+from meshca._proto.meshca.admin.v1 import admin_pb2
 from meshca.rpc.kubernetes_report import KubernetesReport, ObjectReport, PublishedReport
 from meshca.rpc.timestamps import instant, timestamp
 

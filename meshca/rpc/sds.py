@@ -110,6 +110,7 @@ class ServerKeys:
                 make=lambda: self._make(credential),
                 clock=self._clock,
                 broken=lambda error: self._broken(key, error),
+                order=lambda: self._delivery.order,
             )
         return holding
 

@@ -1,8 +1,8 @@
 """What the streams of one token hold: a key and certificate made here, beside the mesh's roots.
 
 The key exists in memory only, while one of the streams is open and for a short time after, so that a client whose
-connection reached its age finds it again; it must never be stored or logged. It is renewed at half life; while
-that fails the old pair stays, and the caller's end ends the streams.
+connection reached its age finds it again; it must never be stored or logged. It is renewed at half life, and when
+that is ordered; while it fails the old pair stays, and the caller's end ends the streams.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import random
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from meshca.backoff import Backoff
-from meshca.clock import Clock
+from meshca.clock import Clock, pause
 from meshca.config.resource_names import DEFAULT, SECRET_TYPE_URL
 from meshca.discovery import resources
 from meshca.discovery.event import Resource
+from meshca.discovery.order import NO_ORDER, RenewalOrder, Turn
 from meshca.discovery.resources import KeyPair
 from meshca.discovery.source import Shelf, Source, Wake
 from meshca.errors import MeshcaError
@@ -38,27 +39,33 @@ class Holding:
         make: issues a pair.
         clock: for half life and pauses.
         broken: called with what a renewal failed with that no rule of ours foresees.
+        order: which leaves are to be replaced now; it is looked at again when what is delivered changes.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts
         self,
         identity: SpiffeId,
         delivered: Source,
         make: Make,
         clock: Clock,
         broken: Callable[[BaseException], None],
+        *,
+        order: Callable[[], RenewalOrder] = lambda: NO_ORDER,
     ) -> None:
         self._names = (DEFAULT, str(identity))
         self._delivered = delivered
         self._make = make
         self._clock = clock
         self._broken = broken
+        self._order = order
         self._own = Shelf()
         self._making = asyncio.Lock()
         self._renewing: asyncio.Task[None] | None = None
         self._lingering: asyncio.Task[None] | None = None
         self._watchers = 0
         self._rng = random.SystemRandom()
+        self._turn = Turn(self._rng, BACKOFF)
+        self._news = asyncio.Event()
 
     @property
     def idle(self) -> bool:
@@ -78,10 +85,11 @@ class Holding:
     def watch(self, wake: Wake) -> Wake:
         """As `Source.watch`; a while after the last watcher left, renewal stops and the key is dropped."""
         self._watchers += 1
+        self._news.set()  # nobody heard what was ordered while nobody watched
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
-        leaves = (self._own.watch(wake), self._delivered.watch(wake))
+        leaves = (self._own.watch(wake), self._delivered.watch(wake), self._delivered.watch(self._news.set))
 
         def leave() -> None:
             for each in leaves:
@@ -122,12 +130,28 @@ class Holding:
         self._own = Shelf()
 
     async def _renew(self, pair: KeyPair) -> None:
-        """Push a new pair at each half life; ends with the last stream."""
+        """Push a new pair at each half life, and when it is ordered; ends with the last stream."""
         while True:
             left = (pair.not_after - self._clock.now()).total_seconds()
-            await self._clock.sleep(max(BACKOFF.floor, left / 2 * self._rng.uniform(1 - JITTER, 1 + JITTER)))
+            half = left / 2 * self._rng.uniform(1 - JITTER, 1 + JITTER)
+            await self._until(self._clock.monotonic() + max(BACKOFF.floor, half), pair)
             pair = await self._renewed()
+            if not self._turn.came(pair.signers, self._clock.now()):
+                log.warning("sds.still_ordered", identity=self._names[1])
             self._put(pair)
+
+    async def _until(self, half_life: float, pair: KeyPair) -> None:
+        """Wait for half life, or for the turn of this pair under an order."""
+        while True:
+            self._news.clear()
+            now = self._clock.now()
+            self._turn.take(self._order(), now)
+            left = half_life - self._clock.monotonic()
+            if (moment := self._turn.due(pair.signers)) is not None:
+                left = min(left, (moment - now).total_seconds())
+            if left <= 0:
+                return
+            await pause(self._clock, left, self._news)
 
     async def _renewed(self) -> KeyPair:
         failures = 0

@@ -8,7 +8,7 @@ from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
 
-from meshca._proto.meshca.v1 import admin_pb2
+from meshca._proto.meshca.admin.v1 import admin_pb2
 from meshca.rpc.kubernetes_messages import kubernetes_message, kubernetes_of
 from meshca.rpc.status_report import (
     AgentReport,

@@ -1,4 +1,4 @@
-"""The adoption port over SQLite: what all workers heard from agents, written together some times a second.
+"""The adoption port over a table: what all workers heard from agents, written together some times a second.
 
 A thousand acknowledgements of one push must not make a thousand commits, and no stream waits for the disk.
 """
@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from meshca.authority.adoption import MAX_AGENTS, Adoption
 from meshca.clock import Clock
@@ -36,12 +36,66 @@ _Key = tuple[str, str, str]
 _Stream = tuple[str, str]
 
 
+class AdoptionTable(Protocol):
+    """The rows of one database; each call is durable when it returns, and raises Unavailable, reason `store`."""
+
+    async def write(self, adoptions: Collection[Adoption], ended: Collection[_Stream]) -> None:
+        """Put the latest of agents in place of what is older, then end streams, then crowd out."""
+        ...
+
+    async def list(self) -> Sequence[Adoption]:
+        """Everything, ordered by agent, node id and kind."""
+        ...
+
+    async def disconnect_worker(self, worker: str) -> None:
+        """Every stream of a worker's instance has ended."""
+        ...
+
+    async def disconnect_everyone(self) -> None:
+        """Every stream that this server, as it was before it started, may have held has ended."""
+        ...
+
+    async def forget(self, before: datetime) -> int:
+        """Remove agents that are not connected and were not heard since; how many records it were."""
+        ...
+
+
+class SqliteAdoptions:
+    """Implements `AdoptionTable`."""
+
+    def __init__(self, writer: Writer, reader: Reader) -> None:
+        self._writer = writer
+        self._reader = reader
+
+    async def write(self, adoptions: Collection[Adoption], ended: Collection[_Stream]) -> None:
+        """As the port says."""
+        await self._writer.run(partial(_write, adoptions, ended))
+
+    async def list(self) -> Sequence[Adoption]:
+        """As the port says."""
+        return await self._reader.read(
+            lambda connection: [adoption_of(row) for row in connection.execute(ADOPTIONS)]
+        )
+
+    async def disconnect_worker(self, worker: str) -> None:
+        """As the port says."""
+        await self._writer.run(lambda connection: connection.execute(DISCONNECT_WORKER, (worker,)).rowcount)
+
+    async def disconnect_everyone(self) -> None:
+        """As the port says."""
+        await self._writer.run(lambda connection: connection.execute(DISCONNECT_EVERYONE).rowcount)
+
+    async def forget(self, before: datetime) -> int:
+        """As the port says."""
+        limit = micros(before)
+        return await self._writer.run(lambda connection: connection.execute(FORGET_ADOPTIONS, (limit,)).rowcount)
+
+
 class SqlAdoption:
     """Implements `authority.adoption.AdoptionStore`."""
 
-    def __init__(self, writer: Writer, reader: Reader, clock: Clock) -> None:
-        self._writer = writer
-        self._reader = reader
+    def __init__(self, table: AdoptionTable, clock: Clock) -> None:
+        self._table = table
         self._clock = clock
         self._latest: dict[_Key, Adoption] = {}
         self._ended: dict[_Stream, None] = {}
@@ -61,9 +115,7 @@ class SqlAdoption:
 
     async def list(self) -> Sequence[Adoption]:
         """As the port says; what was recorded in the last tenth of a second may be missing."""
-        return await self._reader.read(
-            lambda connection: [adoption_of(row) for row in connection.execute(ADOPTIONS)]
-        )
+        return await self._table.list()
 
     async def disconnect_worker(self, worker: str) -> None:
         """A worker's instance has ended, perhaps without a word: none of its streams is open any more.
@@ -71,15 +123,15 @@ class SqlAdoption:
         Raises:
             Unavailable: reason `store`.
         """
-        await self._writer.run(lambda connection: connection.execute(DISCONNECT_WORKER, (worker,)).rowcount)
+        await self._table.disconnect_worker(worker)
 
     async def disconnect_everyone(self) -> None:
-        """The server starts: no stream is open yet, whatever an earlier server left behind.
+        """The server starts: none of its streams is open yet, whatever an earlier one of it left behind.
 
         Raises:
             Unavailable: reason `store`.
         """
-        await self._writer.run(lambda connection: connection.execute(DISCONNECT_EVERYONE).rowcount)
+        await self._table.disconnect_everyone()
 
     async def forget(self, before: datetime) -> int:
         """Remove agents that are gone and were not heard since an instant, and say how many records it were.
@@ -87,8 +139,7 @@ class SqlAdoption:
         Raises:
             Unavailable: reason `store`.
         """
-        limit = micros(before)
-        return await self._writer.run(lambda connection: connection.execute(FORGET_ADOPTIONS, (limit,)).rowcount)
+        return await self._table.forget(before)
 
     async def close(self) -> None:
         """Write what waits, if the store can be written."""
@@ -114,7 +165,7 @@ class SqlAdoption:
         latest, self._latest = self._latest, {}
         ended, self._ended = self._ended, {}
         try:
-            await self._writer.run(partial(_write, list(latest.values()), list(ended)))
+            await self._table.write(list(latest.values()), list(ended))
         except (Unavailable, asyncio.CancelledError):
             self._latest = latest | self._latest
             self._ended = ended | self._ended

@@ -26,6 +26,8 @@ class Use(enum.Enum):
     """The writer's thread; transactions start with `begin`."""
     READ = enum.auto()
     """Reads only."""
+    COPY = enum.auto()
+    """What a copy is written to; nobody else knows the file yet."""
 
 
 # WAL: readers and the writer do not wait for each other. FULL: every commit is synced, else a power cut could
@@ -41,6 +43,7 @@ _SETTINGS: Final = {
         "cache_size=-8000",
     ),
     Use.READ: ("query_only=ON",),
+    Use.COPY: ("synchronous=FULL",),
 }
 
 

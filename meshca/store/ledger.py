@@ -9,10 +9,10 @@ from typing import Final
 
 from meshca.clock import Clock
 from meshca.ledger.query import Query
-from meshca.ledger.record import Intent, Issuance, Outcome
+from meshca.ledger.record import Intent, Issuance, LiveLeaf, Outcome, Result
 from meshca.store.reader import Reader
-from meshca.store.rows import Row, intent_row, issuance_of, micros, outcome_row
-from meshca.store.sql import FIND, FORGET_INTENT, FORGET_OUTCOME
+from meshca.store.rows import BY_ISSUE, Row, intent_row, issuance_of, live_leaf_of, micros, outcome_row
+from meshca.store.sql import FIND, FORGET_INTENT, FORGET_OUTCOME, LIVE
 from meshca.store.writer import Writer
 
 PRUNE_BATCH: Final = 500  # records in one transaction: about 10 ms, so that no issuance waits long for it
@@ -24,7 +24,7 @@ class SqlLedger:
     Args:
         writer: of this process.
         reader: for single records; renewals wait for it.
-        lister: for queries and pruning, which may take long.
+        lister: for queries, what lives, and pruning, which may take long.
         clock: what has ended is decided by it.
     """
 
@@ -56,6 +56,11 @@ class SqlLedger:
             lambda connection: [issuance_of(row) for row in connection.execute(statement, parameters)]
         )
 
+    async def live(self, now: datetime) -> list[LiveLeaf]:
+        """As the port says."""
+        wanted = (micros(now), Result.FAILED.value)
+        return await self._lister.read(partial(_live, wanted))
+
     async def prune(self, before: datetime) -> int:
         """As the port says; in batches, between which issuance goes on."""
         removed = 0
@@ -74,6 +79,13 @@ class SqlLedger:
 
         statement, parameters = ended(before, now, place, PRUNE_BATCH)
         return await self._lister.read(lambda connection: connection.execute(statement, parameters).fetchall())
+
+
+def _live(wanted: Row, connection: sqlite3.Connection) -> list[LiveLeaf]:
+    """Sorted here: told to, SQLite would read every record in order, to save itself the sorting."""
+    rows = connection.execute(LIVE, wanted).fetchall()
+    rows.sort(key=BY_ISSUE)
+    return [live_leaf_of(row) for row in rows]
 
 
 def _forget(serials: list[Row], connection: sqlite3.Connection) -> int:

@@ -13,9 +13,30 @@ from meshca.errors import ConfigError, Unavailable
 
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+]{0,40}")
 _EXAMPLE: Final = "sqlite:////absolute/path.db"
+_SHARED_EXAMPLE: Final = "postgresql://user@host/database"
+_SHARED: Final = frozenset({"postgresql", "postgres"})
 FILE_MODE: Final = 0o600
 FOLDER_MODE: Final = 0o700
 _OTHERS: Final = 0o077
+
+
+def is_shared(url: str) -> bool:
+    """Whether a database URL names a PostgreSQL, which several replicas can share."""
+    return url.partition("://")[0] in _SHARED
+
+
+def check_location(url: str) -> None:
+    """Refuse a URL that cannot be opened, as far as that can be told without opening or making anything.
+
+    Raises:
+        ConfigError: as `sqlite_file` and `check_file`, or `postgres.address.parse`.
+    """
+    if is_shared(url):
+        from meshca.store.postgres.address import parse
+
+        parse(url)
+    else:
+        check_file(sqlite_file(url))
 
 
 def sqlite_file(url: str) -> Path:
@@ -29,10 +50,11 @@ def sqlite_file(url: str) -> Path:
     kind = scheme.partition("+")[0]
     if not separator or not _SCHEME.fullmatch(scheme):
         raise ConfigError("ledger.url", [f"expected {_EXAMPLE}"])
-    if kind in {"postgres", "postgresql"}:
-        raise ConfigError("ledger.url", [f"PostgreSQL is not supported yet; use {_EXAMPLE} or leave it out"])
+    if scheme in _SHARED:
+        raise ConfigError("ledger.url", ["is a PostgreSQL, which is no file; it is copied with pg_dump"])
     if scheme != "sqlite":
-        raise ConfigError("ledger.url", [f"{kind} is not supported; use {_EXAMPLE} or leave it out"])
+        problem = f"{kind} is not supported; use {_EXAMPLE}, {_SHARED_EXAMPLE} or leave it out"
+        raise ConfigError("ledger.url", [problem])
     host, slash, file = rest.partition("/")
     if host or not slash or file in {"", ":memory:"} or "?" in file or "\0" in file:
         problem = f"expected a file that several processes share, without options: {_EXAMPLE}"

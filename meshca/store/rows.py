@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ import orjson
 from meshca.authority.adoption import Adoption, Grade, Kind
 from meshca.identity.caller import NO_LABELS
 from meshca.identity.spiffe_id import SpiffeId
-from meshca.ledger.record import Intent, Issuance, Outcome, Result
+from meshca.ledger.record import Intent, Issuance, LiveLeaf, Outcome, Result
 
 Row = tuple[Any, ...]
 
@@ -78,6 +79,25 @@ def issuance_of(row: Row) -> Issuance:
         return Issuance(intent=intent)
     outcome = Outcome(serial=intent.serial, result=Result(result), reason=reason, finished_at=instant(finished_at))
     return Issuance(intent=intent, outcome=outcome)
+
+
+BY_ISSUE: Final = itemgetter(8, 0)  # the order of live leaves: time of the intent, then serial
+
+
+def live_leaf_of(row: Row) -> LiveLeaf:
+    """The record in the columns that `sql.LIVE` gives."""
+    return LiveLeaf(
+        serial=row[0],
+        spiffe_id=row[1],
+        pod_name=row[2],
+        pod_uid=row[3],
+        node_name=row[4],
+        requested_by=row[5],
+        parent_serial=row[6],
+        signer=row[7],
+        issued_at=instant(row[8]),
+        not_after=instant(row[9]),
+    )
 
 
 def _intent_of(row: Row) -> Intent:

@@ -6,7 +6,7 @@ share: text, whole numbers; instants are whole microseconds since 1970 in UTC.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table, Text
+from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Integer, MetaData, Table, Text
 
 metadata = MetaData()
 
@@ -46,10 +46,11 @@ intent = Table(
     _instant("not_before"),
     _instant("not_after"),
     Column("requested_by", Text, nullable=False, server_default=""),  # since 0002
-    # Two indexes that grow at few places, so that a batch of inserts touches few pages. An identity implies its
-    # namespace, so the second serves both filters.
+    # Indexes that grow at few places, so that a batch of inserts touches few pages. An identity implies its
+    # namespace, so the second serves both filters. The third finds what lives among many that have ended.
     Index("issuance_intent_by_time", "intended_at"),
     Index("issuance_intent_by_namespace", "namespace", "intended_at"),
+    Index("issuance_intent_by_end", "not_after"),  # since 0003
 )
 
 outcome = Table(
@@ -87,4 +88,31 @@ probe = Table(
     Column("instance", Text, primary_key=True, nullable=False),
     _instant("sequence"),
     _instant("written_at"),
+)
+
+# Since 0003.
+lifecycle = Table(
+    "lifecycle",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False, nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    _text("body"),  # a JSON object, see `lifecycle_rows`
+    CheckConstraint("id = 1", name="lifecycle_is_one_row"),
+)
+
+lifecycle_change = Table(
+    "lifecycle_change",
+    metadata,
+    Column("generation", BigInteger, primary_key=True, autoincrement=False, nullable=False),
+    Column("ordinal", Integer, primary_key=True, autoincrement=False, nullable=False),
+    _text("authority"),
+    _text("kind"),
+    _text("act"),  # empty for one that was made
+    _text("state_before"),  # empty for one that was made
+    _text("state_after"),
+    _text("guard"),
+    Column("forced", Integer, nullable=False),
+    _text("asked_by"),
+    _text("reason"),
+    _instant("changed_at"),
 )

@@ -49,6 +49,34 @@ _ADOPTION_NEWS: Final = (
     "stream",
 )
 
+_LIVE_COLUMNS: Final = (
+    "serial",
+    "spiffe_id",
+    "pod_name",
+    "pod_uid",
+    "node_name",
+    "requested_by",
+    "parent_serial",
+    "signer",
+    "intended_at",
+    "not_after",
+)
+_LIFECYCLE_COLUMNS: Final = ("generation", "body")
+_CHANGE_COLUMNS: Final = (
+    "generation",
+    "ordinal",
+    "authority",
+    "kind",
+    "act",
+    "state_before",
+    "state_after",
+    "guard",
+    "forced",
+    "asked_by",
+    "reason",
+    "changed_at",
+)
+
 
 def _list(names: tuple[str, ...], table: str = "") -> str:
     return ", ".join(f"{table}.{name}" if table else name for name in names)
@@ -75,6 +103,11 @@ FIND: Final = (
     f"{_list(_OUTCOME_COLUMNS, 'issuance_outcome')} "
     "FROM issuance_intent LEFT OUTER JOIN issuance_outcome ON issuance_outcome.serial = issuance_intent.serial "
     "WHERE issuance_intent.serial = ?"
+)
+LIVE: Final = (
+    f"SELECT {_list(_LIVE_COLUMNS, 'issuance_intent')} "  # noqa: S608 - our names
+    "FROM issuance_intent LEFT OUTER JOIN issuance_outcome ON issuance_outcome.serial = issuance_intent.serial "
+    "WHERE issuance_intent.not_after >= ? AND (issuance_outcome.result IS NULL OR issuance_outcome.result != ?)"
 )
 FORGET_OUTCOME: Final = "DELETE FROM issuance_outcome WHERE issuance_outcome.serial = ?"
 FORGET_INTENT: Final = "DELETE FROM issuance_intent WHERE issuance_intent.serial = ?"
@@ -105,3 +138,15 @@ PROBE_WRITE: Final = (
 )
 PROBE_READ: Final = "SELECT probe.sequence FROM probe WHERE probe.instance = ?"
 FORGET_PROBES: Final = "DELETE FROM probe WHERE probe.written_at < ?"
+
+LIFECYCLE: Final = f"SELECT {_list(_LIFECYCLE_COLUMNS, 'lifecycle')} FROM lifecycle"  # noqa: S608 - our names
+GENERATION: Final = "SELECT lifecycle.generation FROM lifecycle"
+PUT_LIFECYCLE: Final = (
+    f"{_insert('lifecycle', ('id', *_LIFECYCLE_COLUMNS))} "
+    f"ON CONFLICT (id) DO UPDATE SET {_replace(_LIFECYCLE_COLUMNS)}"
+)
+ADD_CHANGE: Final = _insert("lifecycle_change", _CHANGE_COLUMNS)
+CHANGES: Final = (
+    f"SELECT {_list(_CHANGE_COLUMNS, 'lifecycle_change')} FROM lifecycle_change "  # noqa: S608 - our names
+    "ORDER BY lifecycle_change.generation DESC, lifecycle_change.ordinal DESC LIMIT ? OFFSET 0"
+)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from sqlalchemy import ClauseElement, ColumnElement, Select, and_, or_, select
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.default import DefaultDialect
 
 from meshca.errors import BadRequest
@@ -18,22 +18,25 @@ from meshca.ledger.record import Result
 from meshca.store.rows import Row, micros
 from meshca.store.schema import intent, outcome
 
-_DIALECT: Final[DefaultDialect] = sqlite.dialect(paramstyle="qmark")
+SQLITE: Final[DefaultDialect] = sqlite.dialect(paramstyle="qmark")
+POSTGRESQL: Final[DefaultDialect] = postgresql.dialect(paramstyle="format")  # type: ignore[no-untyped-call] # untyped there
 _ISSUANCES: Final = select(intent, outcome.c.result, outcome.c.reason, outcome.c.finished_at).select_from(
     intent.outerjoin(outcome, outcome.c.serial == intent.c.serial)
 )
 
 
-def compiled(statement: ClauseElement) -> tuple[str, Row]:
+def compiled(statement: ClauseElement, dialect: DefaultDialect = SQLITE) -> tuple[str, Row]:
     """The text of a statement and its parameters, in order."""
-    made: Any = statement.compile(dialect=_DIALECT)
+    made: Any = statement.compile(dialect=dialect)
     return str(made), tuple(made.params[name] for name in made.positiontup or ())
 
 
-def listing(query: Query) -> tuple[str, Row]:
+def listing(query: Query, dialect: DefaultDialect = SQLITE) -> tuple[str, Row]:
     """The statement that answers a query, with its parameters."""
     wanted = _ISSUANCES.where(*_conditions(query))
-    return compiled(wanted.order_by(intent.c.intended_at.desc(), intent.c.serial.desc()).limit(query.limit))
+    return compiled(
+        wanted.order_by(intent.c.intended_at.desc(), intent.c.serial.desc()).limit(query.limit), dialect
+    )
 
 
 def _conditions(query: Query) -> list[ColumnElement[bool]]:

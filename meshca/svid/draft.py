@@ -36,6 +36,7 @@ class Issued:
         serial: lower-case hexadecimal without leading zeros.
         not_before: in UTC.
         not_after: in UTC.
+        signer: the id of the signing certificate.
     """
 
     chain: tuple[str, ...]
@@ -43,6 +44,7 @@ class Issued:
     serial: str
     not_before: datetime
     not_after: datetime
+    signer: str = ""
 
 
 class Draft:
@@ -92,6 +94,7 @@ class Draft:
             serial=self.serial,
             not_before=self.not_before,
             not_after=self.not_after,
+            signer=self.issuer.signer_id,
         )
 
 

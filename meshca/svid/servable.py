@@ -37,7 +37,13 @@ def servable_pair(issued: Issued, key: Secret[str], now: datetime) -> KeyPair:
     if _public(leaf) != _public_of(key):
         raise InvariantBroken("not_servable", "the key does not belong to the certificate")
     ends = min(certificate.not_valid_after_utc for certificate in certificates)
-    return KeyPair(chain=chain, key=key, not_before=leaf.not_valid_before_utc, not_after=ends)
+    return KeyPair(
+        chain=chain,
+        key=key,
+        not_before=leaf.not_valid_before_utc,
+        not_after=ends,
+        signers=frozenset({issued.signer}),
+    )
 
 
 def servable_roots(pem: str, now: datetime) -> TrustBundle:

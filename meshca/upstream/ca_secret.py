@@ -22,6 +22,7 @@ ISTIO_ROOT: Final = "istio.io/ca-root"
 ISTIO_SECRET: Final = "istio-ca-secret"  # noqa: S105 - a name
 ISTIO_GENERATED: Final = "istio-generated"
 _PLUGGED_IN: Final = "cacerts"
+_MADE: Final = "key.pem"  # empty; in what Istio or we made, and in nothing that is plugged in
 _KINDS: Final = {CACERTS: {"Opaque"}, TLS: {"kubernetes.io/tls", "Opaque"}, GENERATED: {ISTIO_ROOT, "Opaque"}}
 
 
@@ -37,6 +38,16 @@ def layout_of(secret: StoredSecret) -> Layout:
         return TLS
     by_istio = secret.kind == ISTIO_ROOT or secret.name == ISTIO_SECRET or ISTIO_GENERATED in secret.contents
     return GENERATED if by_istio else CACERTS
+
+
+def is_made(secret: StoredSecret) -> bool:
+    """Whether Istio or we made what a Secret with a root holds, even if somebody else made the Secret."""
+    return _MADE in secret.contents or layout_of(secret) == GENERATED
+
+
+def emptied(secret: StoredSecret) -> StoredSecret:
+    """The Secret without contents: it counts as none, and whoever may not create one can fill it again."""
+    return StoredSecret(name=secret.name, kind=secret.kind, contents={}, version=secret.version)
 
 
 def read(secret: StoredSecret, problems: list[str]) -> CaSet:
@@ -79,7 +90,7 @@ def of_root(
         CACERTS.key: key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
         CACERTS.roots: pem,
         CACERTS.chain: b"",
-        "key.pem": b"",
+        _MADE: b"",
     }
     if name == _PLUGGED_IN:
         contents[ISTIO_GENERATED] = b""

@@ -1,61 +1,45 @@
 """A CA that replicas share by a Secret: read, followed, and at a first start made by whoever is first.
 
 A plugged-in signing certificate signs as it is. Below a root whose key is in the Secret, as Istio's self-signed
-CA keeps it, each replica makes an intermediate of its own that lives in its memory only (ADR 14). Whether new
-material may come into force is `rotation`'s decision. A root is never made while one is in force here, nor while
-a living one is published: the mesh lives by that.
+CA keeps it, each replica makes an intermediate of its own that lives in its memory only (ADR 14). Such a root can
+be followed by another, in a second Secret `<last of the names>-next`: both sign until the old one is forgotten;
+then what is in the second moves into the first. Whether new material may come into force is `rotation`'s decision.
+
+Nothing is kept on disk, which a pod loses. What an operator takes out of the Secret goes on to sign in the memory
+of the replicas that run; one that restarts in the middle of such a change has the lines of the Secrets, no others.
+It cannot sign below the old root any more, says so, and must not sign below the new one before it may: so whoever
+plugs in another root leaves the old CA in a Secret that does not count any more, or puts it back.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 
 from cryptography import x509
 
 from meshca.authority.faults import find_faults
-from meshca.authority.keys import new_key
-from meshca.authority.material import SigningMaterial
+from meshca.authority.material import SigningMaterial, certificate_id
 from meshca.authority.secret_source import Overtaken, SecretSource, StoredSecret
-from meshca.authority.upstream import Offer
+from meshca.authority.upstream import Line, Offer
 from meshca.clock import Clock
 from meshca.config.upstream import SecretConfig
-from meshca.errors import ConfigError, Unavailable
+from meshca.errors import ConfigError, InvariantBroken, Refused, Unavailable
 from meshca.identity.spiffe_id import TrustDomain
-from meshca.svid.good_roots import other_roots
-from meshca.upstream import ca_secret
-from meshca.upstream.ca_certificates import (
-    BACKDATE,
-    audit,
-    half_life,
-    intermediate_life,
-    make_intermediate,
-    make_root,
-)
-from meshca.upstream.ca_set import CaSet
+from meshca.log import log
+from meshca.upstream.intermediates import Intermediates
+from meshca.upstream.secret_beginning import Beginning, Published
+from meshca.upstream.secret_reading import Reading, next_name, next_write, read_secrets, to_be_followed
+from meshca.upstream.sound_root import root_of
 
-_TRIES: Final = 5  # of a first start; each is lost to another writer only
+_TRIES: Final = 5  # of what is written; each is lost to another writer only
+Versions = tuple[tuple[str, str], ...]
 
 
-class Published(Protocol):
-    """Where the roots are published that workloads trust.
-
-    Attributes:
-        place: for people: `ConfigMap istio-ca-root-cert in namespace meshca-system`.
-    """
-
-    place: str
-
-    async def read(self) -> str:
-        """The text there; empty when there is none.
-
-        Raises:
-            Unavailable: it cannot be read now, or we may not; then it names the permission.
-        """
-        ...
+def secret_names(config: SecretConfig) -> tuple[str, ...]:
+    """The Secrets that a source must be made for."""
+    return (*config.names, next_name(config.names))
 
 
 @asynccontextmanager
@@ -71,10 +55,10 @@ async def open_(
 
     Args:
         config: what to look for, and whether to begin with a new root.
-        source: the Secrets.
+        source: the Secrets; made for `secret_names`.
         published: looked at before a root is made; None when nothing is published.
         trust_domain: that is signed for.
-        clock: for validity.
+        clock: for half lives.
     """
     yield SecretUpstream(config, source, published, trust_domain, clock)
 
@@ -96,17 +80,14 @@ async def check(
     await SecretUpstream(config, source, published, trust_domain, clock).check()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Below:
-    """An intermediate of ours, and the root that it was made below."""
-
-    root: x509.Certificate
-    material: SigningMaterial
-    renew_at: datetime | None
-
-
 class SecretUpstream:
-    """Implements `authority.upstream.Upstream`; use `open_`."""
+    """Implements `authority.upstream.Upstream`; use `open_`.
+
+    Attributes:
+        problem: what is wrong with the Secrets, as of the last `lines`.
+    """
+
+    problem: ConfigError | None = None
 
     def __init__(
         self,
@@ -118,125 +99,187 @@ class SecretUpstream:
     ) -> None:
         self._config = config
         self._source = source
-        self._published = published
+        self._beginning = Beginning(config, source, published, trust_domain, clock)
         self._trust_domain = trust_domain
         self._clock = clock
-        self._had = False
-        self._below: _Below | None = None
+        self._intermediates = Intermediates(config, trust_domain, clock)
+        self._kept: dict[str, SigningMaterial] = {}
+        self._named: Sequence[x509.Certificate] = ()
+        self._listed: Versions = ()
+        self._latest: Versions = ()
 
-    async def obtain(self) -> Offer:
-        """What the Secret holds now, or an intermediate below it; at a first start a new root.
+    async def lines(self) -> Sequence[Line]:
+        """The roots of the Secrets and those that sign from memory; at a first start a new one.
 
         Raises:
-            ConfigError: the Secret cannot be used, with every fault of every key; or it is gone.
+            ConfigError: nothing here signs; with every fault of every key, or that the Secret is gone.
             Unavailable: it cannot be read or made now, there is none yet, or a living root is published.
         """
-        ca, is_root = self._sound(await self._found())
-        self._had = True
-        if not is_root:
-            return Offer(material=ca.material(), renew_at=None)
-        below = self._below_root(ca.material())
-        return Offer(material=below.material, renew_at=below.renew_at)
+        reading = await self._found()
+        self.problem = self._problem(reading)
+        for held in reading.held.values():
+            if not held.is_root:
+                self._kept[held.id] = held.material
+        if self.problem is None:
+            self._named = reading.named
+        lines = self._lines(reading)
+        if self.problem is not None and not any(line.signs for line in lines):
+            raise self.problem
+        return lines
+
+    async def obtain(self, root: str) -> Offer:
+        """What a Secret holds now below this root, an intermediate of ours, or what signed before.
+
+        In memory only: below a root each replica, and each start, has an intermediate of its own.
+
+        Raises:
+            ConfigError: nothing signs below this root, or what does cannot be used any more.
+            Unavailable: the Secrets cannot be read now.
+        """
+        reading = self._judged(await self._read())
+        if held := reading.held.get(root):
+            is_ours = held.is_root
+            offer = (
+                self._intermediates.below(held.material)
+                if is_ours
+                else Offer(material=held.material, renew_at=None)
+            )
+            self._kept[root] = offer.material
+            return offer
+        problem = self._problem(reading)
+        problems = () if problem is None else problem.problems
+        if root not in self._kept:
+            todo = f"nothing signs below the root {root}; put its CA back, or sign below another"
+            raise ConfigError(self._beginning.where, [todo, *problems])
+        if faults := self._faults(self._kept[root]):
+            raise ConfigError(self._beginning.where, [*faults, *problems])
+        return Offer(material=self._kept[root], renew_at=None)
+
+    async def make_root(self, *, same_key: str = "") -> Line:
+        """A root that shall follow, in a Secret of its own; replicas that make one at once end with one.
+
+        Raises:
+            Refused: reason `upstream`: the configuration forbids it, the CA is plugged in, there is no root
+                `same_key`, or a root of another key is there to follow already.
+            ConfigError: what holds, or would hold, the new root is not sound.
+            Unavailable: it cannot be written now, or there is no root to be followed.
+        """
+        spare = next_name(self._config.names)
+        if not self._config.rotate:
+            todo = f"set it, and let our account create and update Secret {spare} in {self._source.place}"
+            raise Refused("upstream", f"upstream.rotate is off, so no root is made to follow another; {todo}")
+        for _ in range(_TRIES):
+            there = await self._read()
+            reading = self._judged(there)
+            main = to_be_followed(reading, same_key, self._source.place)
+            if main is None:
+                why = self._problem(reading) or "none holds a CA"
+                raise Unavailable("ca_secret", f"{self._beginning.where}: no root is there to be followed: {why}")
+            if reading.following is not None and reading.following.id != main.id:
+                return Line(root=reading.following.root, signs=True, made=True)
+            if problems := reading.problems.get(spare):
+                raise ConfigError(f"Secret {spare} in {self._source.place}", problems)
+            key = main.material.key if same_key else None
+            await self._beginning.make(spare, there, key=key, company=[*reading.named, *self._company()])
+        raise self._overtaken()
+
+    async def forget(self, keep: Collection[str]) -> None:
+        """Drop what signs from memory, and write the Secrets so that roots of our making are there no more.
+
+        A Secret that does not count any more is left: whoever plugged in what counts instead can remove it.
+
+        Raises:
+            InvariantBroken: reason `forget`: not one that signs is to be kept; nothing was deleted.
+            ConfigError: what is to be written will never be accepted.
+            Unavailable: it cannot be written now.
+        """
+        for _ in range(_TRIES):
+            reading = self._judged(await self._read())
+            if not any(line.signs and certificate_id(line.root) in keep for line in self._lines(reading)):
+                raise InvariantBroken("forget", "no root that signs was named to be kept; nothing was deleted")
+            write = next_write(reading, keep)
+            if write is None:
+                self._kept = {root: material for root, material in self._kept.items() if root in keep}
+                self._intermediates.forget(keep)
+                return
+            try:
+                await self._source.replace(write)
+            except Overtaken:
+                continue
+            log.info("ca.secret_written", secret=write.name, emptied=not write.contents)
+        raise self._overtaken()
 
     async def changed(self) -> None:
-        """Return when one of the Secrets differs from what `obtain` saw."""
-        await self._source.changed()
+        """Return when one of the Secrets differs from what `lines` saw."""
+        if self._latest == self._listed:
+            await self._source.changed()
 
     async def check(self) -> None:
         """As the function `check`."""
-        chosen = ca_secret.choose(await self._source.read())
-        if chosen is not None:
-            self._sound(chosen)
-        elif not self._config.create:
-            raise self._none()
-        elif lost := await self._lost():
-            raise lost
+        reading = self._judged(await self._read())
+        if problem := self._problem(reading):
+            raise problem
+        if not reading.held and (refusal := await self._beginning.refusal()):
+            raise refusal
 
-    async def _found(self) -> StoredSecret:
+    async def _read(self, *, for_lines: bool = False) -> Sequence[StoredSecret]:
+        there = await self._source.read()
+        self._latest = tuple((secret.name, secret.version) for secret in there)
+        self._listed = self._latest if for_lines else self._listed
+        return there
+
+    def _judged(self, there: Sequence[StoredSecret]) -> Reading:
+        return read_secrets(there, self._config.names, self._company(), self._trust_domain, self._clock.now())
+
+    async def _found(self) -> Reading:
+        """What there is; where there is nothing, and never was, a first root."""
         for _ in range(_TRIES):
-            there = await self._source.read()
-            chosen = ca_secret.choose(there)
-            if chosen is not None:
-                return chosen
-            if self._had:
-                raise ConfigError(
-                    self._where(),
-                    ["no Secret holds a CA any more; put it back, what it held goes on signing until then"],
-                )
-            if not self._config.create:
-                raise self._none()
-            lost = await self._lost()
-            if lost is None:
-                await self._begin(there)
-            elif ca_secret.choose(await self._source.read()) is None:  # else another replica began meanwhile
-                raise lost
-        raise Unavailable("ca_secret", f"{self._where()}: others write the Secrets all the time")
+            there = await self._read(for_lines=True)
+            if self._named or any(secret.contents for secret in there):
+                return self._judged(there)
+            refusal = await self._beginning.refusal()
+            if refusal is None:
+                await self._beginning.make(self._config.names[-1], there)
+            elif not any(secret.contents for secret in await self._read(for_lines=True)):  # else another began
+                raise refusal
+        raise self._overtaken()
 
-    async def _lost(self) -> Unavailable | None:
-        """Why no root may be made although no Secret holds one: the mesh lives by one, and its key is elsewhere.
+    def _lines(self, reading: Reading) -> Sequence[Line]:
+        before = self._named if self._problem(reading) else ()
+        wanted = dict.fromkeys((*reading.named, *before))
+        roots = [*wanted, *(held.root for held in reading.held.values()), *map(root_of, self._kept.values())]
+        signing = {*reading.held, *(root for root, kept in self._kept.items() if not self._faults(kept))}
+        made = {held.id for held in reading.held.values() if held.made}
+        lines = [
+            Line(
+                root=root,
+                signs=id_ in signing,
+                wanted=root in wanted,
+                made=id_ in made,
+                current=id_ in reading.held,
+            )
+            for root in dict.fromkeys(roots)
+            for id_ in (certificate_id(root),)
+        ]
+        return sorted(lines, key=lambda line: line.root.not_valid_before_utc)
 
-        Raises:
-            Unavailable: whether it does cannot be found out.
-        """
-        if self._published is None:
-            return None
-        place = self._published.place
-        try:
-            living = other_roots(await self._published.read(), "", self._clock.now())
-        except Unavailable as error:
-            problem = f"{self._where()}: none holds a CA, and whether {place} holds a root is not known"
-            raise Unavailable("ca_secret", f"{problem}: {error.detail}") from None
-        if not living:
-            return None
-        problem = f"{self._where()}: none holds a CA, but {place} holds a living root (sha256 {living[0]})"
-        todo = f"put the Secret back from a backup, or delete {place} to begin with a new root for the whole mesh"
-        return Unavailable("ca_secret", f"{problem}; {todo}")
+    def _problem(self, reading: Reading) -> ConfigError | None:
+        if reading.problems:
+            name, *_ = reading.problems
+            return ConfigError(f"Secret {name} in {self._source.place}", reading.told)
+        if reading.counts is None and (reading.held or self._named):
+            todo = "put it back, what it held goes on signing until then"
+            return ConfigError(self._beginning.where, [f"no Secret holds a CA any more; {todo}"])
+        return None
 
-    async def _begin(self, there: Sequence[StoredSecret]) -> None:
-        """Make a root, unless another replica is first; an empty Secret that is there already is filled."""
-        name = self._source.names[-1]
-        empty = next((secret for secret in there if secret.name == name), None)
-        key, now = new_key(self._config.key_type), self._clock.now()
-        end = now + self._config.root_lifetime
-        root = make_root(key, self._trust_domain, now - BACKDATE, end, for_istio=True)
-        try:
-            if empty is None:
-                await self._source.create(ca_secret.of_root(name, root, key))
-            else:
-                await self._source.replace(ca_secret.of_root(name, root, key, into=empty))
-        except Overtaken:
-            return
-        audit("root", root)
+    def _company(self) -> Sequence[x509.Certificate]:
+        """Roots that are in use here."""
+        return [*self._named, *map(root_of, self._kept.values())]
 
-    def _sound(self, secret: StoredSecret) -> tuple[CaSet, bool]:
-        """The parts, and whether the signing certificate is itself a root."""
-        problems: list[str] = []
-        ca = ca_secret.read(secret, problems)
-        is_root = bool(ca.certificates) and ca.certificates[0] in ca.roots
-        problems += find_faults(
-            ca.certificates, ca.roots, ca.key, self._trust_domain, self._clock.now(), below=int(is_root)
-        )
-        if problems:
-            raise ConfigError(f"Secret {secret.name} in {self._source.place}", problems)
-        return ca, is_root
+    def _faults(self, material: SigningMaterial) -> Sequence[str]:
+        """What has come over material that was sound once: it expires."""
+        certificates = (material.certificate, *material.others)
+        return find_faults(certificates, material.roots, material.key, self._trust_domain, self._clock.now())
 
-    def _below_root(self, root: SigningMaterial) -> _Below:
-        """The intermediate that we have, or another when it is in the second half of its life."""
-        have, now = self._below, self._clock.now()
-        if have is not None and have.root == root.certificate and (have.renew_at is None or now < have.renew_at):
-            return have
-        key = new_key(self._config.key_type)
-        life = intermediate_life(root.certificate, now, self._config.intermediate_lifetime)
-        made = make_intermediate(key.public_key(), self._trust_domain, root.certificate, root.key, life)
-        audit("intermediate", made)
-        material = SigningMaterial(certificate=made, others=(), roots=root.roots, key=key)
-        self._below = _Below(root=root.certificate, material=material, renew_at=half_life(made, root.certificate))
-        return self._below
-
-    def _where(self) -> str:
-        names = self._source.names
-        return f"Secret{'s' if len(names) > 1 else ''} {', '.join(names)} in {self._source.place}"
-
-    def _none(self) -> Unavailable:
-        todo = "put a CA there, or set upstream.create to begin with a new root"
-        return Unavailable("ca_secret", f"{self._where()}: none holds a CA; {todo}")
+    def _overtaken(self) -> Unavailable:
+        return Unavailable("ca_secret", f"{self._beginning.where}: others write the Secrets all the time")

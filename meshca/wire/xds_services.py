@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 import grpc
 from envoy.service.discovery.v3 import discovery_pb2
 
-from meshca.config.resource_names import EXTENSION_TYPE_URL, SECRET_TYPE_URL
+from meshca.config.resource_names import EXTENSION_TYPE_URL, ORDER_TYPE_URL, SECRET_TYPE_URL
 from meshca.discovery.event import Push, Resource, joint_version
 from meshca.errors import NotFound
 from meshca.wire.xds_messages import DELTA, WHOLE, Variant, read_whole, write_whole
@@ -49,7 +49,7 @@ EXTENSIONS: Final = Service(
 )
 AGGREGATED: Final = Service(
     name="envoy.service.discovery.v3.AggregatedDiscoveryService",
-    types=frozenset({SECRET_TYPE_URL, EXTENSION_TYPE_URL}),
+    types=frozenset({SECRET_TYPE_URL, EXTENSION_TYPE_URL, ORDER_TYPE_URL}),
     stream="StreamAggregatedResources",
     delta="DeltaAggregatedResources",
 )

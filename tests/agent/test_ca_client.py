@@ -176,6 +176,15 @@ async def test_a_ca_below_another_root_is_not_talked_to(desk: Desk) -> None:
     assert desk.serving.ca.tokens == []
 
 
+async def test_a_ca_below_a_new_root_is_named(desk: Desk) -> None:
+    """What it presents is fetched once the handshake was refused; nothing of it is believed."""
+    desk.root.write_text(FakeCa(SystemClock()).root.pem)
+    with pytest.raises(Unavailable, match=fingerprint(desk.serving.ca.root.certificate)) as caught:
+        await desk.client().by_token(KEY.csr)
+    assert "unverified" in caught.value.detail
+    assert desk.serving.ca.tokens == []
+
+
 async def test_a_ca_with_another_name_is_not_talked_to(desk: Desk) -> None:
     """The right root is not enough."""
     with pytest.raises(Unavailable) as caught:

@@ -132,6 +132,22 @@ def test_refused_policies_are_refused_for_all() -> None:
     assert fleet.policies() == Rejected(error=f"pid {ord('b')} refuses {AUTHZ}: bad filter")
 
 
+def test_roots_count_only_while_no_envoy_refuses_them() -> None:
+    """Two Envoys of one agent; one refuses the bundle itself, and later its certificate."""
+    fleet = Fleet()
+    for envoy in "ab":
+        fleet.asks(envoy, ROOTCA, DEFAULT)
+        fleet.takes(envoy, DEFAULT, "c1")
+    fleet.takes("a", ROOTCA, "v2")
+    fleet.refuses("b", ROOTCA, "v2", "bad bundle")
+    refused = HeldUp(pids=(ord("b"),), error=f"pid {ord('b')} refuses {ROOTCA}: bad bundle")
+    assert fleet.roots() == refused
+    fleet.takes("b", ROOTCA, "v2")
+    assert fleet.roots() == InForce(grade="envoy")
+    fleet.refuses("b", DEFAULT, "c2", "no P-256")
+    assert isinstance(fleet.roots(), HeldUp)
+
+
 def test_refused_roots_are_held_up_not_at_fault() -> None:
     """The agent has checked them; Envoy refuses good secrets with the error of another one."""
     fleet = Fleet()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from cryptography import x509
 
 from meshca.agent.bundle import parse_bundle
+from meshca.agent.chain import fingerprint
 from meshca.agent.issuer import Issuer, due
 from meshca.agent.keys import KeyChoice
 from meshca.agent.pin import RootFile, SystemRoots
@@ -17,8 +19,9 @@ from meshca.agent.svid import Expected, Svid
 from meshca.agent.trust import Trust
 from meshca.errors import BadRequest, Exhausted, MeshcaError, Unauthenticated, Unavailable
 from meshca.identity.spiffe_id import SpiffeId
-from tests.fakes.ca import OWN, FakeCa, Mood
+from tests.fakes.ca import OWN, FakeCa, Mood, Pair, authority
 from tests.fakes.clock import FakeClock
+from tests.fakes.logs import captured_logs
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ANYBODY = Expected()
@@ -162,6 +165,81 @@ async def test_a_bad_first_answer_pins_no_roots(mood: Mood) -> None:
     world.ca.certificate_mood = world.ca.mood = Mood.ISSUE
     with pytest.raises(Unavailable, match="untrusted_chain"):
         await world.issuer.issue(svid, ANYBODY)
+
+
+def next_root() -> Pair:
+    """A root that this agent has not heard of."""
+    return authority("next root", NOW - timedelta(days=1), NOW + timedelta(days=365))
+
+
+@pytest.mark.parametrize("learnt", [False, True], ids=["first roots", "learnt roots"])
+async def test_an_agent_that_was_away_follows_to_the_new_root(learnt: bool) -> None:  # noqa: FBT001 - a row
+    """Its certificate ended meanwhile: the answer leads to the new root and names the held one as well."""
+    world = World()
+    old = parse_bundle(world.ca.root.pem, NOW)
+    (world.trust.learn if learnt else world.trust.first)(old)
+    world.ca.sign_below(next_root())
+    with captured_logs() as logs:
+        svid = await world.issuer.issue(None, ANYBODY)
+    assert fingerprint(world.ca.root.certificate) in svid.signers
+    assert world.trust.bundle == parse_bundle(world.ca.root.pem + old.pem, NOW)
+    assert [entry["event"] for entry in logs] == ["trust.followed"]
+
+
+async def test_an_answer_that_leads_to_a_held_root_brings_no_other() -> None:
+    """Whatever roots it names: those come over the stream."""
+    world = World()
+    world.trust.first(parse_bundle(world.ca.root.pem, NOW))
+    world.ca.others.append(next_root())
+    await world.issuer.issue(None, ANYBODY)
+    assert world.trust.bundle == parse_bundle(world.ca.root.pem, NOW)
+
+
+@pytest.mark.parametrize("fault", ["no held root", "no roots", "another key"])
+async def test_roots_that_cannot_be_followed_change_nothing(fault: str) -> None:
+    """Those of a stranger, what is no bundle, and those beside a certificate that is not acceptable for itself."""
+    world = World()
+    held = parse_bundle(world.ca.root.pem, NOW)
+    world.trust.first(held)
+    world.ca.sign_below(next_root())
+    if fault == "no held root":
+        world.ca.others.clear()
+    elif fault == "another key":
+        world.ca.mood = Mood.WRONG_KEY
+    else:
+        answer = world.ca.issue
+        world.issuer = replace(world.issuer, ca=Answering(lambda csr: (*answer(csr)[:-1], "no PEM")))
+    with pytest.raises(Unavailable, match="wrong_key" if fault == "another key" else "untrusted_chain"):
+        await world.issuer.issue(None, ANYBODY)
+    assert world.trust.bundle == held
+
+
+async def test_roots_that_the_leaf_does_not_lead_to_are_not_followed() -> None:
+    """Though they share the held one."""
+    world = World()
+    held = parse_bundle(world.ca.root.pem, NOW)
+    world.trust.first(held)
+    stranger, other = FakeCa(world.clock), next_root()
+    roots = world.ca.root.pem + other.pem
+    world.issuer = replace(world.issuer, ca=Answering(lambda csr: (*stranger.issue(csr)[:-1], roots)))
+    with pytest.raises(Unavailable, match="untrusted_chain"):
+        await world.issuer.issue(None, ANYBODY)
+    assert world.trust.bundle == held
+
+
+class Answering:
+    """A CA that answers what a test says."""
+
+    def __init__(self, answer: Callable[[str], Sequence[str]]) -> None:
+        self._answer = answer
+
+    async def by_token(self, csr: str) -> Sequence[str]:
+        """As `Ca.by_token`."""
+        return self._answer(csr)
+
+    async def by_certificate(self, csr: str, svid: Svid) -> Sequence[str]:
+        """As `Ca.by_certificate`."""
+        return self._answer(csr)
 
 
 async def test_without_any_root_nothing_is_accepted(tmp_path: Path) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshca.agent.pushed import RBAC_TYPE_URL, read_policies, read_roots
+from meshca._proto.meshca.v1.order_pb2 import RenewalOrder as OrderMessage
+from meshca.agent.pushed import RBAC_TYPE_URL, read_order, read_policies, read_roots
 from meshca.config.resource_names import AUTHZ, LARGEST_POLICIES, ROOTCA
+from meshca.discovery.order import MOST_SIGNERS, NO_ORDER, RenewalOrder
+from meshca.discovery.resources import order as order_resource
 from meshca.errors import Unavailable
 from tests.fakes.agent_values import policies_of, policy_body
 
@@ -95,3 +101,45 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
             read(body)
         except Unavailable:
             continue
+
+
+def order_body(*signers: str, seconds: int = 0, begun: int = 0) -> bytes:
+    """An order as the CA would write it."""
+    message = OrderMessage(signers=signers)
+    message.begun_at.seconds, message.window.seconds = begun, seconds
+    return bytes(message.SerializeToString())
+
+
+def test_an_order_is_read() -> None:
+    """As it was written; an empty message orders nothing."""
+    wanted = RenewalOrder(
+        signers=frozenset({"ab" * 32}), begun_at=datetime(2026, 1, 1, tzinfo=UTC), window=timedelta(minutes=5)
+    )
+    assert read_order(order_resource(wanted).body) == wanted
+    assert read_order(b"") == NO_ORDER
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"\xff\xff", id="garbage"),
+        pytest.param(order_body("AB" * 32), id="signer"),
+        pytest.param(order_body(*(f"{number:064x}" for number in range(MOST_SIGNERS + 1))), id="signers"),
+        pytest.param(order_body(seconds=-1), id="negative window"),
+        pytest.param(order_body(seconds=10**10), id="endless window"),
+        pytest.param(order_body(seconds=2**62), id="no window"),
+        pytest.param(order_body(begun=2**62), id="no time"),
+    ],
+)
+def test_what_is_no_order_is_refused(body: bytes) -> None:
+    """Nothing of it is believed for having come from the CA."""
+    with pytest.raises(Unavailable) as caught:
+        read_order(body)
+    assert caught.value.reason == "bad_order"
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_an_order_or_refused(body: bytes) -> None:
+    """There is no third way."""
+    with contextlib.suppress(Unavailable):
+        assert isinstance(read_order(body), RenewalOrder)

@@ -264,6 +264,21 @@ async def test_roots_that_an_envoy_refuses_stay_offered(scene: Scene) -> None:
     assert (await scene.said(Adopted, ROOTCA)).event == Adopted(versions={ROOTCA: new})
 
 
+async def test_roots_that_one_of_two_envoys_refuses_are_not_adopted(scene: Scene) -> None:
+    """The CA hears whom it waits for, and of the adoption once that one takes them."""
+    for envoy in ("healthy", "ill"):
+        scene.envoy(ROOTCA, Subscribed(names=frozenset({ROOTCA})), envoy=envoy)
+    new = scene.push(ROOTCA, "new")
+    await scene.offered(lambda: scene.version(ROOTCA) == new)
+    scene.envoy(ROOTCA, Adopted(versions={ROOTCA: new}), envoy="healthy")
+    scene.envoy(ROOTCA, Refused(versions={ROOTCA: new}, error="bad bundle"), envoy="ill")
+    notice = await scene.plane.heard(lambda notice: isinstance(notice.event, Stale))
+    assert notice.node.report.held_up == f"pid {PID} refuses ROOTCA: bad bundle"
+    assert not any(isinstance(notice.event, Adopted) for notice in scene.plane.notices)
+    scene.envoy(ROOTCA, Adopted(versions={ROOTCA: new}), envoy="ill")
+    assert (await scene.said(Adopted, ROOTCA)).node.report == Report(grade="envoy")
+
+
 @pytest.mark.parametrize(
     ("type_url", "name", "part"),
     [(SECRET_TYPE_URL, ROOTCA, "bad_bundle"), (EXTENSION_TYPE_URL, AUTHZ, "bad_policies")],
@@ -347,7 +362,7 @@ async def test_a_ca_that_is_down_refuses_no_certificate(scene: Scene) -> None:
 
 
 async def test_a_renewed_certificate_opens_a_new_stream(scene: Scene) -> None:
-    """At once, since the old one ends with the old certificate."""
+    """After a pause, for a fleet that renews at once has enough to do; the old stream goes on until then."""
     scene.plane.push_policies(policy_body("a"))
     await scene.said(Adopted, AUTHZ)
     since = scene.mark()
@@ -355,6 +370,20 @@ async def test_a_renewed_certificate_opens_a_new_stream(scene: Scene) -> None:
         scene.holding.take_svid(svid_of(scene.ca))
         await scene.said(Adopted, AUTHZ, since)
     assert "relay.disconnected" not in [entry["event"] for entry in logs]
+    assert scene.pauses.qsize() == 1
+
+
+async def test_an_ended_certificate_carries_no_stream_any_longer(scene: Scene) -> None:
+    """The one that takes its place opens another without a pause."""
+    scene.plane.push_policies(policy_body("a"))
+    await scene.said(Adopted, AUTHZ)
+    assert scene.holding.svid is not None
+    now = SystemClock().now()
+    object.__setattr__(scene.holding.svid, "not_after", now)
+    since = scene.mark()
+    scene.holding.take_svid(svid_of(scene.ca))
+    await scene.said(Adopted, AUTHZ, since)
+    assert scene.pauses.empty()
 
 
 async def test_an_envoy_that_comes_later_raises_the_grade(scene: Scene) -> None:

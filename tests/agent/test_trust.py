@@ -31,10 +31,13 @@ class Wire:
     def __init__(self) -> None:
         self.presented = tuple(x509.load_pem_x509_certificates(CA.serving_pair()[0].encode()))
         self.fetched = 0
+        self.failure: Unavailable | None = None
 
     async def __call__(self) -> tuple[x509.Certificate, ...]:
         """Fetch."""
         self.fetched += 1
+        if self.failure is not None:
+            raise self.failure
         return self.presented
 
 
@@ -156,6 +159,80 @@ async def test_a_pinned_intermediate_is_no_root(wire: Wire) -> None:
     assert caught.value.reason == "wrong_fingerprint"
 
 
+def changed_root() -> tuple[FakeCa, Wire]:
+    """A CA whose root was changed, the old one retired: what it presents leads to the new one only."""
+    ca, wire = FakeCa(FakeClock(NOW)), Wire()
+    wire.presented = tuple(x509.load_pem_x509_certificates(ca.serving_pair()[0].encode()))
+    return ca, wire
+
+
+async def test_a_retired_pin_is_told_what_the_ca_presents_now() -> None:
+    """By its fingerprint, as something unverified, with where to compare it and what to do."""
+    ca, wire = changed_root()
+    with pytest.raises(Unavailable) as caught:
+        await trust(PIN, wire).channel_roots()
+    assert caught.value.reason == "wrong_fingerprint"
+    for part in (fingerprint(ca.root.certificate), "unverified", "`meshca root list`", "--fingerprint or --root"):
+        assert part in caught.value.detail
+
+
+UNTRUSTED = Unavailable("ca_untrusted", "no trusted TLS connection to the CA")
+
+
+async def test_a_refused_handshake_is_told_what_the_ca_presents_now(file: RootFile) -> None:
+    """With a root file, or what was learnt under it, the refusal comes from TLS."""
+    ca, wire = changed_root()
+    held = trust(file, wire)
+    await held.channel_roots()
+    told = await held.explain(UNTRUSTED)
+    assert isinstance(told, Unavailable)
+    assert told.reason == UNTRUSTED.reason
+    assert told.detail.startswith(f"{UNTRUSTED.detail}; it presents the root with SHA-256 ")
+    assert fingerprint(ca.root.certificate) in told.detail
+
+
+@pytest.mark.parametrize("fault", ["held", "no root", "no path", "down", "another error"])
+async def test_nothing_is_told_of_what_is_not_the_fault(file: RootFile, wire: Wire, fault: str) -> None:
+    """Such as a wrong name in a certificate below the held root; nobody is sent to trust another one for it."""
+    held = trust(file, wire)
+    await held.channel_roots()
+    _, other = changed_root()
+    error = UNTRUSTED
+    if fault == "no root":
+        wire.presented = other.presented[:2]
+    elif fault == "no path":
+        wire.presented = (*wire.presented[:2], other.presented[-1])
+    elif fault == "down":
+        wire.failure = Unavailable("ca_unavailable", "test")
+    elif fault == "another error":
+        wire.presented, error = other.presented, Unavailable("ca_deadline", "test")
+    assert (await held.explain(error)).args == error.args
+
+
+async def test_the_old_pin_holds_until_the_old_root_is_retired(file: RootFile) -> None:
+    """In every phase the ports show the line below the oldest root that counts, so no state folder is needed."""
+    ca, wire = changed_root()
+    file.path.write_text(ca.root.pem)
+    pins: list[Pin] = [file, Fingerprint(fingerprint(ca.root.certificate))]
+    old = ca.root
+    for phase in ("distributing", "active", "retiring", "retired"):
+        if phase == "active":
+            ca.sign_below(authority("next root", NOW - timedelta(days=1), NOW + timedelta(days=30)))
+        if phase == "retired":
+            ca.line = None
+        wire.presented = tuple(x509.load_pem_x509_certificates(ca.serving_pair()[0].encode()))
+        for pin in pins:
+            restarted = trust(pin, wire)
+            if phase == "retired" and isinstance(pin, Fingerprint):
+                with pytest.raises(Unavailable, match=fingerprint(ca.root.certificate)):
+                    await restarted.channel_roots()
+                continue
+            roots = x509.load_pem_x509_certificates(await restarted.channel_roots())
+            leads = phase != "retired"
+            assert roots == [old.certificate]
+            assert (fingerprint(ca.root.certificate) not in str(await restarted.explain(UNTRUSTED))) == leads
+
+
 @pytest.mark.parametrize("kind", ["file", "fingerprint"])
 async def test_what_was_learnt_replaces_the_pin(kind: str, file: RootFile, wire: Wire, state: State) -> None:
     """Now, and after a restart."""
@@ -190,6 +267,24 @@ async def test_a_new_pin_of_the_operator_starts_afresh(file: RootFile, wire: Wir
     assert held.bundle == parse_bundle(A.pem + B.pem, NOW)
     assert logs[0]["event"] == "trust.pin_changed"
     assert trust(PIN, wire, state).bundle is None
+
+
+@pytest.mark.parametrize("kind", ["file", "fingerprint"])
+async def test_a_new_pin_wins_after_a_restart(kind: str, file: RootFile, wire: Wire, state: State) -> None:
+    """Over what was learnt under the old one; and what is learnt from then on descends from the new one."""
+    held = trust(file if kind == "file" else PIN, wire, state)
+    await held.channel_roots()
+    held.learn(A)
+    ca, wire = changed_root()
+    new = parse_bundle(ca.root.pem, NOW)
+    pin: Pin = file if kind == "file" else Fingerprint(fingerprint(ca.root.certificate))
+    file.path.write_text(new.pem)
+    restarted = trust(pin, wire, state)
+    assert await restarted.channel_roots() == new.pem.encode()
+    assert restarted.bundle == new
+    restarted.learn(B)
+    again = trust(pin, wire, state)
+    assert await again.channel_roots() == B.pem.encode()
 
 
 async def test_learning_from_system_roots_keeps_them_for_channels(

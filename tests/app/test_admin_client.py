@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from meshca._proto.meshca.v1.admin_pb2 import ListIssuancesRequest
+from meshca._proto.meshca.admin.v1.admin_pb2 import ListIssuancesRequest
+from meshca.app import admin_answer
 from meshca.app import admin_client as subject
 from meshca.app.admin_client import AdminClient, connect
 from meshca.errors import BadRequest, InvariantBroken, MeshcaError, NotFound, Unavailable
@@ -133,6 +134,7 @@ async def test_a_server_that_does_not_answer(ledger: FakeLedger, monkeypatch: py
         return report()
 
     monkeypatch.setattr(subject, "DEADLINE_SECONDS", 0.01)
+    monkeypatch.setattr(admin_answer, "DEADLINE_SECONDS", 0.01)
     async with admin_server(ledger, status=stuck) as path, connect(path) as client:
         with pytest.raises(Unavailable) as caught:
             await client.status()

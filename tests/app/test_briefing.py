@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from meshca.app.briefing import read_briefing
-from meshca.app.control import Configure, Message, Probe, UseAdmission, UseAuthority, UsePolicies
+from meshca.app.control import Configure, Message, Probe, UseAdmission, UseAuthority, UseOrder, UsePolicies
 from meshca.config.server import ServerConfig
 
 CONFIGURE = Configure(
@@ -46,6 +46,15 @@ async def test_last_of_a_kind_counts() -> None:
     briefing = await read_briefing(say(RULES, newer, CONFIGURE, AUTHORITY, POLICIES))
     assert briefing is not None
     assert briefing.admission == newer
+
+
+async def test_an_order_may_be_part_of_it() -> None:
+    """A parent that says nothing of it orders nothing."""
+    order = UseOrder(signers=("aa",), begun_at="2026-01-01T00:00:00+00:00", window=300.0)
+    for messages, told in ((ALL, UseOrder()), ((order, *ALL), order)):
+        briefing = await read_briefing(say(*messages))
+        assert briefing is not None
+        assert briefing.order == told
 
 
 @pytest.mark.parametrize("missing", range(4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import cast
@@ -12,14 +13,17 @@ from meshca.app import chores
 from meshca.app.control import UseAdmission, UsePolicies
 from meshca.app.in_force import InForce
 from meshca.app.loading import Loaded, Policies
+from meshca.authority.history import Lifecycle
+from meshca.authority.lifecycle import TRUSTED, State
 from meshca.authority.slot import Slot
 from meshca.config.server import LedgerConfig, ServerConfig, SvidConfig
 from meshca.errors import Unavailable
-from meshca.rotation import Progress, Rotation
+from meshca.rotation.driver import Progress, Rotation
 from meshca.store.engine import Store
 from tests.fakes.clock import FakeClock
 from tests.fakes.logs import captured_logs
-from tests.fakes.pki import NOW, TRUST_DOMAIN, good_material
+from tests.fakes.pki import NOW, TRUST_DOMAIN, good_material, make_ca
+from tests.fakes.roots import root
 
 
 class FakeStore:
@@ -93,3 +97,25 @@ async def test_shows_when_certificates_end() -> None:
     assert counter._value.get() == before + 2
     for kind, ends in slot.expiries.items():
         assert metrics.certificate_expiry.labels(kind)._value.get() == ends.timestamp()
+
+
+async def test_shows_when_each_trusted_root_ends() -> None:
+    """The first of each state; never for a state in which none is, and what is not trusted is left out."""
+    clock, rotation = FakeClock(), FakeRotation()
+    ends = {State.ACTIVE: (9, 7), State.RETIRING: (5,), State.PREPARED: (3,), State.RETIRED: (1,)}
+    records = tuple(
+        replace(root(f"{state}{days}", state), pem=make_ca("root", end=NOW + timedelta(days=days)).pem)
+        for state, lives in ends.items()
+        for days in lives
+    )
+    rotation.progress = Progress(kept=Lifecycle(records=records))
+    task = asyncio.create_task(chores.show_expiry(cast("Rotation", rotation), clock))
+    await clock.advance(1)
+    task.cancel()
+    shown = {state: metrics.root_expiry.labels(state)._value.get() for state in TRUSTED}
+    assert shown == {
+        State.ACTIVE: (NOW + timedelta(days=7)).timestamp(),
+        State.RETIRING: (NOW + timedelta(days=5)).timestamp(),
+        State.DISTRIBUTING: math.inf,
+        State.TAINTED: math.inf,
+    }

@@ -23,6 +23,7 @@ from meshca.app.control import (
     Ready,
     UseAdmission,
     UseAuthority,
+    UseOrder,
     UsePolicies,
     decode,
     encode,
@@ -39,7 +40,8 @@ messages: st.SearchStrategy[Message] = st.one_of(
         name=texts,
         prefix=st.integers(1, 0x7FFF),
     ),
-    st.builds(UseAuthority, chain=texts, roots=texts, key=texts),
+    st.builds(UseAuthority, chain=texts, roots=texts, key=texts, serving_chain=texts, serving_key=texts),
+    st.builds(UseOrder, signers=st.lists(texts).map(tuple), begun_at=texts, window=st.floats(0, 1e6)),
     st.builds(UseAdmission, text=texts, source=texts),
     st.builds(UsePolicies, files=st.dictionaries(texts, texts)),
     st.builds(Probe, id=st.integers(0, 2**31)),
@@ -69,7 +71,7 @@ def test_round_trip(message: Message) -> None:
 
 def test_keys_do_not_print() -> None:
     """A message that carries key material does not show it."""
-    assert "PRIVATE" not in repr(UseAuthority(chain="", roots="", key="PRIVATE"))
+    assert "PRIVATE" not in repr(UseAuthority(chain="", roots="", key="PRIVATE", serving_key="PRIVATE"))
 
 
 async def pair() -> tuple[Channel, Channel]:

@@ -13,6 +13,8 @@ from meshca import metrics
 from meshca.app.controllers import Controllers, controlling, is_needed
 from meshca.app.in_force import InForce
 from meshca.app.istiod_certificate import IstiodCertificate
+from meshca.app.publication import Publication
+from meshca.authority.material import certificate_id
 from meshca.authority.serials import Serials
 from meshca.authority.signing import Authority
 from meshca.config.kubernetes import KubernetesConfig
@@ -22,14 +24,15 @@ from meshca.kube.kept import Kept
 from meshca.kube.lease import Election
 from meshca.kube.root_config_maps import RootConfigMaps
 from meshca.kube.trust_bundle import TrustBundle
-from meshca.rotation import Progress, Rotation
+from meshca.rotation.driver import Progress, Rotation
 from tests.fakes.clock import FakeClock
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.logs import captured_logs
 from tests.fakes.pki import DAY, NOW, good_slot, make_ca
 from tests.fakes.profiles import PROFILE
 
-GOOD, OTHER = make_ca("good", end=NOW + timedelta(minutes=2)).pem, make_ca("other").pem
+GOOD_CA = make_ca("good", end=NOW + timedelta(minutes=2))
+GOOD, OTHER, GOOD_ID = GOOD_CA.pem, make_ca("other").pem, certificate_id(GOOD_CA.certificate)
 EXPIRED = make_ca("old", begin=NOW - 2 * DAY, end=NOW - DAY).pem
 
 
@@ -39,7 +42,8 @@ class Part:
     def __init__(self, kept: Kept | None = None) -> None:
         self.wanted: list[str] = []
         self.kept = kept
-        self.version = "v1"
+        self.version, self.absent = "v1", False
+        self.blind: tuple[str, ...] = ("no watch",)
         self.name, self.not_after, self.error = "istio-system/istiod-tls", NOW, "broken"
         self.told = 0
 
@@ -57,8 +61,8 @@ class Part:
         return self.kept
 
     def watch_errors(self) -> tuple[str, ...]:
-        """One."""
-        return ("no watch",)
+        """As the test has set them."""
+        return self.blind
 
 
 class Leading:
@@ -84,6 +88,7 @@ class Rig:
         self.clock = FakeClock()
         self.maps, self.bundle, self.istiod = Part(kept), Part(kept), Part()
         self.authority = Authority(Serials(1), PROFILE)
+        self.publication = Publication(self.clock)
         self.in_force = Holder()
         self.rotation = Holder()
         self.rotation.progress = Progress()  # type: ignore[attr-defined] # as a rotation has it
@@ -93,6 +98,7 @@ class Rig:
             bundle=cast("TrustBundle", self.bundle),
             istiod=cast("IstiodCertificate", self.istiod),
             authority=self.authority,
+            publication=self.publication,
             clock=self.clock,
         )
 
@@ -156,8 +162,64 @@ async def test_signer_is_followed() -> None:
     slot = good_slot()
     rig.rotation.progress = Progress(slot=slot)  # type: ignore[attr-defined] # as above
     await rig.follow(1)
-    assert rig.authority.current() is slot
+    assert rig.authority.current() is rig.authority.current_serving() is slot
     assert rig.istiod.told == 1
+
+
+async def test_serving_line_is_followed() -> None:
+    """While a root is changed istiod's certificate stays below the old one, and follows when that goes."""
+    rig = Rig()
+    old, new = good_slot(), good_slot()
+    for slot, serving in ((old, old), (new, old), (new, new)):
+        rig.rotation.progress = Progress(slot=slot, serving=serving)  # type: ignore[attr-defined] # as above
+        task = asyncio.create_task(
+            rig.controllers.follow(cast("InForce", rig.in_force), cast("Rotation", rig.rotation))
+        )
+        await rig.clock.advance(1)
+        assert (rig.authority.current(), rig.authority.current_serving()) == (slot, serving)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert rig.istiod.told == 3
+
+
+class TestPublication:
+    """What gates are told of the published roots."""
+
+    WELL = Kept(in_sync=2, pending=0)
+
+    async def rig(self, maps: Kept | None, bundle: Kept | None, *blind: str, absent: bool = False) -> Rig:
+        """Followed for a second."""
+        rig = Rig()
+        rig.maps.kept, rig.bundle.kept, rig.bundle.absent = maps, bundle, absent
+        rig.maps.blind = rig.bundle.blind = blind
+        rig.use(GOOD)
+        await rig.follow(1)
+        return rig
+
+    async def test_everywhere(self) -> None:
+        """Told by every place that is configured."""
+        rig = await self.rig(self.WELL, self.WELL)
+        assert rig.publication.published_since(GOOD_ID) == NOW
+
+    @pytest.mark.parametrize(
+        ("maps", "bundle", "blind"),
+        [
+            (None, WELL, ()),
+            (WELL, None, ()),
+            (WELL, Kept(in_sync=0, pending=1), ()),
+            (WELL, WELL, ("no watch",)),
+        ],
+        ids=["maps-by-another", "bundle-by-another", "pending", "blind"],
+    )
+    async def test_in_doubt(self, maps: Kept | None, bundle: Kept | None, blind: tuple[str, ...]) -> None:
+        """One that does not hold the roots, or is not known to, is enough."""
+        rig = await self.rig(maps, bundle, *blind)
+        assert rig.publication.published_since(GOOD_ID) is None
+
+    async def test_no_such_api(self) -> None:
+        """Nobody reads a ClusterTrustBundle where there are none."""
+        rig = await self.rig(self.WELL, None, absent=True)
+        assert rig.publication.published_since(GOOD_ID) == NOW
 
 
 async def test_gauges() -> None:
@@ -210,7 +272,7 @@ async def test_not_configured(kubernetes: KubernetesConfig | None) -> None:
     """Without any of them nothing is connected, and nobody stands for election."""
     config, clock = ServerConfig(kubernetes=kubernetes), FakeClock()
     none: Any = None
-    async with controlling(config, none, none, FakeLedger(clock), clock) as controllers:
+    async with controlling(config, none, none, none, FakeLedger(clock), clock) as controllers:
         assert controllers is None
 
 
@@ -221,5 +283,5 @@ async def test_own_namespace_is_needed(tmp_path: Path) -> None:
     kubernetes = KubernetesConfig.model_validate({"kubeconfig": file, "root_config_map": {"enabled": True}})
     none: Any = None
     with pytest.raises(ConfigError, match=r"kubernetes\.namespace"):
-        async with controlling(ServerConfig(kubernetes=kubernetes), none, none, none, FakeClock()):
+        async with controlling(ServerConfig(kubernetes=kubernetes), none, none, none, none, FakeClock()):
             pass

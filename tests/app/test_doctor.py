@@ -8,16 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from meshca.app.doctor import AgentCa, Order, findings
+from meshca.app.doctor import AgentCa, Order, SocketRoots, findings, root_findings
 from meshca.clock import SystemClock
 from meshca.doctor.address import Address
-from meshca.doctor.istio import CHECKS
+from meshca.doctor.istio import CHECKS, ROOT_CHECKS
 from meshca.doctor.mesh import Place
 from meshca.doctor.site import Issued, Wish
 from meshca.errors import ConfigError, Denied, MeshcaError, Unauthenticated, Unavailable
 from meshca.identity.service_account import ServiceAccount
 from meshca.secret import Secret
+from tests.fakes.admin_server import admin_server
 from tests.fakes.ca import OWN, FakeCa, Mood, ServingCa, serving_ca
+from tests.fakes.root_commands import FakeRootCommands
 
 WEB = ServiceAccount(namespace="shop", name="web")
 
@@ -104,3 +106,20 @@ async def test_dead_cluster(tmp_path: Path) -> None:
     found = {one.name: one.verdict.value async for one in findings(order(tmp_path, config), {})}
     wrong = {"api-server": "wrong", "endpoint": "wrong"}
     assert found == dict.fromkeys(CHECKS, "unknown") | wrong
+
+
+async def test_roots_of_no_server(tmp_path: Path) -> None:
+    """Nobody listens: each check of the roots is unknown, and says where to ask."""
+    found = [one async for one in root_findings(tmp_path / "admin.sock", 5)]
+    assert [(one.name, one.verdict.value) for one in found] == [(name, "unknown") for name in ROOT_CHECKS]
+    assert all(f"there is no socket at {tmp_path}/admin.sock" in one.found for one in found)
+
+
+async def test_roots_of_a_server() -> None:
+    """Asked on its socket."""
+    commands = FakeRootCommands(SystemClock())
+    async with admin_server(roots=commands) as socket:
+        found = {one.name: one async for one in root_findings(socket, 5)}
+        assert await SocketRoots(socket).records() == list(commands.state.records)
+    assert {name: one.verdict.value for name, one in found.items()} == dict.fromkeys(ROOT_CHECKS, "ok")
+    assert found["root-rotation"].found == "no root is being replaced"

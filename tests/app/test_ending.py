@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import cast
@@ -14,17 +15,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshca.app.control import UseAdmission, UsePolicies
-from meshca.app.ending import EndWatch, ending
+from meshca.app.ending import INTERVAL, ROOTS_EVERY, EndWatch, ending
 from meshca.app.in_force import InForce
 from meshca.app.loading import Loaded, Policies
+from meshca.authority.history import Record
+from meshca.authority.lifecycle import State
 from meshca.authority.slot import Slot
 from meshca.config.kubernetes import KubernetesConfig
 from meshca.config.server import ServerConfig, SvidConfig
 from meshca.config.upstream import FilesConfig, SecretConfig
-from meshca.rotation import Progress, Rotation
+from meshca.errors import Unavailable
+from meshca.rotation.driver import Progress, Rotation
+from meshca.rotation.report import AuthorityReport, RootReport
 from tests.fakes.clock import FakeClock
 from tests.fakes.logs import captured_logs
 from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, Ca, make_ca, material_of
+from tests.fakes.roots import NEW, OLD, intermediate, root
 
 FILES = ServerConfig(upstream=FilesConfig(kind="files", dir=Path("/ca")))
 HOURLY = FILES.model_copy(update={"svid": SvidConfig(default_lifetime=timedelta(hours=1))})
@@ -67,22 +73,24 @@ def test_when_it_begins(slot: Slot, config: ServerConfig, left: timedelta) -> No
     [
         (FILES, MONTH, "the intermediate ended at 2026-01-31T00:00:00+00:00: put a new intermediate into /ca"),
         (OWN, MONTH, "the intermediate ended at 2026-01-31T00:00:00+00:00: it could not be renewed; mend what"),
-        (FILES, slot_of(9 * DAY, make_ca("old", end=NOW + 8 * DAY)), "put a new root and an intermediate below"),
-        (OWN, slot_of(9 * DAY, make_ca("old", end=NOW + 8 * DAY)), "plan a move to a new root"),
         (SECRET, MONTH, "put a new intermediate into the Secret, or mend what signer.refused"),
-        (
-            SECRET,
-            slot_of(9 * DAY, make_ca("old", end=NOW + 8 * DAY)),
-            "below it into the Secret, then restart all",
-        ),
     ],
-    ids=["files", "self-signed", "root of files", "root of self-signed", "secret", "root of secret"],
+    ids=["files", "self-signed", "secret"],
 )
 def test_says_what_to_do(config: ServerConfig, slot: Slot, detail: str) -> None:
     """The warning names what ends and when, and what to do about it."""
     found = ending(slot, config, NOW + 31 * DAY)
     assert found is not None
     assert detail in found.detail
+
+
+def test_the_root_is_not_what_signs_below_it() -> None:
+    """Its end is told with those of all trusted roots, also where it signs by itself."""
+    ends_first = slot_of(9 * DAY, make_ca("old", end=NOW + 8 * DAY))
+    itself = make_ca("itself", end=NOW + DAY)
+    alone = Slot.prove(material_of(itself, roots=[itself]), TRUST_DOMAIN, NOW)
+    assert ending(ends_first, OWN, NOW + DAY) is None
+    assert ending(alone, OWN, NOW + DAY) is None
 
 
 @given(st.timedeltas(timedelta(0), 31 * DAY), st.timedeltas(timedelta(0), 31 * DAY))
@@ -94,6 +102,16 @@ def test_urgency_only_grows(one: timedelta, other: timedelta) -> None:
     assert urgencies == sorted(urgencies)
 
 
+AT_REST = RootReport(generation=1, sequence=1, bundle_version="a", authorities=(), fleet=None)
+
+
+def reported(record: Record, left: timedelta) -> AuthorityReport:
+    """One of ten years, with so much of them left."""
+    return AuthorityReport(
+        record=record, subject="CN=x", not_before=NOW + left - 3650 * DAY, not_after=NOW + left, leaves=3
+    )
+
+
 class Rig:
     """A watch over a signer of thirty days."""
 
@@ -103,7 +121,19 @@ class Rig:
         loaded = Loaded(
             config=FILES, admission=UseAdmission(text="", source=""), policies=Policies(news=UsePolicies(files={}))
         )
-        self.watch = EndWatch(cast("Rotation", self.rotation), InForce(loaded, {}), self.clock)
+        self.roots: list[AuthorityReport] = []
+        self.down = False
+        self.watch = EndWatch(cast("Rotation", self.rotation), InForce(loaded, {}), self._report, self.clock)
+
+    async def _report(self) -> RootReport:
+        if self.down:
+            raise Unavailable("store", "gone")
+        return replace(AT_REST, authorities=tuple(self.roots))
+
+    async def look(self, after: timedelta = timedelta(0)) -> None:
+        """Let time pass, and the roots be looked at."""
+        self.clock.move(after.total_seconds())
+        await self.clock.advance(ROOTS_EVERY * INTERVAL + INTERVAL)
 
 
 class FakeRotation:
@@ -146,3 +176,59 @@ async def test_gone_with_a_newer_signer(rig: Rig) -> None:
         rig.rotation.progress = Progress(slot=YEARS)
         await rig.clock.advance(10)
     assert rig.watch.warning == ""
+
+
+class TestRoots:
+    """Every root that is trusted."""
+
+    @pytest.fixture(autouse=True)
+    def lasting(self, rig: Rig) -> None:
+        """A signer that has years."""
+        rig.rotation.progress = Progress(slot=YEARS)
+
+    async def test_logged_once_for_each_threshold(self, rig: Rig) -> None:
+        """Half a year, a quarter, a month and a week before its end."""
+        rig.roots = [reported(root(), 200 * DAY)]
+        with captured_logs() as logs:
+            counts = []
+            for days in (0, 20, 1, 90, 60, 23):
+                await rig.look(days * DAY)
+                counts.append(len(logs))
+        assert counts == [0, 1, 1, 2, 3, 4]
+        assert {(line["event"], line["root"]) for line in logs} == {("root.ending", OLD)}
+
+    async def test_each_root_by_itself(self, rig: Rig) -> None:
+        """Also one that signs no more, with who would break; an intermediate is told elsewhere."""
+        rig.roots = [
+            reported(root(OLD, State.RETIRING), 5 * DAY),
+            reported(root(NEW), 20 * DAY),
+            reported(intermediate("i", NEW), DAY),
+        ]
+        with captured_logs() as logs:
+            await rig.look()
+        assert [line["root"] for line in logs] == [OLD, NEW]
+        assert "3 workloads hold one now" in logs[0]["detail"]
+        assert rig.watch.warning == f"{logs[0]['detail']}; {logs[1]['detail']}"
+
+    async def test_gone_with_a_newer_root(self, rig: Rig) -> None:
+        """And told anew if it comes again."""
+        ends = [reported(root(), DAY)]
+        with captured_logs() as logs:
+            rig.roots = ends
+            await rig.look()
+            rig.roots = []
+            await rig.look()
+            assert rig.watch.warning == ""
+            rig.roots = ends
+            await rig.look()
+        assert len(logs) == 2
+
+    async def test_what_cannot_be_read_is_looked_at_again(self, rig: Rig) -> None:
+        """What was said before still stands."""
+        rig.roots = [reported(root(), DAY)]
+        with captured_logs() as logs:
+            await rig.look()
+            rig.down = True
+            await rig.look()
+        assert [line["event"] for line in logs] == ["root.ending", "root.not_looked_at"]
+        assert rig.watch.warning == logs[0]["detail"]

@@ -13,11 +13,13 @@ from meshca.app.control import Configure, UseAdmission, UseAuthority, UsePolicie
 from meshca.app.in_force import InForce
 from meshca.app.loading import Loaded, Policies
 from meshca.app.ports import Address
+from meshca.config.rotation import RotationConfig
 from meshca.config.server import LedgerConfig, ListenConfig, LogConfig, ServerConfig, SvidConfig
 from meshca.errors import ConfigError
 from meshca.identity.spiffe_id import TrustDomain
 from tests.fakes.logs import captured_logs
 from tests.fakes.pki import good_material
+from tests.fakes.rotation_rig import standing_of
 
 ADDRESSES = {"token": Address(host="127.0.0.1", port=1), "mtls": Address(host="::1", port=2)}
 Change = Callable[[ServerConfig], ServerConfig]
@@ -35,13 +37,13 @@ def loaded(config: ServerConfig | None = None) -> Loaded:
 def in_force() -> InForce:
     """With material."""
     made = InForce(loaded(), ADDRESSES)
-    made.use_material(good_material())
+    made.use_standing(standing_of(good_material()))
     return made
 
 
 def test_briefing_is_complete(in_force: InForce) -> None:
     """A fresh worker is told configuration, material, rules and policies, and its own name."""
-    configure, authority, rules, policies = in_force.briefing("w3")
+    configure, _, authority, rules, policies = in_force.briefing("w3")
     assert isinstance(configure, Configure)
     assert ServerConfig.model_validate_json(configure.config) == in_force.loaded.config
     assert (configure.name, configure.token_address, configure.mtls_address) == ("w3", "127.0.0.1:1", "[::1]:2")
@@ -74,6 +76,7 @@ def _with(**changes: object) -> Change:
         (_with(data_dir=Path("/other")), "data_dir"),
         (_with(workers=3), "workers"),
         (_with(ledger=LedgerConfig(url="sqlite:////other.db")), "ledger.url"),
+        (_with(rotation=RotationConfig(share=0.9)), "rotation"),
     ],
 )
 def test_needs_a_restart(in_force: InForce, change: Change, name: str) -> None:

@@ -134,6 +134,23 @@ async def test_another_signer(rig: Rig) -> None:
     assert len(rig.place.written) == 2
 
 
+async def test_serving_line(rig: Rig) -> None:
+    """While a root is changed it is made below the old one with the new roots, and anew when the old one goes."""
+    old_root, new_root = make_ca("old root"), make_ca("new root")
+    both = [old_root, new_root]
+    old = Slot.prove(material_of(make_ca("old", old_root), roots=both), TRUST_DOMAIN, NOW)
+    new = Slot.prove(material_of(make_ca("new", new_root), roots=both), TRUST_DOMAIN, NOW)
+    for serving in (old, new):
+        rig.authority.replace(new, serving)
+        rig.certificate.signer_changed()
+        await rig.clock.advance(0)
+        written = rig.place.written[-1]
+        assert written.roots == old_root.pem + new_root.pem
+        assert written.chain.endswith("".join(serving.issuer.chain))
+    await rig.clock.advance(10 * LOOK_SECONDS)
+    assert len(rig.place.written) == 3
+
+
 async def test_other_names(rig: Rig) -> None:
     """Another configuration makes it anew."""
     task = asyncio.create_task(rig.another("istiod-canary.istio-system.svc").run())

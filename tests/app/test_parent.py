@@ -20,6 +20,7 @@ from meshca.errors import ConfigError
 from meshca.identity.spiffe_id import TrustDomain
 from tests.fakes.house import House, settle
 from tests.fakes.pki import good_material
+from tests.fakes.rotation_rig import standing_of
 
 ADDRESSES = {"token": Address(host="127.0.0.1", port=1), "mtls": Address(host="127.0.0.1", port=2)}
 
@@ -43,7 +44,7 @@ class Rig:
     def __init__(self) -> None:
         self.house = House()
         self.in_force = InForce(OLD, ADDRESSES)
-        self.in_force.use_material(good_material())
+        self.in_force.use_standing(standing_of(good_material()))
         self.house.supervisor._briefing = self.in_force.briefing
         self.next = NEW
         self.taken: list[Loaded] = []

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 
 from meshca.admission.parse import parse, shipped_text
 from meshca.app import pipeline as pipeline_module
-from meshca.app.control import UseAdmission, UsePolicies
+from meshca.app.control import UseAdmission, UseAuthority, UseOrder, UsePolicies
 from meshca.app.pipeline import Pipeline
+from meshca.authority.serials import Serials
+from meshca.authority.signing import Authority
 from meshca.authz.parse import parse_changed
 from meshca.config.server import ServerConfig
 from meshca.delivery import Delivery
-from meshca.errors import ConfigError
+from meshca.discovery.order import NO_ORDER, RenewalOrder
+from meshca.discovery.resources import content_hash
+from meshca.errors import ConfigError, InvariantBroken
 from meshca.issuance import Issuing
 from tests.authz.documents import document_text
 from tests.fakes.clock import FakeClock
+from tests.fakes.pki import DAY, NOW, Ca, make_ca
+from tests.fakes.profiles import PROFILE
+
+SIGNER = "ab" * 32
 
 
 class FakeIssuing:
@@ -67,6 +76,64 @@ def pipeline(issuing: FakeIssuing) -> Pipeline:
         instance="w0",
         clock=FakeClock(),
     )
+
+
+def news_of(active: Ca, *, serving: Ca | None = None, roots: Sequence[Ca]) -> UseAuthority:
+    """A parent's word on what to sign with."""
+    shown = {"serving_chain": serving.pem, "serving_key": serving.key_pem} if serving else {}
+    return UseAuthority(chain=active.pem, key=active.key_pem, roots="".join(ca.pem for ca in roots), **shown)
+
+
+def signer(name: str, root: Ca) -> Ca:
+    """An intermediate."""
+    return make_ca(name, root, end=NOW + 30 * DAY)
+
+
+def test_two_lines_below_one_bundle(pipeline: Pipeline) -> None:
+    """Workloads are signed for below the new root, our ports below the old; every root of the bundle is pushed."""
+    old, new = make_ca("old root"), make_ca("new root")
+    pipeline.authority = Authority(Serials(1), PROFILE)
+    pipeline.use_authority(news_of(signer("b", new), serving=signer("a", old), roots=[old, new]))
+    assert pipeline.authority.current().path[-1] == new.certificate
+    assert pipeline.authority.current_serving().path[-1] == old.certificate
+    assert pipeline.authority.current().issuer.roots == old.pem + new.pem
+    assert pipeline.delivery.versions.roots == content_hash((old.pem + new.pem).encode())
+
+
+def test_a_bad_serving_line_changes_nothing(pipeline: Pipeline) -> None:
+    """Signing certificate and key of our own ports are proven like the others."""
+    old, new = make_ca("old root"), make_ca("new root")
+    pipeline.authority = Authority(Serials(1), PROFILE)
+    pipeline.use_authority(news_of(signer("a", old), roots=[old]))
+    before = (pipeline.authority.current(), pipeline.delivery.versions)
+    with pytest.raises(ConfigError):
+        pipeline.use_authority(news_of(signer("b", new), serving=signer("a", old), roots=[new]))
+    assert (pipeline.authority.current(), pipeline.delivery.versions) == before
+
+
+def test_an_order_is_delivered_and_withdrawn(pipeline: Pipeline) -> None:
+    """With its window and its beginning in UTC; the next one takes its place."""
+    pipeline.use_order(UseOrder(signers=(SIGNER,), begun_at="2026-01-01T01:00:00+01:00", window=300.0))
+    wanted = RenewalOrder(signers=frozenset({SIGNER}), begun_at=NOW, window=timedelta(minutes=5))
+    assert pipeline.delivery.order == wanted
+    pipeline.use_order(UseOrder())
+    assert pipeline.delivery.order == NO_ORDER
+
+
+@pytest.mark.parametrize(
+    "news",
+    [
+        pytest.param(UseOrder(signers=(SIGNER,)), id="no beginning"),
+        pytest.param(UseOrder(signers=("x",), begun_at="2026-01-01T00:00:00Z"), id="no fingerprint"),
+        pytest.param(UseOrder(signers=(SIGNER,), begun_at="2026-01-01T00:00:00Z", window=-1.0), id="window"),
+        pytest.param(UseOrder(signers=(SIGNER,), begun_at="2026-01-01T00:00:00Z", window=1e30), id="endless"),
+    ],
+)
+def test_an_order_that_cannot_be_read_changes_nothing(pipeline: Pipeline, news: UseOrder) -> None:
+    """The one in force stays."""
+    with pytest.raises(InvariantBroken, match="order"):
+        pipeline.use_order(news)
+    assert pipeline.delivery.order == NO_ORDER
 
 
 async def test_policies_hold_nobody_up(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from meshca.wire.tls import Serving, ServingMaterial
 from tests.fakes.clock import FakeClock
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.logs import captured_logs
-from tests.fakes.pki import NOW, TRUST_DOMAIN, good_slot, make_ca, material_of
+from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, good_slot, make_ca, material_of
 from tests.fakes.profiles import PROFILE
 
 LIFETIME = timedelta(hours=24)
@@ -183,6 +183,27 @@ async def test_renewed_at_once_for_another_signer(rig: Rig) -> None:
     (material,) = rig.serving.shown
     assert leaf(material).issuer == slot.path[0].subject
     assert material.client_roots == slot.issuer.roots
+
+
+async def test_renewed_at_once_when_only_the_serving_line_changes(rig: Rig) -> None:
+    """What workloads are signed by stays; the ports show the other line with its root, and trust all roots."""
+    old, new = make_ca("old root"), make_ca("new root")
+    active, first, second = (
+        Slot.prove(material_of(make_ca(name, root, end=NOW + 30 * DAY), roots=[old, new]), TRUST_DOMAIN, NOW)
+        for name, root in (("b", new), ("a", old), ("b2", new))
+    )
+    for serving, root in ((first, old), (second, new)):
+        rig.authority.replace(active, serving)
+        rig.certificate.signer_changed()
+        await rig.clock.advance(0)
+        material = rig.serving.shown[-1]
+        shown = x509.load_pem_x509_certificates(material.chain.encode())
+        assert shown[1:] == [serving.path[0], root.certificate]
+        assert material.client_roots == old.pem + new.pem
+    assert len(rig.serving.shown) == 2
+    assert [intent.signer for intent in rig.ledger.intents.values()][1:] == [
+        slot.issuer.signer_id for slot in (first, second)
+    ]
 
 
 async def test_end_of_the_signer_is_not_hurried(rig: Rig) -> None:

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Sequence
 
 from meshca.app.starting import Starting
-from meshca.authority.material import SigningMaterial
 from meshca.errors import Unavailable
-from meshca.rotation import Rotation
+from meshca.rotation.driver import Rotation
+from meshca.rotation.standing import Standing
 from meshca.web.pages import Readiness
 from tests.fakes.clock import FakeClock
-from tests.fakes.pki import TRUST_DOMAIN, good_material
+from tests.fakes.pki import good_material
+from tests.fakes.rotation_rig import rig
 from tests.fakes.upstream import FakeUpstream
 
 SERVES = Readiness(ready=True, detail={"workers": ["w0"]})
@@ -25,10 +26,10 @@ async def workers() -> Readiness:
 def starting(upstream: FakeUpstream, clock: FakeClock) -> tuple[Starting, Rotation]:
     """A start, and its rotation."""
 
-    async def publish(_: SigningMaterial) -> None:
+    async def publish(_: Standing) -> None:
         """Nobody is there."""
 
-    rotation = Rotation(upstream, clock, TRUST_DOMAIN, publish)
+    rotation = rig(upstream, clock, publish).rotation
     return Starting(rotation, workers), rotation
 
 

@@ -22,12 +22,14 @@ from meshca.authority.slot import Slot
 from meshca.authz.parse import ParsedFiles, parse_changed
 from meshca.config.server import ServerConfig
 from meshca.errors import ConfigError, Unavailable
-from meshca.rotation import Progress, Rotation
+from meshca.rotation.driver import Progress, Rotation
+from meshca.rotation.report import RootReport
 from meshca.rpc.status_report import ClusterReport, StatusReport
 from tests.fakes.adoption import RecordedAdoptions
 from tests.fakes.clock import FakeClock
 from tests.fakes.logs import captured_logs
 from tests.fakes.pki import NOW, TRUST_DOMAIN, good_material, make_ca
+from tests.fakes.rotation_rig import standing_of
 
 POLICY = """
 apiVersion: security.istio.io/v1
@@ -71,6 +73,11 @@ class Down:
         raise Unavailable("store", "the disk is gone")
 
 
+async def no_report() -> RootReport:
+    """Nobody looks."""
+    raise Unavailable("store", "the disk is gone")
+
+
 class Rig:
     """A status over fakes."""
 
@@ -85,7 +92,7 @@ class Rig:
             loaded, {"token": Address(host="::1", port=1), "mtls": Address(host="::1", port=2)}
         )
         self.rotation = FakeRotation()
-        self.end_watch = EndWatch(cast("Rotation", self.rotation), self.in_force, FakeClock())
+        self.end_watch = EndWatch(cast("Rotation", self.rotation), self.in_force, no_report, FakeClock())
         self.status = Status(
             in_force=self.in_force,
             supervisor=cast("Supervisor", FakeSupervisor()),
@@ -97,7 +104,7 @@ class Rig:
 
     async def report(self) -> StatusReport:
         """With material in force."""
-        self.in_force.use_material(self.material)
+        self.in_force.use_standing(standing_of(self.material))
         self.rotation.progress = Progress(slot=Slot.prove(self.material, TRUST_DOMAIN, NOW))
         return await self.status.report()
 

@@ -29,6 +29,14 @@ async def test_each_place_has_a_briefed_worker(house: House) -> None:
     assert [worker.told for worker in house.workers] == [house.briefing("w0"), house.briefing("w1")]
 
 
+async def test_process_ids_of_workers_that_have_not_ended(house: House) -> None:
+    """A worker that ends is not among them any more, whoever gets its number."""
+    first, second = house.workers
+    assert sorted(house.supervisor.pids()) == sorted([first.pid, second.pid])
+    first.end("exit code 1")
+    assert list(house.supervisor.pids()) == [second.pid]
+
+
 async def test_crashed_worker_is_replaced(house: House) -> None:
     """A worker that ends is followed by another of the same name, after a delay."""
     house.workers[0].end("exit code 1")

@@ -15,8 +15,11 @@ from meshca.config.kubernetes import KubernetesConfig
 from meshca.config.server import ServerConfig
 from meshca.config.upstream import FilesConfig, SecretConfig, UpstreamConfig
 from meshca.errors import ConfigError, Unavailable
+from tests.fakes.cacerts import cacerts, write
 from tests.fakes.clock import FakeClock
 from tests.fakes.kube_server import serving, status
+from tests.fakes.pki import make_ca
+from tests.fakes.upstream import first_offer
 
 
 def config(folder: Path, **changes: object) -> ServerConfig:
@@ -36,7 +39,7 @@ async def test_self_signed_is_made_once(tmp_path: Path) -> None:
     clock, found = FakeClock(), []
     for _ in range(2):
         async with open_upstream(config(tmp_path), clock) as upstream:
-            found.append((await upstream.obtain()).material.fingerprint)
+            found.append((await first_offer(upstream)).material.fingerprint)
     assert found[0] == found[1]
 
 
@@ -63,6 +66,17 @@ async def test_files_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         async with open_upstream(missing, FakeClock()):
             pass
+
+
+async def test_checking_files_keeps_nothing(tmp_path: Path) -> None:
+    """Checking a sound folder of files keeps nothing of it; opening does."""
+    root = make_ca("root")
+    write(tmp_path / "ca", cacerts(root, roots=(root,)))
+    sound = config(tmp_path, upstream=FilesConfig(kind="files", dir=tmp_path / "ca"))
+    await check_upstream(sound, FakeClock())
+    assert list((tmp_path / "data").iterdir()) == []
+    async with open_upstream(sound, FakeClock()):
+        assert [path.name for path in (tmp_path / "data").iterdir()] == ["plugged-in"]
 
 
 class Cluster:
@@ -108,10 +122,10 @@ async def test_secret_is_opened_without_an_api_server(tmp_path: Path) -> None:
     async with open_upstream(Cluster(tmp_path, "http://127.0.0.1:1", []).config, FakeClock()) as upstream:
         for _ in range(2):
             with pytest.raises(Unavailable, match="the API server cannot be reached"):
-                await upstream.obtain()
+                await upstream.lines()
 
 
 async def test_checking_creates_no_secret(cluster: Cluster) -> None:
-    """Checking asks for each of the Secrets and writes none."""
+    """Checking asks for each of the Secrets, that of a root that follows too, and writes none."""
     await check_upstream(cluster.config, FakeClock())
-    assert cluster.asked == ["GET", "GET"]
+    assert cluster.asked == ["GET", "GET", "GET"]

@@ -9,7 +9,17 @@ from typing import cast
 import pytest
 
 from meshca.app import worker as worker_module
-from meshca.app.control import Channel, Drain, Message, Probe, Probed, UseAdmission, UseAuthority, UsePolicies
+from meshca.app.control import (
+    Channel,
+    Drain,
+    Message,
+    Probe,
+    Probed,
+    UseAdmission,
+    UseAuthority,
+    UseOrder,
+    UsePolicies,
+)
 from meshca.app.doors import Doors
 from meshca.app.pipeline import Pipeline
 from meshca.app.place import PROBE_SECONDS
@@ -21,6 +31,7 @@ from tests.fakes.clock import FakeClock
 
 NEWS = [
     pytest.param(UseAuthority(chain="c", roots="r", key="k"), "authority", id="authority"),
+    pytest.param(UseOrder(), "order", id="order"),
     pytest.param(UseAdmission(text="t", source="s"), "admission", id="admission"),
     pytest.param(UsePolicies(files={}), "policies", id="policies"),
 ]
@@ -41,6 +52,10 @@ class FakePipeline:
     def use_authority(self, news: UseAuthority) -> None:
         """Take it or refuse it."""
         self._decide("authority")
+
+    def use_order(self, news: UseOrder) -> None:
+        """Take it or refuse it."""
+        self._decide("order")
 
     async def use_admission(self, news: UseAdmission) -> None:
         """Take them or refuse them."""
@@ -210,6 +225,12 @@ async def test_new_signer_renews_the_certificate(rig: Rig) -> None:
     assert rig.certificate.renewals == 0
     await rig.tell(news)
     assert rig.certificate.renewals == 1
+
+
+async def test_an_order_renews_no_certificate_of_ours(rig: Rig) -> None:
+    """It concerns leaves of workloads; what our ports show is renewed with its signer."""
+    await rig.tell(UseOrder())
+    assert (rig.pipeline.taken, rig.certificate.renewals) == (["order"], 0)
 
 
 async def test_follows_until_told_to_drain(rig: Rig) -> None:

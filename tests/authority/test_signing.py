@@ -13,7 +13,17 @@ from meshca.authority.signing import Authority
 from meshca.authority.slot import Slot
 from meshca.errors import ConfigError, InvariantBroken, Unavailable
 from meshca.svid.draft import Draft, Issued
-from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, ec_key, good_material, grant_of, make_ca, proven_key
+from tests.fakes.pki import (
+    DAY,
+    NOW,
+    TRUST_DOMAIN,
+    ec_key,
+    good_material,
+    grant_of,
+    make_ca,
+    material_of,
+    proven_key,
+)
 from tests.fakes.profiles import PROFILE
 
 HOUR = timedelta(hours=1)
@@ -26,7 +36,7 @@ def slot() -> Slot:
 
 
 def authority(*slots: Slot) -> Authority:
-    """An authority that these slots came to, one after the other."""
+    """An authority that these slots came to, one after the other; workloads and our own ports share each."""
     made = Authority(Serials(0x0102), PROFILE)
     for each in slots:
         made.replace(each)
@@ -134,3 +144,48 @@ def test_serving_names() -> None:
 def test_probe() -> None:
     """A sound slot passes the probe."""
     authority(slot()).probe(NOW)
+
+
+def draft_serving(by: Authority) -> Draft:
+    """A draft for our own ports."""
+    return by.draft_serving(ec_key().public_key(), ["localhost"], NOW)
+
+
+def test_two_lines() -> None:
+    """Workloads get what the active slot signs, our own ports what the serving slot signs."""
+    active, serving = slot(), Slot.prove(good_material(root=make_ca("old root")), TRUST_DOMAIN, NOW)
+    signs = authority()
+    signs.replace(active, serving)
+    assert (signs.current(), signs.current_serving()) == (active, serving)
+    assert signs.sign(drafted(signs), NOW).signer == active.issuer.signer_id
+    shown = signs.sign(draft_serving(signs), NOW)
+    assert shown.signer == serving.issuer.signer_id
+    assert x509.load_pem_x509_certificate(serving.root.encode()).subject.rfc4514_string() == "CN=old root"
+
+
+def test_one_line() -> None:
+    """Without a serving slot the active one signs for both."""
+    active = slot()
+    signs = authority(active)
+    assert signs.current_serving() is active
+    assert signs.sign(draft_serving(signs), NOW).signer == active.issuer.signer_id
+
+
+def test_serving_slot_replaced_between_draft_and_signature() -> None:
+    """Its draft is signed by it, also when both lines become one."""
+    signs = authority()
+    signs.replace(slot(), old := slot())
+    waiting = draft_serving(signs)
+    signs.replace(slot())
+    assert signs.sign(waiting, NOW).signer == old.issuer.signer_id
+
+
+def test_probe_tries_both_lines() -> None:
+    """A serving slot that has ended is found, although the active one is sound."""
+    root = make_ca("root")
+    ending = material_of(make_ca("signer", root, end=NOW + DAY), roots=[root])
+    signs = authority()
+    signs.replace(slot(), Slot.prove(ending, TRUST_DOMAIN, NOW))
+    signs.probe(NOW)
+    with pytest.raises(Unavailable, match="signer_expired"):
+        signs.probe(NOW + 2 * DAY)

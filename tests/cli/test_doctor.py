@@ -34,6 +34,28 @@ class Doctor:
             yield finding
 
 
+class RootDoctor:
+    """As `Doctor`, for the roots of a server."""
+
+    def __init__(self) -> None:
+        self.findings = [OK]
+        self.asked: list[tuple[Path, float]] = []
+
+    async def __call__(self, socket: Path, seconds: float) -> AsyncIterator[Finding]:
+        """Each."""
+        self.asked.append((socket, seconds))
+        for finding in self.findings:
+            yield finding
+
+
+@pytest.fixture
+def root_doctor(monkeypatch: pytest.MonkeyPatch) -> RootDoctor:
+    """One that finds nothing."""
+    fake = RootDoctor()
+    monkeypatch.setattr("meshca.app.doctor.root_findings", fake)
+    return fake
+
+
 @pytest.fixture
 def doctor(monkeypatch: pytest.MonkeyPatch) -> Doctor:
     """One that finds nothing."""
@@ -125,3 +147,29 @@ def test_colour() -> None:
     """Of the verdict only, and only where it is wished."""
     assert line(OK, coloured=True) == "\x1b[32mok     \x1b[0m  api-server          v1.37.2"
     assert line(OK, coloured=False) == "ok       api-server          v1.37.2"
+
+
+class TestRoots:
+    """`doctor roots`."""
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        """Exit code and standard output."""
+        result = CliRunner().invoke(app, ["roots", *arguments])
+        return result.exit_code, result.stdout
+
+    def test_well(self, root_doctor: RootDoctor) -> None:
+        """The server is asked on the socket that is named; no cluster is needed."""
+        code, out = self.run("--socket", "/run/admin.sock", "--timeout", "3s")
+        assert (code, out) == (0, "ok       api-server          v1.37.2\n1 ok, 0 wrong, 0 unknown\n")
+        assert root_doctor.asked == [(Path("/run/admin.sock"), 3.0)]
+
+    def test_wrong(self, root_doctor: RootDoctor) -> None:
+        """Exit code 1, for whoever watches."""
+        root_doctor.findings = [WRONG]
+        code, out = self.run("--socket", "/run/admin.sock", "--output", "json")
+        assert (code, json.loads(out)["wrong"]) == (1, 1)
+
+    def test_bad_timeout(self, root_doctor: RootDoctor) -> None:
+        """Refused before anything is asked."""
+        assert self.run("--socket", "/run/admin.sock", "--timeout", "soon")[0] == 2
+        assert root_doctor.asked == []

@@ -63,6 +63,12 @@ def test_auto_workers_are_the_cores() -> None:
     assert ServerConfig().worker_count >= 1
 
 
+def test_the_spool_can_be_turned_off(tmp_path: Path) -> None:
+    """Then nothing is issued without the store."""
+    config = load_config(written(tmp_path, "ledger: {spool: {max_age: 0s}}\n"), {})
+    assert config.ledger.spool.max_age == timedelta()
+
+
 @pytest.mark.parametrize("keys", ["file: k", "url: 'https://a/', ca_file: c, timeout: 1s", "discovery: true"])
 def test_a_config_survives_json(tmp_path: Path, keys: str) -> None:
     """What is written as JSON is read back equal (the workers receive it so)."""
@@ -83,6 +89,11 @@ def test_a_config_survives_json(tmp_path: Path, keys: str) -> None:
             id="download-settings-beside-a-file",
         ),
         pytest.param({"foo": 1}, "foo: unknown key; remove it or correct its spelling", id="unknown-key"),
+        pytest.param(
+            {"ledger": {"spool": {"max_age": "25h"}}},
+            "ledger.spool: max_age must be at most 1d",
+            id="spooling-for-too-long",
+        ),
         pytest.param(
             {"svid": {"max_lifetime": "1000d"}}, "svid: max_lifetime must be at most 90d", id="over-ceiling"
         ),

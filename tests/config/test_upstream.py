@@ -18,6 +18,7 @@ def test_defaults_of_secret() -> None:
     config = SecretConfig(kind="secret")
     assert config.names == ("cacerts", "istio-ca-secret")
     assert (config.namespace, config.create, config.key_type) == (None, False, KeyType.EC_P256)
+    assert config.rotate
 
 
 def test_goes_to_the_workers_and_back() -> None:
@@ -34,6 +35,8 @@ def test_goes_to_the_workers_and_back() -> None:
         ({"kind": "secret", "name": "cacerts"}, "unknown key"),
         ({"kind": "secret", "names": []}, "names"),
         ({"kind": "secret", "names": ["cacerts", "cacerts"]}, "a Secret is named twice"),
+        ({"kind": "secret", "names": ["ca-next", "ca"]}, "ca-next is where the root that follows another is kept"),
+        ({"kind": "secret", "names": ["a" * 249]}, "at most 248 characters"),
         ({"kind": "secret", "names": ["../x"]}, "names"),
         ({"kind": "secret", "names": ["Upper"]}, "names"),
         ({"kind": "secret", "names": ["a\n"]}, "names"),

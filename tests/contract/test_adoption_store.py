@@ -1,4 +1,4 @@
-"""What every adoption store does, SQLite and the fake alike."""
+"""What every adoption store does, SQLite, PostgreSQL and the fake alike."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.fakes.adoption_store import FakeAdoption
 from tests.fakes.clock import FakeClock
 from tests.fakes.records import NOW
 from tests.store.opening import opened
+from tests.store.postgres.opening import fresh_url, opened_shared, written
 
 WEB = SpiffeId.parse("spiffe://cluster.local/ns/shop/sa/web")
 PAYMENTS = SpiffeId.parse("spiffe://cluster.local/ns/shop/sa/payments")
@@ -48,12 +49,19 @@ class Subject:
     settle: Callable[[], Awaitable[None]]
 
 
-@pytest.fixture(params=["sqlite", "fake"])
-async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real("postgresql")), "fake"])
+async def subject(
+    request: pytest.FixtureRequest, tmp_path: Path, find_part: Callable[[str], object]
+) -> AsyncIterator[Subject]:
     """An empty store of each kind."""
     clock = FakeClock(NOW)
     if request.param == "fake":
         yield Subject(store=FakeAdoption(), settle=lambda: clock.advance(0))
+        return
+    if request.param == "postgresql":
+        with fresh_url(find_part("postgresql")) as url:
+            async with opened_shared(url, clock) as shared:
+                yield Subject(store=shared.adoption, settle=lambda: written(shared, clock))
         return
     async with opened(tmp_path, clock) as store:
 

@@ -1,4 +1,4 @@
-"""What every ledger store does, SQLite and the fake alike."""
+"""What every ledger store does, SQLite, PostgreSQL and the fake alike."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,22 +18,32 @@ from hypothesis import strategies as st
 from meshca.errors import InvariantBroken
 from meshca.ledger.port import LedgerStore
 from meshca.ledger.query import Query
-from meshca.ledger.record import Intent, Issuance, Outcome, Result
+from meshca.ledger.record import Intent, Issuance, LiveLeaf, Outcome, Result
 from tests.fakes.any_records import instants, intents, outcomes
 from tests.fakes.clock import FakeClock
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.records import NOW, failed, intent, issued
 from tests.store.opening import opened
+from tests.store.postgres.opening import fresh_url, opened_shared
 
 SETTLING = intent(namespace="settling", intended_at=NOW - timedelta(days=10_000), not_after=NOW)
-KINDS = ["sqlite", "fake"]
+SHARED = pytest.param("postgresql", marks=pytest.mark.real("postgresql"))
+KINDS = ["sqlite", SHARED, "fake"]
+
+
+Find = Callable[[str], object]
 
 
 @contextlib.asynccontextmanager
-async def making(kind: str, folder: Path, clock: FakeClock) -> AsyncIterator[LedgerStore]:
-    """An empty store of one kind."""
+async def making(kind: str, folder: Path, clock: FakeClock, find: Find) -> AsyncIterator[LedgerStore]:
+    """An empty store of one kind; `find` gives the real part that it is in."""
     if kind == "fake":
         yield FakeLedger(clock)
+        return
+    if kind == "postgresql":
+        with fresh_url(find("postgresql")) as url:
+            async with opened_shared(url, clock) as shared:
+                yield shared.ledger
         return
     async with opened(folder, clock) as store:
         yield store.ledger
@@ -46,9 +56,11 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture(params=KINDS)
-async def ledger(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> AsyncIterator[LedgerStore]:
+async def ledger(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock, find_part: Find
+) -> AsyncIterator[LedgerStore]:
     """An empty store of each kind."""
-    async with making(request.param, tmp_path, clock) as store:
+    async with making(request.param, tmp_path, clock, find_part) as store:
         yield store
 
 
@@ -138,6 +150,67 @@ async def test_a_query_gives_at_most_its_limit(ledger: LedgerStore) -> None:
     assert [found.intent for found in await ledger.query(Query(limit=2))] == [made[4], made[3]]
 
 
+async def test_a_live_leaf_says_whose_it_is(ledger: LedgerStore) -> None:
+    """Every field of it is as its intent has it."""
+    one = intent(parent_serial="ff", requested_by="istio-system/ztunnel")
+    await ledger.intend(one)
+    assert await ledger.live(NOW) == [
+        LiveLeaf(
+            serial=one.serial,
+            spiffe_id=one.spiffe_id,
+            pod_name="web-1",
+            pod_uid="pod-uid-1",
+            node_name="node-1",
+            requested_by="istio-system/ztunnel",
+            parent_serial="ff",
+            signer="signer-1",
+            issued_at=NOW,
+            not_after=NOW + timedelta(hours=24),
+        )
+    ]
+
+
+async def test_a_leaf_lives_until_it_has_ended(ledger: LedgerStore) -> None:
+    """The instant at which it ends belongs to it."""
+    end = NOW + timedelta(hours=1)
+    one = intent(not_after=end)
+    await ledger.intend(one)
+    asked = [end - timedelta(microseconds=1), end, end + timedelta(microseconds=1)]
+    assert [len(await ledger.live(now)) for now in asked] == [1, 1, 0]
+
+
+async def test_a_leaf_whose_signing_failed_does_not_live(ledger: LedgerStore) -> None:
+    """One that was issued does, and so does one of which it is not known: somebody may hold it."""
+    good, bad, unknown = made = [intent(intended_at=NOW + timedelta(seconds=second)) for second in range(3)]
+    for one in made:
+        await ledger.intend(one)
+    ledger.finish(issued(good))
+    ledger.finish(failed(bad))
+    await settled(ledger)
+    found = [leaf.serial for leaf in await ledger.live(NOW + timedelta(hours=1))]
+    assert found == [good.serial, unknown.serial]
+
+
+async def test_live_leaves_come_oldest_first(ledger: LedgerStore) -> None:
+    """By time of intent, then by serial; when they end does not matter."""
+    order = [(0, "1"), (1, "2"), (1, "3"), (2, "1a")]
+    made = [
+        intent(
+            serial=serial, intended_at=NOW + timedelta(seconds=second), not_after=NOW + timedelta(days=9 - second)
+        )
+        for second, serial in order
+    ]
+    for one in random.Random(4).sample(made, len(made)):
+        await ledger.intend(one)
+    assert [leaf.serial for leaf in await ledger.live(NOW)] == [one.serial for one in made]
+
+
+async def test_our_own_leaves_live_too(ledger: LedgerStore) -> None:
+    """They are of no workload; who reads them decides."""
+    await ledger.intend(intent(spiffe_id="spiffe://cluster.local", namespace="", pod_name=""))
+    assert [leaf.spiffe_id for leaf in await ledger.live(NOW)] == ["spiffe://cluster.local"]
+
+
 async def test_old_records_of_ended_certificates_are_removed(ledger: LedgerStore, clock: FakeClock) -> None:
     """With their outcomes; how many is said."""
     old = [intent(intended_at=NOW, not_after=NOW + timedelta(hours=1)) for _ in range(3)]
@@ -204,28 +277,31 @@ def consistent(one: Intent) -> Intent:
     return replace(one, namespace=parts[4]) if len(parts) > 4 else one
 
 
+@pytest.mark.parametrize("kind", KINDS[:2])
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     made=st.lists(st.tuples(small_intents.map(consistent), st.none() | outcomes), max_size=8),
     asked=st.lists(queries, min_size=1, max_size=4),
 )
-async def test_sqlite_answers_as_the_query_says(
-    made: list[tuple[Intent, Outcome | None]], asked: list[Query]
+async def test_a_database_answers_as_the_query_says(
+    kind: str, find_part: Find, made: list[tuple[Intent, Outcome | None]], asked: list[Query]
 ) -> None:
     """A law: whatever is recorded and asked, both stores give the same answer."""
     with tempfile.TemporaryDirectory() as folder:
         clock = FakeClock(NOW)
         fake = FakeLedger(clock)
-        async with making("sqlite", Path(folder), clock) as sqlite:
+        async with making(kind, Path(folder), clock, find_part) as database:
             for one, outcome in {one.serial: (one, outcome) for one, outcome in made}.values():
-                for store in (fake, sqlite):
+                for store in (fake, database):
                     await store.intend(one)
                     if outcome:
                         store.finish(replace(outcome, serial=one.serial))
             last = intent(intended_at=NOW - timedelta(days=20_000))  # outcomes before it are written
-            await sqlite.intend(last)
+            await database.intend(last)
             await fake.intend(last)
-            await sqlite.prune(NOW)
+            await database.prune(NOW)
             await fake.prune(NOW)
             for query in asked:
-                assert await sqlite.query(query) == await fake.query(query)
+                assert await database.query(query) == await fake.query(query)
+            for now in (NOW, *(one.not_after for one, _ in made)):
+                assert await database.live(now) == await fake.live(now)

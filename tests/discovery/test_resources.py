@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret as SecretMessage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshca.config.resource_names import AUTHZ
+from meshca._proto.meshca.v1.order_pb2 import RenewalOrder as OrderMessage
+from meshca.config.resource_names import AUTHZ, ORDER, ORDER_TYPE_URL
 from meshca.discovery import resources
+from meshca.discovery.order import RenewalOrder
 from meshca.discovery.resources import KeyPair, TrustBundle
 from meshca.secret import Secret
 
@@ -39,6 +41,24 @@ def test_policies_are_passed_on() -> None:
     """Under the one name of the filter."""
     resource = resources.policies(b"filter")
     assert (resource.name, resource.body) == (AUTHZ, b"filter")
+
+
+def test_an_order_is_read_back() -> None:
+    """Signers in one order, so that every replica gives the same version; a window to the microsecond."""
+    wanted = RenewalOrder(
+        signers=frozenset({"bb" * 32, "aa" * 32}), begun_at=INSTANT, window=timedelta(seconds=1.5)
+    )
+    resource = resources.order(wanted)
+    message = OrderMessage.FromString(resource.body)
+    assert resource.name == ORDER
+    assert list(message.signers) == ["aa" * 32, "bb" * 32]
+    assert (message.begun_at.ToDatetime(UTC), message.window.ToTimedelta()) == (INSTANT, timedelta(seconds=1.5))
+    assert resource.version != resources.order(RenewalOrder()).version
+
+
+def test_the_type_of_an_order_is_its_message() -> None:
+    """Agents subscribe to it by the message's full name."""
+    assert f"type.googleapis.com/{OrderMessage.DESCRIPTOR.full_name}" == ORDER_TYPE_URL
 
 
 @given(one=st.text(max_size=50), other=st.text(max_size=50))

@@ -24,7 +24,7 @@ from tests.docs.console_blocks import Command, commands
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/operations/*.md"))]
 SEEN = ("README.md", "docs", "policies", "meshca")  # what commands may read of a checkout
-PATIENCE = 60.0  # seconds until a background command must serve
+PATIENCE = 120.0  # seconds until a background command must serve, and another must end
 
 
 @pytest.fixture(name="checkout")
@@ -46,6 +46,7 @@ def _environ(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     return {**inherited, "PATH": path}
 
 
+@pytest.mark.timeout(1200)  # a page may wait for certificates to end; each of its commands has its own patience
 @pytest.mark.real("envoy")
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_the_commands_of_a_document_do_what_it_says(

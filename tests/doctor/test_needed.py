@@ -95,10 +95,18 @@ def test_no_reviews() -> None:
     assert of({"token_review": {"enabled": False}}) == set()
 
 
-@pytest.mark.parametrize("create", [False, True])
-def test_ca_in_a_secret(create: bool) -> None:  # noqa: FBT001 - a column of the table
-    """Reading both Secrets by name; writing only where a first start may make one."""
-    upstream = {"kind": "secret", "names": ["cacerts", "ca"], "create": create}
-    read = {f"{verb} secrets {name} in own" for verb in ("get", "list", "watch") for name in ("cacerts", "ca")}
-    write = {"create secrets in own", "update secrets ca in own"} if create else set()
-    assert of({"token_review": {"enabled": False}}, upstream=upstream) == read | write
+@pytest.mark.parametrize(
+    ("create", "rotate", "written"),
+    [
+        (False, False, set()),
+        (True, False, {"create secrets in own", "update secrets ca in own"}),
+        (False, True, {"create secrets in own", "update secrets ca in own", "update secrets ca-next in own"}),
+        (True, True, {"create secrets in own", "update secrets ca in own", "update secrets ca-next in own"}),
+    ],
+)
+def test_ca_in_a_secret(create: bool, rotate: bool, written: set[str]) -> None:  # noqa: FBT001 - columns of the table
+    """Reading each Secret by name, that of a root that follows too; writing only where a root may be made."""
+    upstream = {"kind": "secret", "names": ["cacerts", "ca"], "create": create, "rotate": rotate}
+    names = ("cacerts", "ca", "ca-next")
+    read = {f"{verb} secrets {name} in own" for verb in ("get", "list", "watch") for name in names}
+    assert of({"token_review": {"enabled": False}}, upstream=upstream) == read | written

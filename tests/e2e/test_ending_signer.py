@@ -12,13 +12,13 @@ from tests.fakes.cacerts import Projected, cacerts
 from tests.fakes.pki import DAY, Ca, make_ca
 from tests.real.dev_server import MESHCA, Server, running_server, wait_for
 
-NOW = datetime.now(UTC).replace(microsecond=0)
-ROOT = make_ca("root", begin=NOW - DAY, end=NOW + 3650 * DAY)
+BEGIN = datetime.now(UTC).replace(microsecond=0) - DAY
+ROOT = make_ca("root", begin=BEGIN, end=BEGIN + 3650 * DAY)
 
 
 def signer(name: str, left: timedelta) -> Ca:
-    """An intermediate of which so much is left."""
-    return make_ca(name, ROOT, begin=NOW - timedelta(hours=2), end=NOW + left)
+    """An intermediate of which so much is left now; when these files are read may be long ago."""
+    return make_ca(name, ROOT, begin=BEGIN, end=datetime.now(UTC).replace(microsecond=0) + left)
 
 
 def warning(server: Server) -> str:

@@ -82,16 +82,21 @@ async def test_new_intermediate_is_taken_live(server: Server, volume: Projected)
     assert authority_error(server) == ""
 
 
-async def test_changed_root_is_refused(server: Server, volume: Projected) -> None:
-    """Another root is not taken, the status says so, and the signer goes on; the old root back ends the error."""
+async def test_changed_root_is_no_jump(server: Server, volume: Projected) -> None:
+    """Another root is handed out beside the old one and signs nothing yet; a root that is damaged is refused."""
     volume.swap(cacerts(ca("third", OTHER_ROOT), roots=(OTHER_ROOT,)))
-    await asyncio.to_thread(wait_for, lambda: "set of roots differs" in authority_error(server))
-    assert signed_by(FIRST)(await server.create(server.token()))
+
+    def both(found: Certificate) -> bool:
+        roots = found.answer.cert_chain[-1]
+        return signed_by(FIRST)(found) and ROOT.pem in roots and OTHER_ROOT.pem in roots
+
+    await eventually(server, both)
+    assert authority_error(server) == ""
+    volume.swap({**cacerts(ca("fourth", OTHER_ROOT), roots=(OTHER_ROOT,)), "root-cert.pem": "damaged"})
+    await asyncio.to_thread(wait_for, lambda: "root-cert.pem" in authority_error(server))
     failures = 'meshca_reload_failures_total{what="upstream"}'
     await asyncio.to_thread(wait_for, lambda: server.metric(failures) >= 1)  # shown once a second
-    volume.swap(cacerts(FIRST, roots=(ROOT,)))
-    await asyncio.to_thread(wait_for, lambda: not authority_error(server))
-    assert signed_by(FIRST)(await server.create(server.token()))
+    assert both(await server.create(server.token()))
 
 
 @pytest.mark.real("unprivileged")

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-from meshca.errors import NotFound
+from meshca.authority.history import Change, Record, Request
+from meshca.errors import MeshcaError, NotFound
 from meshca.ledger.query import Query
 from meshca.ledger.record import Issuance
+from meshca.rotation.report import Forecast, RootReport
+from meshca.rpc.root_messages import Answer, Exported
 from meshca.rpc.status_report import StatusReport
 from tests.fakes.reports import report
+from tests.fakes.root_reports import bundle, change, root_report
 
 
 class FakeAdminClient:
@@ -19,11 +25,13 @@ class FakeAdminClient:
     Attributes:
         path: of the socket that a command connected to.
         asked: queries and serials.
+        roots: what is asked about roots.
     """
 
     def __init__(self) -> None:
         self.report: StatusReport = report()
         self.records: list[Issuance] = []
+        self.roots = FakeRootClient()
         self.path: Path | None = None
         self.asked: list[Query | str] = []
 
@@ -49,3 +57,101 @@ class FakeAdminClient:
             if record.intent.serial == serial:
                 return record
         raise NotFound("serial", "the ledger has no such record")
+
+
+class FakeRootClient:
+    """Answers about roots from memory, and remembers what it was asked.
+
+    Attributes:
+        asked: name and arguments of each act, approval and question with arguments.
+        refusal: raised by acts and approvals.
+        watched: what each watcher is told; an error ends it so, and so does the end of the list in peace.
+    """
+
+    def __init__(self) -> None:
+        self.status: RootReport = root_report()
+        self.kept: list[Record] = [one.record for one in self.status.authorities]
+        self.history: list[Change] = [change()]
+        self.exported = Exported(bundle=bundle(), pem="PEM 1\nPEM 2\n", spiffe_json='{"keys": []}')
+        self.foreseen = Forecast(steps=("now: make a root", "then: sign below it"))
+        self.waiting: list[Request] = []
+        self.answer = Answer()
+        self.refusal: MeshcaError | None = None
+        self.watched: list[list[RootReport | BaseException]] = []
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+
+    async def report(self) -> RootReport:
+        """How the roots stand."""
+        return self.status
+
+    async def records(self, *, intermediates: bool = False) -> Sequence[Record]:
+        """What is kept."""
+        return self.kept
+
+    async def changes(self, *, authority: str = "", limit: int = 0) -> Sequence[Change]:
+        """What was done."""
+        self.asked.append(("changes", {"authority": authority, "limit": limit}))
+        return self.history
+
+    async def export(self, sequence: int | None = None) -> Exported:
+        """A bundle."""
+        self.asked.append(("export", {"sequence": sequence}))
+        return self.exported
+
+    async def forecast(self, *, compromised: bool = False, window: timedelta | None = None) -> Forecast:
+        """What would be done."""
+        self.asked.append(("forecast", {"compromised": compromised, "window": window}))
+        return self.foreseen
+
+    async def prepare(self, *, same_key: bool, reason: str) -> Answer:
+        """An act."""
+        return self._act("prepare", same_key=same_key, reason=reason)
+
+    async def activate(self, root: str, *, force: bool, reason: str) -> Answer:
+        """An act."""
+        return self._act("activate", root=root, force=force, reason=reason)
+
+    async def taint(self, root: str, *, window: timedelta | None, reason: str) -> Answer:
+        """An act."""
+        return self._act("taint", root=root, window=window, reason=reason)
+
+    async def retire(self, root: str, *, force: bool, reason: str) -> Answer:
+        """An act."""
+        return self._act("retire", root=root, force=force, reason=reason)
+
+    async def rotate(self, *, compromised: bool, window: timedelta | None, reason: str) -> Answer:
+        """An act."""
+        return self._act("rotate", compromised=compromised, window=window, reason=reason)
+
+    async def pause(self, reason: str) -> Answer:
+        """An act."""
+        return self._act("pause", reason=reason)
+
+    async def resume(self, reason: str) -> Answer:
+        """An act."""
+        return self._act("resume", reason=reason)
+
+    async def abort(self, reason: str) -> Answer:
+        """An act."""
+        return self._act("abort", reason=reason)
+
+    async def requests(self) -> Sequence[Request]:
+        """What waits."""
+        return self.waiting
+
+    async def approve(self, request: str, reason: str) -> Answer:
+        """An act of two."""
+        return self._act("approve", request=request, reason=reason)
+
+    async def watch(self) -> AsyncIterator[RootReport]:
+        """What the test prepared for the next watcher."""
+        for one in self.watched.pop(0):
+            if isinstance(one, BaseException):
+                raise one
+            yield one
+
+    def _act(self, name: str, **arguments: Any) -> Answer:
+        self.asked.append((name, arguments))
+        if self.refusal is not None:
+            raise self.refusal
+        return self.answer

@@ -155,6 +155,8 @@ class FakeCa:
         mood: how it answers by token.
         certificate_mood: how it answers by certificate.
         lifetime: of the certificates.
+        others: roots that answers name beside the one that signs.
+        line: signer and root of what the TLS ports show; None while they are those that sign.
         hung: set once a caller waits for ever.
         asked: "token" or "certificate" for each call, in order.
     """
@@ -169,6 +171,8 @@ class FakeCa:
     tokens: list[str] = field(default_factory=list)
     hung: asyncio.Event = field(default_factory=asyncio.Event)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
+    others: list[Pair] = field(default_factory=list)
+    line: tuple[Pair, Pair] | None = None
     root: Pair = field(init=False)
     signer: Pair = field(init=False)
 
@@ -176,6 +180,13 @@ class FakeCa:
         begin, end = self.clock.now() - timedelta(days=1), self.clock.now() + timedelta(days=3650)
         self.root = authority("root", begin, end)
         self.signer = authority("signer", begin, end, self.root)
+
+    def sign_below(self, root: Pair) -> None:
+        """Sign below another root from now on; answers name both, and the ports still show the old line."""
+        self.line = self.line or (self.signer, self.root)
+        self.others.append(self.root)
+        begin, end = root.certificate.not_valid_before_utc, root.certificate.not_valid_after_utc
+        self.root, self.signer = root, authority(f"signer {len(self.others)}", begin, end, root)
 
     async def by_token(self, csr: str) -> Sequence[str]:
         """As `Ca.by_token`."""
@@ -214,10 +225,11 @@ class FakeCa:
             begin, end = timedelta(hours=-2), timedelta(hours=-1)
         if mood is Mood.FUTURE:
             begin = timedelta(hours=1)
-        root, signer = self.root, self.signer
+        root, signer, roots = self.root, self.signer, [self.root, *self.others]
         if mood is Mood.FOREIGN_ROOT:
             root = authority("root", now - timedelta(days=1), now + timedelta(days=1))
             signer = authority("signer", now - timedelta(days=1), now + timedelta(days=1), root)
+            roots = [root]
         public = x509.load_pem_x509_csr(csr.encode()).public_key()
         identity = "spiffe://cluster.local/ns/other/sa/web" if mood is Mood.OTHER_IDENTITY else self.identity
         leaf = certificate(
@@ -229,24 +241,24 @@ class FakeCa:
             end=now + end,
             extensions=svid_extensions(identity),
         )
-        chain = (leaf.public_bytes(Encoding.PEM).decode(), signer.pem, root.pem)
+        chain = (leaf.public_bytes(Encoding.PEM).decode(), signer.pem, "".join(each.pem for each in roots))
         return chain[:1] if mood is Mood.LEAF_ONLY else chain
 
     def serving_pair(self, *names: str) -> tuple[str, str]:
         """Chain and key for a TLS port with these DNS names, and loopback."""
-        key = new_key()
+        key, (signer, root) = new_key(), self.line or (self.signer, self.root)
         names_of: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
         names_of.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
         leaf = certificate(
             "",
             key.public_key(),
-            self.signer,
-            self.signer.key,
+            signer,
+            signer.key,
             begin=datetime.now(UTC) - timedelta(hours=1),
             end=datetime.now(UTC) + timedelta(days=30),
             extensions=[(x509.SubjectAlternativeName(names_of), True), *svid_extensions()[1:]],
         )
-        chain = leaf.public_bytes(Encoding.PEM).decode() + self.signer.pem + self.root.pem
+        chain = leaf.public_bytes(Encoding.PEM).decode() + signer.pem + root.pem
         return chain, Pair(leaf, key).key_pem
 
 

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from meshca.clock import SystemClock
-from meshca.config.resource_names import AUTHZ, EXTENSION_TYPE_URL, ROOTCA, SECRET_TYPE_URL
+from meshca.config.resource_names import AUTHZ, EXTENSION_TYPE_URL, ORDER, ORDER_TYPE_URL, ROOTCA, SECRET_TYPE_URL
 from meshca.discovery import resources
 from meshca.discovery.event import Resource
+from meshca.discovery.order import RenewalOrder
 from meshca.discovery.resources import TrustBundle
 from meshca.discovery.source import Shelf
 from meshca.errors import MeshcaError
@@ -49,9 +50,13 @@ class ControlPlane:
         """Push a policy set; gives its version."""
         return self._put(EXTENSION_TYPE_URL, resources.policies(body))
 
+    def push_order(self, order: RenewalOrder) -> str:
+        """Push an order to renew; gives its version."""
+        return self._put(ORDER_TYPE_URL, resources.order(order))
+
     def push_raw(self, type_url: str, body: bytes) -> str:
         """Push anything in place of a resource."""
-        name = ROOTCA if type_url == SECRET_TYPE_URL else AUTHZ
+        name = {SECRET_TYPE_URL: ROOTCA, ORDER_TYPE_URL: ORDER}.get(type_url, AUTHZ)
         return self._put(type_url, Resource(name=name, version=resources.content_hash(body), body=body))
 
     def end_streams(self, error: MeshcaError) -> None:

@@ -19,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from meshca.authority.history import Record
 from meshca.config.loader import validated
 from meshca.doctor.address import Address
 from meshca.doctor.looking import Looking
@@ -26,9 +27,11 @@ from meshca.doctor.mesh import Place
 from meshca.doctor.site import Issued, Site, Wish
 from meshca.errors import MeshcaError, NotFound
 from meshca.kube.api import Tree
+from meshca.rotation.report import RootReport
 from meshca.wire.handshake import Handshake
 from tests.fakes.clock import FakeClock
 from tests.fakes.pki import NOW, Ca, ec_key, make_ca
+from tests.fakes.root_reports import authority, root_report
 
 CORE, APPS = "/api/v1/namespaces/{}", "/apis/apps/v1/namespaces/{}"
 ISTIO = "istio-system"
@@ -126,6 +129,33 @@ class FakeIssuing:
         return Issued(identity=identity, not_after=NOW + timedelta(minutes=10), roots=self.roots)
 
 
+class FakeRoots:
+    """Implements `doctor.site.Roots`: one root that signs for a year, unless a test says otherwise.
+
+    Attributes:
+        told: how the roots stand.
+        kept: every root that there is and was.
+        fault: raised instead of an answer.
+    """
+
+    def __init__(self) -> None:
+        self.told = root_report(authorities=(authority(),), plan=None, gate=None, next_step="", warnings=())
+        self.kept: list[Record] = [one.record for one in self.told.authorities]
+        self.fault: MeshcaError | None = None
+
+    async def report(self) -> RootReport:
+        """How they stand."""
+        if self.fault is not None:
+            raise self.fault
+        return self.told
+
+    async def records(self) -> list[Record]:
+        """All."""
+        if self.fault is not None:
+            raise self.fault
+        return self.kept
+
+
 @dataclass(kw_only=True)
 class FakeMesh:
     """Everything as it should be.
@@ -137,12 +167,14 @@ class FakeMesh:
         issuing: the CA as it answers.
         shown: what its port shows; an error to raise instead.
         clock: ours.
+        roots: of the running server.
     """
 
     config: dict[str, Any] = field(default_factory=lambda: json.loads(json.dumps(CONFIG)))
     server: FakeServer = field(default_factory=FakeServer)
     ca: Ca = field(default_factory=lambda: make_ca("root"))
     clock: FakeClock = field(default_factory=FakeClock)
+    roots: FakeRoots = field(default_factory=FakeRoots)
     place: Place = field(default_factory=Place)
     shown: Handshake | OSError | None = None
 
@@ -190,6 +222,7 @@ class FakeMesh:
             handshake=handshake,
             ca=self.issuing,
             clock=self.clock,
+            roots=self.roots,
             **more,
         )
 

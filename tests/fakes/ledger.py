@@ -7,7 +7,7 @@ from datetime import datetime
 from meshca.clock import Clock
 from meshca.errors import InvariantBroken, Unavailable
 from meshca.ledger.query import Query
-from meshca.ledger.record import Intent, Issuance, Outcome
+from meshca.ledger.record import Intent, Issuance, LiveLeaf, Outcome, Result
 
 
 class FakeLedger:
@@ -47,6 +47,27 @@ class FakeLedger:
         found.sort(key=lambda issuance: (issuance.intent.intended_at, issuance.intent.serial), reverse=True)
         return found[: query.limit]
 
+    async def live(self, now: datetime) -> list[LiveLeaf]:
+        """Look at all."""
+        self._check()
+        found = [
+            LiveLeaf(
+                serial=one.serial,
+                spiffe_id=one.spiffe_id,
+                pod_name=one.pod_name,
+                pod_uid=one.pod_uid,
+                node_name=one.node_name,
+                requested_by=one.requested_by,
+                parent_serial=one.parent_serial,
+                signer=one.signer,
+                issued_at=one.intended_at,
+                not_after=one.not_after,
+            )
+            for one in self.intents.values()
+            if one.not_after >= now and not self._has_failed(one)
+        ]
+        return sorted(found, key=lambda leaf: (leaf.issued_at, leaf.serial))
+
     async def prune(self, before: datetime) -> int:
         """Forget."""
         self._check()
@@ -56,6 +77,10 @@ class FakeLedger:
             del self.intents[serial]
             self.outcomes.pop(serial, None)
         return len(gone)
+
+    def _has_failed(self, intent: Intent) -> bool:
+        outcome = self.outcomes.get(intent.serial)
+        return outcome is not None and outcome.result is Result.FAILED
 
     def _check(self) -> None:
         if self.down:

@@ -35,6 +35,8 @@ TRUST_DOMAIN = TrustDomain("cluster.local")
 WEB = SpiffeId.parse("spiffe://cluster.local/ns/shop/sa/web")
 SIGNS_CERTIFICATES = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
 SIGNS_DATA = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
+# Of a CA below which no identity of a mesh verifies.
+NARROW = x509.NameConstraints([x509.UniformResourceIdentifier("other.example")], None)
 
 
 @functools.cache

@@ -55,6 +55,7 @@ class FakeSource:
     Attributes:
         errors: raised instead of reading, creating or replacing, by the name of the method.
         before_writing: waited for before a write, so that others can be first.
+        writes_left: how often it can write before its replica is killed; None for ever.
     """
 
     def __init__(self, store: FakeSecrets, names: tuple[str, ...] = NAMES) -> None:
@@ -63,6 +64,7 @@ class FakeSource:
         self.errors: dict[str, MeshcaError] = {}
         self.before_writing = asyncio.Event()
         self.before_writing.set()
+        self.writes_left: int | None = None
         self.told = asyncio.Event()
         self._store = store
         store.sources.append(self)
@@ -78,6 +80,7 @@ class FakeSource:
     async def create(self, secret: StoredSecret) -> None:
         """Unless there is one."""
         self._fail("create")
+        self._die()
         await self.before_writing.wait()
         if secret.name in self._store.held:
             raise Overtaken("test", "it exists")
@@ -86,6 +89,7 @@ class FakeSource:
     async def replace(self, secret: StoredSecret) -> None:
         """Unless it is another by now."""
         self._fail("replace")
+        self._die()
         await self.before_writing.wait()
         there = self._store.held.get(secret.name)
         if there is None or there.version != secret.version:
@@ -99,3 +103,9 @@ class FakeSource:
     def _fail(self, method: str) -> None:
         if method in self.errors:
             raise self.errors[method]
+
+    def _die(self) -> None:
+        if self.writes_left is not None:
+            self.writes_left -= 1
+            if self.writes_left < 0:
+                raise asyncio.CancelledError

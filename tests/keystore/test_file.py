@@ -54,6 +54,12 @@ def test_open_folder(tmp_path: Path) -> None:
         FileKeyStore(tmp_path / "keys")
 
 
+def test_nothing_to_forget(keys: FileKeyStore, tmp_path: Path) -> None:
+    """Where there are no keys yet none are forgotten, and nothing is made."""
+    keys.keep_only(frozenset())
+    assert not (tmp_path / "keys").exists()
+
+
 def test_damaged(keys: FileKeyStore, tmp_path: Path) -> None:
     """A damaged key is refused, naming the file."""
     name = create(keys)
@@ -92,7 +98,11 @@ def test_a_key_that_cannot_be_removed(keys: FileKeyStore, monkeypatch: pytest.Mo
 
 
 def test_half_written_files_are_no_keys(keys: FileKeyStore, tmp_path: Path) -> None:
-    """What a killed process left half written is not taken for a key."""
+    """What a killed process left half written is not taken for a key, and goes when keys are forgotten."""
     name = create(keys)
-    (tmp_path / "keys" / ".ab.key.pem.x1y2").touch()
+    half = tmp_path / "keys" / ".ab.key.pem.x1y2"
+    half.touch()
     assert keys.key_ids() == {name}
+    keys.keep_only(frozenset({name}))
+    assert keys.key_ids() == {name}
+    assert not half.exists()

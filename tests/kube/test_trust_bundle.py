@@ -81,10 +81,11 @@ async def test_not_available() -> None:
     with captured_logs() as logs:
         async with rig.running():
             await rig.clock.advance(10 * LOOK_AGAIN)
-            assert (rig.bundle.version, rig.bundle.report()) == ("", None)
+            assert (rig.bundle.version, rig.bundle.report(), rig.bundle.absent) == ("", None, True)
             rig.serve("v1")
             await rig.clock.advance(LOOK_AGAIN)
             assert rig.spec("v1") is not None
+            assert not rig.bundle.absent
     assert [one["event"] for one in logs].count("kube.no_cluster_trust_bundles") == 1
 
 

@@ -41,6 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     settings = {
         "MESHCA__WORKERS": "2",
         "MESHCA__SVID__DEFAULT_LIFETIME": "8s",
+        "MESHCA__ROTATION__SETTLE": "1s",
         "MESHCA__POLICIES__DIR": str(policies),
     }
     with running_server(tmp_path_factory.mktemp("ca"), settings=settings) as running:

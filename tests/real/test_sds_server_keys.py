@@ -44,6 +44,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "MESHCA__WORKERS": "2",
         "MESHCA__SDS__SERVER_KEYS": "true",
         "MESHCA__SVID__DEFAULT_LIFETIME": f"{LIFE.seconds}s",
+        "MESHCA__ROTATION__SETTLE": "1s",
         "MESHCA__POLICIES__DIR": str(policies),
     }
     with running_server(tmp_path_factory.mktemp("ca"), settings=settings) as running:

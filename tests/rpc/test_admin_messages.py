@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshca._proto.meshca.v1.admin_pb2 import ListIssuancesRequest
+from meshca._proto.meshca.admin.v1.admin_pb2 import ListIssuancesRequest
 from meshca.errors import BadRequest
 from meshca.ledger.query import DEFAULT_LIMIT, Query
 from meshca.ledger.record import Intent, Issuance, Outcome, Result

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from meshca.authority.adoption import Adoption, Grade, Kind
-from meshca.config.resource_names import AUTHZ, EXTENSION_TYPE_URL, ROOTCA, SECRET_TYPE_URL
+from meshca.config.resource_names import AUTHZ, EXTENSION_TYPE_URL, ORDER, ORDER_TYPE_URL, ROOTCA, SECRET_TYPE_URL
 from meshca.discovery.event import Adopted, Closed, Event, Overdue, Pending, Refused, Sent, Stale, Subscribed
 from meshca.identity.spiffe_id import SpiffeId, TrustDomain
 from meshca.rpc.adoptions import AGENTS, ENVOYS, ILL, NO_ANSWER, Adoptions
@@ -39,6 +39,11 @@ class Watched:
         """About policies."""
         node = Node(id="node-1", report=BY_ENVOY)
         observer(Notice(peer="peer", stream=stream, node=node, type_url=EXTENSION_TYPE_URL, event=event))
+
+    def tell_order(self, event: Event, report: Report | None = None) -> None:
+        """About an order to renew."""
+        node = Node(id="node-1", report=report or Report())
+        self.agent(Notice(peer="peer", stream="s1", node=node, type_url=ORDER_TYPE_URL, event=event))
 
     def roots(self) -> Adoption:
         """What is recorded of the roots."""
@@ -255,3 +260,21 @@ def test_streams_and_answers_are_counted(watched: Watched) -> None:
     for answer, value in before.items():
         assert sample("meshca_subscription_answers_total", resource="roots", answer=answer) == value + 1
     assert sample("meshca_subscription_answers_total", resource="certificate", answer="ack") == certificates + 1
+
+
+def test_an_order_is_no_adoption(watched: Watched) -> None:
+    """That an agent took it is counted under its own name; what it does is seen from its leaf."""
+    labels = {"resource": ORDER, "answer": "ack"}
+    before = REGISTRY.get_sample_value("meshca_subscription_answers_total", labels) or 0.0
+    watched.tell_order(Subscribed(names=frozenset({ORDER})))
+    watched.tell_order(Adopted(versions={ORDER: "o1"}))
+    assert REGISTRY.get_sample_value("meshca_subscription_answers_total", labels) == before + 1
+    assert watched.store.records == []
+
+
+def test_what_an_agent_says_to_hold_up_an_order_is_only_logged(watched: Watched) -> None:
+    """No agent of ours says so; one that does breaks nothing."""
+    with captured_logs() as logs:
+        watched.tell_order(Stale(), Report(held_up="pid 7"))
+    assert [line["event"] for line in logs] == ["xds.held_up"]
+    assert watched.store.records == []

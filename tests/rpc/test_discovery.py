@@ -13,10 +13,19 @@ import grpc
 import pytest
 from envoy.config.core.v3 import base_pb2
 
+from meshca._proto.meshca.v1.order_pb2 import RenewalOrder as OrderMessage
 from meshca.authority.adoption import Grade, Kind
 from meshca.authz.model import PolicySet
-from meshca.config.resource_names import AUTHZ, EXTENSION_TYPE_URL, ROOTCA, SECRET_TYPE_URL
+from meshca.config.resource_names import (
+    AUTHZ,
+    EXTENSION_TYPE_URL,
+    ORDER,
+    ORDER_TYPE_URL,
+    ROOTCA,
+    SECRET_TYPE_URL,
+)
 from meshca.delivery import Delivery
+from meshca.discovery.order import RenewalOrder
 from meshca.discovery.resources import TrustBundle
 from meshca.errors import Unauthenticated
 from meshca.identity.caller import Caller, Credential
@@ -94,6 +103,23 @@ async def test_agent_gets_roots_and_its_policies(ca: Ca, channel: grpc.aio.Chann
         await stream.ack()
         ca.delivery.publish_roots(TrustBundle(pem="root b"))
         assert b"root b" in (await stream.answer())["0"]
+
+
+async def test_an_agent_that_asks_gets_orders_after_roots(ca: Ca, channel: grpc.aio.Channel) -> None:
+    """At first one that orders nothing; then what is published, in the order in which it is."""
+    ca.delivery.publish_roots(TrustBundle(pem="root a"))
+    async with xds_stream(channel, METHOD, metadata=TOKEN) as stream:
+        await stream.ask(ORDER, type_url=ORDER_TYPE_URL)
+        assert list(OrderMessage.FromString((await stream.answer())["0"]).signers) == []
+        await stream.ack()
+        await stream.ask(ROOTCA, type_url=SECRET_TYPE_URL)
+        await stream.answer()
+        await stream.ack()
+        await heard(ca, 3)
+        ca.delivery.publish_roots(TrustBundle(pem="root a+b"))
+        ca.delivery.publish_order(RenewalOrder(signers=frozenset({"ab" * 32}), begun_at=ca.clock.now()))
+        assert b"root a+b" in (await stream.answer())["0"]
+        assert list(OrderMessage.FromString((await stream.answer())["0"]).signers) == ["ab" * 32]
 
 
 async def test_nothing_published_is_nothing_sent(ca: Ca, channel: grpc.aio.Channel) -> None:

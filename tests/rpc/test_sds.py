@@ -24,6 +24,7 @@ from meshca.authority.signing import Authority
 from meshca.authz.model import Action, Policy, PolicySet, Rule
 from meshca.config.resource_names import AUTHZ, DEFAULT, ROOTCA
 from meshca.delivery import Delivery
+from meshca.discovery.order import RenewalOrder
 from meshca.discovery.resources import TrustBundle
 from meshca.errors import Denied, MeshcaError, Unauthenticated, Unavailable
 from meshca.identity.caller import Caller, Credential
@@ -229,6 +230,21 @@ async def test_renewed_pair_is_pushed_at_half_life(ca: Ca, channel: grpc.aio.Cha
     assert first.private_key != second.private_key
     assert len(set(ca.requests)) == 2
     assert [record.sent_version for record in ca.store.records if record.sent_version] != []
+
+
+async def test_a_pair_is_replaced_by_order(ca: Ca, channel: grpc.aio.Channel) -> None:
+    """On the same stream, below the new signer; the order itself is no resource of an Envoy's."""
+    old = ca.authority.current().issuer.signer_id
+    async with xds_stream(channel, METHOD, metadata=TOKEN) as stream:
+        await stream.ask(DEFAULT)
+        first = read((await stream.answer())["0"]).tls_certificate
+        await stream.ack()
+        await written(ca.streams)
+        ca.authority.replace(good_slot())
+        ca.delivery.publish_order(RenewalOrder(signers=frozenset({old}), begun_at=ca.clock.now()))
+        second = read((await stream.answer())["0"]).tls_certificate
+    assert first.certificate_chain != second.certificate_chain
+    assert len(set(ca.requests)) == 2
 
 
 async def test_refused_caller_gets_the_status_of_the_pipeline(ca: Ca, channel: grpc.aio.Channel) -> None:

@@ -8,8 +8,10 @@ from datetime import timedelta
 
 import pytest
 
-from meshca.config.resource_names import DEFAULT, EXTENSION_TYPE_URL, ROOTCA, SECRET_TYPE_URL
+from meshca.config.resource_names import DEFAULT, EXTENSION_TYPE_URL, ORDER_TYPE_URL, ROOTCA, SECRET_TYPE_URL
+from meshca.discovery import resources
 from meshca.discovery.event import Resource
+from meshca.discovery.order import NO_ORDER, RenewalOrder
 from meshca.discovery.resources import KeyPair
 from meshca.discovery.source import Shelf
 from meshca.errors import Unavailable
@@ -21,6 +23,7 @@ from tests.fakes.logs import captured_logs
 
 IDENTITY = SpiffeId.parse("spiffe://cluster.local/ns/shop/sa/web")
 LIFE = timedelta(hours=24)
+OLD, NEW = "aa" * 32, "bb" * 32
 LATEST_HALF = LIFE.total_seconds() / 2 * (1 + JITTER)
 
 
@@ -35,7 +38,11 @@ class Bench:
         self.gate: asyncio.Event | None = None
         self.broken: list[BaseException] = []
         self.woken = 0
-        self.holding = Holding(IDENTITY, self.delivered, self.make, self.clock, self.broken.append)
+        self.signer = OLD
+        self.order = NO_ORDER
+        self.holding = Holding(
+            IDENTITY, self.delivered, self.make, self.clock, self.broken.append, order=lambda: self.order
+        )
 
     async def make(self) -> KeyPair:
         """The next pair, or the failure."""
@@ -45,7 +52,18 @@ class Bench:
             raise self.failing
         self.made += 1
         now = self.clock.now()
-        return KeyPair(chain=f"chain {self.made}", key=Secret("key"), not_before=now, not_after=now + LIFE)
+        return KeyPair(
+            chain=f"chain {self.made}",
+            key=Secret("key"),
+            not_before=now,
+            not_after=now + LIFE,
+            signers=frozenset({self.signer}),
+        )
+
+    def have_replaced(self, signer: str, window: timedelta) -> None:
+        """Order it, as `Delivery` does: the subscribers are woken."""
+        self.order = RenewalOrder(signers=frozenset({signer}), begun_at=self.clock.now(), window=window)
+        self.delivered.put(ORDER_TYPE_URL, [resources.order(self.order)])
 
     def wake(self) -> None:
         """Count."""
@@ -146,6 +164,66 @@ async def test_unforeseen_failure_is_reported(bench: Bench) -> None:
     await bench.clock.advance(LATEST_HALF)
     assert bench.broken == [bench.failing]
     assert bench.holding.keyless
+
+
+async def test_replaced_by_order_within_the_window(bench: Bench) -> None:
+    """Once, long before half life, and below the new signer."""
+    await bench.holding.ready(SECRET_TYPE_URL, [DEFAULT])
+    bench.signer = NEW
+    bench.have_replaced(OLD, timedelta(minutes=5))
+    await bench.clock.advance(300)
+    assert b"chain 2" in bench.chain()
+    await bench.clock.advance(3600)
+    assert bench.made == 2
+
+
+async def test_replaced_at_once_without_a_window(bench: Bench) -> None:
+    """As soon as the order is heard."""
+    await bench.holding.ready(SECRET_TYPE_URL, [DEFAULT])
+    bench.signer = NEW
+    bench.have_replaced(OLD, timedelta(0))
+    await bench.clock.advance(0)
+    assert b"chain 2" in bench.chain()
+
+
+async def test_an_order_for_other_signers_replaces_nothing(bench: Bench) -> None:
+    """Half life comes as ever."""
+    await bench.holding.ready(SECRET_TYPE_URL, [DEFAULT])
+    bench.have_replaced(NEW, timedelta(0))
+    await bench.clock.advance(LIFE.total_seconds() / 2 * (1 - JITTER) - 1)
+    assert bench.made == 1
+    await bench.clock.advance(LIFE.total_seconds() * JITTER + 2)
+    assert bench.made == 2
+
+
+async def test_replaced_again_while_the_signer_is_the_old_one(bench: Bench) -> None:
+    """With pauses that grow: this worker was told of the order before it was told of the new signer."""
+    await bench.holding.ready(SECRET_TYPE_URL, [DEFAULT])
+    bench.have_replaced(OLD, timedelta(0))
+    with captured_logs() as logs:
+        await bench.clock.advance(300)
+    assert 6 <= bench.made <= 40
+    assert {line["event"] for line in logs} == {"sds.still_ordered"}
+    bench.signer = NEW
+    await bench.clock.advance(BACKOFF.ceiling + 1)
+    made = bench.made
+    await bench.clock.advance(3600)
+    assert bench.made == made
+
+
+async def test_an_order_is_heard_by_who_comes_back() -> None:
+    """A key that waits for its streams is replaced once one of them is there."""
+    bench = Bench()
+    leave = bench.holding.watch(bench.wake)
+    await bench.holding.ready(SECRET_TYPE_URL, [DEFAULT])
+    leave()
+    bench.signer = NEW
+    bench.have_replaced(OLD, timedelta(0))
+    leave = bench.holding.watch(bench.wake)
+    await bench.clock.advance(0)
+    assert b"chain 2" in bench.chain()
+    leave()
+    await bench.clock.advance(LINGER)
 
 
 async def test_delivered_resources_are_served_beside_it(bench: Bench) -> None:

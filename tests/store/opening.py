@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from meshca.clock import Clock
-from meshca.store.engine import Store, open_store
+from meshca.store.engine import SqliteStore, open_store
 from meshca.store.location import prepare
 from meshca.store.migrate import migrate
 
@@ -37,10 +37,11 @@ def url_of(path: Path) -> str:
 
 
 @contextlib.asynccontextmanager
-async def opened(folder: Path, clock: Clock) -> AsyncIterator[Store]:
+async def opened(folder: Path, clock: Clock) -> AsyncIterator[SqliteStore]:
     """A store in a folder, with the rows that an earlier one left there."""
     path = folder / "meshca.db"
     if not path.exists():
         migrated(folder)
     async with open_store(url_of(path), clock) as store:
+        assert isinstance(store, SqliteStore)
         yield store

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshca.errors import ConfigError
-from meshca.store.location import check_file, prepare, sqlite_file
+from meshca.store.location import check_file, check_location, is_shared, prepare, sqlite_file
 
 
 def mode(path: Path) -> int:
@@ -42,9 +42,8 @@ def test_a_sqlite_url_names_a_file(url: str, expected: Path) -> None:
         ("sqlite:///:memory:", "a file that several processes share"),
         ("sqlite:////x.db?mode=ro", "without options"),
         ("sqlite+aiosqlite:////x.db", "sqlite is not supported"),
-        ("postgresql://user:hunter2@db/meshca", "PostgreSQL is not supported yet"),
-        ("postgresql+psycopg://user:hunter2@db/meshca", "PostgreSQL is not supported yet"),
-        ("postgres://user:hunter2@db/meshca", "PostgreSQL is not supported yet"),
+        ("postgresql://user:hunter2@db/meshca", "is a PostgreSQL, which is no file"),
+        ("postgresql+psycopg://user:hunter2@db/meshca", "use sqlite:////absolute/path.db, postgresql://"),
         ("mysql://user:hunter2@db/meshca", "mysql is not supported"),
         ("sqlite://host/x.db", "without options"),
         ("sqlite:////x\0.db", "a file that several processes share"),
@@ -57,6 +56,36 @@ def test_other_urls_are_refused(url: str, words: str) -> None:
         sqlite_file(url)
     assert words in caught.value.problems[0]
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql://db/meshca", True),
+        ("postgres:///meshca", True),
+        ("postgresql+psycopg://db/meshca", False),
+        ("sqlite:////x.db", False),
+        ("postgresql", True),  # to be refused there, with what a good one looks like
+        ("", False),
+    ],
+)
+def test_a_shared_database_is_told_by_its_scheme(url: str, expected: bool) -> None:  # noqa: FBT001 - a row's answer
+    """Only in libpq's own spellings."""
+    assert is_shared(url) is expected
+
+
+def test_a_shared_database_is_checked_without_asking_it() -> None:
+    """Its URL is read; nothing needs to be there."""
+    check_location("postgresql://nowhere.invalid/meshca")
+    with pytest.raises(ConfigError, match="a PostgreSQL password must not stand in the configuration"):
+        check_location("postgresql://user:hunter2@db/meshca")
+
+
+def test_a_file_is_checked(tmp_path: Path) -> None:
+    """As `check_file` does."""
+    check_location(f"sqlite:///{tmp_path}/meshca.db")
+    with pytest.raises(ConfigError, match="is no regular file"):
+        check_location(f"sqlite:///{tmp_path}")
 
 
 @given(st.text())

@@ -17,10 +17,10 @@ from meshca.store import migrate as subject
 from meshca.store.connection import connect
 from meshca.store.location import prepare
 from meshca.store.migrate import HEAD, check_schema, migrate
-from meshca.store.rows import intent_row, issuance_of, outcome_row
+from meshca.store.rows import intent_row, issuance_of
 from meshca.store.schema import metadata
-from meshca.store.sql import _INTENT_COLUMNS, FIND, FINISH, INTEND
-from tests.fakes.records import intent, issued
+from meshca.store.sql import _INTENT_COLUMNS, FIND, PUT_LIFECYCLE
+from tests.store.filling import ONE, at, filled
 from tests.store.opening import migrated
 
 
@@ -84,22 +84,16 @@ def test_a_migration_that_fails_leaves_nothing(tmp_path: Path) -> None:
         assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
 
 
-def test_a_file_of_an_earlier_version(tmp_path: Path) -> None:
-    """Its records stay, and nobody is said to have asked for them."""
-    path = migrated(tmp_path)
+def test_records_of_the_first_schema_can_be_read(tmp_path: Path) -> None:
+    """Nobody is said to have asked for their certificates but the workloads themselves."""
+    path = at(tmp_path, "0001")
     columns = ", ".join(_INTENT_COLUMNS[:-1])
-    execute(
-        path,
-        "ALTER TABLE issuance_intent DROP COLUMN requested_by",
-        "UPDATE alembic_version SET version_num = '0001'",
-    )
-    one = intent()
     with contextlib.closing(connect(path)) as connection:
         statement = f"INSERT INTO issuance_intent ({columns}) VALUES ({', '.join('?' * 23)})"  # noqa: S608 - ours
-        connection.execute(statement, intent_row(one)[:-1])
+        connection.execute(statement, intent_row(ONE)[:-1])
     migrate(path, "the file")
     with contextlib.closing(connect(path)) as connection:
-        assert issuance_of(connection.execute(FIND, (one.serial,)).fetchone()).intent == one
+        assert issuance_of(connection.execute(FIND, (ONE.serial,)).fetchone()).intent == ONE
 
 
 def test_a_newer_file_is_refused(tmp_path: Path) -> None:
@@ -113,8 +107,8 @@ def test_a_newer_file_is_refused(tmp_path: Path) -> None:
 def test_an_older_file_is_refused_by_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the parent migrates."""
     path = migrated(tmp_path)
-    monkeypatch.setattr(subject, "HEAD", "0003")
-    assert "this version needs 0003" in refusal(path, by_worker=True)
+    monkeypatch.setattr(subject, "HEAD", "9999")
+    assert "this version needs 9999" in refusal(path, by_worker=True)
 
 
 def test_an_empty_file_is_refused_by_workers(tmp_path: Path) -> None:
@@ -142,13 +136,23 @@ def test_a_file_without_one_version_is_refused(tmp_path: Path, versions: list[st
 
 
 @pytest.mark.parametrize(
-    "change", ["UPDATE issuance_intent SET serial = 'x'", "UPDATE issuance_outcome SET result = 'issued'"]
+    "change",
+    [
+        "UPDATE issuance_intent SET serial = 'x'",
+        "UPDATE issuance_outcome SET result = 'issued'",
+        "UPDATE lifecycle_change SET asked_by = 'x'",
+        "DELETE FROM lifecycle_change",
+    ],
 )
 def test_records_cannot_be_changed(tmp_path: Path, change: str) -> None:
     """Not even by hand, unless the trigger is removed first."""
-    one = intent()
-    with contextlib.closing(connect(migrated(tmp_path))) as connection:
-        connection.execute(INTEND, intent_row(one))
-        connection.execute(FINISH, outcome_row(issued(one)))
-        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-            connection.execute(change)
+    filled_one = contextlib.closing(connect(filled(tmp_path)))
+    with filled_one as connection, pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        connection.execute(change)
+
+
+def test_there_is_one_lifecycle(tmp_path: Path) -> None:
+    """The table refuses a second row."""
+    filled_one = contextlib.closing(connect(filled(tmp_path)))
+    with filled_one as connection, pytest.raises(sqlite3.IntegrityError, match="lifecycle_is_one_row"):
+        connection.execute(PUT_LIFECYCLE, (2, 2, "{}"))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import ClauseElement, Integer, bindparam, delete, insert, literal_column, select, update
+from sqlalchemy import ClauseElement, Integer, bindparam, delete, insert, literal_column, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from meshca.store import sql
-from meshca.store.schema import adoption, intent, outcome, probe
+from meshca.store.connection import connect
+from meshca.store.schema import adoption, intent, lifecycle, lifecycle_change, outcome, probe
 from meshca.store.statements import compiled
 from tests.store.opening import migrated, url_of
 
@@ -21,6 +23,8 @@ _probe = sqlite_insert(probe)
 _outcome = (outcome.c.result, outcome.c.reason, outcome.c.finished_at)
 _every = adoption.alias("every")
 _key = list(adoption.primary_key.columns)
+_lifecycle = sqlite_insert(lifecycle)
+_leaf = ("serial", "spiffe_id", "pod_name", "pod_uid", "node_name", "requested_by", "parent_serial", "signer")
 
 STATEMENTS: dict[str, ClauseElement] = {
     "INTEND": insert(intent),
@@ -35,6 +39,12 @@ STATEMENTS: dict[str, ClauseElement] = {
     "FIND": select(intent, *_outcome)
     .select_from(intent.outerjoin(outcome, outcome.c.serial == intent.c.serial))
     .where(intent.c.serial == bindparam("a")),
+    "LIVE": select(*(intent.c[name] for name in _leaf), intent.c.intended_at, intent.c.not_after)
+    .select_from(intent.outerjoin(outcome, outcome.c.serial == intent.c.serial))
+    .where(
+        intent.c.not_after >= bindparam("a"),
+        or_(outcome.c.result.is_(None), outcome.c.result != bindparam("b")),
+    ),
     "FORGET_OUTCOME": delete(outcome).where(outcome.c.serial == bindparam("a")),
     "FORGET_INTENT": delete(intent).where(intent.c.serial == bindparam("a")),
     "ADOPT": _adopt.on_conflict_do_update(
@@ -66,6 +76,17 @@ STATEMENTS: dict[str, ClauseElement] = {
     ),
     "PROBE_READ": select(probe.c.sequence).where(probe.c.instance == bindparam("a")),
     "FORGET_PROBES": delete(probe).where(probe.c.written_at < bindparam("a")),
+    "LIFECYCLE": select(lifecycle.c.generation, lifecycle.c.body),
+    "GENERATION": select(lifecycle.c.generation),
+    "PUT_LIFECYCLE": _lifecycle.on_conflict_do_update(
+        index_elements=[lifecycle.c.id],
+        set_={name: _lifecycle.excluded[name] for name in ("generation", "body")},
+    ),
+    "ADD_CHANGE": insert(lifecycle_change),
+    "CHANGES": select(lifecycle_change)
+    .order_by(lifecycle_change.c.generation.desc(), lifecycle_change.c.ordinal.desc())
+    .limit(bindparam("a"))
+    .offset(ZERO),
 }
 
 
@@ -82,6 +103,13 @@ def test_every_statement_is_compared() -> None:
     assert {name for name in vars(sql) if name.isupper() and name[0] != "_"} == set(STATEMENTS)
 
 
+def test_what_lives_is_found_by_its_end(tmp_path: Path) -> None:
+    """However many records there are of certificates that have ended."""
+    with contextlib.closing(connect(migrated(tmp_path))) as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {sql.LIVE}", (0, "failed")).fetchall()
+    assert plan[0][-1] == "SEARCH issuance_intent USING INDEX issuance_intent_by_end (not_after>?)"
+
+
 WORKER = """
 import asyncio, sys
 from meshca.clock import SystemClock
@@ -91,7 +119,9 @@ async def work(url):
     async with open_store(url, SystemClock()) as store:
         await store.probe()
         await store.ledger.find("ab")
+        await store.ledger.live(SystemClock().now())
         await store.adoption.list()
+        await store.lifecycle.load()
 
 asyncio.run(work(sys.argv[1]))
 print(sorted({name.partition(".")[0] for name in sys.modules} & {"sqlalchemy", "alembic", "mako"}))

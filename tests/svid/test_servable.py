@@ -40,7 +40,7 @@ def leaf(issuer: Pair, begin: datetime = NOW - HOUR, end: datetime = NOW + DAY) 
 
 def issued(*chain: str) -> Issued:
     """What the pipeline gives."""
-    return Issued(chain=chain, roots="", serial="1", not_before=NOW, not_after=NOW)
+    return Issued(chain=chain, roots="", serial="1", not_before=NOW, not_after=NOW, signer="ab" * 32)
 
 
 def refusal(chain: tuple[str, ...], key: str) -> str:
@@ -58,6 +58,7 @@ def test_pair_that_matches_is_served_whole(root: Pair) -> None:
     pair = servable_pair(issued(made.pem, signer.pem), Secret(made.key_pem), NOW)
     assert pair.chain == made.pem + signer.pem
     assert pair.key.reveal() == made.key_pem
+    assert pair.signers == {"ab" * 32}
     assert (pair.not_before, pair.not_after) == (NOW - HOUR, NOW + HOUR)
 
 

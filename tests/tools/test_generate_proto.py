@@ -10,7 +10,7 @@ import pytest
 
 from tools import generate_proto
 
-ADMIN = Path("meshca/v1/admin_pb2.py")
+ADMIN = Path("meshca/admin/v1/admin_pb2.py")
 
 
 @pytest.fixture

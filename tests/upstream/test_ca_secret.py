@@ -6,7 +6,7 @@ import pytest
 
 from meshca.authority.secret_source import StoredSecret
 from meshca.upstream.ca_certificates import make_root
-from meshca.upstream.ca_secret import LARGEST, choose, layout_of, of_root, read
+from meshca.upstream.ca_secret import LARGEST, choose, emptied, is_made, layout_of, of_root, read
 from meshca.upstream.ca_set import CACERTS, GENERATED, TLS, Layout
 from tests.fakes.cacerts import Files, cacerts, tls
 from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, ec_key, make_ca
@@ -174,3 +174,25 @@ class TestOfRoot:
         assert (problems, found.certificates, found.roots) == ([], (self.MADE,), (self.MADE,))
         assert found.key is not None
         assert found.key.private_numbers() == self.KEY.private_numbers()
+
+
+@pytest.mark.parametrize(
+    ("secret", "made"),
+    [
+        pytest.param(stored("istio-ca-secret", OWN, ISTIO), True, id="istio's"),
+        pytest.param(stored("cacerts", OWN | GENERATED_MARK), True, id="istio's-in-cacerts"),
+        pytest.param(stored("mesh-ca", OWN), True, id="ours-in-a-secret-of-the-operator"),
+        pytest.param(stored("cacerts", PLUGGED), False, id="plugged-in"),
+        pytest.param(stored("cacerts", tls(ROOT, roots=(ROOT,))), False, id="plugged-in-root"),
+    ],
+)
+def test_made(secret: StoredSecret, made: bool) -> None:  # noqa: FBT001 - a row's part
+    """What Istio and we make is told from what is plugged in, whoever made the Secret."""
+    assert is_made(secret) == made
+
+
+def test_emptied() -> None:
+    """An emptied Secret counts as none, keeps its type, and is written over what was read."""
+    secret = StoredSecret(name="a", kind=ISTIO, contents={"ca-cert.pem": b"x"}, version="7")
+    assert emptied(secret) == StoredSecret(name="a", kind=ISTIO, contents={}, version="7")
+    assert choose([emptied(secret)]) is None

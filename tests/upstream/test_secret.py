@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 from cryptography import x509
 
+from meshca.authority.material import certificate_id
 from meshca.authority.secret_source import Overtaken
 from meshca.authority.slot import Slot
 from meshca.authority.upstream import Offer
 from meshca.config.upstream import SecretConfig
-from meshca.errors import ConfigError, MeshcaError, Unavailable
+from meshca.errors import ConfigError, InvariantBroken, MeshcaError, Refused, Unavailable
 from meshca.identity.key_type import KeyType
-from meshca.upstream.secret import SecretUpstream, check, open_
+from meshca.upstream import secret_beginning
+from meshca.upstream.secret import SecretUpstream, check, open_, secret_names
 from tests.fakes.cacerts import cacerts, tls
 from tests.fakes.clock import FakeClock
 from tests.fakes.logs import captured_logs
-from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, Ca, ec_key, make_ca, rsa_key
+from tests.fakes.pki import DAY, NARROW, NOW, TRUST_DOMAIN, Ca, ec_key, make_ca, rsa_key
 from tests.fakes.secret_source import FakeSecrets, FakeSource
+from tests.fakes.upstream import first_offer
 
 ISTIO = "istio.io/ca-root"
 MAY_CREATE = SecretConfig(kind="secret", create=True)
 MAY_NOT = SecretConfig(kind="secret")
 ROOT = make_ca("root")
 SIGNER, NEXT = make_ca("signer", ROOT), make_ca("next", ROOT)
+OTHER, THIRD = make_ca("other root", begin=NOW - DAY / 2), make_ca("third root", begin=NOW - DAY / 3)
+OTHERS = make_ca("other signer", OTHER)
+SPARE = "istio-ca-secret-next"
 FORBIDDEN = Unavailable("kube_forbidden", "home: get secrets in istio-system: forbidden")
 
 
@@ -61,8 +68,16 @@ def upstream_of(
     published: FakePublished | None = None,
 ) -> tuple[SecretUpstream, FakeSource]:
     """A replica, and its way to the Secrets."""
-    source = FakeSource(store, config.names)
+    source = FakeSource(store, secret_names(config))
     return SecretUpstream(config, source, published, TRUST_DOMAIN, clock or FakeClock()), source
+
+
+async def told(upstream: SecretUpstream) -> list[tuple[str, bool, bool]]:
+    """The lines: subject, whether it signs, whether it is wanted."""
+    return [
+        (line.root.subject.rfc4514_string().removeprefix("CN="), line.signs, line.wanted)
+        for line in await upstream.lines()
+    ]
 
 
 def istio_root(**changes: object) -> Ca:
@@ -90,7 +105,7 @@ class TestFirstStart:
         store = FakeSecrets()
         upstream, _ = upstream_of(store, MAY_NOT)
         with pytest.raises(Unavailable) as caught:
-            await upstream.obtain()
+            await first_offer(upstream)
         assert caught.value.detail == (
             "Secrets cacerts, istio-ca-secret in namespace istio-system: none holds a CA; put a CA there, or set"
             " upstream.create to begin with a new root"
@@ -100,7 +115,7 @@ class TestFirstStart:
     async def test_made_in_the_last(self) -> None:
         """A root is made in the last of the Secrets, in Istio's own form."""
         store = FakeSecrets()
-        offer = await upstream_of(store)[0].obtain()
+        offer = await first_offer(upstream_of(store)[0])
         [secret] = store.held.values()
         assert (secret.name, secret.kind) == ("istio-ca-secret", ISTIO)
         assert [x509.load_pem_x509_certificate(secret.contents["ca-cert.pem"])] == [*offer.material.roots]
@@ -109,7 +124,7 @@ class TestFirstStart:
     async def test_key_types(self, key_type: KeyType) -> None:
         """Root and intermediate are of the configured key type."""
         config = MAY_CREATE.model_copy(update={"key_type": key_type})
-        offer = await upstream_of(FakeSecrets(), config)[0].obtain()
+        offer = await first_offer(upstream_of(FakeSecrets(), config)[0])
         assert Slot.prove(offer.material, TRUST_DOMAIN, NOW).path == (
             offer.material.certificate,
             offer.material.roots[0],
@@ -117,7 +132,7 @@ class TestFirstStart:
 
     async def test_lifetimes(self) -> None:
         """The root lasts ten years, the intermediate thirty days, to be renewed at half of them."""
-        offer = await upstream_of(FakeSecrets())[0].obtain()
+        offer = await first_offer(upstream_of(FakeSecrets())[0])
         assert offer.material.roots[0].not_valid_after_utc == NOW + 3650 * DAY
         assert offer.material.certificate.not_valid_after_utc == NOW + 30 * DAY
         assert offer.renew_at == NOW + 15 * DAY
@@ -128,7 +143,7 @@ class TestFirstStart:
         replicas = [upstream_of(store) for _ in range(10)]
         for _, source in replicas:
             source.before_writing.clear()
-        tasks = [asyncio.create_task(upstream.obtain()) for upstream, _ in replicas]
+        tasks = [asyncio.create_task(first_offer(upstream)) for upstream, _ in replicas]
         for _ in range(5):
             await asyncio.sleep(0)  # all have seen that there is nothing
         for _, source in replicas:
@@ -143,7 +158,7 @@ class TestFirstStart:
         store.put("istio-ca-secret", {})
         upstream, source = upstream_of(store)
         source.errors["create"] = FORBIDDEN
-        await upstream.obtain()
+        await first_offer(upstream)
         assert store.held["istio-ca-secret"].kind == "Opaque"
         assert store.held["istio-ca-secret"].contents["ca-key.pem"]
 
@@ -153,10 +168,10 @@ class TestFirstStart:
         store.put("istio-ca-secret", {})
         upstream, source = upstream_of(store)
         source.before_writing.clear()
-        task = asyncio.create_task(upstream.obtain())
+        task = asyncio.create_task(first_offer(upstream))
         for _ in range(5):
             await asyncio.sleep(0)
-        other = await upstream_of(store)[0].obtain()
+        other = await first_offer(upstream_of(store)[0])
         source.before_writing.set()
         assert (await task).material.root_set == other.material.root_set
 
@@ -166,7 +181,7 @@ class TestFirstStart:
         upstream, source = upstream_of(store)
         source.errors["create"] = Overtaken("test", "it exists")
         with pytest.raises(Unavailable, match="others write the Secrets all the time"):
-            await upstream.obtain()
+            await first_offer(upstream)
         assert store.reads == 5
 
     @pytest.mark.parametrize("method", ["read", "create"])
@@ -176,7 +191,7 @@ class TestFirstStart:
         upstream, source = upstream_of(store)
         source.errors[method] = FORBIDDEN
         with pytest.raises(Unavailable, match="get secrets in istio-system: forbidden"):
-            await upstream.obtain()
+            await first_offer(upstream)
         assert store.held == {}
 
     async def test_audited(self) -> None:
@@ -184,7 +199,7 @@ class TestFirstStart:
         store = FakeSecrets()
         with captured_logs() as logs:
             for _ in range(2):
-                await upstream_of(store)[0].obtain()
+                await first_offer(upstream_of(store)[0])
         assert [line["kind"] for line in logs if line["event"] == "ca.signed"] == [
             "root",
             "intermediate",
@@ -200,7 +215,7 @@ class TestIstio:
         store, root = FakeSecrets(), istio_root()
         put_istio(store, root)
         before = dict(store.held)
-        offers = [await upstream_of(store)[0].obtain() for _ in range(3)]
+        offers = [await first_offer(upstream_of(store)[0]) for _ in range(3)]
         assert all(verifies(offer, root.certificate) for offer in offers)
         assert len({offer.material.certificate.subject for offer in offers}) == 3
         assert {offer.material.key.key_size for offer in offers} == {256}
@@ -212,20 +227,20 @@ class TestIstio:
         put_istio(store, old)
         contents = {key: value.decode() for key, value in store.held["istio-ca-secret"].contents.items()}
         store.put("istio-ca-secret", {**contents, "ca-cert.pem": new.pem}, ISTIO)
-        offer = await upstream_of(store)[0].obtain()
+        offer = await first_offer(upstream_of(store)[0])
         assert offer.material.roots == (new.certificate,)
 
     async def test_an_old_root(self) -> None:
         """A root of an Istio before 1.8, which has no key identifier, can be moved too."""
         store, root = FakeSecrets(), istio_root(key_id=False)
         put_istio(store, root)
-        assert verifies(await upstream_of(store)[0].obtain(), root.certificate)
+        assert verifies(await first_offer(upstream_of(store)[0]), root.certificate)
 
     async def test_a_root_that_istio_just_made(self) -> None:
         """Istio does not back-date its root; that an intermediate begins earlier harms nobody."""
         store, root = FakeSecrets(), istio_root(begin=NOW)
         put_istio(store, root)
-        assert verifies(await upstream_of(store)[0].obtain(), root.certificate)
+        assert verifies(await first_offer(upstream_of(store)[0]), root.certificate)
 
     @pytest.mark.parametrize(
         ("contents", "kind"),
@@ -238,21 +253,21 @@ class TestIstio:
         """A plugged-in intermediate signs itself, and nothing is to be renewed by us."""
         store = FakeSecrets()
         store.put("cacerts", contents, kind)
-        offer = await upstream_of(store)[0].obtain()
+        offer = await first_offer(upstream_of(store)[0])
         assert (offer.material.certificate, offer.renew_at) == (SIGNER.certificate, None)
 
     async def test_plugged_in_root(self) -> None:
         """A plugged-in root stays where it is as well: an intermediate signs."""
         store = FakeSecrets()
         store.put("cacerts", tls(ROOT, roots=(ROOT, make_ca("old root"))), "kubernetes.io/tls")
-        offer = await upstream_of(store)[0].obtain()
+        offer = await first_offer(upstream_of(store)[0])
         assert offer.material.certificate.issuer == ROOT.certificate.subject
         assert len(offer.material.roots) == 2
 
     async def test_back(self) -> None:
         """Where Istio looks for its root there is the one that signed our intermediates."""
         store = FakeSecrets()
-        offer = await upstream_of(store)[0].obtain()
+        offer = await first_offer(upstream_of(store)[0])
         root = x509.load_pem_x509_certificate(store.held["istio-ca-secret"].contents["ca-cert.pem"])
         offer.material.certificate.verify_directly_issued_by(root)
 
@@ -265,19 +280,19 @@ class TestLater:
         store, root = FakeSecrets(), istio_root()
         put_istio(store, root)
         upstream, _ = upstream_of(store)
-        first = await upstream.obtain()
+        first = await first_offer(upstream)
         put_istio(store, root)
-        assert (await upstream.obtain()).material.fingerprint == first.material.fingerprint
+        assert (await first_offer(upstream)).material.fingerprint == first.material.fingerprint
 
     async def test_renewed_at_half_life(self) -> None:
         """At half of its life the intermediate is made anew, with its own key and subject."""
         store, clock = FakeSecrets(), FakeClock()
         upstream, _ = upstream_of(store, clock=clock)
-        first = await upstream.obtain()
+        first = await first_offer(upstream)
         clock.move((15 * DAY).total_seconds() - 1)
-        assert (await upstream.obtain()).material.fingerprint == first.material.fingerprint
+        assert (await first_offer(upstream)).material.fingerprint == first.material.fingerprint
         clock.move(1)
-        second = await upstream.obtain()
+        second = await first_offer(upstream)
         assert second.material.root_set == first.material.root_set
         assert second.material.certificate.subject != first.material.certificate.subject
         assert second.material.key.public_key() != first.material.key.public_key()
@@ -288,9 +303,9 @@ class TestLater:
         put_istio(store, istio_root(end=NOW + 10 * DAY))
         clock = FakeClock()
         upstream, _ = upstream_of(store, clock=clock)
-        first = await upstream.obtain()
+        first = await first_offer(upstream)
         clock.move((9 * DAY).total_seconds())
-        assert (first.renew_at, (await upstream.obtain()).material.fingerprint) == (
+        assert (first.renew_at, (await first_offer(upstream)).material.fingerprint) == (
             None,
             first.material.fingerprint,
         )
@@ -300,29 +315,459 @@ class TestLater:
         store = FakeSecrets()
         store.put("cacerts", cacerts(SIGNER, roots=(ROOT,)))
         upstream, _ = upstream_of(store)
-        await upstream.obtain()
+        await first_offer(upstream)
         store.put("cacerts", cacerts(NEXT, roots=(ROOT,)))
         await asyncio.wait_for(upstream.changed(), 1)
-        assert (await upstream.obtain()).material.certificate == NEXT.certificate
+        assert (await first_offer(upstream)).material.certificate == NEXT.certificate
 
     async def test_gone(self) -> None:
         """A Secret that was deleted is missed, and never made anew while its root is in force here."""
         store = FakeSecrets()
         upstream, _ = upstream_of(store)
-        await upstream.obtain()
+        await first_offer(upstream)
         store.remove("istio-ca-secret")
         await asyncio.wait_for(upstream.changed(), 1)
+        before = await upstream.lines()
+        assert [(line.signs, line.wanted) for line in before] == [(True, True)]
+        assert "no Secret holds a CA any more; put it back" in str(upstream.problem)
+        assert (await upstream.obtain(certificate_id(before[0].root))).renew_at is None
+        assert store.held == {}
+
+    async def test_gone_before_anything_signed(self) -> None:
+        """When it is gone before anything below its root was asked for, nothing signs."""
+        store = FakeSecrets()
+        upstream, _ = upstream_of(store)
+        await upstream.lines()
+        store.remove("istio-ca-secret")
         with pytest.raises(ConfigError, match="no Secret holds a CA any more; put it back"):
-            await upstream.obtain()
+            await upstream.lines()
         assert store.held == {}
 
     async def test_a_weightier_one_appears(self) -> None:
-        """A plugged-in CA that is put beside Istio's counts from then on; rotation decides about its root."""
+        """A plugged-in CA that is put beside Istio's is wanted from then on; the other can sign until it may."""
         store = FakeSecrets()
         upstream, _ = upstream_of(store)
-        await upstream.obtain()
+        old = await first_offer(upstream)
         store.put("cacerts", cacerts(SIGNER, roots=(ROOT,)))
-        assert (await upstream.obtain()).material.roots == (ROOT.certificate,)
+        for replica in (upstream, upstream_of(store)[0]):
+            lines = {line.root: (line.signs, line.wanted) for line in await replica.lines()}
+            assert lines == {old.material.roots[0]: (True, False), ROOT.certificate: (True, True)}
+            again = await replica.obtain(certificate_id(old.material.roots[0]))
+            assert again.material.roots == old.material.roots
+        assert (
+            await upstream.obtain(certificate_id(old.material.roots[0]))
+        ).material.fingerprint == old.material.fingerprint
+
+    async def test_only_lines_count(self) -> None:
+        """A change that `obtain` has seen, and `lines` not, is still told."""
+        store = FakeSecrets()
+        store.put("cacerts", cacerts(SIGNER, roots=(ROOT,)))
+        upstream, _ = upstream_of(store)
+        await upstream.lines()
+        store.put("cacerts", cacerts(NEXT, roots=(ROOT,)))
+        await upstream.obtain(certificate_id(ROOT.certificate))
+        await asyncio.wait_for(upstream.changed(), 1)
+        await upstream.lines()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(upstream.changed(), 0)
+
+    async def test_failed_lines_count(self) -> None:
+        """What `lines` refused is no change until it changes again."""
+        store = FakeSecrets()
+        store.put("istio-ca-secret", {})
+        upstream, _ = upstream_of(store, MAY_NOT)
+        with pytest.raises(Unavailable):
+            await upstream.lines()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(upstream.changed(), 0)
+
+
+class TestPluggedIn:
+    """An operator changes the root of a plugged-in CA."""
+
+    async def test_current(self) -> None:
+        """The line of the Secret's own signer is the current one, not one that is kept in memory."""
+        store = FakeSecrets()
+        store.put("cacerts", cacerts(SIGNER, roots=(ROOT,)))
+        upstream, _ = upstream_of(store)
+        assert [line.current for line in await upstream.lines()] == [True]
+        store.put("cacerts", cacerts(OTHERS, roots=(OTHER, ROOT)))
+        assert [line.current for line in await upstream.lines()] == [False, True]
+
+    async def test_old_line_in_memory(self) -> None:
+        """What was plugged in before signs here until it is forgotten; a restart has what the Secret holds."""
+        store = FakeSecrets()
+        store.put("cacerts", cacerts(SIGNER, roots=(ROOT,)))
+        upstream, _ = upstream_of(store)
+        await upstream.lines()
+        store.put("cacerts", cacerts(OTHERS, roots=(OTHER, THIRD)))
+        assert await told(upstream) == [
+            ("root", True, False),
+            ("other root", True, True),
+            ("third root", False, True),
+        ]
+        assert (await upstream.obtain(certificate_id(ROOT.certificate))).material.certificate == SIGNER.certificate
+        restarted, _ = upstream_of(store)
+        assert await told(restarted) == [("other root", True, True), ("third root", False, True)]
+        with pytest.raises(ConfigError, match=r"nothing signs below the root .*; put its CA back"):
+            await restarted.obtain(certificate_id(ROOT.certificate))
+        await upstream.forget({certificate_id(OTHER.certificate)})
+        assert await told(upstream) == await told(restarted)
+
+    async def test_bad(self) -> None:
+        """A bad Secret hides nothing: what it named last is there and signs, and the problem is told."""
+        store = FakeSecrets()
+        store.put("cacerts", cacerts(SIGNER, roots=(ROOT, OTHER)))
+        upstream, _ = upstream_of(store)
+        before = await told(upstream)
+        store.put("cacerts", BAD["half"])
+        assert await told(upstream) == before == [("root", True, True), ("other root", False, True)]
+        assert "root-cert.pem: is missing" in str(upstream.problem)
+        assert (await upstream.obtain(certificate_id(ROOT.certificate))).material.certificate == SIGNER.certificate
+        store.put("cacerts", cacerts(NEXT, roots=(ROOT,)))
+        await upstream.lines()
+        assert upstream.problem is None
+
+    async def test_kept_has_expired(self) -> None:
+        """What is in memory and has expired signs nothing any more, and says so with what is wrong now."""
+        store, clock = FakeSecrets(), FakeClock()
+        store.put("cacerts", cacerts(make_ca("short", ROOT, end=NOW + DAY), roots=(ROOT,)))
+        upstream, _ = upstream_of(store, clock=clock)
+        await upstream.lines()
+        store.put("cacerts", BAD["half"])
+        clock.move((2 * DAY).total_seconds())
+        with pytest.raises(ConfigError, match=r"root-cert\.pem: is missing"):
+            await upstream.lines()
+        with pytest.raises(ConfigError, match=r"(?s)expired at .*root-cert\.pem: is missing"):
+            await upstream.obtain(certificate_id(ROOT.certificate))
+
+    @pytest.mark.parametrize(
+        ("root", "problem"),
+        [
+            pytest.param(make_ca("next root", end=NOW), "expired at", id="expired"),
+            pytest.param(make_ca("next root", constraints=None), "a root but not a CA", id="not-a-ca"),
+            pytest.param(make_ca("next root", key=rsa_key(1024)), "too weak, or not known", id="weak"),
+            pytest.param(make_ca("root"), "its subject is in use by another root", id="subject-in-use"),
+            pytest.param(
+                make_ca("next root", extra=[NARROW]), "a trial certificate does not verify", id="no-trial-leaf"
+            ),
+        ],
+    )
+    @pytest.mark.parametrize("with_key", [False, True], ids=["signer", "root"])
+    async def test_bad_new_root(self, root: Ca, problem: str, with_key: bool) -> None:  # noqa: FBT001 - a row's part
+        """A new root that is unsound is refused before anything changes, with its key or without."""
+        store = FakeSecrets()
+        store.put("cacerts", cacerts(SIGNER, roots=(ROOT,)))
+        upstream, _ = upstream_of(store)
+        before = await told(upstream)
+        assert not any(line.made for line in await upstream.lines())
+        store.put("cacerts", cacerts(root if with_key else make_ca("next", root), roots=(root,)))
+        assert await told(upstream) == before
+        assert problem in str(upstream.problem)
+
+    @pytest.mark.parametrize("contents", [cacerts(SIGNER, roots=(ROOT,)), tls(ROOT, roots=(ROOT,))])
+    async def test_roots_are_not_made_beside_it(self, contents: dict[str, str]) -> None:
+        """Asked to make a root it says where to put one, and writes nothing; with a root's key too."""
+        store = FakeSecrets()
+        store.put("cacerts", contents)
+        before = dict(store.held)
+        with pytest.raises(Refused) as refused:
+            await upstream_of(store)[0].make_root()
+        assert refused.value.reason == "upstream"
+        assert refused.value.detail == (
+            "the CA in Secret cacerts in namespace istio-system is plugged in, and no root is made beside it; put"
+            " a signing certificate below the new root there, and name both roots there"
+        )
+        assert store.held == before
+
+    async def test_it_is_left(self) -> None:
+        """What an operator plugged in is left where it is, though it is not to be kept."""
+        store = FakeSecrets()
+        upstream, _ = upstream_of(store)
+        old = certificate_id((await first_offer(upstream)).material.roots[0])
+        store.put("cacerts", cacerts(SIGNER, roots=(ROOT,)))
+        before = dict(store.held)
+        for keep in (old, certificate_id(ROOT.certificate)):
+            await upstream.forget({keep})
+        assert store.held == before
+
+
+async def begun_store() -> tuple[FakeSecrets, str]:
+    """Secrets in which a root was made, and that root."""
+    store = FakeSecrets()
+    [line] = await upstream_of(store)[0].lines()
+    return store, certificate_id(line.root)
+
+
+class TestFollowing:
+    """A root that was made here is followed by another."""
+
+    @pytest.mark.parametrize("put", [True, False], ids=["istio's", "ours"])
+    async def test_made(self, put: bool) -> None:  # noqa: FBT001 - a row's part
+        """It is made in a Secret of its own with a new key; both sign for every replica, and the first is left."""
+        store = FakeSecrets()
+        if put:
+            put_istio(store, istio_root(key=rsa_key()))
+        upstream, _ = upstream_of(store, MAY_NOT if put else MAY_CREATE)
+        [old] = await upstream.lines()
+        before = dict(store.held)
+        made = await upstream.make_root()
+        assert (made.signs, made.wanted, made.made) == (True, True, True)
+        assert [line.made for line in await upstream.lines()] == [True, True]
+        assert store.held["istio-ca-secret"] == before["istio-ca-secret"]
+        assert store.held[SPARE].kind == ISTIO
+        assert made.root.public_key() != old.root.public_key()
+        for replica in (upstream, upstream_of(store)[0]):
+            assert {line.root: line.signs for line in await replica.lines()} == {old.root: True, made.root: True}
+            for line in await replica.lines():
+                assert verifies(await replica.obtain(certificate_id(line.root)), line.root)
+
+    async def test_not_allowed_to(self) -> None:
+        """With `rotate` off no root is made, nothing is written, and what to set is said."""
+        store = FakeSecrets()
+        put_istio(store, istio_root())
+        before = dict(store.held)
+        with pytest.raises(Refused) as refused:
+            await upstream_of(store, MAY_NOT.model_copy(update={"rotate": False}))[0].make_root()
+        assert refused.value.reason == "upstream"
+        assert refused.value.detail == (
+            "upstream.rotate is off, so no root is made to follow another; set it, and let our account create and"
+            " update Secret istio-ca-secret-next in namespace istio-system"
+        )
+        assert store.held == before
+
+    async def test_restart_offers_below_both(self) -> None:
+        """A replica that restarts signs below both roots."""
+        store, old = await begun_store()
+        new = certificate_id((await upstream_of(store)[0].make_root()).root)
+        replica, _ = upstream_of(store)
+        assert [certificate_id((await replica.obtain(root)).material.roots[0]) for root in (old, new)] == [
+            old,
+            new,
+        ]
+
+    async def test_same_key(self) -> None:
+        """Asked to, it uses the key again."""
+        store, old = await begun_store()
+        upstream, _ = upstream_of(store)
+        made = await upstream.make_root(same_key=old)
+        [first] = [line for line in await upstream.lines() if certificate_id(line.root) == old]
+        assert made.root.public_key() == first.root.public_key()
+        assert made.root.subject != first.root.subject
+
+    async def test_same_key_of_nobody(self) -> None:
+        """A root that is not there has no key to be used again; the one that is there is named."""
+        store, old = await begun_store()
+        with pytest.raises(Refused, match=f"no root ffff whose key could be used again; name {old}"):
+            await upstream_of(store)[0].make_root(same_key="ffff")
+
+    async def test_race(self) -> None:
+        """Replicas that make one at once end with one."""
+        store, _ = await begun_store()
+        replicas = [upstream_of(store) for _ in range(5)]
+        for _, source in replicas:
+            source.before_writing.clear()
+        tasks = [asyncio.create_task(upstream.make_root()) for upstream, _ in replicas]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        for _, source in replicas:
+            source.before_writing.set()
+        assert len({line.root for line in await asyncio.gather(*tasks)}) == 1
+
+    @pytest.mark.parametrize("same", [False, True])
+    async def test_another_kind_is_there(self, same: bool) -> None:  # noqa: FBT001 - a row's part
+        """A root of another kind than was asked for that is there already is not taken for it."""
+        store, old = await begun_store()
+        upstream, _ = upstream_of(store)
+        made = await upstream.make_root(same_key=old if same else "")
+        which = "the key of the one before" if same else "a key of its own"
+        with pytest.raises(
+            Refused, match=f"holds a root already that has {which} .sha256 {certificate_id(made.root)}.; abort"
+        ):
+            await upstream.make_root(same_key="" if same else old)
+
+    async def test_empty_spare_is_filled(self) -> None:
+        """A Secret that somebody made beforehand is filled, so that we need not create one, and emptied again."""
+        store, old = await begun_store()
+        store.put(SPARE, {})
+        upstream, source = upstream_of(store)
+        source.errors["create"] = FORBIDDEN
+        made = await upstream.make_root()
+        assert store.held[SPARE].contents["ca-key.pem"]
+        await upstream.forget({old})
+        assert (store.held[SPARE].contents, store.held[SPARE].kind) == ({}, "Opaque")
+        assert certificate_id(made.root) not in {certificate_id(line.root) for line in await upstream.lines()}
+
+    async def test_bad_spare(self) -> None:
+        """What holds no sound root there is not overwritten, is told, and hides nothing."""
+        store, old = await begun_store()
+        store.put(SPARE, BAD["half"])
+        upstream, _ = upstream_of(store)
+        assert [certificate_id(line.root) for line in await upstream.lines()] == [old]
+        assert upstream.problem is not None
+        assert upstream.problem.source == f"Secret {SPARE} in namespace istio-system"
+        with pytest.raises(ConfigError, match=r"root-cert\.pem: is missing"):
+            await upstream.make_root()
+        assert "root-cert.pem" not in store.held[SPARE].contents
+
+    async def test_both_bad(self) -> None:
+        """Problems of both Secrets are told at once."""
+        store, _ = await begun_store()
+        store.put("istio-ca-secret", {"ca-cert.pem": "damaged"})
+        store.put(SPARE, BAD["half"])
+        with pytest.raises(ConfigError) as refused:
+            await upstream_of(store)[0].lines()
+        assert "ca-key.pem: is missing; all of ca-cert.pem, ca-key.pem are needed" in refused.value.problems
+        assert any(line.startswith(f"Secret {SPARE}: root-cert.pem") for line in refused.value.problems)
+
+    async def test_main_lost(self) -> None:
+        """While the first Secret is lost the one that follows signs, no first root is made, and it is told."""
+        store, _ = await begun_store()
+        new = (await upstream_of(store)[0].make_root()).root
+        store.remove("istio-ca-secret")
+        upstream, _ = upstream_of(store)
+        assert [line.root for line in await upstream.lines()] == [new]
+        assert "no Secret holds a CA any more" in str(upstream.problem)
+        with pytest.raises(Unavailable, match=r"no root is there to be followed: .*no Secret holds a CA any more"):
+            await upstream.make_root()
+        assert list(store.held) == [SPARE]
+
+    async def test_nothing_to_follow(self) -> None:
+        """Where there is no root none follows."""
+        with pytest.raises(Unavailable, match="no root is there to be followed: none holds a CA"):
+            await upstream_of(FakeSecrets())[0].make_root()
+
+    async def test_always_overtaken(self) -> None:
+        """Whoever loses every time gives up for now, and nothing is left of it."""
+        store, old = await begun_store()
+        upstream, source = upstream_of(store)
+        source.errors["create"] = Overtaken("test", "it exists")
+        with pytest.raises(Unavailable, match="others write the Secrets all the time"):
+            await upstream.make_root()
+        del source.errors["create"]
+        new = certificate_id((await upstream.make_root()).root)
+        source.errors["replace"] = Overtaken("test", "it is another by now")
+        with pytest.raises(Unavailable, match="others write the Secrets all the time"):
+            await upstream.forget({new})
+        assert {certificate_id(line.root) for line in await upstream.lines()} == {old, new}
+
+    async def test_unsound(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A root that is not sound is refused before it is written."""
+        store, _ = await begun_store()
+        monkeypatch.setattr(secret_beginning, "new_key", lambda _: rsa_key(1024))
+        with pytest.raises(ConfigError, match="too weak, or not known"):
+            await upstream_of(store)[0].make_root()
+        assert SPARE not in store.held
+
+
+class TestForget:
+    """The end of a change: what follows takes the place of the first."""
+
+    @pytest.mark.parametrize("name", ["istio-ca-secret", "cacerts"])
+    async def test_moves(self, name: str) -> None:
+        """The new root moves to where the old one was, with Istio's marks, and the other Secret is empty."""
+        store, root = FakeSecrets(), istio_root()
+        contents = {"ca-cert.pem": root.pem, "ca-key.pem": root.key_pem, "istio-generated": ""}
+        store.put(name, contents, ISTIO)
+        upstream, _ = upstream_of(store)
+        new = (await upstream.make_root()).root
+        with captured_logs() as logs:
+            await upstream.forget({certificate_id(new)})
+        assert x509.load_pem_x509_certificate(store.held[name].contents["ca-cert.pem"]) == new
+        assert ("istio-generated" in store.held[name].contents) == (name == "cacerts")
+        assert (store.held[name].kind, store.held[SPARE].contents) == (ISTIO, {})
+        for replica in (upstream, upstream_of(store)[0]):
+            assert [line.root for line in await replica.lines()] == [new]
+            assert verifies(await replica.obtain(certificate_id(new)), new)
+        assert [(line["secret"], line["emptied"]) for line in logs] == [(name, False), (SPARE, True)]
+
+    async def test_intermediate_stays(self) -> None:
+        """The move changes nothing of what signs."""
+        store, _ = await begun_store()
+        upstream, _ = upstream_of(store)
+        new = certificate_id((await upstream.make_root()).root)
+        before = await upstream.obtain(new)
+        await upstream.forget({new})
+        assert (await upstream.obtain(new)).material.fingerprint == before.material.fingerprint
+
+    async def test_aborted(self) -> None:
+        """A root that shall not follow after all goes, and the first is left as it is."""
+        store, old = await begun_store()
+        upstream, _ = upstream_of(store)
+        before = store.held["istio-ca-secret"]
+        new = certificate_id((await upstream.make_root()).root)
+        await upstream.obtain(new)
+        await upstream.forget({old})
+        assert (store.held["istio-ca-secret"], store.held[SPARE].contents) == (before, {})
+        assert [certificate_id(line.root) for line in await upstream.lines()] == [old]
+        with pytest.raises(ConfigError):
+            await upstream.obtain(new)
+
+    async def test_both_kept(self) -> None:
+        """While both are to be kept nothing is written."""
+        store, old = await begun_store()
+        upstream, _ = upstream_of(store)
+        new = certificate_id((await upstream.make_root()).root)
+        before = dict(store.held)
+        await upstream.forget({old, new})
+        assert store.held == before
+
+    async def test_never_the_last(self) -> None:
+        """Asked to keep none that signs, it keeps all."""
+        store, _ = await begun_store()
+        before = dict(store.held)
+        with pytest.raises(InvariantBroken) as refused:
+            await upstream_of(store)[0].forget({"ffff"})
+        assert (refused.value.reason, store.held) == ("forget", before)
+
+    async def test_again(self) -> None:
+        """After it, another root can be made and follow in the same way."""
+        store, _ = await begun_store()
+        upstream, _ = upstream_of(store)
+        for _ in range(2):
+            new = (await upstream.make_root()).root
+            await upstream.forget({certificate_id(new)})
+            assert [line.root for line in await upstream.lines()] == [new]
+
+    async def test_plugged_in_meanwhile(self) -> None:
+        """What an operator plugged in meanwhile is not overwritten; what follows stays where it is."""
+        store, _ = await begun_store()
+        upstream, _ = upstream_of(store)
+        new = certificate_id((await upstream.make_root()).root)
+        store.put("cacerts", cacerts(SIGNER, roots=(ROOT,)))
+        before = dict(store.held)
+        await upstream.forget({new})
+        assert store.held == before
+
+    @pytest.mark.parametrize("keep_new", [True, False])
+    @pytest.mark.parametrize("writes", [0, 1, 2])
+    async def test_killed(self, keep_new: bool, writes: int) -> None:  # noqa: FBT001 - a row's part
+        """A replica that is killed before any of its writes is followed by one that ends with the same."""
+        store, old = await begun_store()
+        new = certificate_id((await upstream_of(store)[0].make_root()).root)
+        keep = new if keep_new else old
+        doomed, source = upstream_of(store)
+        source.writes_left = writes
+        with contextlib.suppress(asyncio.CancelledError):
+            await doomed.forget({keep})
+        replica, _ = upstream_of(store)
+        assert keep in {certificate_id(line.root) for line in await replica.lines()}
+        await replica.forget({keep})
+        assert [certificate_id(line.root) for line in await replica.lines()] == [keep]
+        assert store.held[SPARE].contents == {}
+
+    async def test_killed_before_the_second_change(self) -> None:
+        """What was left in the second Secret by one who was killed after the move makes room for the next root."""
+        store, _ = await begun_store()
+        upstream, source = upstream_of(store)
+        new = certificate_id((await upstream.make_root()).root)
+        source.writes_left = 1
+        with contextlib.suppress(asyncio.CancelledError):
+            await upstream.forget({new})
+        replica, _ = upstream_of(store)
+        third = certificate_id((await replica.make_root()).root)
+        assert third != new
+        assert {certificate_id(line.root) for line in await replica.lines()} == {new, third}
 
 
 BAD = {
@@ -355,7 +800,7 @@ async def test_refused(name: str) -> None:
     store = FakeSecrets()
     store.put("cacerts", BAD[name])
     with pytest.raises(ConfigError) as caught:
-        await upstream_of(store)[0].obtain()
+        await first_offer(upstream_of(store)[0])
     assert caught.value.source == "Secret cacerts in namespace istio-system"
     assert any(WHY[name] in problem for problem in caught.value.problems), caught.value.problems
     assert "PRIVATE" not in str(caught.value)
@@ -367,8 +812,9 @@ async def test_refused_is_not_replaced() -> None:
     store.put("cacerts", BAD["half"])
     put_istio(store, istio_root())
     before = dict(store.held)
-    with pytest.raises(ConfigError):
-        await upstream_of(store)[0].obtain()
+    upstream, _ = upstream_of(store)
+    assert [line.wanted for line in await upstream.lines()] == [False]
+    assert "root-cert.pem: is missing" in str(upstream.problem)
     assert store.held == before
 
 
@@ -407,13 +853,13 @@ async def test_opening_asks_nothing() -> None:
     opened = open_(MAY_CREATE, source=source, published=None, trust_domain=TRUST_DOMAIN, clock=FakeClock())
     async with opened as upstream:
         with pytest.raises(Unavailable):
-            await upstream.obtain()
+            await first_offer(upstream)
 
 
 async def test_short_lives() -> None:
     """An intermediate that lives for seconds is renewed at half of them too, not at once."""
     config = MAY_CREATE.model_copy(update={"intermediate_lifetime": timedelta(seconds=8)})
-    assert (await upstream_of(FakeSecrets(), config)[0].obtain()).renew_at == NOW + timedelta(seconds=4)
+    assert (await first_offer(upstream_of(FakeSecrets(), config)[0])).renew_at == NOW + timedelta(seconds=4)
 
 
 class TestLost:
@@ -423,7 +869,7 @@ class TestLost:
         """None is made; it is told what is alive where, and what to do."""
         store = FakeSecrets()
         with pytest.raises(Unavailable) as refused:
-            await upstream_of(store, published=FakePublished(ROOT.pem))[0].obtain()
+            await first_offer(upstream_of(store, published=FakePublished(ROOT.pem))[0])
         said = refused.value.detail
         place = "ConfigMap istio-ca-root-cert in namespace istio-system"
         assert f"none holds a CA, but {place} holds a living root (sha256 " in said
@@ -435,9 +881,9 @@ class TestLost:
         store = FakeSecrets()
         upstream, _ = upstream_of(store, published=FakePublished(ROOT.pem))
         with pytest.raises(Unavailable):
-            await upstream.obtain()
+            await first_offer(upstream)
         store.put("cacerts", cacerts(SIGNER, roots=(ROOT,)))
-        assert verifies(await upstream.obtain(), ROOT.certificate)
+        assert verifies(await first_offer(upstream), ROOT.certificate)
 
     @pytest.mark.parametrize(
         "text",
@@ -447,7 +893,7 @@ class TestLost:
     async def test_nothing_to_lose(self, text: str) -> None:
         """Without a living root published the first start makes one."""
         store = FakeSecrets()
-        await upstream_of(store, published=FakePublished(text))[0].obtain()
+        await first_offer(upstream_of(store, published=FakePublished(text))[0])
         assert "istio-ca-secret" in store.held
 
     async def test_unknown(self) -> None:
@@ -455,7 +901,7 @@ class TestLost:
         store, published = FakeSecrets(), FakePublished()
         published.error = Unavailable("kube_forbidden", "home: get configmaps in istio-system: forbidden")
         with pytest.raises(Unavailable, match="holds a root is not known: home: get configmaps in istio-system"):
-            await upstream_of(store, published=published)[0].obtain()
+            await first_offer(upstream_of(store, published=published)[0])
         assert store.held == {}
 
     async def test_another_replica_began(self) -> None:
@@ -463,7 +909,7 @@ class TestLost:
         store, published = FakeSecrets(), FakePublished(ROOT.pem)
         published.meanwhile = lambda: store.put("cacerts", cacerts(SIGNER, roots=(ROOT,)))
         upstream, _ = upstream_of(store, published=published)
-        assert verifies(await upstream.obtain(), ROOT.certificate)
+        assert verifies(await first_offer(upstream), ROOT.certificate)
 
     @pytest.mark.parametrize(("text", "fine"), [("", True), (ROOT.pem, False)])
     async def test_check(self, text: str, fine: bool) -> None:  # noqa: FBT001 - a row's part

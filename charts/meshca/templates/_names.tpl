@@ -40,7 +40,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- fail (printf "config.%s has a value of the chart, which the rights and mounts follow: set that instead" $path) -}}
 {{- end -}}
 {{- end -}}
-{{- $upstream := dict "kind" "secret" "create" .Values.upstream.create "names" .Values.upstream.names -}}
+{{- $upstream := dict "kind" "secret" "create" .Values.upstream.create "rotate" .Values.upstream.rotate "names" .Values.upstream.names -}}
 {{- if eq .Values.upstream.kind "files" -}}
 {{- $upstream = dict "kind" "files" "dir" "/etc/meshca-ca" -}}
 {{- end -}}

@@ -98,6 +98,7 @@ async def start_ca(start: Start) -> Ca:
         "MESHCA__POLICIES__DIR": str(places.policies),
         "MESHCA__WORKERS": "1",
         "MESHCA__SERVING__DRAIN_TIMEOUT": "2s",
+        "MESHCA__ROTATION__SETTLE": "1s",
     }
     arguments = ["dev", "up", "--dir", str(places.ca), "--port", "0", "--mtls-port", "0"]
     ca = await _start(start, "CA", arguments, places.folder / "ca.log", settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from meshca.app.demo import answers, changes, mesh
+from meshca.app.demo import answers, changes, mesh, rotation
 from meshca.app.demo.mesh import Mesh
 from meshca.app.demo.parts import Start
 from meshca.app.demo.topology import CHARGES, REFUNDS
@@ -30,6 +30,7 @@ async def play(start: Start, binary: Path, began: float) -> list[str]:
     await answers.refused(built)
     await changes.edited_live(built)
     await changes.renewed(built)
+    await rotation.rotated(built)
     return to_try(built)
 
 
@@ -44,5 +45,6 @@ def to_try(built: Mesh) -> list[str]:
         f"${{EDITOR:-vi}} {places.policy}  # live within a second",
         f"curl -s --unix-socket {places.of(built.web.account) / 'admin.sock'} http://envoy/certs",
         f"meshca status {admin}",
+        f"meshca root status {admin}",
         f"meshca ledger list {admin}",
     ]

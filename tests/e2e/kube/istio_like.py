@@ -229,10 +229,13 @@ class IstioLike:
     async def examined(self, **order: Any) -> dict[str, Finding]:
         """What the doctor finds."""
         assert self.server is not None
+        file = self.folder / "meshca.yaml"
+        listen = {"admin": self.server.endpoint("endpoint-admin")}
+        file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "listen": listen}))
         port = Address.parse(self.server.endpoint())
         asked = Order(
             **{
-                "config": self.folder / "meshca.yaml",
+                "config": file,
                 "place": Place(namespace=self.namespace, ztunnel=self.namespace),
                 "ca_address": None,
                 "endpoint": port,

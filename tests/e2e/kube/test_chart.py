@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import itertools
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,12 +19,14 @@ import yaml
 from meshca import metrics
 from meshca.app.doctor import Order, findings
 from meshca.config.server import ServerConfig
+from meshca.doctor.finding import Finding
 from meshca.doctor.mesh import Place
 from meshca.doctor.needed import needed
 from meshca.doctor.permission import Permission
 from meshca.errors import NotFound
 from tests.e2e.kube.chart import CHART, install, only, pod_of, rendered, run_helm
 from tests.e2e.kube.cluster import TestCluster, until
+from tests.e2e.kube.rotating import rotate
 from tests.e2e.kube.serve import serving_cluster
 from tests.real.dev_server import Server
 
@@ -50,10 +53,14 @@ EVERYTHING: dict[str, Any] = {
     "podLabels": {"c": "d"},
     "podAnnotations": {"e": "f"},
 }
+ONE_STORE: dict[str, Any] = {"replicas": 1, "persistence": {"existingClaim": "data"}}
 CHOICES = {
     "defaults": {},
     "everything": EVERYTHING,
-    "files": {"upstream": {"kind": "files"}, "replicas": 1, "persistence": {"existingClaim": "data"}},
+    "files": {"upstream": {"kind": "files"}, **ONE_STORE},
+    "read": {"upstream": {"create": False}},
+    "begin": {"upstream": {"create": True, "names": ["ca"]}},
+    "rotate": {"upstream": {"create": False, "rotate": True}, **ONE_STORE},
     "nothing": {"rootConfigMap": {"enabled": False}, "podDisruptionBudget": {"enabled": False}},
 }
 # What is on in an installation that serves as Istio's CA.
@@ -87,6 +94,9 @@ def test_schema(choice: str, version: str) -> None:
         ({"policies": {"../x.yaml": ""}}, "../x.yaml"),
         ({"trustedNodeAccounts": ["ztunnel"]}, "trustedNodeAccounts"),
         ({"replicas": 2, "persistence": {"existingClaim": "data"}}, "needs replicas: 1"),
+        ({"upstream": {"rotate": True}}, "upstream.rotate needs one store of all replicas"),
+        ({"upstream": {"rotate": True}, "replicas": 1}, "upstream.rotate needs one store of all replicas"),
+        ({"upstream": {"rotate": True}, "config": {"ledger": {"url": "sqlite:////x"}}}, "needs one store"),
         ({"config": {"upstream": {"names": ["my-ca"]}}}, "config.upstream has a value of the chart"),
         ({"config": {"kubernetes": {"lease": "other"}}}, "config.kubernetes.lease has a value of the chart"),
     ],
@@ -96,6 +106,12 @@ def test_bad_values(values: dict[str, Any], words: str) -> None:
     done = run_helm("template", "meshca", str(CHART), values=values)
     assert done.returncode != 0
     assert words in done.stderr
+
+
+def test_one_store_of_all_replicas() -> None:
+    """Several replicas may rotate a root that they share when they share what is kept of it as well."""
+    objects = rendered(upstream={"rotate": True}, config={"ledger": {"url": "postgresql+psycopg://db/meshca"}})
+    assert only(objects, "Deployment")["spec"]["replicas"] == 2
 
 
 @pytest.mark.parametrize("choice", CHOICES)
@@ -250,9 +266,67 @@ async def test_install(cluster: TestCluster, tmp_path: Path) -> None:
             assert "kube_forbidden" not in (server.folder / "log").read_text()
             await cluster.api.delete(bundle)
     finally:
-        for path in installed:
-            if "/namespaces/" not in path:
-                await cluster.api.delete(path)
+        await _remove(cluster, installed)
+
+
+async def test_a_root_is_followed(cluster: TestCluster, tmp_path: Path) -> None:
+    """With just these rights a root is replaced: by the one in the second Secret, which is empty then."""
+    namespace = await cluster.namespace()
+    secrets = f"/api/v1/namespaces/{namespace}/secrets"
+    objects = rendered(
+        namespace,
+        **INSTALLED,
+        rootConfigMap={"name": f"roots-{namespace}"},
+        config={"rotation": {"settle": "0s", "published_for": "0s"}},
+        upstream={"create": True, "rotate": True},
+        **ONE_STORE,
+    )
+    installed = await install(cluster.api, objects)
+    try:
+        with serving_chart(cluster, objects, tmp_path, await _own_token(cluster, namespace, tmp_path)) as server:
+            before = (await cluster.api.get(f"{secrets}/istio-ca-secret"))["data"]["ca-cert.pem"]
+            await rotate(server.folder)
+
+            async def moved() -> bool:
+                main = await cluster.api.get(f"{secrets}/istio-ca-secret")
+                spare = await cluster.api.get(f"{secrets}/istio-ca-secret-next")
+                return main["data"]["ca-cert.pem"] != before and not spare.get("data")
+
+            await until(moved, 60)
+            assert "forbidden" not in (server.folder / "log").read_text()
+    finally:
+        await _remove(cluster, installed)
+
+
+async def test_roles_of_before(cluster: TestCluster, tmp_path: Path) -> None:
+    """With a Role that knows no second Secret no server starts: it says why, and the doctor how to mend it."""
+    namespace = await cluster.namespace()
+    objects = rendered(
+        namespace, rootConfigMap={"name": f"roots-{namespace}"}, upstream={"rotate": True}, **ONE_STORE
+    )
+    spare = "istio-ca-secret-next"
+    for rule in only(objects, "Role", "meshca")["rules"]:
+        if spare in rule.get("resourceNames", ()):
+            rule["resourceNames"].remove(spare)
+    installed = await install(cluster.api, objects)
+    try:
+        token_file = await _own_token(cluster, namespace, tmp_path)
+        with serving_chart(cluster, objects, tmp_path, token_file, ready=False) as server:
+
+            def waits() -> bool:
+                said = json.loads(server.http("/readyz")[1]).get("waits_for", "")
+                return f"get secrets in {namespace}: forbidden" in said and spare in said
+
+            await until(waits, 30)
+        found = await _examined(cluster, objects, tmp_path, token_file, namespace)
+        verbs = ("get", "list", "watch", "update")
+        assert found["permissions"].verdict == "wrong"
+        assert f"lacks {len(verbs)} of " in found["permissions"].found
+        for verb, mend in zip(verbs, found["permissions"].mend, strict=True):
+            assert mend.startswith(f"{verb} secrets {spare} in {namespace}: ")
+            assert f"--verb={verb} --resource=secrets --resource-name={spare} -n {namespace}" in mend
+    finally:
+        await _remove(cluster, installed)
 
 
 @pytest.mark.parametrize("missing", RULES_OF_THE_CHART)
@@ -279,9 +353,7 @@ async def test_no_rule_too_many(cluster: TestCluster, tmp_path: Path, missing: s
 
             await until(complains, 30)
     finally:
-        for path in installed:
-            if "/namespaces/" not in path:
-                await cluster.api.delete(path)
+        await _remove(cluster, installed)
 
 
 @pytest.mark.parametrize("listed", [False, True], ids=["everywhere", "listed"])
@@ -299,18 +371,30 @@ async def test_the_doctor_misses_nothing(cluster: TestCluster, tmp_path: Path, l
     installed = await install(cluster.api, objects)
     try:
         token_file = await _own_token(cluster, namespace, tmp_path)
-        tree = yaml.safe_load(only(objects, "ConfigMap", "meshca")["data"]["meshca.yaml"])
-        tree["kubernetes"]["kubeconfig"] = str(cluster.kubeconfig_of(tmp_path / "kubeconfig", token_file))
-        (tmp_path / "meshca.yaml").write_text(yaml.safe_dump(tree))
-        place = Place(namespace=namespace, ztunnel=namespace)
-        order = Order(config=tmp_path / "meshca.yaml", place=place, ca_address=None, endpoint=None, seconds=10)
-        found = {one.name: one async for one in findings(order, {})}
+        found = await _examined(cluster, objects, tmp_path, token_file, namespace)
         assert found["permissions"].verdict == "ok", found["permissions"]
         assert [one for one in found.values() if "not allowed" in one.found] == []
     finally:
-        for path in installed:
-            if "/namespaces/" not in path:
-                await cluster.api.delete(path)
+        await _remove(cluster, installed)
+
+
+async def _examined(
+    cluster: TestCluster, objects: list[dict[str, Any]], folder: Path, token_file: Path, namespace: str
+) -> dict[str, Finding]:
+    """What the doctor finds with the chart's configuration and the account's token."""
+    tree = yaml.safe_load(only(objects, "ConfigMap", "meshca")["data"]["meshca.yaml"])
+    tree["kubernetes"]["kubeconfig"] = str(cluster.kubeconfig_of(folder / "kubeconfig", token_file))
+    (folder / "meshca.yaml").write_text(yaml.safe_dump(tree))
+    place = Place(namespace=namespace, ztunnel=namespace)
+    order = Order(config=folder / "meshca.yaml", place=place, ca_address=None, endpoint=None, seconds=10)
+    return {one.name: one async for one in findings(order, {})}
+
+
+async def _remove(cluster: TestCluster, installed: list[str]) -> None:
+    """What does not end with its namespace."""
+    for path in installed:
+        if "/namespaces/" not in path:
+            await cluster.api.delete(path)
 
 
 def _forbidden(server: Server) -> str:

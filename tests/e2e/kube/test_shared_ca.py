@@ -282,13 +282,26 @@ class TestChanges:
         assert parts(await issued(made))[0].issuer == FIRST.certificate.subject
         assert made.serves()
 
+    async def test_another_root(self, place: SecretPlace, launch: Callable[..., Replica]) -> None:
+        """One that is named beside the first is given out with it, and signs nothing."""
+        await place.put(PLUGGED_IN, encoded(cacerts(FIRST, roots=(ROOT,))))
+        made = await serving(launch())
+        another = ca("another root")
+        await place.put(PLUGGED_IN, encoded(cacerts(FIRST, roots=(ROOT, another))))
+
+        async def given() -> bool:
+            return (await issued(made)).answer.cert_chain[-1] == ROOT.pem + another.pem
+
+        await until(given)
+        assert parts(await issued(made))[0].issuer == FIRST.certificate.subject
+        assert made.refusals() == []
+
 
 BAD = {
     "half": "root-cert.pem: is missing; all of",
     "expired": "expired at",
     "mismatched": "the private key is not its own",
     "huge": "it holds 600000 bytes, at most 524288 are read",
-    "roots": "the set of roots differs from the one in force",
 }
 WHAT = {
     "half": encoded(
@@ -297,7 +310,6 @@ WHAT = {
     "expired": encoded(cacerts(ca("old", ROOT, BEGIN + timedelta(minutes=1)), roots=(ROOT,))),
     "mismatched": encoded({**cacerts(FIRST, roots=(ROOT,)), "ca-key.pem": SECOND.key_pem}),
     "huge": {"cert-chain.pem": b"x" * 600_000},
-    "roots": encoded(cacerts(FIRST, roots=(ROOT, ca("another root")))),
 }
 
 

@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create them; in SQLite also the triggers that make records unchangeable."""
+    """Create them, and the triggers that make records unchangeable."""
     op.create_table(
         "issuance_intent",
         sa.Column("serial", sa.Text, primary_key=True, nullable=False),
@@ -43,12 +43,35 @@ def upgrade() -> None:
         sa.Column("instance", sa.Text, primary_key=True, nullable=False),
         *_instants("sequence", "written_at"),
     )
-    if op.get_bind().dialect.name == "sqlite":
-        for table in ("issuance_intent", "issuance_outcome"):
-            op.execute(
-                f"CREATE TRIGGER {table}_append_only BEFORE UPDATE ON {table} "
-                "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
-            )
+    dialect = op.get_bind().dialect.name
+    if dialect == "postgresql":
+        op.execute(
+            "CREATE FUNCTION meshca_append_only() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME "
+            "USING ERRCODE = 'integrity_constraint_violation'; END $$"
+        )
+    for table in ("issuance_intent", "issuance_outcome"):
+        op.execute(_append_only(table, dialect))
+
+
+def downgrade() -> None:
+    """Drop them. Lost: everything."""
+    for table in ("probe", "adoption", "issuance_outcome", "issuance_intent"):
+        op.drop_table(table)
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("DROP FUNCTION meshca_append_only()")
+
+
+def _append_only(table: str, dialect: str) -> str:
+    if dialect == "postgresql":
+        return (
+            f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR TRUNCATE ON {table} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION meshca_append_only()"
+        )
+    return (
+        f"CREATE TRIGGER {table}_append_only BEFORE UPDATE ON {table} "
+        "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
+    )
 
 
 def _texts(*names: str) -> list[sa.Column[str]]:

@@ -12,3 +12,8 @@ depends_on = None
 def upgrade() -> None:
     """Add the column; records made before keep an empty one."""
     op.add_column("issuance_intent", sa.Column("requested_by", sa.Text, nullable=False, server_default=""))
+
+
+def downgrade() -> None:
+    """Drop it. Lost: which certificates' keys a node proxy holds; they look as if workloads held them."""
+    op.drop_column("issuance_intent", "requested_by")

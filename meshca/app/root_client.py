@@ -1,0 +1,121 @@
+"""What the command line asks a running server about roots, as values."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+import grpc
+
+from meshca._proto.meshca.admin.v1 import roots_pb2
+from meshca._proto.meshca.admin.v1.roots_pb2_grpc import RootsStub
+from meshca.app.admin_answer import DEADLINE_SECONDS, answer, explained
+from meshca.authority.history import Change, Record, Request
+from meshca.rotation.report import Forecast, RootReport
+from meshca.rpc.root_messages import (
+    Answer,
+    Exported,
+    answer_of,
+    authority_of,
+    change_of,
+    exported_of,
+    request_of,
+)
+from meshca.rpc.root_report_messages import forecast_of, report_of
+from meshca.rpc.timestamps import duration
+
+
+class RootClient:
+    """`meshca.admin.v1.Roots` as values.
+
+    Every method raises what the server raised: `Refused`, `Conflict`, `Denied`, `NotFound`, `BadRequest`; and
+    `Unavailable` when it cannot answer.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub: Any = RootsStub(channel)  # the generated stub knows synchronous channels only
+
+    async def report(self) -> RootReport:
+        """How the roots stand."""
+        return report_of(await self._ask(self._stub.GetRootStatus, roots_pb2.GetRootStatusRequest()))
+
+    async def records(self, *, intermediates: bool = False) -> Sequence[Record]:
+        """What is kept, oldest first."""
+        request = roots_pb2.ListRootsRequest(intermediates=intermediates)
+        found = await self._ask(self._stub.ListRoots, request)
+        return [authority_of(one) for one in found.authorities]
+
+    async def changes(self, *, authority: str = "", limit: int = 0) -> Sequence[Change]:
+        """What was done, newest first."""
+        request = roots_pb2.ListChangesRequest(authority=authority, limit=limit)
+        return [change_of(one) for one in (await self._ask(self._stub.ListChanges, request)).changes]
+
+    async def export(self, sequence: int | None = None) -> Exported:
+        """A bundle; the one in force when no sequence is named."""
+        request = roots_pb2.ExportBundleRequest(sequence=sequence)
+        return exported_of(await self._ask(self._stub.ExportBundle, request))
+
+    async def forecast(self, *, compromised: bool = False, window: timedelta | None = None) -> Forecast:
+        """What a rotation would do."""
+        request = roots_pb2.ForecastRotationRequest(compromised=compromised, window=duration(window))
+        return forecast_of(await self._ask(self._stub.ForecastRotation, request))
+
+    async def prepare(self, *, same_key: bool, reason: str) -> Answer:
+        """Make a root and begin to distribute it."""
+        return await self._act(
+            self._stub.PrepareRoot, roots_pb2.PrepareRootRequest(same_key=same_key, reason=reason)
+        )
+
+    async def activate(self, root: str, *, force: bool, reason: str) -> Answer:
+        """Sign below it."""
+        request = roots_pb2.ActivateRootRequest(root=root, force=force, reason=reason)
+        return await self._act(self._stub.ActivateRoot, request)
+
+    async def taint(self, root: str, *, window: timedelta | None, reason: str) -> Answer:
+        """Have every leaf below it replaced."""
+        request = roots_pb2.TaintRootRequest(root=root, window=duration(window), reason=reason)
+        return await self._act(self._stub.TaintRoot, request)
+
+    async def retire(self, root: str, *, force: bool, reason: str) -> Answer:
+        """Trust it no more."""
+        request = roots_pb2.RetireRootRequest(root=root, force=force, reason=reason)
+        return await self._act(self._stub.RetireRoot, request)
+
+    async def rotate(self, *, compromised: bool, window: timedelta | None, reason: str) -> Answer:
+        """Begin a rotation, or go on with it."""
+        request = roots_pb2.RotateRootRequest(compromised=compromised, window=duration(window), reason=reason)
+        return await self._act(self._stub.RotateRoot, request)
+
+    async def pause(self, reason: str) -> Answer:
+        """Take no step by itself."""
+        return await self._act(self._stub.PauseRotation, roots_pb2.PauseRotationRequest(reason=reason))
+
+    async def resume(self, reason: str) -> Answer:
+        """Take steps again."""
+        return await self._act(self._stub.ResumeRotation, roots_pb2.ResumeRotationRequest(reason=reason))
+
+    async def abort(self, reason: str) -> Answer:
+        """Go back."""
+        return await self._act(self._stub.AbortRotation, roots_pb2.AbortRotationRequest(reason=reason))
+
+    async def requests(self) -> Sequence[Request]:
+        """What waits for a second person."""
+        found = await self._ask(self._stub.ListRequests, roots_pb2.ListRequestsRequest())
+        return [request_of(one) for one in found.requests]
+
+    async def approve(self, request: str, reason: str) -> Answer:
+        """Do what somebody else has asked for."""
+        return await self._act(self._stub.Approve, roots_pb2.ApproveRequest(id=request, reason=reason))
+
+    async def watch(self) -> AsyncIterator[RootReport]:
+        """How the roots stand, now and whenever that has changed, until the server ends the stream."""
+        with explained():
+            async for message in self._stub.WatchRotation(roots_pb2.WatchRotationRequest()):
+                yield report_of(message)
+
+    async def _ask(self, method: Any, request: Any) -> Any:  # noqa: ANN401 - any call and message
+        return await answer(method(request, timeout=DEADLINE_SECONDS))
+
+    async def _act(self, method: Any, request: Any) -> Answer:  # noqa: ANN401 - any acting call and message
+        return answer_of(await self._ask(method, request))

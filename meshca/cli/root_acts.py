@@ -1,0 +1,154 @@
+"""`meshca root prepare|activate|taint|retire|pause|resume|abort`: single steps, each through its gate."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from meshca.cli.admin_socket import ConfigFile, Socket
+from meshca.cli.output import Format, Output, reporting_errors
+from meshca.cli.root_asking import (
+    Id,
+    Reason,
+    Yes,
+    act,
+    check_reason,
+    chosen,
+    confirm,
+    consequences,
+    tell,
+    window_of,
+)
+from meshca.cli.root_text import short
+
+if TYPE_CHECKING:
+    from meshca.app.root_client import RootClient
+    from meshca.rpc.root_messages import Answer
+
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Although its gate is closed: shows who would break, and asks. Needs --reason."),
+]
+SameKey = Annotated[bool, typer.Option("--same-key", help="Use the key of the active root again.")]
+Window = Annotated[
+    str | None,
+    typer.Option(help="Within which leaves are replaced, such as 5m; 0s is at once.", show_default="configured"),
+]
+
+
+def prepare(
+    same_key: SameKey = False,
+    reason: Reason = "",
+    socket: Socket = None,
+    config: ConfigFile = None,
+    output: Output = Format.TEXT,
+) -> None:
+    """Make a root with a new key and begin to distribute it; it signs nothing yet.
+
+    Example: meshca root prepare --reason "yearly rotation"
+    """
+    with reporting_errors(output):
+        answer = act(socket, config, lambda roots: roots.prepare(same_key=same_key, reason=reason))
+    made = short(answer.root.id) if answer.root else ""
+    tell(answer, f"root {made} is being distributed; `meshca root status` shows who trusts it", output)
+
+
+def activate(
+    root: Id,
+    force: Force = False,
+    yes: Yes = False,
+    reason: Reason = "",
+    socket: Socket = None,
+    config: ConfigFile = None,
+    output: Output = Format.TEXT,
+) -> None:
+    """Sign below a root from now on; refused with exit code 3 until the workloads trust it.
+
+    Example: meshca root activate 3f9c02d1
+    """
+    with reporting_errors(output):
+        if force:
+            check_reason("--force", reason)
+            confirm(consequences(socket, config), "sign below it although they would break?", yes=yes)
+        answer = act(socket, config, _on(root, lambda roots, id_: roots.activate(id_, force=force, reason=reason)))
+    tell(answer, "leaves are signed below it from now on", output)
+
+
+def taint(
+    root: Id,
+    window: Window = None,
+    reason: Reason = "",
+    socket: Socket = None,
+    config: ConfigFile = None,
+    output: Output = Format.TEXT,
+) -> None:
+    """Have every leaf below a retiring root replaced, because its key is not ours alone. Needs --reason.
+
+    Example: meshca root taint 3f9c02d1 --window 5m --reason "backup tape lost"
+    """
+    with reporting_errors(output):
+        check_reason("tainting", reason)
+        span = window_of(window)
+        answer = act(socket, config, _on(root, lambda roots, id_: roots.taint(id_, window=span, reason=reason)))
+    tell(answer, "its leaves are being replaced; `meshca root status` shows how far that is", output)
+
+
+def retire(
+    root: Id,
+    force: Force = False,
+    yes: Yes = False,
+    reason: Reason = "",
+    socket: Socket = None,
+    config: ConfigFile = None,
+    output: Output = Format.TEXT,
+) -> None:
+    """Trust a root no more and delete its key; refused with exit code 3 while leaves below it live.
+
+    Example: meshca root retire 3f9c02d1
+    """
+    with reporting_errors(output):
+        if force:
+            check_reason("--force", reason)
+            confirm(consequences(socket, config), "drop it although they would break?", yes=yes)
+        answer = act(socket, config, _on(root, lambda roots, id_: roots.retire(id_, force=force, reason=reason)))
+    tell(answer, "it is trusted no more, and its key is deleted", output)
+
+
+def pause(
+    reason: Reason = "", socket: Socket = None, config: ConfigFile = None, output: Output = Format.TEXT
+) -> None:
+    """Take no step of the rotation by itself until `meshca root resume`."""
+    with reporting_errors(output):
+        answer = act(socket, config, lambda roots: roots.pause(reason))
+    tell(answer, "paused; `meshca root resume` goes on", output)
+
+
+def resume(
+    reason: Reason = "", socket: Socket = None, config: ConfigFile = None, output: Output = Format.TEXT
+) -> None:
+    """Take steps of the rotation by itself again, as their gates open."""
+    with reporting_errors(output):
+        answer = act(socket, config, lambda roots: roots.resume(reason))
+    tell(answer, "going on; `meshca root status` shows the next step", output)
+
+
+def abort(
+    reason: Reason = "", socket: Socket = None, config: ConfigFile = None, output: Output = Format.TEXT
+) -> None:
+    """Give the rotation up and go back to the root before; refused once that is trusted no more."""
+    with reporting_errors(output):
+        answer = act(socket, config, lambda roots: roots.abort(reason))
+    tell(answer, "given up; the root before signs", output)
+
+
+def _on(
+    text: str, do: Callable[[RootClient, str], Awaitable[Answer]]
+) -> Callable[[RootClient], Awaitable[Answer]]:
+    """An act on the root that a user means."""
+
+    async def done(roots: RootClient) -> Answer:
+        return await do(roots, chosen(await roots.records(), text).id)
+
+    return done

@@ -1,0 +1,137 @@
+"""What every command that acts on roots shares: which root is meant, are you sure, and what became of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from meshca.cli import root_text
+from meshca.cli.admin_socket import ask
+from meshca.cli.output import EXIT_FAILED, EXIT_WAITS, Format, emit
+from meshca.duration import parse_duration
+from meshca.errors import ConfigError, NotFound
+
+if TYPE_CHECKING:
+    from meshca.app.admin_client import AdminClient
+    from meshca.app.root_client import RootClient
+    from meshca.authority.history import Record
+    from meshca.rpc.root_messages import Answer
+
+Reason = Annotated[str, typer.Option(help="Why; it is kept in the history.", show_default=False)]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask whether you are sure.")]
+Id = Annotated[str, typer.Argument(help="The root's id, or as much of its beginning as is unique.", metavar="ID")]
+LEAST: Final = 4  # characters of an id
+_HEX: Final = re.compile(r"[0-9a-f]+")
+
+
+def chosen(records: Sequence[Record], text: str) -> Record:
+    """The root or intermediate whose id begins so; colons and upper case are fine.
+
+    Raises:
+        ConfigError: it is no beginning of an id, or of several.
+        NotFound: there is none.
+    """
+    wanted = text.replace(":", "").lower()
+    if len(wanted) < LEAST or not _HEX.fullmatch(wanted):
+        raise ConfigError("ID", [f"expected {LEAST} or more hexadecimal digits of an id; see `meshca root list`"])
+    found = [one for one in records if one.id.startswith(wanted)]
+    if len(found) > 1:
+        raise ConfigError("ID", [f"{len(found)} ids begin with {wanted}; give more of it"])
+    if not found:
+        raise NotFound("root", f"no id begins with {wanted}; see `meshca root list`")
+    return found[0]
+
+
+def window_of(text: str | None) -> timedelta | None:
+    """The window of a flag.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        return None if text is None else parse_duration(text)
+    except ValueError as error:
+        raise ConfigError("--window", [str(error)]) from None
+
+
+def check_reason(flag: str, reason: str) -> None:
+    """Refuse what is dangerous without a reason, before anything is asked.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if not reason.strip():
+        raise ConfigError("--reason", [f"{flag} needs a reason, which is kept in the history"])
+
+
+def confirm(consequences: str, question: str, *, yes: bool) -> None:
+    """Show what would break, and go on only if somebody is sure.
+
+    Raises:
+        typer.Exit: they are not.
+    """
+    typer.echo(consequences, err=True)
+    if not yes and not typer.confirm(question, err=True):
+        typer.echo("nothing was done", err=True)
+        raise typer.Exit(EXIT_FAILED)
+
+
+def consequences(socket: Path | None, config: Path | None) -> str:
+    """Who would break, as the closed gate of the next step says, or else a forecast.
+
+    Raises:
+        MeshcaError: as `ask`.
+    """
+
+    async def question(client: AdminClient) -> str:
+        report = await client.roots.report()
+        if report.gate is not None and not report.gate.open:
+            found = root_text.stragglers(report.gate.stragglers, report.gate.unnamed)
+            return "\n".join([root_text.gate(report.gate), found])
+        return root_text.forecast(await client.roots.forecast())
+
+    return ask(socket, config, question)
+
+
+def act(socket: Path | None, config: Path | None, do: Callable[[RootClient], Awaitable[Answer]]) -> Answer:
+    """Ask for an act.
+
+    Raises:
+        MeshcaError: as `ask`.
+    """
+
+    async def question(client: AdminClient) -> Answer:
+        return await do(client.roots)
+
+    return ask(socket, config, question)
+
+
+def tell(answer: Answer, done: str, output: Format) -> None:
+    """Print what became of an act.
+
+    Raises:
+        typer.Exit: it was not done but waits for a second person.
+    """
+    text = done
+    if answer.waiting is not None:
+        text = "\n".join(["not done yet: it waits for a second person", *root_text.request(answer.waiting)])
+    value = {
+        "done": answer.waiting is None,
+        "root": answer.root.id if answer.root else None,
+        "waiting": document_of(answer),
+    }
+    emit(value, text, output)
+    if answer.waiting is not None:
+        raise typer.Exit(EXIT_WAITS)
+
+
+def document_of(answer: Answer) -> dict[str, object] | None:
+    """What waits, as scripts get it."""
+    if answer.waiting is None:
+        return None
+    return {name: value for name, value in root_text.plain(answer.waiting).items() if name != "body"}

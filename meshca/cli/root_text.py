@@ -1,0 +1,231 @@
+"""How roots look on a terminal: tables, bars and words, 100 columns wide at most. Rules only, no printing.
+
+Whatever somebody else wrote passes `printable`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import textwrap
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from meshca.cli.columns import WIDTH, exact, fit, iso, workload
+from meshca.cli.output import table
+from meshca.duration import format_duration
+from meshca.printable import printable
+
+if TYPE_CHECKING:
+    from meshca.authority.gate import Gate, Straggler
+    from meshca.authority.history import Change, Plan, Record, Request
+    from meshca.rotation.report import AuthorityReport, FleetReport, Forecast, RootReport
+
+SHORT: Final = 12  # characters of an id: enough to be typed back
+BAR: Final = 30  # characters
+SHOWN: Final = 10  # stragglers; `--output json` has all that the server names
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 - any part of a report
+    """A value as scripts get it: times in UTC, sets sorted, enumerations by their value."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, frozenset):
+        return sorted(value)
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, timedelta):
+        return format_duration(value)
+    return exact(value) if isinstance(value, datetime) else value
+
+
+def short(id_: str) -> str:
+    """The first digits of an id."""
+    return printable(id_[:SHORT])
+
+
+def minute(instant: datetime | None) -> str:
+    """`2026-01-01T00:00Z`, or a dash."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%MZ") if instant else "-"
+
+
+def bar(ready: int, of: int) -> str:
+    """`[#####-----] 512 of 1024`; full only when nobody is missing."""
+    filled = BAR if ready >= of else ready * BAR // of
+    return f"[{'#' * filled}{'-' * (BAR - filled)}] {ready} of {of}"
+
+
+def status(report: RootReport) -> str:
+    """How the roots stand."""
+    parts = [
+        _heading(report),
+        authorities(report.authorities),
+        "\n".join(_bars(report)),
+        fleet(report.fleet),
+        _next(report),
+        stragglers(report.gate.stragglers, report.gate.unnamed) if report.gate and not report.gate.open else "",
+        "\n".join(["WARNINGS", *map(_item, report.warnings)] if report.warnings else []),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _heading(report: RootReport) -> str:
+    driver = f"driven by {fit(report.driven_by, 40)}" if report.driven_by else "driven by nobody"
+    version = short(report.bundle_version)
+    lines = [f"bundle {report.sequence} ({version}), generation {report.generation}, {driver}"]
+    if report.plan:
+        lines += wrapped(rotation(report.plan))
+    return "\n".join(lines)
+
+
+def rotation(plan: Plan) -> str:
+    """A rotation in words."""
+    how = "paused" if plan.paused else "steps are taken as gates open" if plan.automatic else "step by step"
+    begun = f"since {iso(plan.started_at)} by {printable(plan.by)}"
+    why = f": {printable(plan.reason)}" if plan.reason else ""
+    window = format_duration(plan.window)
+    compromised = f"; the old one is compromised, window {window}" if plan.compromised else ""
+    return f"rotating from {short(plan.old)} to {short(plan.new)}, {how}{compromised}, {begun}{why}"
+
+
+def authorities(reports: Sequence[AuthorityReport]) -> str:
+    """Each authority, who trusts it and who holds leaves below it."""
+    rows = [
+        {
+            "authority": one.record.kind.value,
+            "id": short(one.record.id),
+            "state": one.record.state.value,
+            "ends": minute(one.not_after),
+            "trusted by": one.trusted_by,
+            "leaves": one.leaves,
+            "last leaf ends": minute(one.last_leaf_ends),
+        }
+        for one in reports
+    ]
+    return table(rows, ("authority", "id", "state", "ends", "trusted by", "leaves", "last leaf ends"))
+
+
+def _bars(report: RootReport) -> Iterator[str]:
+    if report.plan is None or report.fleet is None:
+        return
+    known = {one.record.id: one for one in report.authorities}
+    seen = report.fleet.seen
+    if new := known.get(report.plan.new):
+        yield f"trusts new root    {bar(new.trusted_by, seen)}"
+    if old := known.get(report.plan.old):
+        yield f"left the old root  {bar(max(0, seen - old.leaves), seen)}"
+
+
+def fleet(report: FleetReport | None) -> str:
+    """Who counts, and on whose word."""
+    if report is None:
+        return "the store cannot be read now: nobody knows who trusts what, and every gate is closed"
+    oldest = f", the longest silent at {iso(report.oldest_seen)}" if report.oldest_seen else ""
+    lines = wrapped(
+        f"{report.seen} workloads seen since {iso(report.seen_since)}{oldest}; they have the newest bundle as"
+        f" acknowledged {report.acknowledged} (in force at every Envoy), delivered {report.delivered} (sent; that"
+        f" it is used is not known), not at all {report.none}"
+    )
+    return "\n".join(lines)
+
+
+def _next(report: RootReport) -> str:
+    lines = ["NEXT", *wrapped(printable(report.next_step or "nothing: no rotation is under way"))]
+    return "\n".join(lines + ([gate(report.gate)] if report.gate else []))
+
+
+def gate(found: Gate) -> str:
+    """What was found of a guard."""
+    opens = f"; opens at {iso(found.opens_at)} at the latest" if found.opens_at and not found.open else ""
+    state = "open" if found.open else "closed"
+    return "\n".join(wrapped(f"gate {state}, {found.ready} of {found.of}: {printable(found.why)}{opens}"))
+
+
+def stragglers(found: Sequence[Straggler], unnamed: int, title: str = "WHO WOULD BREAK") -> str:
+    """Who would break: identity, pod, when it was seen, until when its leaf lives, and why."""
+    if not found and not unnamed:
+        return ""
+    lines = [f"{title} ({len(found) + unnamed})"]
+    for one in found[:SHOWN]:
+        lines += _straggler(one)
+    if more := unnamed + len(found[SHOWN:]):
+        lines.append(f"… {more} more")
+    return "\n".join(lines)
+
+
+def _straggler(straggler: Straggler) -> list[str]:
+    one = straggler.workload
+    seen = "connected" if one.connected else f"seen {minute(one.seen_at)}"
+    lines = [f"{fit(workload(one.identity), 42):42}  {fit(one.pod or '(no pod)', 32):32}  {seen}"]
+    lines += wrapped(printable(straggler.why), "    ")
+    if one.signers:
+        ends = f" until {minute(one.leaf_ends)}" if one.leaf_ends else ""
+        lines += wrapped(f"holds leaves below {', '.join(map(short, sorted(one.signers)))}{ends}", "    ")
+    return lines + (wrapped(f"it says: {printable(one.trouble)}", "    ") if one.trouble else [])
+
+
+def forecast(found: Forecast) -> str:
+    """What a rotation would do, and who would break."""
+    lines = ["what would be done, at the earliest; nothing was done now:"]
+    for number, step in enumerate(found.steps, start=1):
+        lines += wrapped(f"{number}. {printable(step)}")
+    losers = stragglers(found.losers, found.unnamed) or "nobody would break"
+    return "\n".join([*lines, "", losers])
+
+
+def records(found: Sequence[Record], reports: Sequence[AuthorityReport]) -> str:
+    """Every root, oldest first."""
+    known = {one.record.id: one for one in reports}
+    rows = [
+        {
+            "root": short(one.id),
+            "state": one.state.value,
+            "since": minute(one.since),
+            "ends": minute(known[one.id].not_after) if one.id in known else "-",
+            "subject": fit(known[one.id].subject, 34) if one.id in known else "-",
+        }
+        for one in found
+    ]
+    return table(rows, ("root", "state", "since", "ends", "subject"))
+
+
+def changes(found: Sequence[Change]) -> str:
+    """What was done, newest first, with why below each."""
+    lines = ["TIME                  ACT         AUTHORITY     STATE         BY"] if found else ["(none)"]
+    for one in found:
+        act = one.act.value if one.act else "made"
+        line = f"{iso(one.at)}  {act:10}  {short(one.authority):12}  {one.after.value:12}  {fit(one.by, 36)}"
+        lines.append(line.rstrip())
+        told = [one.reason, one.guard, "forced" if one.forced else ""]
+        if said := "; ".join(printable(part) for part in told if part):
+            lines += wrapped(said, "    ")
+    return "\n".join(lines)
+
+
+def requests(found: Sequence[Request]) -> str:
+    """What waits for a second person."""
+    if not found:
+        return "nothing waits for a second person"
+    return "\n".join(line for one in found for line in request(one))
+
+
+def request(one: Request) -> list[str]:
+    """One that waits, and how to approve it."""
+    why = f": {printable(one.reason)}" if one.reason else ""
+    return [
+        *wrapped(f"{printable(one.id)}  {printable(one.says)}"),
+        *wrapped(f"asked by {printable(one.by)} at {iso(one.at)}{why}", "    "),
+        *wrapped(f"until {iso(one.until)} another administrator can: meshca approve {printable(one.id)}", "    "),
+    ]
+
+
+def wrapped(text: str, indent: str = "") -> list[str]:
+    """Lines of a text that fit."""
+    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent or "  ")
+
+
+def _item(text: str) -> str:
+    return textwrap.fill(printable(text), WIDTH, initial_indent="- ", subsequent_indent="  ")

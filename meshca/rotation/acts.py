@@ -1,0 +1,228 @@
+"""What an administrator asks of the roots: implements the port `commands.RootCommands`.
+
+Each act looks at the newest state, judges its gate, and is one commit; whoever was overtaken is told. After a
+commit the driver is woken and puts in force what is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final
+
+from meshca.authority import planning
+from meshca.authority.drafting import Cause
+from meshca.authority.gate import Gate
+from meshca.authority.history import Bundle, Change, Kind, Lifecycle, LifecycleStore, Plan, Record, Request
+from meshca.authority.lifecycle import Act, State
+from meshca.authority.material import same_key
+from meshca.authority.requests import add_request, take_request
+from meshca.clock import Clock
+from meshca.errors import BadRequest, NotFound, Refused
+from meshca.rotation.acted import planned, version
+from meshca.rotation.commands import Asked
+from meshca.rotation.driver import Rotation
+from meshca.rotation.judge import Judge
+from meshca.rotation.report import Forecast, RootReport
+from meshca.rotation.reporting import Reporting
+from meshca.rotation.stepper import Stepper
+from meshca.rotation.steps import Due
+
+NAMED: Final = 10  # stragglers in a refusal; `meshca root status` has all
+
+
+class RootActs:
+    """The administrator's commands.
+
+    Args:
+        store: what is kept.
+        stepper: takes the acts.
+        judge: says whether they are safe.
+        rotation: is woken after each.
+        reporting: tells how all stands.
+        clock: when it was done.
+    """
+
+    def __init__(  # noqa: PLR0913 - its parts, by name
+        self,
+        *,
+        store: LifecycleStore,
+        stepper: Stepper,
+        judge: Judge,
+        rotation: Rotation,
+        reporting: Reporting,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._stepper = stepper
+        self._judge = judge
+        self._rotation = rotation
+        self._reporting = reporting
+        self._clock = clock
+
+    async def report(self) -> RootReport:
+        """As the port says."""
+        return await self._reporting.report(await self._store.load())
+
+    async def lifecycle(self) -> Lifecycle:
+        """As the port says."""
+        return await self._store.load()
+
+    async def changes(self, limit: int) -> Sequence[Change]:
+        """As the port says."""
+        return await self._store.changes(limit)
+
+    async def bundle(self, sequence: int | None = None) -> tuple[Bundle, Sequence[Record]]:
+        """As the port says.
+
+        Raises:
+            NotFound: reason `bundle`.
+        """
+        kept = await self._store.load()
+        found = next((one for one in reversed(kept.bundles) if sequence in {None, one.sequence}), None)
+        records = [] if found is None else [record for one in found.roots if (record := kept.find(one))]
+        if found is None or len(records) < len(found.roots):
+            raise NotFound("bundle", "no bundle of this sequence is kept; `meshca root status` shows the newest")
+        return found, records
+
+    async def forecast(self, *, compromised: bool, window: timedelta | None) -> Forecast:
+        """As the port says."""
+        length = self._stepper.config.window if window is None else window
+        return await self._reporting.forecast(await self._store.load(), compromised=compromised, window=length)
+
+    async def prepare(self, asked: Asked, *, same_key: bool = False) -> Record:
+        """As the port says."""
+        kept = await self._store.load()
+        if kept.plan is not None:
+            raise _under_way(kept.plan)
+        _, new = await self._stepper.begin(kept, self._cause(asked), automatic=False, reuse=same_key)
+        self._rotation.wake()
+        return new
+
+    async def activate(self, asked: Asked, root: str) -> None:
+        """As the port says."""
+        kept = await self._store.load()
+        await self._take(kept, asked, Act.ACTIVATE, self._root(kept, root))
+
+    async def taint(self, asked: Asked, root: str, window: timedelta | None) -> None:
+        """As the port says."""
+        kept = await self._store.load()
+        record = self._root(kept, root)
+        await self._take(kept, asked, Act.TAINT, record, window)
+
+    async def retire(self, asked: Asked, root: str) -> None:
+        """As the port says."""
+        kept = await self._store.load()
+        record = self._root(kept, root)
+        act = Act.ABORT if record.state is State.PREPARED else Act.RETIRE
+        await self._take(kept, asked, act, record)
+
+    async def rotate(self, asked: Asked, *, compromised: bool, window: timedelta | None) -> Record:
+        """As the port says."""
+        kept = await self._store.load()
+        if kept.plan is not None:
+            return await self._went_on(kept, kept.plan, asked, compromised=compromised, window=window)
+        _, new = await self._stepper.begin(kept, self._cause(asked), compromised=compromised, window=window)
+        self._rotation.wake()
+        return new
+
+    async def pause(self, asked: Asked) -> None:
+        """As the port says."""
+        kept = await self._store.load()
+        await self._commit(*planning.pause(kept, self._cause(asked)))
+
+    async def resume(self, asked: Asked) -> None:
+        """As the port says."""
+        kept = await self._store.load()
+        await self._commit(*planning.resume(kept, self._cause(asked)))
+
+    async def abort(self, asked: Asked) -> None:
+        """As the port says."""
+        kept = await self._store.load()
+        old = None if kept.plan is None else kept.find(kept.plan.old)
+        if old is not None and old.state is State.RETIRING:  # it is to sign again
+            await self._stepper.prove(kept, old)
+        await self._commit(*planning.abort(kept, self._cause(asked), version))
+
+    async def propose(self, request: Request) -> None:
+        """As the port says."""
+        kept = await self._store.load()
+        await self._stepper.commit(add_request(kept, request), ())
+
+    async def take(self, request: str) -> Request:
+        """As the port says."""
+        kept, found = take_request(await self._store.load(), request, "", self._clock.now())
+        await self._stepper.commit(kept, ())
+        return found
+
+    async def _went_on(
+        self, kept: Lifecycle, plan: Plan, asked: Asked, *, compromised: bool, window: timedelta | None
+    ) -> Record:
+        """The rotation that is under way, by itself again, and as urgent as it is asked for now.
+
+        One that was aborted is turned round again: what signs now is to be replaced, also if its key was stolen.
+        """
+        aborted = any(one.id == plan.old for one in kept.of(Kind.ROOT, State.DISTRIBUTING))
+        old, new = (plan.new, plan.old) if aborted else (plan.old, plan.new)
+        urgent = plan.compromised or compromised
+        pems = [one.pem for one in kept.records if one.id in {old, new}]
+        if compromised and same_key(*pems):
+            problem = "the new root has the key of the old one; abort this rotation, then rotate again"
+            raise Refused("same_key", problem)
+        slower = plan.compromised and not compromised  # whoever did not say so does not set its pace
+        length = plan.window if window is None or slower else window
+        wanted = replace(plan, old=old, new=new, automatic=True, paused=False, compromised=urgent, window=length)
+        kept = await self._commit(*planning.with_plan(kept, wanted, self._cause(asked)))
+        return next(one for one in kept.records if one.id == new)
+
+    async def _take(
+        self, kept: Lifecycle, asked: Asked, act: Act, record: Record, window: timedelta | None = None
+    ) -> None:
+        gate = await self._judge.gate(kept, act, record)
+        if not gate.open and not asked.force:
+            raise Refused("gate_closed", closed(act, record, gate))
+        if act is Act.ACTIVATE:
+            await self._stepper.prove(kept, record)
+        length = window if window is not None else self._stepper.window(kept)
+        await self._commit(*planned(kept, Due(act=act, record=record), self._cause(asked, gate), length))
+
+    async def _commit(self, kept: Lifecycle, changes: Sequence[Change]) -> Lifecycle:
+        if changes:
+            await self._stepper.commit(kept, changes)
+        self._rotation.wake()
+        return kept
+
+    def _cause(self, asked: Asked, gate: Gate | None = None) -> Cause:
+        if asked.force and not asked.reason:
+            raise BadRequest("reason", "what is forced needs a reason; it is kept with the act")
+        forced = gate is not None and not gate.open
+        why = gate.why if gate is not None else ""
+        return Cause(by=asked.by, reason=asked.reason, guard=why, forced=forced, at=self._clock.now())
+
+    def _root(self, kept: Lifecycle, name: str) -> Record:
+        """A root by its id, or the beginning of it that no other shares.
+
+        Raises:
+            NotFound: there is none, or more than one.
+        """
+        found = [one for one in kept.of(Kind.ROOT) if name and one.id.startswith(name.lower())]
+        if len(found) != 1:
+            problem = "more than one root's id begins so; give more of it" if found else "there is no such root"
+            raise NotFound("root", f"{problem}; `meshca root list` shows all")
+        return found[0]
+
+
+def closed(act: Act, record: Record, gate: Gate) -> str:
+    """Why an act is refused, and who would break."""
+    names = [f"{one.workload.identity} in {one.workload.pod or 'no pod'}: {one.why}" for one in gate.stragglers]
+    more = len(names) - NAMED + gate.unnamed
+    shown = "; ".join(names[:NAMED]) + (f"; and {more} more" if more > 0 else "")
+    return f"{act.value} of root {record.id[:16]} is not safe now: {gate.why}" + (f". {shown}" if shown else "")
+
+
+def _under_way(plan: Plan) -> Refused:
+    return Refused(
+        "rotation_under_way",
+        f"{plan.by} began a rotation at {plan.started_at.isoformat()}; let it end, or abort it first",
+    )

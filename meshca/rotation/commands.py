@@ -1,0 +1,127 @@
+"""What an administrator can ask of the roots; the port that `rpc` calls and `rotation` implements.
+
+Each is one commit of the whole state: it happens entirely, or the caller is told why not. None of them waits for
+a gate: a step that is not safe now is refused with who would break.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from meshca.authority.history import Bundle, Change, Lifecycle, Record, Request
+from meshca.rotation.report import Forecast, RootReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Who asks, and why.
+
+    Attributes:
+        by: the proven name of who asks: a SPIFFE ID, or `uid 0` on the local socket.
+        reason: in their words; what is forced or compromised needs one.
+        force: do it although its gate is closed. Recorded.
+    """
+
+    by: str
+    reason: str = ""
+    force: bool = False
+
+
+class RootCommands(Protocol):
+    """The acts on roots.
+
+    Every method raises, beside what it names: `Unavailable` when store or upstream cannot be used now, `Conflict`
+    when somebody else was first, `NotFound` for an unknown id, `Refused` with reason `transition`.
+    """
+
+    async def report(self) -> RootReport:
+        """How the roots stand now."""
+        ...
+
+    async def lifecycle(self) -> Lifecycle:
+        """Everything that is kept: roots, intermediates, bundles."""
+        ...
+
+    async def changes(self, limit: int) -> Sequence[Change]:
+        """The newest transitions, newest first."""
+        ...
+
+    async def bundle(self, sequence: int | None = None) -> tuple[Bundle, Sequence[Record]]:
+        """A bundle that was given out, with its roots; the one in force when no sequence is named."""
+        ...
+
+    async def forecast(self, *, compromised: bool, window: timedelta | None) -> Forecast:
+        """What `rotate` would do; changes nothing."""
+        ...
+
+    async def prepare(self, asked: Asked, *, same_key: bool = False) -> Record:
+        """Make a root and begin to distribute it.
+
+        Raises:
+            Refused: reasons `rotation_under_way`, `upstream`, `bad_root`, `bundle_too_large`.
+        """
+        ...
+
+    async def activate(self, asked: Asked, root: str) -> None:
+        """Sign below it from now on.
+
+        Raises:
+            Refused: reason `gate_closed`.
+        """
+        ...
+
+    async def taint(self, asked: Asked, root: str, window: timedelta | None) -> None:
+        """Have every leaf below it replaced within a window."""
+        ...
+
+    async def retire(self, asked: Asked, root: str) -> None:
+        """Trust it no more, and delete its key.
+
+        Raises:
+            Refused: reason `gate_closed`.
+        """
+        ...
+
+    async def rotate(self, asked: Asked, *, compromised: bool, window: timedelta | None) -> Record:
+        """Begin the whole rotation, all steps taken as their gates open; or go on with the one that is under way.
+
+        Gives the new root.
+        """
+        ...
+
+    async def pause(self, asked: Asked) -> None:
+        """Take no step by itself until `resume`."""
+        ...
+
+    async def resume(self, asked: Asked) -> None:
+        """Take steps by itself again."""
+        ...
+
+    async def abort(self, asked: Asked) -> None:
+        """Go back to the state before the rotation.
+
+        Raises:
+            Refused: reason `too_late`, when the old root is not trusted any more.
+        """
+        ...
+
+    async def propose(self, request: Request) -> None:
+        """Keep a dangerous act until a second person approves it; forget those whose time is over.
+
+        Raises:
+            Refused: reason `too_many_requests`.
+        """
+        ...
+
+    async def take(self, request: str) -> Request:
+        """Take a request out, by its id, because it was approved and is done now.
+
+        Of two who take it one gets it; it is gone whatever becomes of the act, so nothing is done twice.
+
+        Raises:
+            NotFound: reason `request`: there is none, or its time is over.
+        """
+        ...

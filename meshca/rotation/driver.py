@@ -1,0 +1,250 @@
+"""The driver that walks roots and intermediates through their states, and keeps a proven signer in force.
+
+One turn after the other: look at what is kept and what the upstream has, take the one act that is due if its gate
+is open, put in force what is then kept. Nothing is done before it is kept: a process that is killed anywhere
+resumes where the store says. Whatever goes wrong, the last good standing stays in force; the error is kept to be
+shown and the turn repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from meshca import metrics
+from meshca.authority.history import EMPTY, Kind, Lifecycle, LifecycleStore
+from meshca.authority.lifecycle import State
+from meshca.authority.slot import Slot
+from meshca.authority.upstream import Upstream
+from meshca.backoff import JITTER, Backoff
+from meshca.clock import Clock
+from meshca.errors import Conflict, InvariantBroken, MeshcaError, Unavailable
+from meshca.log import log
+from meshca.rotation.stander import Stander
+from meshca.rotation.standing import Standing
+from meshca.rotation.stepper import Stepper
+from meshca.rotation.steps import following
+from meshca.validity import begun
+
+BACKOFF = Backoff(floor=1.0, ceiling=60.0)  # between attempts after one that failed
+# One sleep at most, so that a clock that was set right or a machine that slept delays a renewal by no more.
+LONGEST_SLEEP_SECONDS = 60.0
+STEP_SECONDS = 1.0  # between two looks at a gate that is closed
+# Times as long as the last look took is waited before the next: a large fleet takes a while to count.
+SPARING = 9.0
+# The same while a compromised root still signs: every look may stop that. Once it is tainted the order is out,
+# and a look can only drop the root before its time.
+URGENT_SECONDS = 0.1
+URGENT_SPARING = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How rotation stands, for `/readyz`, metrics and `meshca status`.
+
+    Attributes:
+        slot: what signs, as it was published last; None before the first.
+        serving: what signs for ourselves, below the root that was trusted longest; published with `slot`.
+        published: how many standings were put in force.
+        failures: how many turns failed, ever.
+        failing: how many failed since the last that succeeded.
+        error: why the last turn failed; None when it succeeded.
+        kept: what the last turn that succeeded found or made.
+        held: why the next step is not taken, in words; empty while none waits.
+    """
+
+    slot: Slot | None = None
+    serving: Slot | None = None
+    published: int = 0
+    failures: int = 0
+    failing: int = 0
+    error: MeshcaError | None = None
+    kept: Lifecycle = EMPTY
+    held: str = ""
+
+
+class Rotation:
+    """Drives one upstream.
+
+    Args:
+        upstream: has the roots and gives signing material.
+        store: what is kept for all replicas.
+        stepper: takes the acts that are due.
+        stander: makes what is in force out of what is kept.
+        clock: for half lives and pauses.
+        publish: puts a proven standing in force everywhere; raises a `MeshcaError` when it cannot.
+        leading: whether this replica takes steps.
+        rng: the source of jitter.
+    """
+
+    def __init__(  # noqa: PLR0913 - its parts, by name
+        self,
+        *,
+        upstream: Upstream,
+        store: LifecycleStore,
+        stepper: Stepper,
+        stander: Stander,
+        clock: Clock,
+        publish: Callable[[Standing], Awaitable[None]],
+        leading: Callable[[], bool] = lambda: True,
+        rng: random.Random = JITTER,
+    ) -> None:
+        self._upstream = upstream
+        self._store = store
+        self._stepper = stepper
+        self._stander = stander
+        self._clock = clock
+        self._publish = publish
+        self._leading = leading
+        self._rng = rng
+        self._fingerprint = ""
+        self._renew_at: datetime | None = None
+        self._spent = 0.0
+        self._seen = 0  # the generation that we know: others than it are worth a look
+        self._woken = asyncio.Event()
+        self.progress = Progress()
+
+    async def start(self) -> None:
+        """Put the first standing in force; what is not available is waited for, and `progress` says why.
+
+        Raises:
+            ConfigError: it cannot be used; nothing was published.
+        """
+        while self.progress.slot is None:
+            try:
+                await self._turn()
+            except (Unavailable, Conflict) as error:  # another replica may have begun just now
+                self._failed(error)
+                await self._wait()
+
+    async def run(self) -> None:
+        """Keep a good standing in force until cancelled.
+
+        Raises:
+            Exception: what an upstream must not raise, once it is kept to be shown; run it again.
+        """
+        while True:
+            try:
+                if await self._wait() or self.progress.failing or self._due() or self.pressing:
+                    await self._turn()
+            except MeshcaError as error:
+                self._failed(error)
+            except Exception as error:
+                self._failed(InvariantBroken("upstream", f"unexpected {type(error).__name__}; see the log"))
+                raise
+
+    def wake(self) -> None:
+        """Something was committed here: take the next turn now."""
+        self._woken.set()
+
+    @property
+    def pressing(self) -> bool:
+        """Whether a root is on its way, so that gates are looked at often."""
+        moving = (State.PREPARED, State.DISTRIBUTING, State.RETIRING, State.TAINTED)
+        return self.progress.kept.plan is not None or bool(self.progress.kept.of(Kind.ROOT, *moving))
+
+    async def _turn(self) -> None:
+        self._woken.clear()
+        begun_at = self._clock.monotonic()
+        kept = await self._store.load()
+        self._seen = kept.generation
+        lines = await self._upstream.lines()
+        kept = await self._stepper.adopt(kept, lines)
+        kept, standing, renew_at = await self._stander.stand(kept)
+        self._seen = kept.generation
+        if standing.fingerprint != self._fingerprint:
+            await self._put_in_force(standing)
+        # Only now: nothing is deleted, and no act judged safe, before all that is kept is in force.
+        await self._stepper.forget(kept, lines)
+        held, before = "", kept.generation
+        if self._leading():
+            kept, held = await self._stepper.step(kept, lines)
+        self._renew_at = min(
+            (at for at in (renew_at, self._stepper.begins_at(kept)) if at is not None), default=None
+        )
+        self._spent = self._clock.monotonic() - begun_at
+        if held and held != self.progress.held:
+            log.warning("rotation.held", detail=held)
+        metrics.rotation_held.set(bool(held))
+        under_way = self._clock.now() - kept.plan.started_at if kept.plan else timedelta(0)
+        metrics.rotation_seconds.set(under_way.total_seconds())
+        self._succeeded(kept, held)
+        if kept.generation != before:  # put it in force at once
+            self._woken.set()
+
+    def _succeeded(self, kept: Lifecycle, held: str) -> None:
+        """Note it; what the operator gave last may be wrong all the same, and what is kept from before goes on."""
+        before, problem = self.progress, self._upstream.problem or self._stepper.problem
+        self.progress = replace(before, failing=0, error=before.error if problem else None, kept=kept, held=held)
+        if problem is not None:
+            self._failed(problem)
+
+    async def _put_in_force(self, standing: Standing) -> None:
+        slot, serving = self._stander.prove(standing)
+        await self._publish(standing)
+        self._fingerprint = standing.fingerprint
+        published = self.progress.published + 1
+        self.progress = replace(self.progress, slot=slot, serving=serving, published=published)
+        log.info("signer.published", signer=slot.issuer.signer_id, not_after=slot.issuer.not_after.isoformat())
+
+    def _failed(self, error: MeshcaError) -> None:
+        before = self.progress
+        if isinstance(error, Conflict):  # another was first: look again, nothing is wrong
+            self._woken.set()
+            return
+        self.progress = replace(
+            before,
+            failures=before.failures + 1,
+            failing=before.failing + 1,
+            error=error,
+        )
+        if before.error is None or str(before.error) != str(error):  # once for each cause, not for each turn
+            log.error("signer.refused", reason=error.reason, detail=error.detail)
+
+    async def _wait(self) -> bool:
+        """Wait for a change, a half life or the end of a pause; whether it was a change."""
+        waits = [
+            asyncio.ensure_future(self._upstream.changed()),
+            asyncio.ensure_future(self._store.changed(self._seen)),
+            asyncio.ensure_future(self._woken.wait()),
+        ]
+        slept = asyncio.ensure_future(self._clock.sleep(self._pause()))
+        try:
+            done, _ = await asyncio.wait((*waits, slept), return_when=asyncio.FIRST_COMPLETED)
+            for future in done:
+                future.result()
+            return any(wait in done for wait in waits)
+        finally:
+            for future in (*waits, slept):
+                future.cancel()
+            await asyncio.gather(*waits, slept, return_exceptions=True)
+
+    def _pause(self) -> float:
+        """Seconds to sleep at most."""
+        if self.progress.failing:
+            return BACKOFF.pause(self.progress.failing, self._rng)
+        longest = self._patience() if self.pressing else LONGEST_SLEEP_SECONDS
+        coming = following(self.progress.kept)
+        if coming is not None and coming.deadline is not None and (left := self._until(coming.deadline)) > 0:
+            longest = min(longest, left)  # one that is over waits for somebody: it was taken, or is paused
+        return longest if self._renew_at is None else min(longest, max(self._until(self._renew_at), 0.0))
+
+    def _until(self, moment: datetime) -> float:
+        return (moment - self._clock.now()).total_seconds()
+
+    def _patience(self) -> float:
+        """Seconds between two looks at a gate that is closed."""
+        plan = self.progress.kept.plan
+        if plan is not None and plan.compromised and plan.tainted_at is None:
+            return max(URGENT_SECONDS, self._spent * URGENT_SPARING)
+        return max(STEP_SECONDS, self._spent * SPARING)
+
+    def _due(self) -> bool:
+        """Whether the upstream's time has come, or a clock was set back to before what is in force begins."""
+        now, slot = self._clock.now(), self.progress.slot
+        if slot is not None and not begun(slot.issuer.not_before, now):
+            return True
+        return self._renew_at is not None and now >= self._renew_at

@@ -1,0 +1,119 @@
+"""Tells how the roots stand, and what a rotation would do: from what is kept and from the fleet as it is now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+from meshca.authority.fleet import Word, Workload
+from meshca.authority.gate import Gate
+from meshca.authority.history import Kind, Lifecycle, Record
+from meshca.authority.lifecycle import State
+from meshca.authority.material import read_certificates
+from meshca.clock import Clock
+from meshca.errors import Refused, Unavailable
+from meshca.rotation import explain, forecast
+from meshca.rotation.judge import Judge
+from meshca.rotation.report import AuthorityReport, FleetReport, Forecast, RootReport
+from meshca.rotation.steps import Due, following
+
+SHOWN_RETIRED: Final = 3  # roots that are retired; `meshca root list` has all
+
+
+class Reporting:
+    """Makes reports.
+
+    Args:
+        judge: judges gates, and has the census.
+        clock: what has ended is decided by it.
+        driven_by: which replica takes steps.
+    """
+
+    def __init__(self, *, judge: Judge, clock: Clock, driven_by: Callable[[], str] = str) -> None:
+        self._judge = judge
+        self._clock = clock
+        self._driven_by = driven_by
+
+    async def report(self, kept: Lifecycle) -> RootReport:
+        """How the roots stand; a fleet that cannot be read now is left out, and so is what depends on it."""
+        try:
+            fleet: tuple[Workload, ...] | None = await self._judge.fleet(kept)
+        except Unavailable:
+            fleet = None
+        now = self._clock.now()
+        gate = await self._gate(kept, following(kept), fleet)
+        bundle = kept.bundles[-1] if kept.bundles else None
+        authorities = tuple(self._authority(record, fleet or ()) for record in _shown(kept))
+        return RootReport(
+            generation=kept.generation,
+            sequence=bundle.sequence if bundle else 0,
+            bundle_version=bundle.version if bundle else "",
+            authorities=authorities,
+            fleet=None if fleet is None else self._fleet(kept, fleet, now),
+            plan=kept.plan,
+            next_step=explain.next_step(kept, gate),
+            gate=gate,
+            warnings=tuple(one.words for one in explain.endings(authorities, now)),
+            driven_by=self._driven_by(),
+        )
+
+    async def forecast(self, kept: Lifecycle, *, compromised: bool, window: timedelta) -> Forecast:
+        """What a rotation would do, if it were begun now.
+
+        Raises:
+            Refused: reason `no_root`.
+            Unavailable: the fleet cannot be counted now.
+        """
+        old = kept.active_root
+        if old is None:
+            raise Refused("no_root", "no root is active yet; wait until the server is ready")
+        fleet, now = await self._judge.fleet(kept), self._clock.now()
+        if compromised:
+            return forecast.compromised(fleet, old.id, window, now)
+        return forecast.planned(fleet, old.id, self._judge.terms, now)
+
+    async def _gate(self, kept: Lifecycle, coming: Due | None, fleet: tuple[Workload, ...] | None) -> Gate | None:
+        if coming is None:
+            return None
+        if fleet is None:
+            why = "the store cannot be read now, so nobody can be counted; see `meshca status`"
+            return Gate(open=False, ready=0, of=0, why=why)
+        try:
+            return await self._judge.gate(kept, coming.act, coming.record, fleet)
+        except Unavailable as error:
+            return Gate(open=False, ready=0, of=0, why=error.detail)
+
+    def _authority(self, record: Record, fleet: tuple[Workload, ...]) -> AuthorityReport:
+        certificate = read_certificates(record.pem.encode(), record.id)[0]
+        holders = [one for one in fleet if record.id in one.signers] if record.kind is Kind.ROOT else []
+        ends = [one.leaf_ends for one in holders if one.leaf_ends is not None]
+        return AuthorityReport(
+            record=record,
+            subject=certificate.subject.rfc4514_string(),
+            not_before=certificate.not_valid_before_utc,
+            not_after=certificate.not_valid_after_utc,
+            trusted_by=sum(record.id in one.trusts for one in fleet),
+            leaves=len(holders),
+            last_leaf_ends=max(ends, default=None),
+        )
+
+    def _fleet(self, kept: Lifecycle, fleet: tuple[Workload, ...], now: datetime) -> FleetReport:
+        newest = frozenset(kept.bundles[-1].roots) if kept.bundles else frozenset()
+        words = [one.word if newest <= one.trusts else Word.NONE for one in fleet]
+        return FleetReport(
+            seen=len(fleet),
+            acknowledged=words.count(Word.ACKNOWLEDGED),
+            delivered=words.count(Word.DELIVERED),
+            none=words.count(Word.NONE),
+            seen_since=now - self._judge.census.seen_within,
+            oldest_seen=min((one.seen_at for one in fleet), default=None),
+        )
+
+
+def _shown(kept: Lifecycle) -> list[Record]:
+    """Roots, then what signs now; of what is retired the newest few."""
+    roots = kept.of(Kind.ROOT)
+    retired = [one for one in roots if one.state is State.RETIRED][-SHOWN_RETIRED:]
+    living = [one for one in roots if one.state is not State.RETIRED]
+    return [*retired, *living, *kept.of(Kind.INTERMEDIATE, State.ACTIVE)]

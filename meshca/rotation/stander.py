@@ -1,0 +1,136 @@
+"""Makes what is in force out of what is kept: signing material below the active root, the bundle, the order.
+
+A new intermediate is proven by a trial leaf and kept before anything is signed by it, so that every leaf in the
+ledger leads to a root. It never decides which root is active.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Final
+
+from meshca.authority.drafting import Cause, bundle_text
+from meshca.authority.history import Change, Kind, Lifecycle, Record
+from meshca.authority.intermediates import note_intermediate
+from meshca.authority.lifecycle import State
+from meshca.authority.material import SigningMaterial, certificate_id
+from meshca.authority.slot import Slot
+from meshca.authority.upstream import Offer, Upstream
+from meshca.clock import Clock
+from meshca.errors import ConfigError, Unavailable
+from meshca.identity.spiffe_id import TrustDomain
+from meshca.log import log
+from meshca.rotation.standing import NO_ORDER, Order, Standing
+
+OURSELVES: Final = "meshca"  # who does what nobody asked for
+MOST_BELOW: Final = 1000  # intermediates that an order names, the newest; it names their root as well
+SIGNED: Final = (State.ACTIVE, State.RETIRING, State.TAINTED)
+
+
+class Stander:
+    """Makes standings.
+
+    Args:
+        upstream: gives the material.
+        keep: keeps new intermediates.
+        clock: for validity.
+        trust_domain: that is signed for.
+        replica: our name beside the intermediates that we sign by.
+    """
+
+    def __init__(
+        self,
+        *,
+        upstream: Upstream,
+        keep: Callable[[Lifecycle, Sequence[Change]], Awaitable[Lifecycle]],
+        clock: Clock,
+        trust_domain: TrustDomain,
+        replica: str = "",
+    ) -> None:
+        self._upstream = upstream
+        self._keep = keep
+        self._clock = clock
+        self._trust_domain = trust_domain
+        self._replica = replica
+        self._lost = ""
+
+    async def stand(self, kept: Lifecycle) -> tuple[Lifecycle, Standing, datetime | None]:
+        """What shall be in force, and when to ask again although nothing changed.
+
+        Gives the state with the intermediates in it that are new.
+
+        Raises:
+            ConfigError: the material below the active root cannot be used.
+            Unavailable: it cannot be had now, or what is new cannot be kept.
+            Conflict: another replica was first.
+        """
+        active = kept.active_root
+        if active is None:
+            raise Unavailable("no_signer", "no root is active yet")
+        roots = bundle_text(kept.trusted)
+        offer = await self._upstream.obtain(active.id)
+        signer = offer.material.trusting(roots)
+        elder = await self._elder(kept, active)
+        serving = signer if elder is None else elder.material.trusting(roots)
+        if elder is not None and kept.find(certificate_id(serving.certificate)) is None:
+            kept = await self._noted(kept, _elder_of(kept), serving)
+        kept = await self._noted(kept, active, signer)  # last, so that of ours this is the one that is active
+        standing = Standing(signer=signer, serving=serving, order=order_of(kept))
+        times = [one.renew_at for one in (offer, elder) if one is not None and one.renew_at is not None]
+        return kept, standing, min(times, default=None)
+
+    def prove(self, standing: Standing) -> tuple[Slot, Slot]:
+        """The slots that sign for workloads and for ourselves, both proven with the bundle in force.
+
+        Raises:
+            ConfigError: with every fault found.
+        """
+        now = self._clock.now()
+        slot = Slot.prove(standing.signer, self._trust_domain, now)
+        if standing.serving is standing.signer:
+            return slot, slot
+        return slot, Slot.prove(standing.serving, self._trust_domain, now)
+
+    async def _elder(self, kept: Lifecycle, active: Record) -> Offer | None:
+        """Material below the root that signed before and is still trusted; None when that is the active one.
+
+        Without it the server shows a certificate below the active root: who knows the old one only is refused.
+        """
+        elder = _elder_of(kept)
+        if elder.id == active.id:
+            return None
+        try:
+            offer = await self._upstream.obtain(elder.id)
+            Slot.prove(offer.material, self._trust_domain, self._clock.now())
+        except (ConfigError, Unavailable) as error:
+            if self._lost != str(error):  # once for each cause, not for each turn
+                log.warning("serving.below_the_new_root", root=elder.id, reason=error.reason, detail=error.detail)
+            self._lost = str(error)
+            return None
+        self._lost = ""
+        return offer
+
+    async def _noted(self, kept: Lifecycle, root: Record, material: SigningMaterial) -> Lifecycle:
+        """The state with this signer as the one that is active here."""
+        cause = Cause(by=OURSELVES, at=self._clock.now())
+        after, changes = note_intermediate(kept, root.id, material.certificate, self._replica, cause)
+        if not changes:
+            return kept
+        Slot.prove(material, self._trust_domain, cause.at)
+        return await self._keep(after, changes)
+
+
+def order_of(kept: Lifecycle) -> Order:
+    """Who must renew: everybody below a tainted root."""
+    tainted = {root.id for root in kept.of(Kind.ROOT, State.TAINTED)}
+    plan = kept.plan
+    if not tainted or plan is None or plan.tainted_at is None:
+        return NO_ORDER
+    below = [one.id for one in kept.of(Kind.INTERMEDIATE) if one.parent in tainted][-MOST_BELOW:]
+    return Order(signers=(*sorted(tainted), *below), begun_at=plan.tainted_at, window=plan.window)
+
+
+def _elder_of(kept: Lifecycle) -> Record:
+    """The root that has signed longest of those that are trusted."""
+    return kept.of(Kind.ROOT, *SIGNED)[0]

@@ -1,0 +1,300 @@
+"""Takes the acts that are due, each kept before anything is done by it.
+
+An act whose gate is closed is not taken; only the window of a compromised root and an administrator who forces it
+go past one, and both are recorded with what the gate said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from meshca import metrics
+from meshca.authority import planning
+from meshca.authority.drafting import Cause, Planned, bundle_text
+from meshca.authority.gate import Gate
+from meshca.authority.history import Change, Kind, Lifecycle, LifecycleStore, Plan, Record
+from meshca.authority.intermediates import retire_ended
+from meshca.authority.lifecycle import Act, State
+from meshca.authority.material import certificate_id, ends_at, same_key, to_pem
+from meshca.authority.slot import Slot
+from meshca.authority.upstream import Line, Upstream
+from meshca.clock import Clock
+from meshca.config.rotation import RotationConfig
+from meshca.errors import ConfigError, Refused
+from meshca.identity.spiffe_id import TrustDomain
+from meshca.log import log
+from meshca.rotation.acted import planned, version
+from meshca.rotation.judge import Judge, fits
+from meshca.rotation.stander import OURSELVES
+from meshca.rotation.steps import Due, Named, due, successor
+
+
+class Stepper:
+    """Takes steps.
+
+    Args:
+        upstream: has the roots.
+        store: keeps what was done.
+        judge: says whether an act is safe.
+        clock: when it was done.
+        trust_domain: that is signed for.
+        config: what begins a rotation by itself.
+        plugged_in: whether the operator says by the upstream's source which roots there are.
+
+    Attributes:
+        problem: why a root of the upstream's is not taken up, as of the last `adopt`; None when all are.
+    """
+
+    problem: ConfigError | None = None
+
+    def __init__(  # noqa: PLR0913 - its parts, by name
+        self,
+        *,
+        upstream: Upstream,
+        store: LifecycleStore,
+        judge: Judge,
+        clock: Clock,
+        trust_domain: TrustDomain,
+        config: RotationConfig,
+        plugged_in: bool,
+    ) -> None:
+        self._upstream = upstream
+        self._store = store
+        self._judge = judge
+        self._clock = clock
+        self._trust_domain = trust_domain
+        self.config = config
+        self._plugged_in = plugged_in
+
+    async def adopt(self, kept: Lifecycle, lines: Sequence[Line]) -> Lifecycle:
+        """The state with every root of the upstream's in it; a new one is proven first.
+
+        Raises:
+            ConfigError: what signs below the first root of all does not prove itself.
+        """
+        self.problem = None
+        known = {record.id for record in kept.of(Kind.ROOT)}
+        fresh = [line for line in lines if certificate_id(line.root) not in known and (line.wanted or line.kept)]
+        good = [line for line in fresh if await self._good(kept, line, first=not known)]
+        if not good:
+            return kept
+        by = Cause(by=OURSELVES, reason="found at the upstream", at=self._clock.now())
+        return await self.commit(*planning.adopt_lines(kept, good, by, version))
+
+    async def step(self, kept: Lifecycle, lines: Sequence[Line]) -> tuple[Lifecycle, str]:
+        """Take the act that is due, if it is safe; why it is not, empty when it was taken or there is none.
+
+        One at a time: whether the next is safe is judged once this one is in force.
+
+        Raises:
+            Unavailable: the fleet cannot be counted, or an act cannot be kept now.
+            Conflict: another was first.
+        """
+        named = self._named(lines)
+        kept = await self._commit_any(retire_ended(kept, Cause(by=OURSELVES, at=self._clock.now())))
+        try:
+            kept = await self._begun_by_itself(kept, named)
+        except Refused as refusal:  # nothing was begun; what signs must still be renewed
+            return kept, f"a rotation is due and cannot begin: {refusal.detail}"
+        found = due(kept, named)
+        if found is None:
+            metrics.rotation_stragglers.set(0)
+            return kept, ""
+        gate = await self._judge.gate(kept, found.act, found.record)
+        metrics.rotation_stragglers.set(len(gate.stragglers) + gate.unnamed)
+        if not gate.open and (found.deadline is None or self._clock.now() < found.deadline):
+            return kept, f"{found.act.value} of {found.record.id[:16]} waits: {gate.why}"
+        return await self.take(kept, found, _ourselves(gate, self._clock.now())), ""
+
+    async def take(self, kept: Lifecycle, found: Due, cause: Cause) -> Lifecycle:
+        """Take one act, kept when this returns; when it raises it was not taken."""
+        if found.act is Act.ACTIVATE:
+            await self.prove(kept, found.record)
+        return await self.commit(*planned(kept, found, cause, self.window(kept)))
+
+    async def prove(self, kept: Lifecycle, root: Record) -> None:
+        """See that a root can sign before anything is kept that relies on it; raises as `Upstream.obtain`."""
+        offer = await self._upstream.obtain(root.id)
+        Slot.prove(offer.material.trusting(bundle_text(kept.trusted)), self._trust_domain, self._clock.now())
+
+    async def begin(  # noqa: PLR0913 - how it shall go on, by name
+        self,
+        kept: Lifecycle,
+        cause: Cause,
+        *,
+        compromised: bool = False,
+        automatic: bool = True,
+        window: timedelta | None = None,
+        reuse: bool = False,
+    ) -> tuple[Lifecycle, Record]:
+        """Begin to rotate to a root that is prepared already, or to a new one; it is distributed at once.
+
+        Gives the state since, and the root to rotate to.
+
+        Raises:
+            Refused: reasons `upstream`, `bundle_too_large`; nothing was begun.
+            ConfigError: the new root does not prove itself.
+            Unavailable, Conflict: it was not begun.
+        """
+        old = kept.active_root
+        if old is None:
+            raise Refused("no_root", "no root is active yet; wait until the server is ready")
+        self._judge.clock.rest()  # what lasts from now on is measured from now on
+        line, new = await self._successor(kept, old, again=reuse)
+        plan = Plan(
+            old=old.id,
+            new=new,
+            automatic=automatic,
+            compromised=compromised,
+            window=self.config.window if window is None else window,
+            started_at=cause.at,
+            by=cause.by,
+            reason=cause.reason,
+        )
+
+        def known(now: Lifecycle) -> Planned:
+            return (now, ()) if line is None else planning.adopt_lines(now, [line], cause, version)
+
+        def trusted(now: Lifecycle) -> Planned:
+            return self._distributed(now, new, cause)
+
+        kept = await self.commit(
+            *planning.in_one(kept, known, trusted, lambda now: planning.with_plan(now, plan, cause))
+        )
+        return kept, next(one for one in kept.records if one.id == new)
+
+    def begins_at(self, kept: Lifecycle) -> datetime | None:
+        """When a rotation of the root begins by itself; None for never."""
+        active, ahead = kept.active_root, self.config.before_end
+        if kept.plan is not None or active is None or ahead is None or self._plugged_in:
+            return None
+        return ends_at(active.pem) - ahead
+
+    async def forget(self, kept: Lifecycle, lines: Sequence[Line]) -> None:
+        """Delete what was retired at the upstream; what is not known yet is left.
+
+        Raises:
+            Unavailable: it cannot be deleted now.
+        """
+        retired = {record.id for record in kept.of(Kind.ROOT, State.RETIRED)}
+        if not retired.intersection(certificate_id(line.root) for line in lines):
+            return
+        there = [certificate_id(line.root) for line in await self._upstream.lines()]  # one may be new since
+        await self._upstream.forget([root for root in there if root not in retired])
+
+    def _named(self, lines: Sequence[Line]) -> Named:
+        signing = sorted((line for line in lines if line.signs), key=lambda line: not line.current)
+        return Named(
+            wanted=frozenset(certificate_id(line.root) for line in lines if line.wanted),
+            signs=tuple(certificate_id(line.root) for line in signing),
+            plugged_in=self._plugged_in,
+            made=frozenset(certificate_id(line.root) for line in lines if line.made),
+        )
+
+    async def _good(self, kept: Lifecycle, line: Line, *, first: bool) -> bool:
+        """Whether a new root may become known; one that is not is told, and nothing changes."""
+        id_ = certificate_id(line.root)
+        try:
+            self._has_room(kept, line)
+            if line.signs:
+                offer = await self._upstream.obtain(id_)
+                Slot.prove(replace(offer.material, roots=(line.root,)), self._trust_domain, self._clock.now())
+        except ConfigError as error:
+            if first:
+                raise
+            log.error("root.refused", root=id_, detail=error.detail)
+            self.problem = error
+            return False
+        return True
+
+    def _has_room(self, kept: Lifecycle, line: Line) -> None:
+        """See that a new root could be given out beside those that are.
+
+        Raises:
+            ConfigError: the bundle would be too large with it.
+        """
+        made = Record(
+            id=certificate_id(line.root),
+            kind=Kind.ROOT,
+            state=State.PREPARED,
+            pem=to_pem(line.root),
+            since=self._clock.now(),
+        )
+        room = fits(kept, made)
+        if not room.open:
+            raise ConfigError("the new root", [f"{made.id[:16]}: {room.why}; take it out, or others that end"])
+
+    async def _begun_by_itself(self, kept: Lifecycle, named: Named) -> Lifecycle:
+        """A rotation that an operator's files or the schedule ask for."""
+        now, begins = self._clock.now(), self.begins_at(kept)
+        if successor(kept, named) is not None:
+            why = "another signer was plugged in"
+        elif begins is not None and now >= begins:
+            why = "the root ends soon"
+        else:
+            return kept
+        return (await self.begin(kept, Cause(by=OURSELVES, reason=why, at=now)))[0]
+
+    async def _successor(self, kept: Lifecycle, old: Record, *, again: bool) -> tuple[Line | None, str]:
+        """A root to rotate to: one on its way already, or a new one; with the key of the old only if asked for."""
+        signs = {
+            certificate_id(one.root): one
+            for one in await self._upstream.lines()
+            if one.signs and one.wanted and same_key(to_pem(one.root), old.pem) is again
+        }
+        waiting = [one for one in kept.of(Kind.ROOT, State.PREPARED, State.DISTRIBUTING) if one.id in signs]
+        if waiting:
+            return None, waiting[-1].id
+        for root, made in signs.items():  # by one who was overtaken, or killed, before it was kept
+            if kept.find(root) is None and await self._good(kept, made, first=False):
+                return made, root
+        line = await self._upstream.make_root(same_key=old.id if again else "")
+        return line, certificate_id(line.root)
+
+    def _distributed(self, kept: Lifecycle, root: str, cause: Cause) -> Planned:
+        """With a root in the bundle.
+
+        Raises:
+            Refused: reason `bundle_too_large`.
+        """
+        record = kept.find(root)
+        if record is None or record.state is not State.PREPARED:
+            return kept, ()
+        room = fits(kept, record)
+        if not room.open:
+            raise Refused("bundle_too_large", f"{room.why}; retire roots that nobody needs first")
+        return planning.distribute(kept, root, replace(cause, guard=room.why), version)
+
+    def window(self, kept: Lifecycle) -> timedelta:
+        """Within which leaves below a compromised root are replaced, unless a command says otherwise."""
+        return self.config.window if kept.plan is None else kept.plan.window
+
+    async def _commit_any(self, made: Planned) -> Lifecycle:
+        """Keep a state if it is another one."""
+        kept, changes = made
+        return await self.commit(kept, changes) if changes else kept
+
+    async def commit(self, kept: Lifecycle, changes: Sequence[Change]) -> Lifecycle:
+        """Keep a state, or raise as the store; what was done is logged and counted once it is kept."""
+        await self._store.commit(kept, changes)
+        for change in changes:
+            metrics.transitions.labels(change.kind, change.after).inc()
+            log.info(
+                "authority.changed",
+                authority=change.authority,
+                kind=change.kind,
+                act=change.act or "made",
+                before=change.before or "",
+                after=change.after,
+                by=change.by,
+                reason=change.reason,
+                forced=change.forced,
+                guard=change.guard,
+            )
+        return kept
+
+
+def _ourselves(gate: Gate, now: datetime) -> Cause:
+    return Cause(by=OURSELVES, guard=gate.why, forced=not gate.open, at=now)

@@ -1,0 +1,143 @@
+"""The acts on roots, one row for each RPC: what its message must hold, how dangerous it is, what it does.
+
+A row is used twice: when an act is asked for, and when a second person approves it. Nothing here decides who may.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any, Final
+
+from meshca._proto.meshca.admin.v1 import roots_pb2
+from meshca.authority.history import Record
+from meshca.config.admin import Danger
+from meshca.config.rotation import LONGEST_WINDOW
+from meshca.duration import format_duration
+from meshca.errors import BadRequest
+from meshca.rotation.commands import Asked, RootCommands
+from meshca.rpc.timestamps import span
+
+MAX_REASON: Final = 500  # characters
+_ID: Final = re.compile(r"[0-9a-f]{64}")  # `certificate_id`
+
+Do = Callable[[RootCommands, Any, Asked], Awaitable[Record | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class RootAct:
+    """One act.
+
+    Attributes:
+        message: the type of its request.
+        do: does it.
+        says: it in words; what it is done to, and how, is added.
+        danger: what it is called in `admin.second_person`; None when only force or a compromise are. A rotation
+            ends by retiring a root, so it is no way around the second person of that.
+    """
+
+    message: type[Any]
+    do: Do
+    says: str
+    danger: Danger | None = None
+
+    def check(self, request: Any) -> None:  # noqa: ANN401 - a message of the row's type
+        """Refuse a request that is wrong in itself.
+
+        Raises:
+            BadRequest: reasons `reason`, `root` and `window`.
+        """
+        if len(request.reason) > MAX_REASON:
+            raise BadRequest("reason", f"reason must be at most {MAX_REASON} characters")
+        if self.dangers(request) - {"retire"} and not request.reason.strip():
+            raise BadRequest("reason", "reason must say why, because this is recorded as forced or compromised")
+        if "root" in self.message.DESCRIPTOR.fields_by_name and not _ID.fullmatch(request.root):
+            raise BadRequest("root", "root must be the id of a root: 64 characters of 0-9 a-f")
+        window_of(request)
+
+    def dangers(self, request: Any) -> frozenset[Danger]:  # noqa: ANN401 - as above
+        """What is dangerous in it."""
+        found: set[Danger] = {self.danger} if self.danger else set()
+        if getattr(request, "force", False):
+            found.add("force")
+        if getattr(request, "compromised", False):
+            found |= {"compromised", "taint"}
+        if "taint" in found:  # the root is dropped at the window's end, whatever its gate says
+            found |= {"retire", "force"}
+        return frozenset(found)
+
+    def words(self, request: Any) -> str:  # noqa: ANN401 - as above
+        """What it would do."""
+        root = getattr(request, "root", "")
+        parts = [self.says, root[:16]] if root else [self.says]
+        if getattr(request, "force", False):
+            parts.append("although its gate is closed")
+        if getattr(request, "compromised", False):
+            parts.append("because the key of the active one is not ours alone")
+        if (window := window_of(request)) is not None:
+            parts.append(f"within {format_duration(window)}")
+        return " ".join(parts)
+
+
+def window_of(request: Any) -> timedelta | None:  # noqa: ANN401 - any message
+    """The window that a request names; None when it names none, or cannot.
+
+    Raises:
+        BadRequest: reason `window`.
+    """
+    if "window" not in request.DESCRIPTOR.fields_by_name or not request.HasField("window"):
+        return None
+    try:
+        window = span(request.window)
+    except OverflowError:
+        window = timedelta(-1)
+    if not timedelta(0) <= window <= LONGEST_WINDOW:
+        raise BadRequest("window", f"window must be 0s to {format_duration(LONGEST_WINDOW)}")
+    return window
+
+
+async def _prepare(commands: RootCommands, request: roots_pb2.PrepareRootRequest, asked: Asked) -> Record:
+    return await commands.prepare(asked, same_key=request.same_key)
+
+
+async def _activate(commands: RootCommands, request: roots_pb2.ActivateRootRequest, asked: Asked) -> None:
+    await commands.activate(asked, request.root)
+
+
+async def _taint(commands: RootCommands, request: roots_pb2.TaintRootRequest, asked: Asked) -> None:
+    await commands.taint(asked, request.root, window_of(request))
+
+
+async def _retire(commands: RootCommands, request: roots_pb2.RetireRootRequest, asked: Asked) -> None:
+    await commands.retire(asked, request.root)
+
+
+async def _rotate(commands: RootCommands, request: roots_pb2.RotateRootRequest, asked: Asked) -> Record:
+    return await commands.rotate(asked, compromised=request.compromised, window=window_of(request))
+
+
+async def _pause(commands: RootCommands, _: roots_pb2.PauseRotationRequest, asked: Asked) -> None:
+    await commands.pause(asked)
+
+
+async def _resume(commands: RootCommands, _: roots_pb2.ResumeRotationRequest, asked: Asked) -> None:
+    await commands.resume(asked)
+
+
+async def _abort(commands: RootCommands, _: roots_pb2.AbortRotationRequest, asked: Asked) -> None:
+    await commands.abort(asked)
+
+
+ACTS: Final[Mapping[str, RootAct]] = MappingProxyType({
+    "PrepareRoot": RootAct(roots_pb2.PrepareRootRequest, _prepare, "make a root and distribute it"),
+    "ActivateRoot": RootAct(roots_pb2.ActivateRootRequest, _activate, "sign below root"),
+    "TaintRoot": RootAct(roots_pb2.TaintRootRequest, _taint, "replace every leaf below root", "taint"),
+    "RetireRoot": RootAct(roots_pb2.RetireRootRequest, _retire, "trust no more root", "retire"),
+    "RotateRoot": RootAct(roots_pb2.RotateRootRequest, _rotate, "rotate the root", "retire"),
+    "PauseRotation": RootAct(roots_pb2.PauseRotationRequest, _pause, "pause the rotation"),
+    "ResumeRotation": RootAct(roots_pb2.ResumeRotationRequest, _resume, "resume the rotation"),
+    "AbortRotation": RootAct(roots_pb2.AbortRotationRequest, _abort, "abort the rotation"),
+})  # fmt: skip

@@ -1,0 +1,160 @@
+"""Dangerous acts that wait for a second person: kept, approved by somebody else within their time, done once.
+
+What is approved is the message that was asked for, not one that the approver sends. Nobody approves for
+themselves, and both must have a role that may do it, at the time when it is done.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from meshca._proto.meshca.admin.v1 import roots_pb2
+from meshca.authority.history import Record, Request
+from meshca.clock import Clock
+from meshca.config.admin import Danger
+from meshca.errors import Denied, InvariantBroken, NotFound
+from meshca.log import log
+from meshca.rotation.commands import Asked, RootCommands
+from meshca.rpc.admin_entry import wish_of
+from meshca.rpc.roles import Administrator, People
+from meshca.rpc.root_acts import ACTS, RootAct
+
+SERVICE: Final = "meshca.admin.v1.Roots"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approved:
+    """An act that two people want.
+
+    Attributes:
+        act: its row.
+        message: what the first one sent.
+        asked: by both.
+    """
+
+    act: RootAct
+    message: Any
+    asked: Asked
+
+
+class SecondPerson:
+    """The rule of two.
+
+    Args:
+        commands: keeps what waits.
+        people: who has which role.
+        dangers: what needs two; may be empty.
+        lifetime: for how long it waits.
+        clock: says whether that is over.
+        new_id: makes what an approver types.
+    """
+
+    def __init__(  # noqa: PLR0913 - its parts, by name
+        self,
+        *,
+        commands: RootCommands,
+        people: People,
+        dangers: Collection[Danger],
+        lifetime: timedelta,
+        clock: Clock,
+        new_id: Callable[[], str] = lambda: secrets.token_hex(4),
+    ) -> None:
+        self._commands = commands
+        self._people = people
+        self._dangers = frozenset(dangers)
+        self._lifetime = lifetime
+        self._clock = clock
+        self._new_id = new_id
+
+    async def propose(self, name: str, message: Any, person: Administrator) -> Request | None:  # noqa: ANN401 - any act's
+        """Keep an act for a second person; None when it needs none.
+
+        Raises:
+            NotFound: reason `root`: there is none of this id.
+            Refused: reason `too_many_requests`.
+            Conflict, Unavailable: as the commands.
+        """
+        act = ACTS[name]
+        if not self._needs_two(name, message):
+            return None
+        root = getattr(message, "root", "")
+        if root and (await self._commands.lifecycle()).find(root) is None:
+            raise NotFound("root", f"no root with id {root} is known; see `meshca root list`")
+        now = self._clock.now()
+        request = Request(
+            id=self._new_id(),
+            act=name,
+            body=message.SerializeToString(deterministic=True),
+            says=act.words(message),
+            by=person.name,
+            reason=message.reason,
+            at=now,
+            until=now + self._lifetime,
+        )
+        await self._commands.propose(request)
+        log.warning("admin.proposed", request=request.id, act=name, by=person.name, says=request.says)
+        return request
+
+    async def under_way(self, message: roots_pb2.RotateRootRequest) -> Record | None:
+        """The root to which a rotation that needed two people is under way, so that asking again needs nobody.
+
+        Whoever asks is only told; nothing new is begun by it. None also when no two are needed, or for a
+        compromise that the rotation under way knows nothing of.
+
+        Raises:
+            Unavailable: as the commands.
+        """
+        if not self._needs_two("RotateRoot", message):
+            return None
+        lifecycle = await self._commands.lifecycle()
+        plan = lifecycle.plan
+        if plan is None or (message.compromised and not plan.compromised):
+            return None
+        return lifecycle.find(plan.new)
+
+    def _needs_two(self, name: str, message: Any) -> bool:  # noqa: ANN401 - any act's
+        return bool(ACTS[name].dangers(message) & self._dangers)
+
+    async def waiting(self) -> Sequence[Request]:
+        """What waits and can still be approved.
+
+        Raises:
+            Unavailable: as the commands.
+        """
+        now = self._clock.now()
+        return [one for one in (await self._commands.lifecycle()).requests if now < one.until]
+
+    async def approve(self, id_: str, reason: str, person: Administrator) -> Approved:
+        """The act to be done now; it is not among those that wait any more.
+
+        Raises:
+            NotFound: reason `request`: none waits, its time is over, or somebody was first.
+            Denied: reasons `same_person`, `role` and `no_role`: of the approver, or of who asked.
+            Conflict, Unavailable: as the commands.
+        """
+        found = next((one for one in await self.waiting() if one.id == id_), None)
+        if found is None:
+            raise NotFound(
+                "request", f"no request {id_!r} waits; it may be done or its time over: `meshca requests`"
+            )
+        if found.by == person.name:
+            raise Denied("same_person", f"{person.name} has asked for it; another administrator must approve it")
+        act = ACTS[found.act]
+        message = act.message.FromString(found.body)
+        wish = wish_of(f"/{SERVICE}/{found.act}", message)
+        person.permitted(wish)
+        self._people.named(found.by).permitted(wish)
+        if await self._commands.take(found.id) != found:
+            raise InvariantBroken("request_changed", "what was taken is not what was approved")
+        log.warning("admin.approved", request=found.id, act=found.act, asked_by=found.by, by=person.name)
+        return Approved(act=act, message=message, asked=_both(found, message, person, reason))
+
+
+def _both(request: Request, message: Any, person: Administrator, reason: str) -> Asked:  # noqa: ANN401 - any act's
+    why = f"{request.reason}; approved: {reason}" if reason else request.reason
+    by = f"{request.by}, approved by {person.name}"
+    return Asked(by=by, reason=why, force=getattr(message, "force", False))

@@ -1,0 +1,151 @@
+"""Plugged-in CAs that were read once, kept so that they can sign after the operator has taken them away.
+
+`plugged-in/<first 16 hex of the root's id>.json` in the data directory holds the last sound material below that
+root, key included, in one file, so that it is whole or not there; `plugged-in/named.pem` the roots that the
+operator named last. Contents must never reach an error text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+
+from meshca import durable
+from meshca.authority.material import SigningMaterial, WireMaterial, certificate_id, read_certificates
+from meshca.errors import ConfigError, Unavailable
+from meshca.secret import Secret
+from meshca.upstream.sound_root import root_of
+
+_NAMED: Final = "named.pem"
+_KEPT: Final = re.compile(r"[0-9a-f]{16}\.json")
+_RESTORE: Final = "restore it from a backup, or remove it if its root is not needed any more"
+
+
+class KeptFolder:
+    """Reads, keeps and forgets.
+
+    Args:
+        data_dir: in which the folder is made with the first material.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self.path = data_dir / "plugged-in"
+
+    def load(self, problems: list[str]) -> Mapping[str, SigningMaterial]:
+        """What is kept, by the root's id, the root that began first first.
+
+        Args:
+            problems: gets one line for each file that cannot be used.
+        """
+        found: dict[str, SigningMaterial] = {}
+        for path in self._files():
+            try:
+                material = _read(path)
+            except ConfigError as error:
+                problems += [f"{error.source}: {problem}" for problem in error.problems]
+                continue
+            found[certificate_id(root_of(material))] = material
+        return dict(sorted(found.items(), key=lambda item: (root_of(item[1]).not_valid_before_utc, item[0])))
+
+    def named(self, problems: list[str]) -> Sequence[x509.Certificate]:
+        """The roots that the operator named last; none before the first.
+
+        Args:
+            problems: gets one line if they cannot be read.
+        """
+        path = self.path / _NAMED
+        if not path.exists():
+            return ()
+        try:
+            return read_certificates(durable.read(path), str(path))
+        except ConfigError as error:
+            problems += [f"{path}: {problem}; {_RESTORE}" for problem in error.problems]
+            return ()
+
+    def keep(self, material: SigningMaterial) -> None:
+        """Keep sound material and the roots it names; durable when this returns.
+
+        Raises:
+            ConfigError: the folder cannot be made, or others may use it.
+            Unavailable: reason `ca_folder`; what was kept before still is.
+        """
+        durable.make_private_folder(self.path)
+        wire = material.to_wire()
+        text = json.dumps({"chain": wire.chain, "roots": wire.roots, "key": wire.key.reveal()}, indent=0)
+        with _writing(self.path):
+            _replace(self.path / f"{certificate_id(root_of(material))[:16]}.json", text)
+            _replace(self.path / _NAMED, wire.roots)
+
+    def forget(self, keep: Collection[str]) -> tuple[str, ...]:
+        """Remove what is kept below every other root.
+
+        Returns:
+            the first 16 hexadecimal digits of the ids of their roots.
+
+        Raises:
+            Unavailable: reason `ca_folder`.
+        """
+        names = {f"{id_[:16]}.json" for id_ in keep}
+        others = [path for path in self._files() if path.name not in names]
+        self._remove(others)
+        return tuple(path.stem for path in others)
+
+    def sweep(self) -> None:
+        """Remove what a process that was killed has left half written.
+
+        Raises:
+            Unavailable: reason `ca_folder`.
+        """
+        self._remove([*self.path.glob(".*.json.*"), *self.path.glob(f".{_NAMED}.*")])
+
+    def _files(self) -> Sequence[Path]:
+        return sorted(path for path in self.path.glob("*.json") if _KEPT.fullmatch(path.name))
+
+    def _remove(self, paths: Sequence[Path]) -> None:
+        if not paths:
+            return
+        with _writing(self.path):
+            for path in paths:
+                path.unlink(missing_ok=True)
+            durable.sync_folder(self.path)
+
+
+def _read(path: Path) -> SigningMaterial:
+    """What one file holds.
+
+    Raises:
+        ConfigError: it is damaged, readable by others, or not what its name says.
+    """
+    text = durable.read_private(path)
+    try:
+        parts = json.loads(text)
+        wire = WireMaterial(chain=parts["chain"], roots=parts["roots"], key=Secret(parts["key"]))
+        material = SigningMaterial.from_wire(wire)
+        root = root_of(material)
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, ConfigError):
+        raise ConfigError(str(path), [f"is damaged; {_RESTORE}"]) from None
+    if not path.name.startswith(certificate_id(root)[:16]):
+        raise ConfigError(str(path), [f"holds another root than its name says; {_RESTORE}"])
+    return material
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write unless it is there already: a disk that is full must not stop what is kept from signing."""
+    with contextlib.suppress(ConfigError):
+        if durable.read(path) == text.encode():
+            return
+    durable.replace(path, text.encode())
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable("ca_folder", f"cannot write below {path}: {error.strerror}") from None

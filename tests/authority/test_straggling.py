@@ -1,0 +1,121 @@
+"""What is said of those who hold up a step."""
+
+from __future__ import annotations
+
+import pytest
+
+from meshca.authority.fleet import Word, Workload
+from meshca.authority.straggling import LONGEST_TROUBLE, holds, lacks, next_leaf, short, when
+from tests.fakes.pki import DAY, NOW
+from tests.fakes.roots import HOUR, MINUTE, NEW, OLD, silent, workload
+
+GONE = workload(connected=False, seen_at=NOW - HOUR)
+
+
+@pytest.mark.parametrize(
+    ("one", "words"),
+    [
+        pytest.param(
+            workload(trouble="bad root\x1b[2J"),
+            'refuses or holds up the roots: "bad root\\x1b[2J"; mend that, then it is told again by itself',
+            id="refuses",
+        ),
+        pytest.param(
+            workload(),
+            "is connected but has not acknowledged the roots yet; see the log of its agent if that lasts",
+            id="connected",
+        ),
+        pytest.param(
+            GONE,
+            "is not connected, was last seen at 2025-12-31T23:00:00+00:00; start it again, or wait until its"
+            " certificate ends at 2026-01-01T12:00:00+00:00",
+            id="gone",
+        ),
+        pytest.param(
+            workload(connected=False, leaf_ends=None, signers=frozenset()),
+            "is not connected, was last seen at 2026-01-01T00:00:00+00:00; start it again, or wait until it counts"
+            " as gone",
+            id="gone-without-a-leaf",
+        ),
+        pytest.param(
+            workload(connected=False, leaf_ends=None, trouble="disk full"),
+            'is not connected, was last seen at 2026-01-01T00:00:00+00:00 and said "disk full"; start it again, or'
+            " wait until it counts as gone",
+            id="gone-in-trouble",
+        ),
+        pytest.param(
+            silent(given_at=NOW - MINUTE),
+            "got the roots at 2025-12-31T23:59:00+00:00, counts from 2026-01-01T00:59:00+00:00 on",
+            id="not-for-long",
+        ),
+        pytest.param(
+            silent(),
+            "never got the roots; gets them with its next certificate at about 2026-01-01T06:00:00+00:00, sooner"
+            " when it is restarted",
+            id="next-certificate",
+        ),
+        pytest.param(
+            silent(seen_at=NOW - DAY),
+            "never got the roots; its next certificate is overdue since about 2025-12-31T18:00:00+00:00; restart"
+            " it, or wait until it is gone",
+            id="overdue",
+        ),
+        pytest.param(
+            workload(word=Word.NONE, connected=False, leaf_ends=None),
+            "never got the roots; gets them when it asks for a certificate",
+            id="no-leaf",
+        ),
+    ],
+)
+def test_what_a_workload_lacks(one: Workload, words: str) -> None:
+    """And what can be done about it."""
+    assert lacks(one, NEW, HOUR, NOW) == words
+
+
+HELD = "holds a certificate below aaaaaaaaaaaa until 2026-01-01T12:00:00+00:00; "
+
+
+@pytest.mark.parametrize(
+    ("one", "words"),
+    [
+        pytest.param(workload(trouble="disk full"), HELD + 'its agent says: "disk full"', id="trouble"),
+        pytest.param(workload(), HELD + "its agent is connected and renews it", id="connected"),
+        pytest.param(
+            GONE,
+            HELD
+            + "is not connected, was last seen at 2025-12-31T23:00:00+00:00; start it again, or wait until its"
+            " certificate ends at 2026-01-01T12:00:00+00:00",
+            id="gone",
+        ),
+        pytest.param(
+            silent(),
+            HELD + "is replaced at about 2026-01-01T06:00:00+00:00, sooner when it is restarted",
+            id="silent",
+        ),
+        pytest.param(silent(seen_at=NOW - DAY), HELD + "restart it to have it replaced now", id="overdue"),
+        pytest.param(
+            workload(word=Word.NONE, connected=False, leaf_ends=None),
+            "holds a certificate below aaaaaaaaaaaa; restart it to have it replaced now",
+            id="nobody-knows-until-when",
+        ),
+    ],
+)
+def test_what_a_workload_still_holds(one: Workload, words: str) -> None:
+    """Until when, and how that ends sooner."""
+    assert holds(one, OLD, NOW) == words
+
+
+def test_what_an_agent_wrote_is_cut() -> None:
+    """It may write what it likes."""
+    said = lacks(workload(trouble="x" * 1000), NEW, HOUR, NOW)
+    assert said.count("x") == LONGEST_TROUBLE
+
+
+def test_the_next_leaf_comes_at_half_life() -> None:
+    """Of the newest one."""
+    assert next_leaf(silent()) == NOW + DAY / 4
+
+
+def test_people_read_an_id_and_an_instant_in_short() -> None:
+    """Twelve digits, and seconds."""
+    assert (short(OLD), when(NOW)) == ("a" * 12, "2026-01-01T00:00:00+00:00")

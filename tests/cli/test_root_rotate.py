@@ -1,0 +1,195 @@
+"""The whole rotation by one command, and its progress."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from meshca.authority.lifecycle import State
+from meshca.cli import root_rotate as subject
+from meshca.cli.output import Format
+from meshca.errors import Refused, Unavailable
+from meshca.rotation.report import Forecast, RootReport
+from meshca.rpc.root_messages import Answer
+from tests.cli.root_running import Running
+from tests.fakes.root_reports import NEW, NOW, OLD, authority, gate, plan, record, request, root_report, straggler
+
+DONE = root_report(
+    plan=None,
+    gate=None,
+    next_step="",
+    authorities=(
+        authority(record=record(state=State.RETIRED)),
+        authority(record=record(id=NEW)),
+    ),
+)
+GIVEN_UP = replace(DONE, authorities=(authority(), authority(record=record(id=NEW, state=State.RETIRED))))
+GONE = Unavailable("admin_socket", "the server closed the connection")
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Running:
+    """It rotates to a new root; nobody waits in tests."""
+    monkeypatch.setattr(subject, "PAUSE", 0)
+    running = Running(monkeypatch)
+    running.roots.answer = Answer(root=record(id=NEW, state=State.DISTRIBUTING))
+    return running
+
+
+def test_it_is_begun(server: Running) -> None:
+    """And nobody is waited for."""
+    code, out, _ = server.run("root", "rotate", "--reason", "yearly")
+    assert (code, out) == (0, f"rotating to root {NEW[:12]}; `meshca root status` shows how far\n")
+    assert server.roots.asked == [("rotate", {"compromised": False, "window": None, "reason": "yearly"})]
+    assert json.loads(server.run("root", "rotate", "-o", "json")[1]) == {
+        "done": True,
+        "root": NEW,
+        "waiting": None,
+    }
+
+
+def test_a_dry_run_changes_nothing(server: Running) -> None:
+    """It tells what would be done, and who would break."""
+    server.roots.foreseen = Forecast(steps=("now: make a root",), losers=(straggler(),))
+    code, out, _ = server.run("root", "rotate", "--dry-run", "--compromised", "--window", "0s")
+    assert (code, "1. now: make a root" in out, "shop/web" in out) == (0, True, True)
+    assert server.roots.asked == [("forecast", {"compromised": True, "window": timedelta(0)})]
+    document = json.loads(server.run("root", "rotate", "--dry-run", "-o", "json")[1])
+    assert document["losers"][0]["workload"]["pod"] == "web-1"
+
+
+class TestCompromised:
+    """Security wins over availability."""
+
+    def test_who_would_break_is_shown_before(self, server: Running) -> None:
+        """And somebody must be sure."""
+        server.roots.foreseen = Forecast(steps=(), losers=(straggler(),))
+        arguments = ("root", "rotate", "--compromised", "--window", "5m", "--reason", "stolen")
+        code, _, err = server.run(*arguments, typed="y\n")
+        assert (code, "shop/web" in err) == (0, True)
+        assert server.acts() == [
+            ("rotate", {"compromised": True, "window": timedelta(minutes=5), "reason": "stolen"})
+        ]
+
+    def test_without_a_yes_nothing_is_done(self, server: Running) -> None:
+        """Exit code 1."""
+        code, _, err = server.run("root", "rotate", "--compromised", "--reason", "stolen", typed="n\n")
+        assert (code, "nothing was done" in err, server.acts()) == (1, True, [])
+
+    def test_a_reason_is_needed(self, server: Running) -> None:
+        """It is kept."""
+        code, _, err = server.run("root", "rotate", "--compromised", "--yes")
+        assert (code, "--compromised needs a reason" in err, server.acts()) == (2, True, [])
+
+    def test_who_lost_trust_is_shown_after(self, server: Running) -> None:
+        """As the last look before the end found it."""
+        server.roots.watched = [[root_report(plan=plan(compromised=True)), DONE]]
+        arguments = ("root", "rotate", "--compromised", "--reason", "stolen", "--yes", "--wait")
+        code, out, _ = server.run(*arguments)
+        assert (code, "\n\nWHO MAY HAVE LOST TRUST (1)\nshop/web " in out) == (0, True)
+
+    @pytest.mark.parametrize("counted", [True, False])
+    def test_nobody_is_said_to_have_lost_trust_when_nobody_did(self, server: Running, *, counted: bool) -> None:
+        """All of the last look were ready before the root went; a fleet that cannot be counted does not say so."""
+        dropped = authority(record=record(state=State.RETIRED), leaves=0, last_leaf_ends=None)
+        fleet = DONE.fleet if counted else None
+        done = replace(DONE, authorities=(dropped, *DONE.authorities[1:]), fleet=fleet)
+        server.roots.watched = [[root_report(plan=plan(compromised=True)), done]]
+        arguments = ("root", "rotate", "--compromised", "--reason", "stolen", "--yes", "--wait")
+        code, out, _ = server.run(*arguments)
+        assert (code, "done: root" in out, "LOST TRUST" in out) == (0, True, not counted)
+
+
+def test_it_waits_for_a_second_person(server: Running) -> None:
+    """Exit code 4; there is nothing to watch."""
+    server.roots.answer = Answer(waiting=request(act="RotateRoot"))
+    assert server.run("root", "rotate", "--wait")[0] == 4
+
+
+def test_a_refusal(server: Running) -> None:
+    """Exit code 3 when a gate refuses."""
+    server.roots.refusal = Refused("gate_closed", "too many would break")
+    assert server.run("root", "rotate", "--wait")[0] == 3
+
+
+class TestWaiting:
+    """For as long as somebody watches."""
+
+    def run(self, server: Running, *watched: list[RootReport | BaseException]) -> tuple[int, list[str], str]:
+        """Exit code, lines without their time, and what is said beside them."""
+        server.roots.watched = list(watched)
+        code, out, err = server.run("root", "rotate", "--wait")
+        lines = [line.partition("  ")[2] if line.startswith("20") else line for line in out.splitlines()]
+        return code, lines, err
+
+    def test_each_step_is_a_line(self, server: Running) -> None:
+        """Told when it differs."""
+        step = replace(root_report(), next_step="sign below it")
+        later = replace(step, generation=5)
+        ready = replace(step, gate=gate(open=True, ready=512))
+        paused = replace(ready, plan=plan(paused=True))
+        assert self.run(server, [step, later, ready, paused, DONE]) == (
+            0,
+            [
+                "sign below it [closed, 511 of 512]",
+                "sign below it [open, 512 of 512]",
+                "paused: sign below it [open, 512 of 512]",
+                "done",
+                f"done: root {NEW[:12]} signs",
+            ],
+            "",
+        )
+
+    def test_a_rotation_that_is_given_up(self, server: Running) -> None:
+        """Exit code 1."""
+        code, lines, _ = self.run(server, [GIVEN_UP])
+        assert (code, lines[-1]) == (1, "given up: the root before signs")
+
+    def test_another_rotation_is_not_this_one(self, server: Running) -> None:
+        """It was over in between."""
+        other = replace(DONE, plan=plan(old=NEW, new="0c" * 32))
+        assert self.run(server, [other])[0] == 0
+
+    def test_a_server_that_restarts_is_looked_for(self, server: Running) -> None:
+        """The rotation is not in its memory alone."""
+        code, _, err = self.run(server, [root_report(), GONE], [GONE], [], [DONE])
+        assert (code, err.count("the rotation goes on, looking again")) == (0, 2)
+
+    def test_a_server_that_does_not_come_back(self, server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Is not looked for without end; a sign of it counts anew."""
+        monkeypatch.setattr(subject, "TRIES", 2)
+        code, _, err = self.run(server, [GONE], [root_report(), GONE], [GONE], [GONE])
+        assert (code, "the server closed the connection (admin_socket)" in err) == (1, True)
+
+    def test_ctrl_c_stops_watching_only(self, server: Running) -> None:
+        """Exit code 130, and what goes on."""
+        code, _, err = self.run(server, [root_report(), KeyboardInterrupt()])
+        assert (code, "the rotation goes on without you" in err) == (130, True)
+        assert [name for name, _ in server.acts()] == ["rotate"]
+
+    def test_as_json(self, server: Running) -> None:
+        """One document, at the end."""
+        server.roots.watched = [[root_report(), DONE]]
+        code, out, _ = server.run("root", "rotate", "--wait", "-o", "json")
+        document = json.loads(out)
+        assert (code, document["done"], document["root"]) == (0, True, NEW)
+        assert document["report"]["authorities"][0]["record"]["id"] == OLD
+
+    def test_on_a_terminal_it_is_one_live_picture(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Of the whole status."""
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+        with contextlib.ExitStack() as stack:
+            told = stack.enter_context(subject._telling(Format.TEXT))
+            told(root_report())
+        assert "trusts new root" in capsys.readouterr().out
+
+
+def test_a_line_fits_a_terminal() -> None:
+    """However long a step is."""
+    assert len(subject.line(root_report(next_step="w " * 100), NOW)) <= 100

@@ -1,0 +1,231 @@
+"""How roots look on a terminal."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from meshca.authority.fleet import Word
+from meshca.authority.history import Kind
+from meshca.authority.lifecycle import State
+from meshca.cli import root_text as subject
+from meshca.rotation.report import Forecast
+from tests.fakes.root_reports import (
+    HOUR,
+    NEW,
+    NOW,
+    OLD,
+    authority,
+    change,
+    gate,
+    plan,
+    record,
+    request,
+    root_report,
+    straggler,
+)
+
+LONG = "spiffe://cluster.local/ns/" + "n" * 63 + "/sa/" + "a" * 253
+EVIL = "bad\x1b[2J"
+
+
+def test_a_rotation_that_waits_for_one_workload() -> None:
+    """All of it."""
+    assert subject.status(root_report()) == (
+        "bundle 7 (vvvvvvvvvvvv), generation 4, driven by replica-0\n"
+        "rotating from 0a0a0a0a0a0a to 0b0b0b0b0b0b, steps are taken as gates open, since\n"
+        "  2026-01-01T00:00:00Z by uid 0: yearly\n"
+        "\n"
+        "AUTHORITY  ID            STATE         ENDS               TRUSTED BY  LEAVES  LAST LEAF ENDS\n"
+        "root       0a0a0a0a0a0a  active        2035-12-30T00:00Z  512         512     2026-01-02T00:00Z\n"
+        "root       0b0b0b0b0b0b  distributing  2035-12-30T00:00Z  511         0       -\n"
+        "\n"
+        "trusts new root    [#############################-] 511 of 512\n"
+        "left the old root  [------------------------------] 0 of 512\n"
+        "\n"
+        "512 workloads seen since 2025-12-31T00:00:00Z, the longest silent at 2025-12-31T23:00:00Z; they have\n"
+        "  the newest bundle as acknowledged 500 (in force at every Envoy), delivered 11 (sent; that it is\n"
+        "  used is not known), not at all 1\n"
+        "\n"
+        "NEXT\n"
+        "sign below the new root; waits until every workload trusts it\n"
+        "gate closed, 511 of 512: 1 of 512 does not trust it\n"
+        "\n"
+        "WHO WOULD BREAK (1)\n"
+        f"{'shop/web':42}  {'web-1':32}  connected\n"
+        "    does not trust the new root yet; restart its agent\n"
+        "    holds leaves below 0a0a0a0a0a0a until 2026-01-01T01:00Z\n"
+        "\n"
+        "WARNINGS\n"
+        "- root 0a0a ends in 30 days; then every leaf below it ends"
+    )
+
+
+def test_no_rotation() -> None:
+    """Says so; nothing is left empty."""
+    quiet = root_report(plan=None, gate=None, next_step="", warnings=(), driven_by="")
+    text = subject.status(quiet)
+    assert "driven by nobody" in text
+    assert text.endswith("NEXT\nnothing: no rotation is under way")
+    assert "[" not in text
+    assert "\n\n\n" not in text
+
+
+def test_a_store_that_is_out_of_reach() -> None:
+    """Nobody knows anything, and nothing is drawn."""
+    text = subject.status(root_report(fleet=None))
+    assert "every gate is closed" in text
+    assert "#" not in text
+
+
+def test_an_open_gate_has_no_stragglers() -> None:
+    """Whoever is not ready does not hold it up."""
+    text = subject.status(root_report(gate=gate(open=True, opens_at=NOW, why="enough trust it")))
+    assert "gate open, 511 of 512: enough trust it\n" in text
+    assert "WHO WOULD BREAK" not in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"paused": True}, "paused"),
+        ({"automatic": False}, "step by step"),
+        ({"compromised": True}, "steps are taken as gates open; the old one is compromised, window 5m"),
+        ({"reason": ""}, "since 2026-01-01T00:00:00Z by uid 0"),
+    ],
+    ids=str,
+)
+def test_a_rotation_in_words(changes: dict[str, object], expected: str) -> None:
+    """What it is, and whose."""
+    assert expected in subject.rotation(plan(**changes))
+
+
+@pytest.mark.parametrize(
+    ("ready", "of", "expected"),
+    [
+        (512, 1024, f"[{'#' * 15}{'-' * 15}] 512 of 1024"),
+        (1023, 1024, f"[{'#' * 29}-] 1023 of 1024"),
+        (1024, 1024, f"[{'#' * 30}] 1024 of 1024"),
+        (0, 0, f"[{'#' * 30}] 0 of 0"),
+        (0, 3, f"[{'-' * 30}] 0 of 3"),
+    ],
+)
+def test_a_bar(ready: int, of: int, expected: str) -> None:
+    """Full only when nobody is missing."""
+    assert subject.bar(ready, of) == expected
+
+
+def test_when_a_gate_opens() -> None:
+    """If that is known."""
+    assert subject.gate(gate(opens_at=NOW + HOUR)).endswith(
+        "trust it; opens at 2026-01-01T01:00:00Z at the latest"
+    )
+
+
+def test_a_straggler_that_is_gone() -> None:
+    """With what is known of it, and what its agent says."""
+    gone = straggler(
+        pod="", connected=False, signers=frozenset(), leaf_ends=None, word=Word.NONE, trouble=EVIL, why=EVIL
+    )
+    assert subject.stragglers([gone], 0).splitlines() == [
+        "WHO WOULD BREAK (1)",
+        f"{'shop/web':42}  {'(no pod)':32}  seen 2026-01-01T00:00Z",
+        "    bad\\x1b[2J",
+        "    it says: bad\\x1b[2J",
+    ]
+
+
+def test_many_stragglers_are_counted() -> None:
+    """Those that the server did not name as well."""
+    lines = subject.stragglers([straggler()] * 12, 7).splitlines()
+    assert (lines[0], lines[-1], len(lines)) == ("WHO WOULD BREAK (19)", "… 9 more", 32)
+
+
+def test_nobody_would_break() -> None:
+    """In words, below what would be done."""
+    assert subject.forecast(Forecast(steps=("now: make a root", EVIL))) == (
+        "what would be done, at the earliest; nothing was done now:\n"
+        "1. now: make a root\n"
+        "2. bad\\x1b[2J\n"
+        "\n"
+        "nobody would break"
+    )
+
+
+def test_somebody_would_break() -> None:
+    """By name."""
+    assert "shop/web" in subject.forecast(Forecast(steps=(), losers=(straggler(),)))
+
+
+def test_roots_are_listed() -> None:
+    """What is not known of one retired long ago is a dash."""
+    kept = [record(state=State.RETIRED, id="0c" * 32), record()]
+    assert subject.records(kept, [authority()]).splitlines() == [
+        "ROOT          STATE    SINCE              ENDS               SUBJECT",
+        "0c0c0c0c0c0c  retired  2026-01-01T00:00Z  -                  -",
+        "0a0a0a0a0a0a  active   2026-01-01T00:00Z  2035-12-30T00:00Z  CN=meshca root 1,O=cluster.local",
+    ]
+
+
+def test_changes_are_listed() -> None:
+    """With why, and what was found."""
+    made = change(act=None, before=None, after=State.PREPARED, reason="", guard="", by="meshca")
+    forced = change(forced=True, by="uid 0, approved by uid 1", reason=EVIL)
+    assert subject.changes([forced, made]).splitlines() == [
+        "TIME                  ACT         AUTHORITY     STATE         BY",
+        "2026-01-01T00:00:00Z  activate    0b0b0b0b0b0b  active        uid 0, approved by uid 1",
+        "    bad\\x1b[2J; all 512 trust it; forced",
+        "2026-01-01T00:00:00Z  made        0b0b0b0b0b0b  prepared      meshca",
+    ]
+    assert subject.changes([]) == "(none)"
+
+
+def test_requests_are_listed() -> None:
+    """With how to approve them."""
+    assert subject.requests([request(), request(reason="", says=EVIL)]).splitlines() == [
+        "0123abcd  trust no more root 0a0a0a0a0a0a0a0a",
+        "    asked by uid 0 at 2026-01-01T00:00:00Z: yearly",
+        "    until 2026-01-01T00:15:00Z another administrator can: meshca approve 0123abcd",
+        "0123abcd  bad\\x1b[2J",
+        "    asked by uid 0 at 2026-01-01T00:00:00Z",
+        "    until 2026-01-01T00:15:00Z another administrator can: meshca approve 0123abcd",
+    ]
+    assert subject.requests([]) == "nothing waits for a second person"
+
+
+def test_everything_fits_a_terminal() -> None:
+    """However long names are."""
+    word = "w " * 300
+    worst = straggler(identity=LONG, pod="p" * 253, why=word, trouble=word, signers=frozenset({OLD, NEW}))
+    intermediate = record(kind=Kind.INTERMEDIATE, state=State.DISTRIBUTING, id="f" * 64)
+    report = root_report(
+        authorities=(authority(record=intermediate, trusted_by=10**7, leaves=10**6, subject="s" * 300),),
+        plan=plan(reason=word, by=LONG),
+        next_step=word,
+        gate=gate(why=word, stragglers=(worst,), opens_at=NOW),
+        warnings=(word,),
+        driven_by="r" * 300,
+    )
+    texts = [
+        subject.status(report),
+        subject.records([intermediate], report.authorities),
+        subject.changes([change(by=LONG, reason=word, guard=word, forced=True)]),
+        subject.requests([request(says=word, by=LONG, reason=word)]),
+        subject.forecast(Forecast(steps=(word,), losers=(worst,))),
+    ]
+    assert max(len(line) for text in texts for line in text.splitlines()) <= 100
+
+
+def test_as_json() -> None:
+    """Every value in one spelling."""
+    document = subject.plain(root_report())
+    assert json.loads(json.dumps(document)) == document
+    assert document["plan"]["window"] == "5m"
+    assert document["authorities"][0]["record"]["state"] == "active"
+    assert document["gate"]["stragglers"][0]["workload"]["trusts"] == [OLD]
+    assert document["gate"]["opens_at"] is None
+    assert subject.plain(timedelta(0)) == "0s"
+    assert subject.plain(replace(change(), at=NOW))["at"] == "2026-01-01T00:00:00Z"

@@ -1,0 +1,482 @@
+"""The steps one by one: what is taken up, what begins by itself, what is taken, what is forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from meshca import metrics
+from meshca.authority.drafting import Cause
+from meshca.authority.history import EMPTY, Kind, Lifecycle
+from meshca.authority.lifecycle import Act, State
+from meshca.authority.material import certificate_id
+from meshca.authority.upstream import Line
+from meshca.config.rotation import RotationConfig
+from meshca.errors import ConfigError, Conflict, MeshcaError, Refused, Unavailable
+from meshca.rotation.judge import Judge
+from meshca.rotation.steady import SteadyClock
+from meshca.rotation.stepper import Stepper
+from meshca.rotation.steps import Due
+from tests.fakes.clock import FakeClock
+from tests.fakes.lifecycle_store import FakeLifecycles
+from tests.fakes.logs import captured_logs
+from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, Ca, ec_key, good_material, make_ca
+from tests.fakes.roots import MINUTE, workload
+from tests.fakes.rotation_rig import TERMS, FakeCensus
+from tests.fakes.upstream import FakeUpstream
+
+ANNA = Cause(by="anna", reason="the audit", at=NOW)
+ROOT, OTHER = make_ca("root", begin=NOW, end=NOW + 100 * DAY), make_ca("other", begin=NOW)
+SIGNS, OTHER_SIGNS = good_material(root=ROOT), good_material(root=OTHER)
+ROOT_ID, OTHER_ID = certificate_id(ROOT.certificate), certificate_id(OTHER.certificate)
+
+
+class Scene:
+    """A stepper over fakes."""
+
+    def __init__(self, *, config: RotationConfig | None = None, plugged_in: bool = False) -> None:
+        self.clock = FakeClock(NOW)
+        self.upstream, self.store, self.census = FakeUpstream(SIGNS), FakeLifecycles(), FakeCensus()
+        self.stepper = Stepper(
+            upstream=self.upstream,
+            store=self.store,
+            judge=Judge(census=self.census, terms=TERMS, clock=SteadyClock(self.clock)),
+            clock=self.clock,
+            trust_domain=TRUST_DOMAIN,
+            config=config or RotationConfig(),
+            plugged_in=plugged_in,
+        )
+
+    async def adopt(self) -> Lifecycle:
+        """Take up what the upstream has."""
+        return await self.stepper.adopt(self.store.lifecycle, await self.upstream.lines())
+
+    async def step(self) -> str:
+        """Take steps; why the next is not taken."""
+        _, held = await self.stepper.step(self.store.lifecycle, await self.upstream.lines())
+        return held
+
+    async def begin(self, **options: object) -> Lifecycle:
+        """Begin a rotation."""
+        kept, _ = await self.stepper.begin(self.store.lifecycle, ANNA, **options)  # type: ignore[arg-type]
+        return kept
+
+    @property
+    def states(self) -> list[State]:
+        """Of the roots, oldest first."""
+        return [one.state for one in self.store.lifecycle.of(Kind.ROOT)]
+
+
+@pytest.fixture
+async def scene() -> Scene:
+    """One root is active."""
+    made = Scene()
+    await made.adopt()
+    return made
+
+
+@pytest.fixture
+async def theirs() -> Scene:
+    """The same, and an operator says which roots there are."""
+    made = Scene(plugged_in=True)
+    await made.adopt()
+    return made
+
+
+class TestAdopt:
+    """`adopt`: roots that are not known yet."""
+
+    async def test_the_first_root_of_all_is_active(self) -> None:
+        """Whoever has it."""
+        scene = Scene()
+        kept = await scene.adopt()
+        assert (scene.states, kept) == ([State.ACTIVE], scene.store.lifecycle)
+        assert {one.by for one in scene.store.history} == {"meshca"}
+
+    async def test_nothing_new_is_no_commit(self, scene: Scene) -> None:
+        """The state is the same one."""
+        before = scene.store.commits
+        assert await scene.adopt() == scene.store.lifecycle
+        assert scene.store.commits == before
+
+    async def test_a_new_one_is_prepared_and_no_more(self, scene: Scene) -> None:
+        """Also one below which nothing can be signed."""
+        scene.upstream.named = [OTHER]
+        await scene.adopt()
+        assert scene.states == [State.ACTIVE, State.PREPARED]
+
+    @pytest.mark.parametrize(
+        ("wanted", "kept", "expected"),
+        [(False, False, [State.ACTIVE]), (False, True, [State.ACTIVE, State.PREPARED])],
+        ids=["never-used", "has-signed"],
+    )
+    async def test_one_that_nobody_names(
+        self, scene: Scene, *, wanted: bool, kept: bool, expected: list[State]
+    ) -> None:
+        """Is taken up only if leaves below it may be in use."""
+        line = Line(root=OTHER.certificate, signs=False, wanted=wanted, kept=kept)
+        await scene.stepper.adopt(scene.store.lifecycle, [line])
+        assert scene.states == expected
+
+    async def test_the_first_that_does_not_prove_itself_stops_the_start(self) -> None:
+        """Nothing else could sign."""
+        scene = Scene()
+        scene.upstream.offer(replace(SIGNS, key=ec_key()))
+        with pytest.raises(ConfigError):
+            await scene.adopt()
+        assert scene.store.lifecycle == EMPTY
+
+    async def test_a_later_one_that_does_not_prove_itself_stays_unknown(self, scene: Scene) -> None:
+        """It is told, and what signs goes on."""
+        scene.upstream.offer(SIGNS, replace(OTHER_SIGNS, key=ec_key()))
+        with captured_logs() as logs:
+            await scene.adopt()
+        assert (scene.states, [line["event"] for line in logs]) == ([State.ACTIVE], ["root.refused"])
+
+    async def test_a_good_one_is_taken_up_beside_a_bad_one(self, scene: Scene) -> None:
+        """One does not hold up the other."""
+        third = good_material(root=make_ca("third"))
+        scene.upstream.offer(SIGNS, replace(OTHER_SIGNS, key=ec_key()), third)
+        with captured_logs():
+            await scene.adopt()
+        assert scene.states == [State.ACTIVE, State.PREPARED]
+
+    @pytest.mark.parametrize("first", [True, False], ids=["first", "later"])
+    async def test_material_that_is_not_to_be_had_is_waited_for(self, scene: Scene, *, first: bool) -> None:
+        """Nothing is taken up unproven."""
+        scene.upstream.offer(SIGNS, OTHER_SIGNS)
+        scene.upstream.errors["obtain"] = Unavailable("test", "down")
+        before = EMPTY if first else scene.store.lifecycle
+        with pytest.raises(Unavailable):
+            await scene.stepper.adopt(before, await scene.upstream.lines())
+        assert scene.states == [State.ACTIVE]
+
+    @pytest.mark.parametrize(
+        "ca",
+        [
+            pytest.param(make_ca("ended", begin=NOW - 9 * DAY, end=NOW - DAY), id="ended"),
+            pytest.param(make_ca("ahead", begin=NOW + DAY), id="not-begun"),
+            pytest.param(make_ca("no CA", constraints=None), id="not-a-ca"),
+        ],
+    )
+    async def test_a_bad_root_is_refused_before_anything_changes(self, scene: Scene, ca: Ca) -> None:
+        """It stays unknown; a subject that is in use is found by the upstream itself."""
+        scene.upstream.offer(SIGNS, good_material(root=ca))
+        with captured_logs() as logs:
+            await scene.adopt()
+        assert (scene.states, [line["event"] for line in logs]) == ([State.ACTIVE], ["root.refused"])
+
+
+class TestBegin:
+    """`begin`: a rotation that is asked for."""
+
+    async def test_without_an_active_root_it_is_refused(self) -> None:
+        """There is nothing to rotate from."""
+        scene = Scene()
+        with pytest.raises(Refused) as refusal:
+            await scene.begin()
+        assert (refusal.value.reason, scene.upstream.history) == ("no_root", [])
+
+    async def test_all_in_one_commit(self, scene: Scene) -> None:
+        """The new root is known, trusted and planned for, or nothing is."""
+        before = scene.store.commits
+        kept = await scene.begin(compromised=True, window=MINUTE)
+        assert (scene.store.commits - before, scene.states) == (1, [State.ACTIVE, State.DISTRIBUTING])
+        plan = kept.plan
+        assert plan is not None
+        assert (plan.old, plan.compromised, plan.automatic, plan.window) == (ROOT_ID, True, True, MINUTE)
+        assert (plan.by, plan.reason, plan.started_at) == ("anna", "the audit", NOW)
+
+    async def test_the_window_is_the_configured_one(self) -> None:
+        """Unless it is asked for another."""
+        scene = Scene(config=RotationConfig(window=9 * MINUTE))
+        await scene.adopt()
+        kept = await scene.begin()
+        assert scene.stepper.window(kept) == 9 * MINUTE == scene.stepper.window(EMPTY)
+
+    async def test_a_root_that_is_prepared_already_is_used(self, scene: Scene) -> None:
+        """No other is made."""
+        scene.upstream.offer(SIGNS, OTHER_SIGNS)
+        await scene.adopt()
+        kept = await scene.begin()
+        assert kept.plan is not None
+        assert (kept.plan.new, "make_root" in scene.upstream.history) == (OTHER_ID, False)
+
+    async def test_one_that_signs_nothing_is_not_used(self, scene: Scene) -> None:
+        """It is trusted only."""
+        scene.upstream.named = [OTHER]
+        await scene.adopt()
+        kept = await scene.begin()
+        assert kept.plan is not None
+        assert kept.plan.new != OTHER_ID
+
+    @pytest.mark.parametrize("same_key", [True, False])
+    async def test_a_key_is_used_again_only_when_asked_for(self, scene: Scene, *, same_key: bool) -> None:
+        """The upstream is told whose."""
+        asked: list[str] = []
+        make = scene.upstream.make_root
+
+        async def spied(*, same_key: str = "") -> Line:
+            asked.append(same_key)
+            return await make(same_key=same_key)
+
+        scene.upstream.make_root = spied  # type: ignore[method-assign] # to hear what is asked
+        await scene.begin(reuse=same_key)
+        assert asked == [ROOT_ID if same_key else ""]
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            Refused("upstream", "not here"),
+            ConfigError("test", ["weak"]),
+            Unavailable("test", "down"),
+        ],
+        ids=lambda error: type(error).__name__,
+    )
+    async def test_a_root_that_cannot_be_made(self, scene: Scene, error: MeshcaError) -> None:
+        """The upstream's word is told, and nothing has begun."""
+        scene.upstream.errors["make_root"] = error
+        before = scene.store.lifecycle
+        with pytest.raises(type(error)) as found:
+            await scene.begin()
+        assert (found.value, scene.store.lifecycle) == (error, before)
+
+    async def test_a_bundle_that_gets_too_large(self, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Refused with the number, and what to do."""
+        monkeypatch.setattr("meshca.rotation.judge.LARGEST_BUNDLE", 1000)
+        before = scene.store.lifecycle
+        with pytest.raises(Refused, match="1000 are the most; retire roots that nobody needs first") as refusal:
+            await scene.begin()
+        assert (refusal.value.reason, scene.store.lifecycle) == ("bundle_too_large", before)
+
+    async def test_whoever_was_overtaken_is_told(self, scene: Scene) -> None:
+        """Nothing of it is kept."""
+        scene.store.overtaken_by(replace(scene.store.lifecycle, generation=scene.store.lifecycle.generation + 1))
+        with pytest.raises(Conflict):
+            await scene.begin()
+        assert (scene.states, scene.store.lifecycle.plan) == ([State.ACTIVE], None)
+
+
+class TestByItself:
+    """What begins without anybody asking."""
+
+    @pytest.mark.parametrize(
+        ("config", "plugged_in", "expected"),
+        [
+            (RotationConfig(before_end=30 * DAY), False, NOW + 70 * DAY),
+            (RotationConfig(), False, None),
+            (RotationConfig(before_end=30 * DAY), True, None),
+        ],
+        ids=["scheduled", "never", "plugged-in"],
+    )
+    async def test_when_a_rotation_begins(
+        self, config: RotationConfig, expected: datetime | None, *, plugged_in: bool
+    ) -> None:
+        """So long before the root's end; not where an operator says which roots there are."""
+        scene = Scene(config=config, plugged_in=plugged_in)
+        assert scene.stepper.begins_at(EMPTY) is None
+        assert scene.stepper.begins_at(await scene.adopt()) == expected
+
+    async def test_not_while_one_is_under_way(self) -> None:
+        """It would be another one."""
+        scene = Scene(config=RotationConfig(before_end=30 * DAY))
+        await scene.adopt()
+        assert scene.stepper.begins_at(await scene.begin()) is None
+
+    @pytest.mark.parametrize(("days", "begun"), [(69, False), (70, True)])
+    async def test_it_begins_then(self, days: int, *, begun: bool) -> None:
+        """Not a day before; the history says why."""
+        scene = Scene(config=RotationConfig(before_end=30 * DAY))
+        await scene.adopt()
+        scene.census.fleet = (workload(trusts=frozenset({ROOT_ID})),)
+        scene.clock.move((days * DAY).total_seconds())
+        await scene.step()
+        assert (len(scene.states) == 2) is begun
+        assert (scene.store.history[-1].reason == "the root ends soon") is begun
+
+    async def test_one_that_cannot_begin_is_told_and_holds_nothing_else_up(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What signs is renewed meanwhile."""
+        monkeypatch.setattr("meshca.rotation.judge.LARGEST_BUNDLE", 1000)
+        scene = Scene(config=RotationConfig(before_end=100 * DAY))
+        await scene.adopt()
+        assert (await scene.step()).startswith("a rotation is due and cannot begin: the bundle has")
+        assert scene.store.lifecycle.plan is None
+
+    async def test_another_signer_is_plugged_in(self, theirs: Scene) -> None:
+        """A plan begins once it is trusted; it is never a jump."""
+        theirs.upstream.offer(SIGNS, OTHER_SIGNS)
+        theirs.upstream.unwanted.add(ROOT_ID)
+        await theirs.adopt()
+        theirs.census.fleet = (workload(trusts=frozenset({ROOT_ID})),)
+        await theirs.step()
+        assert (theirs.states, theirs.store.lifecycle.plan) == ([State.ACTIVE, State.DISTRIBUTING], None)
+        held = await theirs.step()
+        plan = theirs.store.lifecycle.plan
+        assert plan is not None
+        assert (plan.new, plan.reason) == (OTHER_ID, "another signer was plugged in")
+        assert held.startswith("activate of ")
+
+
+class TestStep:
+    """`step`: what is due and safe."""
+
+    async def test_nothing_is_due(self, scene: Scene) -> None:
+        """Nothing is kept, nothing is held, nobody is counted."""
+        before = scene.store.lifecycle
+        assert (await scene.step(), scene.store.lifecycle, scene.census.asked) == ("", before, [])
+
+    async def test_a_closed_gate_holds(self, scene: Scene) -> None:
+        """With the act, the root and what the gate says."""
+        kept = await scene.begin()
+        scene.census.fleet = (workload(trusts=frozenset()),)
+        assert kept.plan is not None
+        assert await scene.step() == (
+            f"activate of {kept.plan.new[:16]} waits: 0 of 1 workloads trust {kept.plan.new[:12]}, given out since"
+            " 2026-01-01T00:00:00+00:00; of 1 that acknowledge, 1 do not: 0.0 % trust it, 100 % are asked for"
+        )
+        assert scene.states == [State.ACTIVE, State.DISTRIBUTING]
+
+    @pytest.mark.parametrize(
+        ("seconds", "states"),
+        [(29, [State.ACTIVE, State.DISTRIBUTING]), (30, [State.RETIRING, State.ACTIVE])],
+        ids=["before", "at"],
+    )
+    async def test_a_deadline_goes_past_a_closed_gate(
+        self, scene: Scene, seconds: int, states: list[State]
+    ) -> None:
+        """Only of a compromised root, and it is kept as forced with what the gate said."""
+        await scene.begin(compromised=True, window=MINUTE)
+        scene.census.fleet = (workload(trusts=frozenset(), signers=frozenset({ROOT_ID})),)
+        scene.clock.move(seconds)
+        await scene.step()
+        forced = [one.act for one in scene.store.history if one.forced and "do not" in one.guard]
+        assert (scene.states, Act.ACTIVATE in forced) == (states, seconds == 30)
+
+    async def test_who_ended_is_retired(self, scene: Scene) -> None:
+        """An intermediate, by the clock."""
+        assert scene.store.lifecycle.of(Kind.INTERMEDIATE) == ()
+        text = SIGNS.certificate.public_bytes(Encoding.PEM).decode()
+        kept = scene.store.lifecycle
+        signer = replace(kept.records[0], id="s", kind=Kind.INTERMEDIATE, pem=text, parent=ROOT_ID)
+        scene.store.lifecycle = replace(kept, records=(*kept.records, signer))
+        scene.clock.move((40 * DAY).total_seconds())
+        await scene.step()
+        assert [one.state for one in scene.store.lifecycle.of(Kind.INTERMEDIATE)] == [State.RETIRED]
+
+    async def test_one_act_in_one_turn(self, theirs: Scene) -> None:
+        """The next is judged once this one is in force."""
+        theirs.upstream.named = [make_ca(f"root {number}") for number in range(2)]
+        await theirs.adopt()
+        await theirs.step()
+        assert theirs.states.count(State.PREPARED) == 1
+        await theirs.step()
+        assert theirs.states.count(State.PREPARED) == 0
+
+    async def test_a_root_that_is_taken_away_before_anybody_trusts_it(self, theirs: Scene) -> None:
+        """It is given up."""
+        theirs.upstream.named = [OTHER]
+        await theirs.adopt()
+        theirs.upstream.named = []
+        await theirs.step()
+        assert theirs.states == [State.ACTIVE, State.RETIRED]
+
+    @pytest.mark.parametrize("down", ["census", "store"])
+    async def test_what_cannot_be_counted_or_kept_is_not_done(self, scene: Scene, down: str) -> None:
+        """It raises, and all is as before."""
+        await scene.begin()
+        before, lines = scene.store.lifecycle, await scene.upstream.lines()
+        scene.census.error = Unavailable("store", "gone") if down == "census" else None
+        scene.store.down = down == "store"
+        with pytest.raises(Unavailable):
+            await scene.stepper.step(before, lines)
+        assert scene.store.lifecycle == before
+
+    async def test_an_act_by_hand(self, scene: Scene) -> None:
+        """`take` asks no gate: who asks has."""
+        kept = await scene.begin()
+        after = await scene.stepper.take(kept, Due(act=Act.ACTIVATE, record=kept.records[-1]), ANNA)
+        assert (scene.states, scene.store.lifecycle) == ([State.RETIRING, State.ACTIVE], after)
+
+
+class TestForget:
+    """`forget`: keys that nobody needs any more."""
+
+    async def scene_with(self, state: State) -> Scene:
+        """Two roots, the other one in this state."""
+        scene = Scene()
+        scene.upstream.offer(SIGNS, OTHER_SIGNS)
+        kept = await scene.adopt()
+        changed: Sequence[object] = [
+            one if one.id == ROOT_ID else replace(one, state=state) for one in kept.records
+        ]
+        scene.store.lifecycle = replace(kept, records=tuple(changed))  # type: ignore[arg-type]
+        return scene
+
+    @pytest.mark.parametrize("state", [one for one in State if one is not State.RETIRED], ids=str)
+    async def test_what_is_not_retired_is_left(self, state: State) -> None:
+        """Its key may be needed."""
+        scene = await self.scene_with(state)
+        await scene.stepper.forget(scene.store.lifecycle, await scene.upstream.lines())
+        assert "forget" not in scene.upstream.history
+
+    async def test_what_is_retired_is_deleted(self) -> None:
+        """Once: then the upstream has it no more."""
+        scene = await self.scene_with(State.RETIRED)
+        for _ in range(2):
+            await scene.stepper.forget(scene.store.lifecycle, await scene.upstream.lines())
+        assert (list(scene.upstream.materials), scene.upstream.history.count("forget")) == ([ROOT_ID], 1)
+
+    async def test_what_was_made_meanwhile_is_left(self) -> None:
+        """The upstream is asked again before anything is deleted: what signs now must never be."""
+        scene = await self.scene_with(State.RETIRED)
+        lines = await scene.upstream.lines()
+        third = good_material(root=make_ca("third"))
+        scene.upstream.offer(OTHER_SIGNS, third)
+        await scene.stepper.forget(scene.store.lifecycle, lines)
+        assert list(scene.upstream.materials.values()) == [third]
+
+    async def test_what_is_not_known_yet_is_left(self) -> None:
+        """Another replica may have made it just now."""
+        scene = await self.scene_with(State.RETIRED)
+        third = good_material(root=make_ca("third"))
+        scene.upstream.offer(SIGNS, OTHER_SIGNS, third)
+        await scene.stepper.forget(scene.store.lifecycle, await scene.upstream.lines())
+        assert len(scene.upstream.materials) == 2
+
+    async def test_what_cannot_be_deleted_now(self) -> None:
+        """Is told, and tried again."""
+        scene = await self.scene_with(State.RETIRED)
+        scene.upstream.errors["forget"] = Unavailable("test", "down")
+        with pytest.raises(Unavailable):
+            await scene.stepper.forget(scene.store.lifecycle, await scene.upstream.lines())
+
+
+class TestCommit:
+    """`commit`: logged and counted once it is kept, not before."""
+
+    async def test_kept(self, scene: Scene) -> None:
+        """One line and one count for each change."""
+        counter = metrics.transitions.labels(Kind.ROOT, State.DISTRIBUTING)
+        before = counter._value.get()
+        with captured_logs() as logs:
+            await scene.begin()
+        assert counter._value.get() == before + 2  # distributed, and planned
+        assert [(line["act"], line["by"]) for line in logs] == [
+            ("made", "anna"),
+            ("distribute", "anna"),
+            ("plan", "anna"),
+        ]
+
+    async def test_not_kept(self, scene: Scene) -> None:
+        """Nothing is said of what did not happen."""
+        await scene.upstream.lines()
+        scene.store.down = True
+        with captured_logs() as logs, pytest.raises(Unavailable):
+            await scene.begin()
+        assert logs == []

@@ -1,0 +1,43 @@
+"""What is kept of roots comes out of a message as it went in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from meshca.authority.history import Kind
+from meshca.authority.lifecycle import State
+from meshca.rpc import root_messages as subject
+from meshca.rpc.root_messages import Answer, Exported
+from tests.fakes.root_reports import NOW, OLD, bundle, change, plan, record, request
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("authority", record()),
+        (
+            "authority",
+            record(kind=Kind.INTERMEDIATE, parent=OLD, trusted_since=None, replica="r0", state=State.RETIRED),
+        ),
+        ("change", change()),
+        ("change", change(act=None, before=None, forced=True)),
+        ("plan", plan()),
+        ("plan", plan(automatic=False, paused=True, compromised=True, tainted_at=NOW)),
+        ("request", request()),
+        ("answer", Answer()),
+        ("answer", Answer(root=record())),
+        ("answer", Answer(waiting=request())),
+        ("exported", Exported(bundle=bundle(), pem="PEM\n", spiffe_json="{}")),
+    ],
+)
+def test_there_and_back(name: str, value: Any) -> None:
+    """Nothing is lost."""
+    there, back = getattr(subject, f"{name}_message"), getattr(subject, f"{name}_of")
+    assert back(there(value)) == value
+
+
+def test_the_message_that_waits_is_not_shown() -> None:
+    """Its words are; nobody needs to send it."""
+    assert subject.request_of(subject.request_message(request(body=b"secret"))) == request()

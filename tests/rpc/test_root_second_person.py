@@ -1,0 +1,185 @@
+"""A dangerous act is done when another administrator approves it: once, in its time, by the roles that may."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from meshca._proto.meshca.admin.v1 import roots_pb2
+from meshca.authority.history import Request
+from meshca.config.admin import AdminConfig, AdminRole, Danger
+from meshca.errors import Denied, InvariantBroken, MeshcaError, NotFound, Refused
+from meshca.rotation.commands import Asked
+from meshca.rpc.roles import People
+from meshca.rpc.root_second_person import Approved, SecondPerson
+from tests.fakes.clock import FakeClock
+from tests.fakes.root_commands import MAX_REQUESTS, FakeRootCommands
+
+EVERY: Sequence[Danger] = ("force", "compromised", "retire", "taint")
+LIFETIME = timedelta(minutes=15)
+CONFIG = AdminConfig(uids=(1, 2), roles=(AdminRole(role="operator", uids=(3,)),))
+
+
+class Rig:
+    """Two security officers (uid 1 and 2), an operator (uid 3), and one root."""
+
+    def __init__(self, dangers: Sequence[Danger] = EVERY) -> None:
+        self.clock = FakeClock()
+        self.commands = FakeRootCommands(self.clock)
+        self.people = People(CONFIG, 0)
+        self.rule = SecondPerson(
+            commands=self.commands, people=self.people, dangers=dangers, lifetime=LIFETIME, clock=self.clock
+        )
+        active = self.commands.state.active_root
+        assert active is not None
+        self.root = active.id
+
+    async def propose(self, uid: int = 1, *, force: bool = False, reason: str = "old") -> Request:
+        """Somebody wants to retire the root."""
+        message = roots_pb2.RetireRootRequest(root=self.root, reason=reason, force=force)
+        found = await self.rule.propose("RetireRoot", message, self.people.named(f"uid {uid}"))
+        assert found is not None
+        return found
+
+    async def approve(self, id_: str, uid: int = 2, reason: str = "") -> Approved:
+        """Somebody approves."""
+        return await self.rule.approve(id_, reason, self.people.named(f"uid {uid}"))
+
+    async def refusal(self, id_: str, uid: int) -> tuple[type[MeshcaError], str]:
+        """Why somebody may not."""
+        with pytest.raises(MeshcaError) as caught:
+            await self.approve(id_, uid)
+        return type(caught.value), caught.value.reason
+
+
+@pytest.fixture
+def rig() -> Rig:
+    """Everything dangerous needs two."""
+    return Rig()
+
+
+async def test_what_is_asked_for_is_kept(rig: Rig) -> None:
+    """With who, what, why, and until when."""
+    found = await rig.propose()
+    assert await rig.rule.waiting() == [found]
+    assert (found.by, found.act, found.reason) == ("uid 1", "RetireRoot", "old")
+    assert found.says == f"trust no more root {rig.root[:16]}"
+    assert (found.at, found.until) == (rig.clock.now(), rig.clock.now() + LIFETIME)
+    assert rig.commands.asked == []
+
+
+@pytest.mark.parametrize(
+    ("dangers", "kept"),
+    [((), False), (("taint",), False), (("force",), True), (("retire",), True)],
+    ids=str,
+)
+async def test_only_what_is_configured_needs_two(dangers: Sequence[Danger], *, kept: bool) -> None:
+    """A forced retirement is dangerous twice."""
+    rig = Rig(dangers)
+    message = roots_pb2.RetireRootRequest(root=rig.root, reason="old", force=True)
+    found = await rig.rule.propose("RetireRoot", message, rig.people.named("uid 1"))
+    assert (found is not None) is kept
+
+
+async def test_an_unknown_root_is_told_at_once(rig: Rig) -> None:
+    """Not to the second person."""
+    rig.root = "ff" * 32
+    with pytest.raises(NotFound) as caught:
+        await rig.propose()
+    assert caught.value.reason == "root"
+
+
+async def test_requests_are_bounded(rig: Rig) -> None:
+    """They are part of the state."""
+    for _ in range(MAX_REQUESTS):
+        await rig.propose()
+    with pytest.raises(Refused) as caught:
+        await rig.propose()
+    assert caught.value.reason == "too_many_requests"
+
+
+async def test_another_may_approve(rig: Rig) -> None:
+    """The message that was asked for is done, by both, with both reasons."""
+    found = await rig.propose(force=True)
+    approved = await rig.approve(found.id, reason="I looked")
+    assert approved.message == roots_pb2.RetireRootRequest(root=rig.root, reason="old", force=True)
+    assert approved.asked == Asked(by="uid 1, approved by uid 2", reason="old; approved: I looked", force=True)
+    assert await rig.rule.waiting() == []
+
+
+async def test_the_same_person_may_not(rig: Rig) -> None:
+    """However often they ask; the request goes on waiting."""
+    found = await rig.propose()
+    assert await rig.refusal(found.id, 1) == (Denied, "same_person")
+    assert await rig.rule.waiting() == [found]
+
+
+async def test_who_may_not_do_it_may_not_approve_it(rig: Rig) -> None:
+    """A forced act needs a security officer."""
+    found = await rig.propose(force=True)
+    assert await rig.refusal(found.id, 3) == (Denied, "role")
+    assert await rig.refusal(found.id, 9) == (Denied, "no_role")
+
+
+async def test_who_asked_must_still_have_a_role(rig: Rig) -> None:
+    """A server may have been started again with others."""
+    found = await rig.propose()
+    rig.rule._people = People(replace_uids(2), 0)
+    assert await rig.refusal(found.id, 2) == (Denied, "no_role")
+
+
+def replace_uids(*uids: int) -> AdminConfig:
+    """Only these."""
+    return AdminConfig(uids=uids)
+
+
+async def test_it_is_done_once(rig: Rig) -> None:
+    """The second approval finds nothing."""
+    found = await rig.propose()
+    await rig.approve(found.id)
+    assert await rig.refusal(found.id, 2) == (NotFound, "request")
+
+
+async def test_of_two_who_approve_at_once_one_does_it(rig: Rig) -> None:
+    """The other is told."""
+    found = await rig.propose(3)
+    results = await asyncio.gather(rig.approve(found.id, 1), rig.approve(found.id, 2), return_exceptions=True)
+    assert sum(isinstance(result, NotFound) for result in results) == 1
+    assert sum(isinstance(result, Approved) for result in results) == 1
+
+
+async def test_its_time_ends(rig: Rig) -> None:
+    """To the second."""
+    found = await rig.propose()
+    rig.clock.move(LIFETIME.total_seconds())
+    assert await rig.rule.waiting() == []
+    assert await rig.refusal(found.id, 2) == (NotFound, "request")
+
+
+async def test_it_can_be_approved_until_then(rig: Rig) -> None:
+    """One second before."""
+    found = await rig.propose()
+    rig.clock.move(LIFETIME.total_seconds() - 1)
+    assert (await rig.approve(found.id)).asked.by == "uid 1, approved by uid 2"
+
+
+async def test_nobody_approves_what_was_changed_meanwhile(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is taken must be what was looked at."""
+    found = await rig.propose()
+
+    async def take(_: str) -> Request:
+        return replace(found, body=b"")
+
+    monkeypatch.setattr(rig.commands, "take", take)
+    with pytest.raises(InvariantBroken):
+        await rig.approve(found.id)
+
+
+async def test_ids_cannot_be_guessed(rig: Rig) -> None:
+    """And are short enough to be typed."""
+    ids = {(await rig.propose()).id for _ in range(3)}
+    assert [len(ids), {len(one) for one in ids}] == [3, {8}]
