@@ -6,7 +6,7 @@ never leave a set of roots without one that signs, and never let two of a kind s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -53,12 +53,6 @@ def adopt_lines(lifecycle: Lifecycle, lines: Sequence[Line], cause: Cause, versi
     if first and signs is not None:
         draft.act(certificate_id(signs.root), Act.ACTIVATE)
     return draft.planned(version)
-
-
-def unlisted(lifecycle: Lifecycle, lines: Iterable[Line]) -> tuple[Record, ...]:
-    """Roots that are kept and not retired, but that an upstream has no more; nothing can be signed below them."""
-    there = {certificate_id(line.root) for line in lines}
-    return tuple(one for one in lifecycle.of(Kind.ROOT) if one.state is not State.RETIRED and one.id not in there)
 
 
 def distribute(lifecycle: Lifecycle, root: str, cause: Cause, version: Version) -> Planned:

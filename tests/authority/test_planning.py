@@ -94,12 +94,6 @@ class TestAdoptLines:
         life, _ = adopt(EMPTY, *LINES)
         assert adopt(life, *LINES) == adopt(life) == (life, ())
 
-    def test_roots_that_are_no_line_any_more_are_told(self) -> None:
-        """Those that are retired are gone anyway."""
-        life, _ = adopt(EMPTY, *LINES)
-        gone = replace(life, records=(*life.records[:2], replace(life.records[2], state=State.RETIRED)))
-        assert [one.id for one in planning.unlisted(gone, LINES[:1])] == [IDS[1]]
-
 
 class TestSteps:
     """The single steps."""
