@@ -14,7 +14,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 from cryptography import x509
 
@@ -37,6 +39,8 @@ from meshca.upstream.ca_certificates import (
 from meshca.upstream.ca_folder import CaFolder, Pair
 from meshca.upstream.ca_pairs import CaPairs
 from meshca.validity import begun
+
+SECOND: Final = timedelta(seconds=1)
 
 
 @asynccontextmanager
@@ -182,13 +186,21 @@ class SelfSigned:
         again = self._root_key(same_key) if same_key else None
         staged, now = self._folder.stage(), self._clock.now()  # before the first key, so that this has its mark
         key = again or self._keys.create(self._config.key_type)
-        root = make_root(key, self._trust_domain, now - BACKDATE, now + self._config.root_lifetime)
+        root = make_root(key, self._trust_domain, self._begin(now), now + self._config.root_lifetime)
         intermediate = self._new_intermediate(root, key)
         self._pairs.prove(root, intermediate)
         self._folder.publish(staged, root, intermediate)
         audit("root", root)
         audit("intermediate", intermediate)
         return root
+
+    def _begin(self, now: datetime) -> datetime:
+        """Later than every root here, in whole seconds as certificates have it, but not in the future.
+
+        When the store is lost, only this tells which root signed first, and that one goes on to sign.
+        """
+        after = [pair.root.not_valid_before_utc + SECOND for pair in self._pairs.held.values()]
+        return min(now, max([now - BACKDATE, *after]))
 
     def _renew(self, old: Pair) -> Pair:
         """Make a new intermediate, unless another process over the same folder has done so."""

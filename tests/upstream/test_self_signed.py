@@ -386,6 +386,23 @@ class TestFurtherRoots:
         }
         assert keys_of(tmp_path) == 4
 
+    async def test_in_the_order_of_their_making(self, tmp_path: Path) -> None:
+        """Also those of one second, and after a clock was set back a little; a restart sees the same."""
+        clock = FakeClock()
+        upstream = await start(tmp_path, clock)
+        made = await roots(upstream)
+        for seconds in (0.0, 0.0, 0.4, 0.0, -30.0):
+            clock.move(seconds)
+            made.append(certificate_id((await upstream.make_root()).root))
+        assert await roots(upstream) == await roots(await start(tmp_path, clock)) == made
+
+    async def test_none_begins_in_the_future(self, tmp_path: Path) -> None:
+        """Even if the clock was set back to where another begins: it must sign at once."""
+        clock = FakeClock()
+        upstream = await start(tmp_path, clock)
+        clock.move(-MINUTES.total_seconds())
+        assert (await upstream.make_root()).root.not_valid_before_utc == clock.now()
+
     async def test_same_key(self, tmp_path: Path) -> None:
         """Asked to, it uses the key of another root again, with a subject of its own."""
         upstream = await start(tmp_path)
