@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import grpc
 
 from meshca._proto.meshca.admin.v1 import roots_pb2
 from meshca._proto.meshca.admin.v1.roots_pb2_grpc import RootsStub
 from meshca.app.admin_answer import DEADLINE_SECONDS, answer, explained
-from meshca.authority.history import Change, Record, Request
+from meshca.authority.history import Bundle, Change, Record, Request
 from meshca.rotation.report import Forecast, RootReport
 from meshca.rpc.root_messages import (
     Answer,
     Exported,
     answer_of,
     authority_of,
+    bundle_of,
     change_of,
     exported_of,
     request_of,
@@ -61,6 +62,26 @@ class RootClient:
         request = roots_pb2.ForecastRotationRequest(compromised=compromised, window=duration(window))
         return forecast_of(await self._ask(self._stub.ForecastRotation, request))
 
+    async def foresee(self, act: Literal["activate", "retire"], root: str, reason: str) -> Forecast:
+        """What an act would do that is forced."""
+        if act == "activate":
+            activate = roots_pb2.ActivateRootRequest(root=root, reason=reason, force=True)
+            request = roots_pb2.ForecastActRequest(activate=activate)
+        else:
+            retire = roots_pb2.RetireRootRequest(root=root, reason=reason, force=True)
+            request = roots_pb2.ForecastActRequest(retire=retire)
+        return forecast_of(await self._ask(self._stub.ForecastAct, request))
+
+    async def foresee_request(self, request: str) -> Forecast:
+        """What one that waits for a second person would do if it were approved now."""
+        asked = roots_pb2.ForecastActRequest(request=request)
+        return forecast_of(await self._ask(self._stub.ForecastAct, asked))
+
+    async def bundles(self) -> Sequence[Bundle]:
+        """Which roots were given out, the newest last."""
+        found = await self._ask(self._stub.ListRoots, roots_pb2.ListRootsRequest())
+        return [bundle_of(one) for one in found.bundles]
+
     async def prepare(self, *, same_key: bool, reason: str) -> Answer:
         """Make a root and begin to distribute it."""
         return await self._act(
@@ -87,26 +108,30 @@ class RootClient:
         request = roots_pb2.RotateRootRequest(compromised=compromised, window=duration(window), reason=reason)
         return await self._act(self._stub.RotateRoot, request)
 
-    async def pause(self, reason: str) -> Answer:
+    async def pause(self, *, compromised: bool, reason: str) -> Answer:
         """Take no step by itself."""
-        return await self._act(self._stub.PauseRotation, roots_pb2.PauseRotationRequest(reason=reason))
+        request = roots_pb2.PauseRotationRequest(compromised=compromised, reason=reason)
+        return await self._act(self._stub.PauseRotation, request)
 
-    async def resume(self, reason: str) -> Answer:
+    async def resume(self, *, compromised: bool, reason: str) -> Answer:
         """Take steps again."""
-        return await self._act(self._stub.ResumeRotation, roots_pb2.ResumeRotationRequest(reason=reason))
+        request = roots_pb2.ResumeRotationRequest(compromised=compromised, reason=reason)
+        return await self._act(self._stub.ResumeRotation, request)
 
-    async def abort(self, reason: str) -> Answer:
+    async def abort(self, *, compromised: bool, reason: str) -> Answer:
         """Go back."""
-        return await self._act(self._stub.AbortRotation, roots_pb2.AbortRotationRequest(reason=reason))
+        request = roots_pb2.AbortRotationRequest(compromised=compromised, reason=reason)
+        return await self._act(self._stub.AbortRotation, request)
 
     async def requests(self) -> Sequence[Request]:
         """What waits for a second person."""
         found = await self._ask(self._stub.ListRequests, roots_pb2.ListRequestsRequest())
         return [request_of(one) for one in found.requests]
 
-    async def approve(self, request: str, reason: str) -> Answer:
-        """Do what somebody else has asked for."""
-        return await self._act(self._stub.Approve, roots_pb2.ApproveRequest(id=request, reason=reason))
+    async def approve(self, request: str, *, reason: str, breaks: int) -> Answer:
+        """Do what somebody else has asked for; refused when more would break than these."""
+        message = roots_pb2.ApproveRequest(id=request, reason=reason, breaks=breaks)
+        return await self._act(self._stub.Approve, message)
 
     async def watch(self) -> AsyncIterator[RootReport]:
         """How the roots stand, now and whenever that has changed, until the server ends the stream."""

@@ -105,6 +105,7 @@ class Request:
         says: what it would do, in words.
         by, reason: who asked, and why.
         at, until: when, and until when it can be approved.
+        breaks: how many workloads it would have broken when it was asked for.
     """
 
     id: str
@@ -115,6 +116,7 @@ class Request:
     reason: str
     at: datetime
     until: datetime
+    breaks: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

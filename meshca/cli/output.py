@@ -5,6 +5,7 @@
     2  wrong usage or configuration
     3  refused by a gate: somebody would break now; it may open later
     4  not done yet: it waits for a second person
+    5  under way and not done yet when `--timeout` was over: it goes on
 
 Results, and errors with `--output json`, go to standard output, everything else to standard error. Colour
 only on a terminal.
@@ -27,6 +28,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_GATE = 3
 EXIT_WAITS = 4
+EXIT_UNDER_WAY = 5
 GATE = "gate_closed"  # the reason of what a gate refuses
 
 
@@ -45,6 +47,12 @@ def emit(value: Mapping[str, Any] | Sequence[Any], text: str, output: Format) ->
     sys.stdout.write((json.dumps(value, indent=2, default=str) if output is Format.JSON else text) + "\n")
 
 
+def emit_line(value: Mapping[str, Any]) -> None:
+    """Print a JSON document of one line, at once: one of several."""
+    sys.stdout.write(json.dumps(value, default=str) + "\n")
+    sys.stdout.flush()
+
+
 def table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:
     """Rows as aligned columns under a heading, or `(none)`."""
     if not rows:
@@ -61,19 +69,20 @@ def table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:
 def reporting_errors(output: Format = Format.TEXT) -> Iterator[None]:
     """Turn an error of ours into an exit code and lines on standard error, or a JSON document; no traceback.
 
-    The document is `{"error": {"source", "problems"}}` or `{"error": {"reason", "detail"}}` on standard output.
+    The document is `{"error": {"source", "problems"}}` or `{"error": {"reason", "detail"}}` on standard output, in
+    one line.
     """
     try:
         yield
     except ConfigError as error:
         if output is Format.JSON:
-            emit({"error": {"source": error.source, "problems": error.problems}}, "", output)
+            emit_line({"error": {"source": error.source, "problems": error.problems}})
         else:
             _complain(f"{error.source}:", *(f"  - {problem}" for problem in error.problems))
         raise typer.Exit(EXIT_USAGE) from None
     except MeshcaError as error:
         if output is Format.JSON:
-            emit({"error": {"reason": error.reason, "detail": error.detail}}, "", output)
+            emit_line({"error": {"reason": error.reason, "detail": error.detail}})
         else:
             _complain(f"{error.detail} ({error.reason})")
         raise typer.Exit(EXIT_GATE if error.reason == GATE else EXIT_FAILED) from None

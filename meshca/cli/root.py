@@ -19,7 +19,7 @@ from meshca.printable import printable
 
 if TYPE_CHECKING:
     from meshca.app.admin_client import AdminClient
-    from meshca.authority.history import Change, Record
+    from meshca.authority.history import Bundle, Change, Record
     from meshca.rotation.report import AuthorityReport
 
 app = typer.Typer(help="Roots: how they stand, and changing them while the mesh runs.", no_args_is_help=True)
@@ -45,14 +45,25 @@ def status(socket: Socket = None, config: ConfigFile = None, output: Output = Fo
 
 @app.command("list")
 def list_(socket: Socket = None, config: ConfigFile = None, output: Output = Format.TEXT) -> None:
-    """List every root that there is and was, oldest first."""
+    """List every root that there is and was, oldest first, and the numbers of the bundles that it was in.
 
-    async def question(client: AdminClient) -> tuple[Sequence[Record], Sequence[AuthorityReport]]:
-        return await client.roots.records(), (await client.roots.report()).authorities
+    Each bundle can be had by its number: meshca root export --sequence 3
+    """
+
+    async def question(
+        client: AdminClient,
+    ) -> tuple[Sequence[Record], Sequence[AuthorityReport], Sequence[Bundle]]:
+        reports = (await client.roots.report()).authorities
+        return await client.roots.records(), reports, await client.roots.bundles()
 
     with reporting_errors(output):
-        records, reports = ask(socket, config, question)
-    emit(root_text.plain(list(records)), root_text.records(records, reports), output)
+        records, reports, bundles = ask(socket, config, question)
+    value = [
+        {**root_text.plain(one), "entered": stay.entered, "left": stay.left}
+        for one in records
+        for stay in (root_text.stay(one.id, bundles),)
+    ]
+    emit(value, root_text.records(records, reports, bundles), output)
 
 
 @app.command()

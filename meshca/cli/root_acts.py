@@ -31,6 +31,13 @@ Force = Annotated[
     bool,
     typer.Option("--force", help="Although its gate is closed: shows who would break, and asks. Needs --reason."),
 ]
+Stolen = Annotated[
+    bool,
+    typer.Option(
+        "--compromised",
+        help="The rotation replaces a root whose key is stolen, and that root stays trusted. Needs --reason.",
+    ),
+]
 SameKey = Annotated[bool, typer.Option("--same-key", help="Use the key of the active root again.")]
 Window = Annotated[
     str | None,
@@ -71,7 +78,8 @@ def activate(
     with reporting_errors(output):
         if force:
             check_reason("--force", reason)
-            confirm(consequences(socket, config), "sign below it although they would break?", yes=yes)
+            shown = consequences(socket, config, "activate", root, reason)
+            confirm(shown, "sign below it although they would break?", yes=yes)
         answer = act(socket, config, _on(root, lambda roots, id_: roots.activate(id_, force=force, reason=reason)))
     tell(answer, "leaves are signed below it from now on", output)
 
@@ -111,36 +119,66 @@ def retire(
     with reporting_errors(output):
         if force:
             check_reason("--force", reason)
-            confirm(consequences(socket, config), "drop it although they would break?", yes=yes)
+            shown = consequences(socket, config, "retire", root, reason)
+            confirm(shown, "drop it although they would break?", yes=yes)
         answer = act(socket, config, _on(root, lambda roots, id_: roots.retire(id_, force=force, reason=reason)))
     tell(answer, "it is trusted no more, and its key is deleted", output)
 
 
 def pause(
-    reason: Reason = "", socket: Socket = None, config: ConfigFile = None, output: Output = Format.TEXT
+    compromised: Stolen = False,
+    reason: Reason = "",
+    socket: Socket = None,
+    config: ConfigFile = None,
+    output: Output = Format.TEXT,
 ) -> None:
-    """Take no step of the rotation by itself until `meshca root resume`."""
+    """Take no step of the rotation by itself until `meshca root resume`; what was given out stays.
+
+    Example: meshca root pause --reason "the shop is busy"
+    """
     with reporting_errors(output):
-        answer = act(socket, config, lambda roots: roots.pause(reason))
+        _check_stolen(reason, compromised=compromised)
+        answer = act(socket, config, lambda roots: roots.pause(compromised=compromised, reason=reason))
     tell(answer, "paused; `meshca root resume` goes on", output)
 
 
 def resume(
-    reason: Reason = "", socket: Socket = None, config: ConfigFile = None, output: Output = Format.TEXT
+    compromised: Stolen = False,
+    reason: Reason = "",
+    socket: Socket = None,
+    config: ConfigFile = None,
+    output: Output = Format.TEXT,
 ) -> None:
-    """Take steps of the rotation by itself again, as their gates open."""
+    """Take steps of the rotation by itself again, as their gates open.
+
+    Example: meshca root resume
+    """
     with reporting_errors(output):
-        answer = act(socket, config, lambda roots: roots.resume(reason))
+        _check_stolen(reason, compromised=compromised)
+        answer = act(socket, config, lambda roots: roots.resume(compromised=compromised, reason=reason))
     tell(answer, "going on; `meshca root status` shows the next step", output)
 
 
 def abort(
-    reason: Reason = "", socket: Socket = None, config: ConfigFile = None, output: Output = Format.TEXT
+    compromised: Stolen = False,
+    reason: Reason = "",
+    socket: Socket = None,
+    config: ConfigFile = None,
+    output: Output = Format.TEXT,
 ) -> None:
-    """Give the rotation up and go back to the root before; refused once that is trusted no more."""
+    """Give the rotation up: the root before signs again; refused once nobody trusts that root any more.
+
+    Example: meshca root abort --reason "not this week"
+    """
     with reporting_errors(output):
-        answer = act(socket, config, lambda roots: roots.abort(reason))
+        _check_stolen(reason, compromised=compromised)
+        answer = act(socket, config, lambda roots: roots.abort(compromised=compromised, reason=reason))
     tell(answer, "given up; the root before signs", output)
+
+
+def _check_stolen(reason: str, *, compromised: bool) -> None:
+    if compromised:
+        check_reason("--compromised", reason)
 
 
 def _on(

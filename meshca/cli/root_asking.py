@@ -6,7 +6,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
@@ -81,19 +81,18 @@ def confirm(consequences: str, question: str, *, yes: bool) -> None:
         raise typer.Exit(EXIT_FAILED)
 
 
-def consequences(socket: Path | None, config: Path | None) -> str:
-    """Who would break, as the closed gate of the next step says, or else a forecast.
+def consequences(
+    socket: Path | None, config: Path | None, act: Literal["activate", "retire"], root: str, reason: str
+) -> str:
+    """What an act would do that is forced, and who would break.
 
     Raises:
         MeshcaError: as `ask`.
     """
 
     async def question(client: AdminClient) -> str:
-        report = await client.roots.report()
-        if report.gate is not None and not report.gate.open:
-            found = root_text.stragglers(report.gate.stragglers, report.gate.unnamed)
-            return "\n".join([root_text.gate(report.gate), found])
-        return root_text.forecast(await client.roots.forecast())
+        id_ = chosen(await client.roots.records(), root).id
+        return root_text.forecast(await client.roots.foresee(act, id_, reason))
 
     return ask(socket, config, question)
 

@@ -5,6 +5,7 @@ Watching is not doing: whoever stops watching, or loses the server, stops nothin
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sys
 import time
@@ -18,11 +19,21 @@ import typer
 
 from meshca.cli import root_text
 from meshca.cli.admin_socket import ConfigFile, Socket, ask
-from meshca.cli.columns import WIDTH, fit, iso
-from meshca.cli.output import EXIT_FAILED, Format, Output, emit, reporting_errors
+from meshca.cli.columns import exact, iso
+from meshca.cli.output import (
+    EXIT_FAILED,
+    EXIT_UNDER_WAY,
+    Format,
+    Output,
+    emit,
+    emit_line,
+    reporting_errors,
+)
 from meshca.cli.root_acts import Window
 from meshca.cli.root_asking import Reason, Yes, act, check_reason, confirm, tell, window_of
-from meshca.errors import Unavailable
+from meshca.duration import parse_duration
+from meshca.errors import ConfigError, Unavailable
+from meshca.printable import printable
 
 if TYPE_CHECKING:
     from meshca.app.admin_client import AdminClient
@@ -40,8 +51,14 @@ Compromised = Annotated[
         "--compromised", help="Its key is not ours alone; it is dropped when the window ends. Needs --reason."
     ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and who would break.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only say what would be done, who would hold it up, and who would break.")
+]
 Wait = Annotated[bool, typer.Option("--wait", help="Show progress until it is done; Ctrl-C stops only that.")]
+Timeout = Annotated[
+    str | None,
+    typer.Option(help="With --wait: stop watching after so long, such as 30m.", show_default="never"),
+]
 Told = Callable[["RootReport"], None]
 
 
@@ -50,6 +67,7 @@ def rotate(
     window: Window = None,
     dry_run: DryRun = False,
     wait: Wait = False,
+    timeout: Timeout = None,
     yes: Yes = False,
     reason: Reason = "",
     socket: Socket = None,
@@ -58,8 +76,11 @@ def rotate(
 ) -> None:
     """Replace the active root by a new one, each step as soon as it is safe; asked again, it goes on.
 
-    Exit codes: 0 begun, or done with --wait; 1 failed or given up; 2 wrong usage; 3 refused by a gate; 4 waits for
-    a second person.
+    Exit codes: 0 begun, or with --wait done; 1 failed, refused or given up; 2 wrong usage; 3 refused by a gate; 4
+    not begun, it waits for a second person; 5 with --timeout: under way, and not done yet; 130 interrupted, it
+    goes on.
+
+    With --wait and --output json each change is a JSON document of one line, and so is how it ended.
 
     Example, what would happen: meshca root rotate --dry-run
 
@@ -68,7 +89,7 @@ def rotate(
     Example, a stolen key: meshca root rotate --compromised --window 5m --wait --reason "backup tape lost"
     """
     with reporting_errors(output):
-        span = window_of(window)
+        span, seconds = window_of(window), _seconds(timeout, wait=wait)
         if dry_run or compromised:
             forecast = ask(
                 socket, config, lambda client: client.roots.forecast(compromised=compromised, window=span)
@@ -87,7 +108,7 @@ def rotate(
         tell(answer, goes_on, output)
         return
     with reporting_errors(output), _interruptible():
-        reports = watched(socket, config, new, output)
+        reports = watched(socket, config, new, output, seconds)
     _end(reports, new, output)
 
 
@@ -99,23 +120,28 @@ class Reports:
     after: RootReport
 
 
-def watched(socket: Path | None, config: Path | None, new: Record, output: Format) -> Reports:
-    """Show progress until the rotation to a root is over.
+def watched(
+    socket: Path | None, config: Path | None, new: Record, output: Format, seconds: float | None = None
+) -> Reports:
+    """Show progress until the rotation to a root is over, for so many seconds at most.
 
     Raises:
         Unavailable: the server cannot be reached again.
+        typer.Exit: it is not over in time.
     """
     during: RootReport | None = None
     failures = 0
+    until = None if seconds is None else time.monotonic() + seconds
 
     async def question(client: AdminClient) -> RootReport | None:
         nonlocal during, failures
-        async for report in client.roots.watch():
-            failures = 0
-            told(report)
-            if over(report, new):
-                return report
-            during = report
+        async with asyncio.timeout(None if until is None else until - time.monotonic()):
+            async for report in client.roots.watch():
+                failures = 0
+                told(report)
+                if over(report, new):
+                    return report
+                during = report
         return None  # the server ended the stream in peace
 
     with _telling(output) as told:
@@ -127,6 +153,11 @@ def watched(socket: Path | None, config: Path | None, new: Record, output: Forma
                 if failures > TRIES:
                     raise
                 typer.echo(f"not reached ({error.detail}); the rotation goes on, looking again", err=True)
+            except TimeoutError:
+                typer.echo(
+                    "not done yet; the rotation goes on, `meshca root status` shows what it waits for", err=True
+                )
+                raise typer.Exit(EXIT_UNDER_WAY) from None
             else:
                 if after is not None:
                     return Reports(during, after)
@@ -139,24 +170,24 @@ def over(report: RootReport, new: Record) -> bool:
 
 
 def line(report: RootReport, now: datetime) -> str:
-    """One step of the progress, in one line."""
+    """One step of the progress in one line, whole, with who holds it up: it is for logs, not for terminals."""
     found = report.gate
     gate = f" [{'open' if found.open else 'closed'}, {found.ready} of {found.of}]" if found else ""
-    paused = "paused: " if report.plan and report.plan.paused else ""
-    return f"{iso(now)}  {fit(paused + (report.next_step or 'done'), WIDTH - 22 - len(gate))}{gate}"
+    held = f"; held up by {root_text.holders(found)}" if found and found.stragglers and not found.open else ""
+    return f"{iso(now)}  {printable(report.next_step or 'done')}{gate}{held}"
 
 
 @contextlib.contextmanager
 def _telling(output: Format) -> Iterator[Told]:
-    """Where progress goes: a live picture on a terminal, otherwise a line for whatever differs; none as JSON."""
+    """Where progress goes: a live picture on a terminal, otherwise a line for whatever differs."""
     if output is Format.JSON:
-        yield lambda _: None
+        yield lambda report: emit_line({"at": exact(datetime.now(UTC)), "progress": root_text.plain(report)})
     elif sys.stdout.isatty():
         from rich.live import Live
         from rich.text import Text
 
         with Live(Text(""), transient=True) as live:
-            yield lambda report: live.update(Text(root_text.status(report)))
+            yield lambda report: live.update(Text(root_text.progress(report), overflow="fold"))
     else:
         yield _lines()
 
@@ -172,6 +203,22 @@ def _lines() -> Told:
             typer.echo(text)
 
     return told
+
+
+def _seconds(timeout: str | None, *, wait: bool) -> float | None:
+    """For how long is watched; None for ever.
+
+    Raises:
+        ConfigError: it is no duration, or nothing is watched.
+    """
+    if timeout is None:
+        return None
+    if not wait:
+        raise ConfigError("--timeout", ["it says how long --wait watches; give both"])
+    try:
+        return parse_duration(timeout).total_seconds()
+    except ValueError as error:
+        raise ConfigError("--timeout", [str(error)]) from None
 
 
 @contextlib.contextmanager
@@ -194,7 +241,10 @@ def _end(reports: Reports, new: Record, output: Format) -> None:
     text = f"done: root {root_text.short(new.id)} signs" if signs else "given up: the root before signs"
     lost = _lost(reports) if signs else ""
     value = {"done": signs, "root": new.id, "report": root_text.plain(reports.after)}
-    emit(value, f"{text}\n\n{lost}" if lost else text, output)
+    if output is Format.JSON:
+        emit_line(value)
+    else:
+        emit(value, f"{text}\n\n{lost}" if lost else text, output)
     if not signs:
         raise typer.Exit(EXIT_FAILED)
 

@@ -19,7 +19,7 @@ from meshca.printable import printable
 
 if TYPE_CHECKING:
     from meshca.authority.gate import Gate, Straggler
-    from meshca.authority.history import Change, Plan, Record, Request
+    from meshca.authority.history import Bundle, Change, Plan, Record, Request
     from meshca.rotation.report import AuthorityReport, FleetReport, Forecast, RootReport
 
 SHORT: Final = 12  # characters of an id: enough to be typed back
@@ -70,6 +70,27 @@ def status(report: RootReport) -> str:
         "\n".join(["WARNINGS", *map(_item, report.warnings)] if report.warnings else []),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def progress(report: RootReport) -> str:
+    """A rotation under way as one looks at it all the time: what is waited for and who holds it up come first."""
+    parts = [
+        _next(report),
+        stragglers(report.gate.stragglers, report.gate.unnamed) if report.gate and not report.gate.open else "",
+        "\n".join(_bars(report)),
+        _heading(report),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def holders(gate: Gate) -> str:
+    """Who holds a gate up, in a few words: account and pod of each, and how many more there are."""
+    shown = [
+        f"{printable(workload(one.workload.identity))} ({printable(one.workload.pod) or 'no pod'})"
+        for one in gate.stragglers[:SHOWN]
+    ]
+    more = gate.unnamed + len(gate.stragglers[SHOWN:])
+    return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
 def _heading(report: RootReport) -> str:
@@ -168,28 +189,67 @@ def _straggler(straggler: Straggler) -> list[str]:
 
 
 def forecast(found: Forecast) -> str:
-    """What a rotation would do, and who would break."""
-    lines = ["what would be done, at the earliest; nothing was done now:"]
+    """What an act would do, who would hold up which step, and who would break."""
+    lines = []
+    if found.plan is not None:
+        lines = [*wrapped(f"a rotation is under way: {rotation(found.plan)}"), ""]
+    left = "what is left to do" if found.plan is not None else "what would be done"
+    lines.append(f"{left}, at the earliest; nothing was done now:")
     for number, step in enumerate(found.steps, start=1):
-        lines += wrapped(f"{number}. {printable(step)}")
+        lines += wrapped(f"{number}. {printable(step.says)}")
+        if held := stragglers(step.holders, step.unnamed, f"WHO HOLDS UP STEP {number}"):
+            lines.append(held)
     losers = stragglers(found.losers, found.unnamed) or "nobody would break"
     return "\n".join([*lines, "", losers])
 
 
-def records(found: Sequence[Record], reports: Sequence[AuthorityReport]) -> str:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stay:
+    """From when to when a root was trusted, by the sequence numbers of bundles.
+
+    Attributes:
+        entered: of the first with it; None when there is none, or that is not remembered.
+        left: of the first without it after that; None when there is none.
+        trusted: whether it was ever in one that is remembered.
+    """
+
+    entered: int | None = None
+    left: int | None = None
+    trusted: bool = True
+
+    def __str__(self) -> str:
+        """`3-` when it is in every bundle from the third on, `3-5` when it left with the sixth."""
+        if not self.trusted:
+            return "-"
+        entered = "…" if self.entered is None else self.entered
+        return f"{entered}-{'' if self.left is None else self.left - 1}"
+
+
+def stay(root: str, bundles: Sequence[Bundle]) -> Stay:
+    """Where a root was in a history of bundles, the newest last."""
+    held = [one.sequence for one in bundles if root in one.roots]
+    if not held:
+        return Stay(trusted=False)
+    is_known = held[0] == 1 or held[0] != bundles[0].sequence
+    after = [one.sequence for one in bundles if one.sequence > held[-1]]
+    return Stay(held[0] if is_known else None, min(after, default=None))
+
+
+def records(found: Sequence[Record], reports: Sequence[AuthorityReport], bundles: Sequence[Bundle] = ()) -> str:
     """Every root, oldest first."""
     known = {one.record.id: one for one in reports}
     rows = [
         {
             "root": short(one.id),
             "state": one.state.value,
+            "bundles": stay(one.id, bundles),
             "since": minute(one.since),
             "ends": minute(known[one.id].not_after) if one.id in known else "-",
-            "subject": fit(known[one.id].subject, 34) if one.id in known else "-",
+            "subject": fit(known[one.id].subject, 25) if one.id in known else "-",
         }
         for one in found
     ]
-    return table(rows, ("root", "state", "since", "ends", "subject"))
+    return table(rows, ("root", "state", "bundles", "since", "ends", "subject"))
 
 
 def changes(found: Sequence[Change]) -> str:

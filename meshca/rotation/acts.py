@@ -27,7 +27,7 @@ from meshca.rotation.judge import Judge
 from meshca.rotation.report import Forecast, RootReport
 from meshca.rotation.reporting import Reporting
 from meshca.rotation.stepper import Stepper
-from meshca.rotation.steps import Due
+from meshca.rotation.steps import Due, going_on
 
 NAMED: Final = 10  # stragglers in a refusal; `meshca root status` has all
 
@@ -88,8 +88,21 @@ class RootActs:
 
     async def forecast(self, *, compromised: bool, window: timedelta | None) -> Forecast:
         """As the port says."""
-        length = self._stepper.config.window if window is None else window
-        return await self._reporting.forecast(await self._store.load(), compromised=compromised, window=length)
+        usual = self._stepper.config.window
+        kept = await self._store.load()
+        return await self._reporting.forecast(kept, compromised=compromised, window=window, usual=usual)
+
+    async def foresee(
+        self, act: Act, root: str, *, force: bool = False, window: timedelta | None = None
+    ) -> Forecast:
+        """As the port says."""
+        kept = await self._store.load()
+        record = self._root(kept, root)
+        if act is Act.TAINT:
+            length = window if window is not None else self._stepper.window(kept)
+            return await self._reporting.forecast_taint(kept, record, length)
+        found = retires(record) if act is Act.RETIRE else act
+        return await self._reporting.forecast_act(kept, found, record, force=force)
 
     async def prepare(self, asked: Asked, *, same_key: bool = False) -> Record:
         """As the port says."""
@@ -115,8 +128,9 @@ class RootActs:
         """As the port says."""
         kept = await self._store.load()
         record = self._root(kept, root)
-        act = Act.ABORT if record.state is State.PREPARED else Act.RETIRE
-        await self._take(kept, asked, act, record)
+        if kept.plan is not None and record.id == kept.plan.new:  # that is to abort by another name
+            _check_urgent(kept, asked)
+        await self._take(kept, asked, retires(record), record)
 
     async def rotate(self, asked: Asked, *, compromised: bool, window: timedelta | None) -> Record:
         """As the port says."""
@@ -130,16 +144,19 @@ class RootActs:
     async def pause(self, asked: Asked) -> None:
         """As the port says."""
         kept = await self._store.load()
+        _check_urgent(kept, asked)
         await self._commit(*planning.pause(kept, self._cause(asked)))
 
     async def resume(self, asked: Asked) -> None:
         """As the port says."""
         kept = await self._store.load()
+        _check_urgent(kept, asked)
         await self._commit(*planning.resume(kept, self._cause(asked)))
 
     async def abort(self, asked: Asked) -> None:
         """As the port says."""
         kept = await self._store.load()
+        _check_urgent(kept, asked)
         old = None if kept.plan is None else kept.find(kept.plan.old)
         if old is not None and old.state is State.RETIRING:  # it is to sign again
             await self._stepper.prove(kept, old)
@@ -159,22 +176,16 @@ class RootActs:
     async def _went_on(
         self, kept: Lifecycle, plan: Plan, asked: Asked, *, compromised: bool, window: timedelta | None
     ) -> Record:
-        """The rotation that is under way, by itself again, and as urgent as it is asked for now.
-
-        One that was aborted is turned round again: what signs now is to be replaced, also if its key was stolen.
-        """
-        aborted = any(one.id == plan.old for one in kept.of(Kind.ROOT, State.DISTRIBUTING))
-        old, new = (plan.new, plan.old) if aborted else (plan.old, plan.new)
-        urgent = plan.compromised or compromised
-        pems = [one.pem for one in kept.records if one.id in {old, new}]
+        """The rotation that is under way, by itself again, and as urgent as it is asked for now."""
+        if plan.paused:
+            _check_urgent(kept, replace(asked, compromised=compromised))
+        wanted = going_on(kept, plan, compromised=compromised, window=window)
+        pems = [one.pem for one in kept.records if one.id in {wanted.old, wanted.new}]
         if compromised and same_key(*pems):
             problem = "the new root has the key of the old one; abort this rotation, then rotate again"
             raise Refused("same_key", problem)
-        slower = plan.compromised and not compromised  # whoever did not say so does not set its pace
-        length = plan.window if window is None or slower else window
-        wanted = replace(plan, old=old, new=new, automatic=True, paused=False, compromised=urgent, window=length)
         kept = await self._commit(*planning.with_plan(kept, wanted, self._cause(asked)))
-        return next(one for one in kept.records if one.id == new)
+        return next(one for one in kept.records if one.id == wanted.new)
 
     async def _take(
         self, kept: Lifecycle, asked: Asked, act: Act, record: Record, window: timedelta | None = None
@@ -211,6 +222,25 @@ class RootActs:
             problem = "more than one root's id begins so; give more of it" if found else "there is no such root"
             raise NotFound("root", f"{problem}; `meshca root list` shows all")
         return found[0]
+
+
+def _check_urgent(kept: Lifecycle, asked: Asked) -> None:
+    """Whoever stops the replacement of a stolen root must know that they do: it goes on to be trusted.
+
+    Raises:
+        Refused: reason `compromised`.
+    """
+    if kept.plan is not None and kept.plan.compromised and not asked.compromised:
+        raise Refused(
+            "compromised",
+            "this rotation replaces a root whose key is stolen, which stays trusted meanwhile; whoever means that"
+            " says so: meshca root pause, resume or abort with --compromised",
+        )
+
+
+def retires(record: Record) -> Act:
+    """The act that is meant by retiring a root: one that nobody trusts yet is given up."""
+    return Act.ABORT if record.state is State.PREPARED else Act.RETIRE
 
 
 def closed(act: Act, record: Record, gate: Gate) -> str:

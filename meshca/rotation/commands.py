@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from meshca.authority.history import Bundle, Change, Lifecycle, Record, Request
+from meshca.authority.lifecycle import Act
 from meshca.rotation.report import Forecast, RootReport
 
 
@@ -23,11 +24,13 @@ class Asked:
         by: the proven name of who asks: a SPIFFE ID, or `uid 0` on the local socket.
         reason: in their words; what is forced or compromised needs one.
         force: do it although its gate is closed. Recorded.
+        compromised: they know that a key is stolen.
     """
 
     by: str
     reason: str = ""
     force: bool = False
+    compromised: bool = False
 
 
 class RootCommands(Protocol):
@@ -54,7 +57,13 @@ class RootCommands(Protocol):
         ...
 
     async def forecast(self, *, compromised: bool, window: timedelta | None) -> Forecast:
-        """What `rotate` would do; changes nothing."""
+        """What `rotate` would do, from where the roots stand now; changes nothing."""
+        ...
+
+    async def foresee(
+        self, act: Act, root: str, *, force: bool = False, window: timedelta | None = None
+    ) -> Forecast:
+        """What `activate`, `retire` or `taint` would do, up to the end of it; changes nothing."""
         ...
 
     async def prepare(self, asked: Asked, *, same_key: bool = False) -> Record:
@@ -93,18 +102,26 @@ class RootCommands(Protocol):
         ...
 
     async def pause(self, asked: Asked) -> None:
-        """Take no step by itself until `resume`."""
+        """Take no step by itself until `resume`.
+
+        Raises:
+            Refused: reason `compromised`, when a stolen root would stay trusted by it and that is not said.
+        """
         ...
 
     async def resume(self, asked: Asked) -> None:
-        """Take steps by itself again."""
+        """Take steps by itself again.
+
+        Raises:
+            Refused: as `pause`.
+        """
         ...
 
     async def abort(self, asked: Asked) -> None:
         """Go back to the state before the rotation.
 
         Raises:
-            Refused: reason `too_late`, when the old root is not trusted any more.
+            Refused: as `pause`; reason `too_late`, when the old root is not trusted any more.
         """
         ...
 

@@ -79,15 +79,37 @@ class RootReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Forecast:
-    """What a rotation would do, if it were begun now; nothing was done.
+class ForecastStep:
+    """A step that would be taken.
 
     Attributes:
-        steps: in words, one for each step, with when it is expected at the earliest.
-        losers: who would break at the latest step if nothing changes; names and why.
+        says: in words, with when it is expected at the earliest.
+        holders: who would hold it up now; names and why.
         unnamed: how many more.
     """
 
-    steps: tuple[str, ...]
+    says: str
+    holders: tuple[Straggler, ...] = ()
+    unnamed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What an act would do if it were done now, up to its end; nothing was done.
+
+    Attributes:
+        steps: what is left to do.
+        losers: who would break if nothing changes; names and why.
+        unnamed: how many more.
+        plan: the rotation that is under way; None when there is none.
+    """
+
+    steps: tuple[ForecastStep, ...]
     losers: tuple[Straggler, ...] = ()
     unnamed: int = 0
+    plan: Plan | None = None
+
+    @property
+    def breaks(self) -> int:
+        """How many would break."""
+        return len(self.losers) + self.unnamed

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from meshca.authority.fleet import Word, Workload
 from meshca.authority.gate import Gate
 from meshca.authority.history import Kind, Lifecycle, Record
-from meshca.authority.lifecycle import State
+from meshca.authority.lifecycle import Act, State, step
 from meshca.authority.material import read_certificates
 from meshca.clock import Clock
 from meshca.errors import Refused, Unavailable
 from meshca.rotation import explain, forecast
 from meshca.rotation.judge import Judge
 from meshca.rotation.report import AuthorityReport, FleetReport, Forecast, RootReport
-from meshca.rotation.steps import Due, following
+from meshca.rotation.steps import Due, following, going_on
 
 SHOWN_RETIRED: Final = 3  # roots that are retired; `meshca root list` has all
 
@@ -58,8 +59,16 @@ class Reporting:
             driven_by=self._driven_by(),
         )
 
-    async def forecast(self, kept: Lifecycle, *, compromised: bool, window: timedelta) -> Forecast:
-        """What a rotation would do, if it were begun now.
+    async def forecast(
+        self, kept: Lifecycle, *, compromised: bool, window: timedelta | None, usual: timedelta
+    ) -> Forecast:
+        """What a rotation would do if it were asked for now; of one that is under way what is left to do.
+
+        Args:
+            kept: everything that is kept.
+            compromised: because the key of the active root is stolen.
+            window: that is asked for; None for none.
+            usual: the window of a new one that is not asked for with another.
 
         Raises:
             Refused: reason `no_root`.
@@ -69,9 +78,44 @@ class Reporting:
         if old is None:
             raise Refused("no_root", "no root is active yet; wait until the server is ready")
         fleet, now = await self._judge.fleet(kept), self._clock.now()
+        stage, length = forecast.Stage(old=old.id), usual if window is None else window
+        if kept.plan is not None:
+            plan = going_on(kept, kept.plan, compromised=compromised, window=window)
+            compromised, length = plan.compromised, plan.window
+            coming = replace(kept, plan=plan)
+            stage = forecast.Stage(
+                old=plan.old,
+                new=kept.find(plan.new),
+                gate=await self._gate(coming, following(coming), fleet),
+                tainted_at=plan.tainted_at,
+            )
         if compromised:
-            return forecast.compromised(fleet, old.id, window, now)
-        return forecast.planned(fleet, old.id, self._judge.terms, now)
+            found = forecast.compromised(fleet, stage, length, now)
+        else:
+            found = forecast.planned(fleet, stage, self._judge.terms, now)
+        return replace(found, plan=kept.plan)
+
+    async def forecast_taint(self, kept: Lifecycle, record: Record, window: timedelta) -> Forecast:
+        """What it would do to have every leaf below a root replaced within a window, and the root dropped then.
+
+        Raises:
+            Refused: reason `transition`.
+            Unavailable: the fleet cannot be counted now.
+        """
+        step(record.state, Act.TAINT)
+        stage = forecast.Stage(old=record.id, new=kept.active_root)
+        found = forecast.compromised(await self._judge.fleet(kept), stage, window, self._clock.now())
+        return replace(found, plan=kept.plan)
+
+    async def forecast_act(self, kept: Lifecycle, act: Act, record: Record, *, force: bool) -> Forecast:
+        """What a single act would do.
+
+        Raises:
+            Refused: reason `transition`.
+            Unavailable: the fleet cannot be counted now.
+        """
+        gate = await self._judge.gate(kept, act, record)
+        return replace(forecast.single(act, record, gate, force=force), plan=kept.plan)
 
     async def _gate(self, kept: Lifecycle, coming: Due | None, fleet: tuple[Workload, ...] | None) -> Gate | None:
         if coming is None:

@@ -6,7 +6,7 @@ It says which act is due and never whether that is safe: the act's guard is judg
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -89,6 +89,25 @@ def _still_named(found: Due, named: Named) -> bool:
     dropped = found.act is Act.RETIRE and found.record.state is not State.TAINTED
     theirs = named.plugged_in and found.record.id not in named.made
     return dropped and theirs and found.record.id in named.wanted
+
+
+def going_on(kept: Lifecycle, plan: Plan, *, compromised: bool, window: timedelta | None) -> Plan:
+    """The rotation that is under way as it goes on when it is asked for again: by itself, as urgent as is asked.
+
+    One that was aborted is turned round again: what signs now is to be replaced, also if its key was stolen.
+    """
+    aborted = any(one.id == plan.old for one in kept.of(Kind.ROOT, State.DISTRIBUTING))
+    old, new = (plan.new, plan.old) if aborted else (plan.old, plan.new)
+    slower = plan.compromised and not compromised  # whoever did not say so does not set its pace
+    return replace(
+        plan,
+        old=old,
+        new=new,
+        automatic=True,
+        paused=False,
+        compromised=plan.compromised or compromised,
+        window=plan.window if window is None or slower else window,
+    )
 
 
 def distribution_deadline(plan: Plan, new: Record) -> datetime | None:

@@ -47,6 +47,7 @@ TABLE: Final[Mapping[str, Row]] = MappingProxyType({
     "/meshca.admin.v1.Roots/ListChanges": READ,
     "/meshca.admin.v1.Roots/ExportBundle": READ,
     "/meshca.admin.v1.Roots/ForecastRotation": READ,
+    "/meshca.admin.v1.Roots/ForecastAct": READ,
     "/meshca.admin.v1.Roots/WatchRotation": READ,
     "/meshca.admin.v1.Roots/ListRequests": READ,
     "/meshca.admin.v1.Roots/PrepareRoot": OPERATE,

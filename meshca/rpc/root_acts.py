@@ -14,17 +14,22 @@ from typing import Any, Final
 
 from meshca._proto.meshca.admin.v1 import roots_pb2
 from meshca.authority.history import Record
+from meshca.authority.lifecycle import Act
 from meshca.config.admin import Danger
 from meshca.config.rotation import LONGEST_WINDOW
 from meshca.duration import format_duration
 from meshca.errors import BadRequest
 from meshca.rotation.commands import Asked, RootCommands
+from meshca.rotation.report import Forecast, ForecastStep
 from meshca.rpc.timestamps import span
 
 MAX_REASON: Final = 500  # characters
+_STOLEN: Final = "away from a root whose key is not ours alone"
+_KEPT: Final = f"{_STOLEN}, which stays trusted"
 _ID: Final = re.compile(r"[0-9a-f]{64}")  # `certificate_id`
 
 Do = Callable[[RootCommands, Any, Asked], Awaitable[Record | None]]
+Foresee = Callable[[RootCommands, Any], Awaitable[Forecast]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +42,16 @@ class RootAct:
         says: it in words; what it is done to, and how, is added.
         danger: what it is called in `admin.second_person`; None when only force or a compromise are. A rotation
             ends by retiring a root, so it is no way around the second person of that.
+        foresee: tells what it would do, and who would break; None for what breaks nobody.
+        urgent: it in words, where it is said that a key is stolen.
     """
 
     message: type[Any]
     do: Do
     says: str
     danger: Danger | None = None
+    foresee: Foresee | None = None
+    urgent: str = "because the key of the active one is not ours alone"
 
     def check(self, request: Any) -> None:  # noqa: ANN401 - a message of the row's type
         """Refuse a request that is wrong in itself.
@@ -76,10 +85,27 @@ class RootAct:
         if getattr(request, "force", False):
             parts.append("although its gate is closed")
         if getattr(request, "compromised", False):
-            parts.append("because the key of the active one is not ours alone")
+            parts.append(self.urgent)
         if (window := window_of(request)) is not None:
             parts.append(f"within {format_duration(window)}")
         return " ".join(parts)
+
+    async def forecast(self, commands: RootCommands, request: Any) -> Forecast:  # noqa: ANN401 - as above
+        """What it would do.
+
+        Raises:
+            Refused, NotFound, Unavailable: as the commands.
+        """
+        if self.foresee is not None:
+            return await self.foresee(commands, request)
+        plan = (await commands.lifecycle()).plan
+        return Forecast(steps=(ForecastStep(says=self.words(request)),), plan=plan)
+
+
+def asked_by(name: str, reason: str, request: Any) -> Asked:  # noqa: ANN401 - any message
+    """What somebody wants by a message."""
+    force, compromised = getattr(request, "force", False), getattr(request, "compromised", False)
+    return Asked(by=name, reason=reason, force=force, compromised=compromised)
 
 
 def window_of(request: Any) -> timedelta | None:  # noqa: ANN401 - any message
@@ -131,13 +157,31 @@ async def _abort(commands: RootCommands, _: roots_pb2.AbortRotationRequest, aske
     await commands.abort(asked)
 
 
+async def _activation(commands: RootCommands, request: roots_pb2.ActivateRootRequest) -> Forecast:
+    return await commands.foresee(Act.ACTIVATE, request.root, force=request.force)
+
+
+async def _tainting(commands: RootCommands, request: roots_pb2.TaintRootRequest) -> Forecast:
+    return await commands.foresee(Act.TAINT, request.root, window=window_of(request))
+
+
+async def _retirement(commands: RootCommands, request: roots_pb2.RetireRootRequest) -> Forecast:
+    return await commands.foresee(Act.RETIRE, request.root, force=request.force)
+
+
+async def _rotation(commands: RootCommands, request: Any) -> Forecast:  # noqa: ANN401 - resuming is to go on with it
+    return await commands.forecast(compromised=request.compromised, window=window_of(request))
+
+
 ACTS: Final[Mapping[str, RootAct]] = MappingProxyType({
     "PrepareRoot": RootAct(roots_pb2.PrepareRootRequest, _prepare, "make a root and distribute it"),
-    "ActivateRoot": RootAct(roots_pb2.ActivateRootRequest, _activate, "sign below root"),
-    "TaintRoot": RootAct(roots_pb2.TaintRootRequest, _taint, "replace every leaf below root", "taint"),
-    "RetireRoot": RootAct(roots_pb2.RetireRootRequest, _retire, "trust no more root", "retire"),
-    "RotateRoot": RootAct(roots_pb2.RotateRootRequest, _rotate, "rotate the root", "retire"),
-    "PauseRotation": RootAct(roots_pb2.PauseRotationRequest, _pause, "pause the rotation"),
-    "ResumeRotation": RootAct(roots_pb2.ResumeRotationRequest, _resume, "resume the rotation"),
-    "AbortRotation": RootAct(roots_pb2.AbortRotationRequest, _abort, "abort the rotation"),
+    "ActivateRoot": RootAct(roots_pb2.ActivateRootRequest, _activate, "sign below root", foresee=_activation),
+    "TaintRoot": RootAct(roots_pb2.TaintRootRequest, _taint, "replace every leaf below root", "taint", _tainting),
+    "RetireRoot": RootAct(roots_pb2.RetireRootRequest, _retire, "trust no more root", "retire", _retirement),
+    "RotateRoot": RootAct(roots_pb2.RotateRootRequest, _rotate, "rotate the root", "retire", _rotation),
+    "PauseRotation": RootAct(roots_pb2.PauseRotationRequest, _pause, "pause the rotation", urgent=_KEPT),
+    "ResumeRotation": RootAct(
+        roots_pb2.ResumeRotationRequest, _resume, "resume the rotation", foresee=_rotation, urgent=_STOLEN
+    ),
+    "AbortRotation": RootAct(roots_pb2.AbortRotationRequest, _abort, "abort the rotation", urgent=_KEPT),
 })  # fmt: skip

@@ -142,6 +142,7 @@ def request_message(request: Request) -> roots_pb2.Request:
         reason=request.reason,
         at=timestamp(request.at),
         until=timestamp(request.until),
+        breaks=request.breaks,
     )
 
 
@@ -156,6 +157,7 @@ def request_of(message: roots_pb2.Request) -> Request:
         reason=message.reason,
         at=instant(message.at),
         until=instant(message.until),
+        breaks=message.breaks,
     )
 
 
@@ -172,6 +174,20 @@ def answer_of(message: roots_pb2.Act) -> Answer:
     return Answer(
         root=authority_of(message.root) if message.HasField("root") else None,
         waiting=request_of(message.waiting) if message.HasField("waiting") else None,
+    )
+
+
+def bundle_message(bundle: Bundle) -> roots_pb2.Bundle:
+    """Which roots were given out as a message."""
+    return roots_pb2.Bundle(
+        sequence=bundle.sequence, version=bundle.version, at=timestamp(bundle.at), roots=bundle.roots
+    )
+
+
+def bundle_of(message: roots_pb2.Bundle) -> Bundle:
+    """A message as the bundle that it was made of."""
+    return Bundle(
+        sequence=message.sequence, version=message.version, at=instant(message.at), roots=tuple(message.roots)
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from meshca._proto.meshca.admin.v1 import roots_pb2
 from meshca.authority.fleet import Word, Workload
 from meshca.authority.gate import Gate, Straggler
-from meshca.rotation.report import AuthorityReport, FleetReport, Forecast, RootReport
+from meshca.rotation.report import AuthorityReport, FleetReport, Forecast, ForecastStep, RootReport
 from meshca.rpc.roles import Sight
 from meshca.rpc.root_messages import authority_message, authority_of, plan_message, plan_of
 from meshca.rpc.timestamps import instant, timestamp
@@ -51,16 +51,32 @@ def report_of(message: roots_pb2.RootStatus) -> RootReport:
 def forecast_message(forecast: Forecast, sight: Sight) -> roots_pb2.Forecast:
     """A forecast as a message, as far as somebody sees."""
     losers, hidden = _seen(forecast.losers, sight)
-    return roots_pb2.Forecast(steps=forecast.steps, losers=losers, unnamed=forecast.unnamed + hidden)
+    return roots_pb2.Forecast(
+        steps=[_step_message(one, sight) for one in forecast.steps],
+        losers=losers,
+        unnamed=forecast.unnamed + hidden,
+        plan=plan_message(forecast.plan) if forecast.plan else None,
+    )
 
 
 def forecast_of(message: roots_pb2.Forecast) -> Forecast:
     """A message as the forecast that it was made of."""
     return Forecast(
-        steps=tuple(message.steps),
+        steps=tuple(_step_of(one) for one in message.steps),
         losers=tuple(_straggler_of(one) for one in message.losers),
         unnamed=message.unnamed,
+        plan=plan_of(message.plan) if message.HasField("plan") else None,
     )
+
+
+def _step_message(step: ForecastStep, sight: Sight) -> roots_pb2.ForecastStep:
+    holders, hidden = _seen(step.holders, sight)
+    return roots_pb2.ForecastStep(says=step.says, holders=holders, unnamed=step.unnamed + hidden)
+
+
+def _step_of(message: roots_pb2.ForecastStep) -> ForecastStep:
+    holders = tuple(_straggler_of(one) for one in message.holders)
+    return ForecastStep(says=message.says, holders=holders, unnamed=message.unnamed)
 
 
 def _status_message(report: AuthorityReport) -> roots_pb2.AuthorityStatus:

@@ -16,12 +16,13 @@ from meshca._proto.meshca.admin.v1 import roots_pb2
 from meshca.authority.history import Record, Request
 from meshca.clock import Clock
 from meshca.config.admin import Danger
-from meshca.errors import Denied, InvariantBroken, NotFound
+from meshca.errors import Denied, InvariantBroken, NotFound, Refused
 from meshca.log import log
 from meshca.rotation.commands import Asked, RootCommands
+from meshca.rotation.report import Forecast
 from meshca.rpc.admin_entry import wish_of
 from meshca.rpc.roles import Administrator, People
-from meshca.rpc.root_acts import ACTS, RootAct
+from meshca.rpc.root_acts import ACTS, RootAct, asked_by
 
 SERVICE: Final = "meshca.admin.v1.Roots"
 
@@ -75,7 +76,7 @@ class SecondPerson:
 
         Raises:
             NotFound: reason `root`: there is none of this id.
-            Refused: reason `too_many_requests`.
+            Refused: reason `too_many_requests`, or as what it would do cannot be done.
             Conflict, Unavailable: as the commands.
         """
         act = ACTS[name]
@@ -84,6 +85,7 @@ class SecondPerson:
         root = getattr(message, "root", "")
         if root and (await self._commands.lifecycle()).find(root) is None:
             raise NotFound("root", f"no root with id {root} is known; see `meshca root list`")
+        foreseen = await act.forecast(self._commands, message)
         now = self._clock.now()
         request = Request(
             id=self._new_id(),
@@ -94,6 +96,7 @@ class SecondPerson:
             reason=message.reason,
             at=now,
             until=now + self._lifetime,
+            breaks=foreseen.breaks,
         )
         await self._commands.propose(request)
         log.warning("admin.proposed", request=request.id, act=name, by=person.name, says=request.says)
@@ -128,19 +131,33 @@ class SecondPerson:
         now = self._clock.now()
         return [one for one in (await self._commands.lifecycle()).requests if now < one.until]
 
-    async def approve(self, id_: str, reason: str, person: Administrator) -> Approved:
+    async def forecast(self, id_: str) -> Forecast:
+        """What an act that waits would do if it were approved now.
+
+        Raises:
+            NotFound: reason `request`.
+            Refused, Unavailable: as the commands.
+        """
+        found = await self._waiting(id_)
+        act = ACTS[found.act]
+        return await act.forecast(self._commands, act.message.FromString(found.body))
+
+    async def approve(self, id_: str, reason: str, person: Administrator, breaks: int) -> Approved:
         """The act to be done now; it is not among those that wait any more.
+
+        Args:
+            id_: of the request.
+            reason: of the approver.
+            person: the approver.
+            breaks: how many would break, as the approver was shown.
 
         Raises:
             NotFound: reason `request`: none waits, its time is over, or somebody was first.
             Denied: reasons `same_person`, `role` and `no_role`: of the approver, or of who asked.
+            Refused: reason `consequences`: more would break by now; nothing was done, and it waits on.
             Conflict, Unavailable: as the commands.
         """
-        found = next((one for one in await self.waiting() if one.id == id_), None)
-        if found is None:
-            raise NotFound(
-                "request", f"no request {id_!r} waits; it may be done or its time over: `meshca requests`"
-            )
+        found = await self._waiting(id_)
         if found.by == person.name:
             raise Denied("same_person", f"{person.name} has asked for it; another administrator must approve it")
         act = ACTS[found.act]
@@ -148,13 +165,27 @@ class SecondPerson:
         wish = wish_of(f"/{SERVICE}/{found.act}", message)
         person.permitted(wish)
         self._people.named(found.by).permitted(wish)
+        if (now := (await act.forecast(self._commands, message)).breaks) > breaks:
+            problem = f"{now} would break by now, {breaks} when you were shown; look again before you approve it"
+            raise Refused("consequences", problem)
         if await self._commands.take(found.id) != found:
             raise InvariantBroken("request_changed", "what was taken is not what was approved")
         log.warning("admin.approved", request=found.id, act=found.act, asked_by=found.by, by=person.name)
         return Approved(act=act, message=message, asked=_both(found, message, person, reason))
 
+    async def _waiting(self, id_: str) -> Request:
+        """One that can still be approved.
+
+        Raises:
+            NotFound: reason `request`.
+        """
+        for one in await self.waiting():
+            if one.id == id_:
+                return one
+        raise NotFound("request", f"no request {id_!r} waits; it may be done or its time over: `meshca requests`")
+
 
 def _both(request: Request, message: Any, person: Administrator, reason: str) -> Asked:  # noqa: ANN401 - any act's
     why = f"{request.reason}; approved: {reason}" if reason else request.reason
     by = f"{request.by}, approved by {person.name}"
-    return Asked(by=by, reason=why, force=getattr(message, "force", False))
+    return asked_by(by, why, message)

@@ -15,15 +15,16 @@ from meshca.authority.history import Kind
 from meshca.authority.spiffe_bundle import spiffe_bundle
 from meshca.clock import Clock
 from meshca.errors import BadRequest
-from meshca.rotation.commands import Asked, RootCommands
+from meshca.rotation.commands import RootCommands
 from meshca.rotation.report import RootReport
 from meshca.rpc.admin_entry import Entered
-from meshca.rpc.root_acts import ACTS, MAX_REASON, window_of
+from meshca.rpc.root_acts import ACTS, MAX_REASON, asked_by, window_of
 from meshca.rpc.root_messages import (
     Answer,
     Exported,
     answer_message,
     authority_message,
+    bundle_message,
     change_message,
     exported_message,
     request_message,
@@ -33,6 +34,7 @@ from meshca.rpc.root_second_person import SecondPerson
 
 DEFAULT_CHANGES: Final = 100
 MAX_CHANGES: Final = 10_000
+FORESEEN: Final = {"activate": "ActivateRoot", "retire": "RetireRoot"}
 WATCH_SECONDS: Final = 0.5  # between two looks
 
 
@@ -64,7 +66,10 @@ class Roots:
         """What is kept."""
         lifecycle = await self._commands.lifecycle()
         records = lifecycle.records if request.intermediates else lifecycle.of(Kind.ROOT)
-        return roots_pb2.ListRootsResponse(authorities=[authority_message(one) for one in records])
+        return roots_pb2.ListRootsResponse(
+            authorities=[authority_message(one) for one in records],
+            bundles=[bundle_message(one) for one in lifecycle.bundles],
+        )
 
     async def ListChanges(  # noqa: N802 - as above
         self, request: roots_pb2.ListChangesRequest, _entered: Entered
@@ -105,6 +110,25 @@ class Roots:
         found = await self._commands.forecast(compromised=request.compromised, window=window_of(request))
         return forecast_message(found, entered.sight)
 
+    async def ForecastAct(  # noqa: N802 - as above
+        self, request: roots_pb2.ForecastActRequest, entered: Entered
+    ) -> roots_pb2.Forecast:
+        """What another act would do, or one that waits for a second person.
+
+        Raises:
+            BadRequest: reason `act`, or what is wrong with it in itself.
+            NotFound: reason `request`.
+            Refused, Unavailable: as the commands.
+        """
+        name = request.WhichOneof("act")
+        if name is None:
+            raise BadRequest("act", "act must be set: request, activate or retire")
+        if name == "request":
+            return forecast_message(await self._second_person.forecast(request.request), entered.sight)
+        act, message = ACTS[FORESEEN[name]], getattr(request, name)
+        act.check(message)
+        return forecast_message(await act.forecast(self._commands, message), entered.sight)
+
     async def WatchRotation(  # noqa: N802 - as above
         self, _request: roots_pb2.WatchRotationRequest, entered: Entered
     ) -> AsyncIterator[roots_pb2.RootStatus]:
@@ -132,11 +156,11 @@ class Roots:
         Raises:
             BadRequest: reason `reason`.
             NotFound, Denied: as `SecondPerson.approve`.
-            Refused: as the act itself.
+            Refused: as `SecondPerson.approve`, and as the act itself.
         """
         if len(request.reason) > MAX_REASON:
             raise BadRequest("reason", f"reason must be at most {MAX_REASON} characters")
-        approved = await self._second_person.approve(request.id, request.reason, entered.person)
+        approved = await self._second_person.approve(request.id, request.reason, entered.person, request.breaks)
         root = await approved.act.do(self._commands, approved.message, approved.asked)
         return answer_message(Answer(root=root))
 
@@ -213,7 +237,7 @@ class Roots:
         waiting = await self._second_person.propose(name, request, entered.person)
         if waiting is not None:
             return answer_message(Answer(waiting=waiting))
-        asked = Asked(by=entered.person.name, reason=request.reason, force=getattr(request, "force", False))
+        asked = asked_by(entered.person.name, request.reason, request)
         return answer_message(Answer(root=await act.do(self._commands, request, asked)))
 
 

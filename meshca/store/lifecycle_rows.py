@@ -225,7 +225,16 @@ _PLAN: Final = _object(
     reason=_TEXT,
 )
 _REQUEST: Final = _object(
-    Request, id=_TEXT, act=_TEXT, body=_BYTES, says=_TEXT, by=_TEXT, reason=_TEXT, at=_TIME, until=_TIME
+    Request,
+    id=_TEXT,
+    act=_TEXT,
+    body=_BYTES,
+    says=_TEXT,
+    by=_TEXT,
+    reason=_TEXT,
+    at=_TIME,
+    until=_TIME,
+    breaks=_WHOLE,
 )
 _LIFECYCLE: Final = _object(
     Lifecycle, records=_many(_RECORD), bundles=_many(_BUNDLE), plan=_maybe(_PLAN), requests=_many(_REQUEST)

@@ -15,7 +15,7 @@ from meshca.clock import SystemClock
 from meshca.config.admin import AdminConfig
 from meshca.errors import BadRequest, Denied, NotFound, Refused, Unavailable
 from meshca.rotation.commands import Asked
-from meshca.rotation.report import Forecast
+from meshca.rotation.report import Forecast, ForecastStep
 from tests.fakes.admin_server import admin_server
 from tests.fakes.root_commands import WINDOW, FakeRootCommands
 from tests.fakes.root_reports import gate, straggler
@@ -66,7 +66,7 @@ async def test_a_whole_rotation_by_one_command(client: RootClient, commands: Fak
     assert plan is not None
     assert (plan.new, plan.window, plan.compromised) == (answer.root.id, timedelta(0), False)
     for act in (client.pause, client.resume, client.abort):
-        await act("why")
+        await act(compromised=False, reason="why")
     assert [what for what, _ in commands.asked] == ["prepare", "pause", "resume", "abort"]
     assert commands.asked[-1][1] == Asked(by=f"uid {OWN}", reason="why")
 
@@ -81,8 +81,9 @@ async def test_a_window_that_is_not_named_is_the_configured_one(
 
 
 async def test_bundles(client: RootClient, commands: FakeRootCommands) -> None:
-    """The one in force, or one by its number."""
+    """The one in force, one by its number, or which there were."""
     await client.prepare(same_key=True, reason="")
+    assert await client.bundles() == list(commands.state.bundles)
     assert (await client.export()).bundle == commands.state.bundles[1]
     assert (await client.export(1)).bundle == commands.state.bundles[0]
     with pytest.raises(NotFound, match="no bundle with sequence 9"):
@@ -91,17 +92,27 @@ async def test_bundles(client: RootClient, commands: FakeRootCommands) -> None:
 
 async def test_a_forecast(client: RootClient, commands: FakeRootCommands) -> None:
     """Who would break."""
-    commands.foreseen = Forecast(steps=("a", "b"), losers=(straggler(),), unnamed=2)
+    commands.foreseen = Forecast(
+        steps=(ForecastStep(says="a"), ForecastStep(says="b")), losers=(straggler(),), unnamed=2
+    )
     assert await client.forecast(compromised=True, window=timedelta(minutes=1)) == commands.foreseen
+    made = (await client.prepare(same_key=False, reason="")).root
+    assert made is not None
+    assert await client.foresee("activate", made.id, "lost") == commands.foreseen
 
 
 async def test_what_waits_for_a_second_person(client: RootClient, commands: FakeRootCommands) -> None:
     """Answered, listed; and not approved by who asked."""
-    answer = await client.taint(active(commands), window=None, reason="stolen")
+    old = active(commands)
+    made = (await client.prepare(same_key=False, reason="")).root
+    assert made is not None
+    await client.activate(made.id, force=False, reason="")
+    answer = await client.taint(old, window=None, reason="stolen")
     assert answer.waiting is not None
     assert await client.requests() == [answer.waiting]
+    assert await client.foresee_request(answer.waiting.id) == commands.foreseen
     with pytest.raises(Denied, match="another administrator must approve it"):
-        await client.approve(answer.waiting.id, "")
+        await client.approve(answer.waiting.id, reason="", breaks=0)
 
 
 async def test_a_closed_gate(client: RootClient, commands: FakeRootCommands) -> None:

@@ -32,4 +32,4 @@ class Running:
 
     def acts(self) -> list[tuple[str, dict[str, Any]]]:
         """What was asked for, questions left aside."""
-        return [one for one in self.roots.asked if one[0] not in {"changes", "export", "forecast"}]
+        return [one for one in self.roots.asked if one[0] not in {"changes", "export", "forecast", "foresee"}]

@@ -7,24 +7,37 @@ import json
 import pytest
 
 from meshca.errors import Denied, Refused
+from meshca.rotation.report import Forecast, ForecastStep
 from tests.cli.root_running import Running
-from tests.fakes.root_reports import request
+from tests.fakes.root_reports import request, straggler
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Running:
     """One request waits."""
     running = Running(monkeypatch)
-    running.roots.waiting = [request()]
+    running.roots.waiting = [request(breaks=1)]
+    running.roots.foreseen = Forecast(steps=(ForecastStep(says="drop it"),), losers=(straggler(),))
     return running
 
 
 def test_it_is_shown_before(server: Running) -> None:
-    """Who wants what, and why, and who would break now."""
+    """Who wants what, and why, what all of it does, and who would break as of now."""
     code, out, err = server.run("approve", "0123abcd", "--reason", "looked", typed="y\n")
     assert (code, out.splitlines()[-1], "asked by uid 0" in err) == (0, "done", True)
     assert "WHO WOULD BREAK (1)" in err
-    assert server.acts() == [("approve", {"request": "0123abcd", "reason": "looked"})]
+    assert ("1. drop it" in err, "more would break" in err) == (True, False)
+    assert server.roots.asked == [
+        ("foresee", {"request": "0123abcd"}),
+        ("approve", {"request": "0123abcd", "reason": "looked", "breaks": 1}),
+    ]
+
+
+def test_that_more_would_break_than_when_it_was_asked_for_is_told(server: Running) -> None:
+    """The fleet may be another by now."""
+    server.roots.foreseen = Forecast(steps=(), losers=(straggler(),), unnamed=2)
+    _, _, err = server.run("approve", "0123abcd", typed="n\n")
+    assert "2 more would break than when it was asked for" in err
 
 
 @pytest.mark.parametrize("typed", ["n\n", ""])

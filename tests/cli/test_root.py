@@ -8,7 +8,7 @@ import pytest
 
 from meshca.cli import root_text
 from tests.cli.root_running import Running
-from tests.fakes.root_reports import NEW, OLD, change, record, root_report
+from tests.fakes.root_reports import NEW, OLD, bundle, change, record, root_report
 
 
 @pytest.fixture
@@ -27,7 +27,9 @@ def test_list(server: Running) -> None:
     """As text and as JSON."""
     code, out, _ = server.run("root", "list")
     assert (code, [line.split()[0] for line in out.splitlines()]) == (0, ["ROOT", OLD[:12], NEW[:12]])
-    assert [one["id"] for one in json.loads(server.run("root", "list", "-o", "json")[1])] == [OLD, NEW]
+    server.roots.bundled = [bundle(sequence=1, roots=(OLD,)), bundle(sequence=2, roots=(NEW,))]
+    document = json.loads(server.run("root", "list", "-o", "json")[1])
+    assert [(one["id"], one["entered"], one["left"]) for one in document] == [(OLD, 1, 2), (NEW, 2, None)]
 
 
 def test_show(server: Running) -> None:

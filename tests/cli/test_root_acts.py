@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from meshca.errors import Conflict, Refused
+from meshca.rotation.report import Forecast, ForecastStep
 from meshca.rpc.root_messages import Answer
 from tests.cli.root_running import Running
-from tests.fakes.root_reports import NEW, OLD, record, request, root_report
+from tests.fakes.root_reports import NEW, OLD, record, request, straggler
 
 FORCED = ("--force", "--reason", "disk lost")
 
@@ -32,9 +33,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Running:
         (["taint", "0a0a", "--reason", "r", "--window", "0s"], "taint",
          {"root": OLD, "window": timedelta(0), "reason": "r"}),
         (["retire", "0a0a", "--reason", "r"], "retire", {"root": OLD, "force": False, "reason": "r"}),
-        (["pause", "--reason", "r"], "pause", {"reason": "r"}),
-        (["resume"], "resume", {"reason": ""}),
-        (["abort"], "abort", {"reason": ""}),
+        (["pause", "--reason", "r"], "pause", {"compromised": False, "reason": "r"}),
+        (["resume"], "resume", {"compromised": False, "reason": ""}),
+        (["abort"], "abort", {"compromised": False, "reason": ""}),
+        (["pause", "--compromised", "--reason", "r"], "pause", {"compromised": True, "reason": "r"}),
+        (["resume", "--compromised", "--reason", "r"], "resume", {"compromised": True, "reason": "r"}),
+        (["abort", "--compromised", "--reason", "r"], "abort", {"compromised": True, "reason": "r"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
@@ -57,11 +61,19 @@ def test_a_root_that_was_made_is_named(server: Running) -> None:
 class TestForce:
     """What is done although somebody breaks."""
 
+    @pytest.fixture(autouse=True)
+    def broken(self, server: Running) -> None:
+        """Somebody would break."""
+        server.roots.foreseen = Forecast(steps=(ForecastStep(says="done at once"),), losers=(straggler(),))
+
     def test_who_would_break_is_shown_before(self, server: Running, name: str) -> None:
-        """And only somebody who is sure goes on."""
+        """By this act, on this root; and only somebody who is sure goes on."""
         code, out, err = server.run("root", name, "0a0a", *FORCED, typed="y\n")
         assert (code, "shop/web" in err, "shop/web" in out) == (0, True, False)
-        assert server.acts() == [(name, {"root": OLD, "force": True, "reason": "disk lost"})]
+        assert server.roots.asked == [
+            ("foresee", {"act": name, "root": OLD, "reason": "disk lost"}),
+            (name, {"root": OLD, "force": True, "reason": "disk lost"}),
+        ]
 
     @pytest.mark.parametrize("typed", ["n\n", "\n", ""])
     def test_without_a_yes_nothing_is_done(self, server: Running, name: str, typed: str) -> None:
@@ -79,11 +91,12 @@ class TestForce:
         code, _, err = server.run("root", name, "0a0a", "--force", "--yes")
         assert (code, "--force needs a reason" in err, server.roots.asked) == (2, True, [])
 
-    def test_without_a_closed_gate_a_forecast_is_shown(self, server: Running, name: str) -> None:
-        """The next step of a rotation may be another, or there is none."""
-        server.roots.status = root_report(gate=None, plan=None)
-        _, _, err = server.run("root", name, "0a0a", *FORCED, "--yes")
-        assert "nobody would break" in err
+
+@pytest.mark.parametrize("name", ["pause", "resume", "abort"])
+def test_what_stops_the_replacement_of_a_stolen_root_needs_a_reason(server: Running, name: str) -> None:
+    """Before anything is asked."""
+    code, _, err = server.run("root", name, "--compromised")
+    assert (code, "--compromised needs a reason" in err, server.roots.asked) == (2, True, [])
 
 
 def test_a_taint_needs_a_reason(server: Running) -> None:

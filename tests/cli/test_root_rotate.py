@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -12,8 +14,9 @@ import pytest
 from meshca.authority.lifecycle import State
 from meshca.cli import root_rotate as subject
 from meshca.cli.output import Format
+from meshca.cli.root_text import plain
 from meshca.errors import Refused, Unavailable
-from meshca.rotation.report import Forecast, RootReport
+from meshca.rotation.report import Forecast, ForecastStep, RootReport
 from meshca.rpc.root_messages import Answer
 from tests.cli.root_running import Running
 from tests.fakes.root_reports import NEW, NOW, OLD, authority, gate, plan, record, request, root_report, straggler
@@ -54,7 +57,7 @@ def test_it_is_begun(server: Running) -> None:
 
 def test_a_dry_run_changes_nothing(server: Running) -> None:
     """It tells what would be done, and who would break."""
-    server.roots.foreseen = Forecast(steps=("now: make a root",), losers=(straggler(),))
+    server.roots.foreseen = Forecast(steps=(ForecastStep(says="now: make a root"),), losers=(straggler(),))
     code, out, _ = server.run("root", "rotate", "--dry-run", "--compromised", "--window", "0s")
     assert (code, "1. now: make a root" in out, "shop/web" in out) == (0, True, True)
     assert server.roots.asked == [("forecast", {"compromised": True, "window": timedelta(0)})]
@@ -131,13 +134,13 @@ class TestWaiting:
         step = replace(root_report(), next_step="sign below it")
         later = replace(step, generation=5)
         ready = replace(step, gate=gate(open=True, ready=512))
-        paused = replace(ready, plan=plan(paused=True))
+        paused = replace(ready, next_step=f"paused; after meshca root resume: {ready.next_step}")
         assert self.run(server, [step, later, ready, paused, DONE]) == (
             0,
             [
-                "sign below it [closed, 511 of 512]",
+                "sign below it [closed, 511 of 512]; held up by shop/web (web-1)",
                 "sign below it [open, 512 of 512]",
-                "paused: sign below it [open, 512 of 512]",
+                "paused; after meshca root resume: sign below it [open, 512 of 512]",
                 "done",
                 f"done: root {NEW[:12]} signs",
             ],
@@ -172,24 +175,58 @@ class TestWaiting:
         assert [name for name, _ in server.acts()] == ["rotate"]
 
     def test_as_json(self, server: Running) -> None:
-        """One document, at the end."""
+        """A line for each change and one for the end, each a document."""
         server.roots.watched = [[root_report(), DONE]]
         code, out, _ = server.run("root", "rotate", "--wait", "-o", "json")
-        document = json.loads(out)
-        assert (code, document["done"], document["root"]) == (0, True, NEW)
-        assert document["report"]["authorities"][0]["record"]["id"] == OLD
+        first, second, end = [json.loads(one) for one in out.splitlines()]
+        assert (code, end["done"], end["root"]) == (0, True, NEW)
+        assert (first["progress"], second["progress"]) == (plain(root_report()), end["report"])
+        assert end["report"]["authorities"][0]["record"]["id"] == OLD
+
+    def test_an_error_as_json_is_a_line_as_well(self, server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The last one."""
+        monkeypatch.setattr(subject, "TRIES", 0)
+        server.roots.watched = [[root_report(), GONE]]
+        code, out, _ = server.run("root", "rotate", "--wait", "-o", "json")
+        assert (code, json.loads(out.splitlines()[-1])["error"]["reason"]) == (1, "admin_socket")
+
+    def test_not_done_in_time(self, server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Exit code 5; the rotation goes on."""
+
+        async def endless() -> AsyncIterator[RootReport]:
+            yield root_report()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(server.roots, "watch", endless)
+        code, out, err = server.run("root", "rotate", "--wait", "--timeout", "0s")
+        assert (code, "held up by shop/web" in out, "the rotation goes on" in err) == (5, True, True)
+
+    def test_done_in_time(self, server: Running) -> None:
+        """As without."""
+        server.roots.watched = [[DONE]]
+        assert server.run("root", "rotate", "--wait", "--timeout", "1h")[0] == 0
+
+    @pytest.mark.parametrize("arguments", [("--timeout", "5m"), ("--wait", "--timeout", "5")])
+    def test_a_wrong_timeout(self, server: Running, arguments: tuple[str, ...]) -> None:
+        """Without anything to watch, or without a unit; nothing is begun."""
+        code, _, err = server.run("root", "rotate", *arguments)
+        assert (code, "--timeout" in err, server.acts()) == (2, True, [])
 
     def test_on_a_terminal_it_is_one_live_picture(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Of the whole status."""
+        """What is waited for, and who holds it up, come first: a low terminal shows no more."""
         monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
         with contextlib.ExitStack() as stack:
             told = stack.enter_context(subject._telling(Format.TEXT))
             told(root_report())
-        assert "trusts new root" in capsys.readouterr().out
+        out = capsys.readouterr().out
+        assert out.index("NEXT") < out.index("shop/web") < out.index("trusts new root")
 
 
-def test_a_line_fits_a_terminal() -> None:
-    """However long a step is."""
-    assert len(subject.line(root_report(next_step="w " * 100), NOW)) <= 100
+def test_a_line_is_whole() -> None:
+    """However long a step is, and whoever holds it up; what others wrote is made printable."""
+    many = gate(stragglers=(straggler(identity="bad\x1b", pod=""), *[straggler()] * 10), unnamed=2)
+    told = subject.line(root_report(next_step="w " * 100, gate=many), NOW)
+    assert (told.count("w "), "held up by bad\\x1b (no pod), shop/web (web-1)," in told) == (100, True)
+    assert told.endswith("shop/web (web-1) and 3 more")

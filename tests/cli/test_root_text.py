@@ -12,13 +12,14 @@ from meshca.authority.fleet import Word
 from meshca.authority.history import Kind
 from meshca.authority.lifecycle import State
 from meshca.cli import root_text as subject
-from meshca.rotation.report import Forecast
+from meshca.rotation.report import Forecast, ForecastStep
 from tests.fakes.root_reports import (
     HOUR,
     NEW,
     NOW,
     OLD,
     authority,
+    bundle,
     change,
     gate,
     plan,
@@ -146,7 +147,8 @@ def test_many_stragglers_are_counted() -> None:
 
 def test_nobody_would_break() -> None:
     """In words, below what would be done."""
-    assert subject.forecast(Forecast(steps=("now: make a root", EVIL))) == (
+    steps = (ForecastStep(says="now: make a root"), ForecastStep(says=EVIL))
+    assert subject.forecast(Forecast(steps=steps)) == (
         "what would be done, at the earliest; nothing was done now:\n"
         "1. now: make a root\n"
         "2. bad\\x1b[2J\n"
@@ -160,13 +162,46 @@ def test_somebody_would_break() -> None:
     assert "shop/web" in subject.forecast(Forecast(steps=(), losers=(straggler(),)))
 
 
+def test_who_holds_up_a_step_is_named_below_it() -> None:
+    """With pod and when it was seen; of a rotation under way it is said that it is."""
+    steps = (ForecastStep(says="sign below it", holders=(straggler(connected=False),), unnamed=1),)
+    lines = subject.forecast(Forecast(steps=steps, plan=plan())).splitlines()
+    assert lines[0].startswith("a rotation is under way: rotating from 0a0a0a0a0a0a to 0b0b0b0b0b0b")
+    assert lines[3:7] == [
+        "what is left to do, at the earliest; nothing was done now:",
+        "1. sign below it",
+        "WHO HOLDS UP STEP 1 (2)",
+        f"{'shop/web':42}  {'web-1':32}  seen 2026-01-01T00:00Z",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("root", "sequences", "entered", "left", "shown"),
+    [
+        (NEW, [], None, None, "-"),
+        (OLD, [(1, OLD)], 1, None, "1-"),
+        (OLD, [(1, OLD), (2, NEW)], 1, 2, "1-1"),
+        (NEW, [(1, OLD), (2, NEW)], 2, None, "2-"),
+        (OLD, [(5, OLD), (6, OLD), (7, NEW)], None, 7, "…-6"),
+        (OLD, [(5, OLD)], None, None, "…-"),
+    ],
+    ids=["never", "from the first", "left", "later", "from one not remembered", "always"],
+)
+def test_the_bundles_that_a_root_was_in(
+    root: str, sequences: list[tuple[int, str]], entered: int | None, left: int | None, shown: str
+) -> None:
+    """By their numbers, as `export` takes them."""
+    found = subject.stay(root, [bundle(sequence=number, roots=(one,)) for number, one in sequences])
+    assert (found.entered, found.left, str(found)) == (entered, left, shown)
+
+
 def test_roots_are_listed() -> None:
     """What is not known of one retired long ago is a dash."""
     kept = [record(state=State.RETIRED, id="0c" * 32), record()]
-    assert subject.records(kept, [authority()]).splitlines() == [
-        "ROOT          STATE    SINCE              ENDS               SUBJECT",
-        "0c0c0c0c0c0c  retired  2026-01-01T00:00Z  -                  -",
-        "0a0a0a0a0a0a  active   2026-01-01T00:00Z  2035-12-30T00:00Z  CN=meshca root 1,O=cluster.local",
+    assert subject.records(kept, [authority()], [bundle(sequence=1, roots=(OLD,))]).splitlines() == [
+        "ROOT          STATE    BUNDLES  SINCE              ENDS               SUBJECT",
+        "0c0c0c0c0c0c  retired  -        2026-01-01T00:00Z  -                  -",
+        "0a0a0a0a0a0a  active   1-       2026-01-01T00:00Z  2035-12-30T00:00Z  CN=meshca ro…luster.local",
     ]
 
 
@@ -211,10 +246,12 @@ def test_everything_fits_a_terminal() -> None:
     )
     texts = [
         subject.status(report),
-        subject.records([intermediate], report.authorities),
+        subject.records([intermediate], report.authorities, [bundle(roots=(intermediate.id,), sequence=100)]),
         subject.changes([change(by=LONG, reason=word, guard=word, forced=True)]),
         subject.requests([request(says=word, by=LONG, reason=word)]),
-        subject.forecast(Forecast(steps=(word,), losers=(worst,))),
+        subject.forecast(
+            Forecast(steps=(ForecastStep(says=word, holders=(worst,)),), losers=(worst,), plan=plan(reason=word))
+        ),
     ]
     assert max(len(line) for text in texts for line in text.splitlines()) <= 100
 

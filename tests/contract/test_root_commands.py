@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -160,6 +161,37 @@ async def test_a_forecast_changes_nothing(commands: RootCommands) -> None:
     before = await commands.lifecycle()
     await commands.forecast(compromised=True, window=timedelta(0))
     assert await commands.lifecycle() == before
+
+
+async def test_what_a_step_would_do_changes_nothing(commands: RootCommands) -> None:
+    """Neither; and what is not possible is refused as the step is."""
+    made = await commands.prepare(ME)
+    before = await commands.lifecycle()
+    await commands.foresee(Act.RETIRE, made.id)
+    with pytest.raises(Refused) as caught:
+        await commands.foresee(Act.RETIRE, await active(commands), force=True)
+    assert (caught.value.reason, await commands.lifecycle()) == ("transition", before)
+    with pytest.raises(NotFound):
+        await commands.foresee(Act.RETIRE, UNKNOWN)
+
+
+@pytest.mark.parametrize("name", ["pause", "resume", "abort"])
+async def test_the_replacement_of_a_stolen_root_is_stopped_by_who_knows(commands: RootCommands, name: str) -> None:
+    """That it stays trusted must be said."""
+    await commands.rotate(ME, compromised=True, window=None)
+    before = await commands.lifecycle()
+    with pytest.raises(Refused) as caught:
+        await getattr(commands, name)(ME)
+    assert (caught.value.reason, await commands.lifecycle()) == ("compromised", before)
+    await getattr(commands, name)(replace(ME, compromised=True))
+
+
+async def test_the_successor_of_a_stolen_root_is_not_retired(commands: RootCommands) -> None:
+    """That is to abort by another name."""
+    made = await commands.rotate(ME, compromised=True, window=None)
+    with pytest.raises(Refused) as caught:
+        await commands.retire(ME, made.id)
+    assert caught.value.reason == "compromised"
 
 
 async def test_the_report_is_of_what_is_kept(commands: RootCommands) -> None:

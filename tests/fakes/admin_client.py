@@ -8,11 +8,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from meshca.authority.history import Change, Record, Request
+from meshca.authority.history import Bundle, Change, Record, Request
 from meshca.errors import MeshcaError, NotFound
 from meshca.ledger.query import Query
 from meshca.ledger.record import Issuance
-from meshca.rotation.report import Forecast, RootReport
+from meshca.rotation.report import Forecast, ForecastStep, RootReport
 from meshca.rpc.root_messages import Answer, Exported
 from meshca.rpc.status_report import StatusReport
 from tests.fakes.reports import report
@@ -73,7 +73,10 @@ class FakeRootClient:
         self.kept: list[Record] = [one.record for one in self.status.authorities]
         self.history: list[Change] = [change()]
         self.exported = Exported(bundle=bundle(), pem="PEM 1\nPEM 2\n", spiffe_json='{"keys": []}')
-        self.foreseen = Forecast(steps=("now: make a root", "then: sign below it"))
+        self.foreseen = Forecast(
+            steps=(ForecastStep(says="now: make a root"), ForecastStep(says="then: sign below it"))
+        )
+        self.bundled: list[Bundle] = [bundle()]
         self.waiting: list[Request] = []
         self.answer = Answer()
         self.refusal: MeshcaError | None = None
@@ -103,6 +106,20 @@ class FakeRootClient:
         self.asked.append(("forecast", {"compromised": compromised, "window": window}))
         return self.foreseen
 
+    async def foresee(self, act: str, root: str, reason: str) -> Forecast:
+        """What a forced act would do."""
+        self.asked.append(("foresee", {"act": act, "root": root, "reason": reason}))
+        return self.foreseen
+
+    async def foresee_request(self, request: str) -> Forecast:
+        """What one that waits would do."""
+        self.asked.append(("foresee", {"request": request}))
+        return self.foreseen
+
+    async def bundles(self) -> Sequence[Bundle]:
+        """Which roots were given out."""
+        return self.bundled
+
     async def prepare(self, *, same_key: bool, reason: str) -> Answer:
         """An act."""
         return self._act("prepare", same_key=same_key, reason=reason)
@@ -123,25 +140,25 @@ class FakeRootClient:
         """An act."""
         return self._act("rotate", compromised=compromised, window=window, reason=reason)
 
-    async def pause(self, reason: str) -> Answer:
+    async def pause(self, *, compromised: bool, reason: str) -> Answer:
         """An act."""
-        return self._act("pause", reason=reason)
+        return self._act("pause", compromised=compromised, reason=reason)
 
-    async def resume(self, reason: str) -> Answer:
+    async def resume(self, *, compromised: bool, reason: str) -> Answer:
         """An act."""
-        return self._act("resume", reason=reason)
+        return self._act("resume", compromised=compromised, reason=reason)
 
-    async def abort(self, reason: str) -> Answer:
+    async def abort(self, *, compromised: bool, reason: str) -> Answer:
         """An act."""
-        return self._act("abort", reason=reason)
+        return self._act("abort", compromised=compromised, reason=reason)
 
     async def requests(self) -> Sequence[Request]:
         """What waits."""
         return self.waiting
 
-    async def approve(self, request: str, reason: str) -> Answer:
+    async def approve(self, request: str, *, reason: str, breaks: int) -> Answer:
         """An act of two."""
-        return self._act("approve", request=request, reason=reason)
+        return self._act("approve", request=request, reason=reason, breaks=breaks)
 
     async def watch(self) -> AsyncIterator[RootReport]:
         """What the test prepared for the next watcher."""

@@ -13,7 +13,7 @@ from meshca.authority.material import certificate_id
 from meshca.clock import Clock
 from meshca.errors import NotFound, Refused, Unavailable
 from meshca.rotation.commands import Asked
-from meshca.rotation.report import AuthorityReport, FleetReport, Forecast, RootReport
+from meshca.rotation.report import AuthorityReport, FleetReport, Forecast, ForecastStep, RootReport
 from tests.fakes.pki import Ca, make_ca
 
 OPEN = Gate(open=True, ready=2, of=2, why="all 2 workloads are ready")
@@ -40,7 +40,7 @@ class FakeRootCommands:
         self.state = Lifecycle()
         self.log: list[Change] = []
         self.gate = OPEN
-        self.foreseen = Forecast(steps=("now: make a root",))
+        self.foreseen = Forecast(steps=(ForecastStep(says="now: make a root"),))
         self.warnings: tuple[str, ...] = ()
         self.asked: list[tuple[str, Asked]] = []
         self.down = False
@@ -95,6 +95,17 @@ class FakeRootCommands:
         self._check()
         return self.foreseen
 
+    async def foresee(
+        self, act: Act, root: str, *, force: bool = False, window: timedelta | None = None
+    ) -> Forecast:
+        """What the test says, of an act that is possible."""
+        self._check()
+        found = self.state.find(root)
+        if found is None:
+            raise NotFound("root", f"no root with id {root} is known")
+        step(found.state, act)
+        return self.foreseen
+
     async def prepare(self, asked: Asked, *, same_key: bool = False) -> Record:
         """Make a root, distributed at once."""
         self._ask("prepare", asked)
@@ -118,12 +129,16 @@ class FakeRootCommands:
     async def retire(self, asked: Asked, root: str) -> None:
         """Trust it no more."""
         self._ask("retire", asked)
+        if self.state.plan is not None and self.state.plan.new == root:
+            self._urgent(asked)
         self._move(asked, root, Act.RETIRE)
 
     async def rotate(self, asked: Asked, *, compromised: bool, window: timedelta | None) -> Record:
         """Begin, or go on."""
         if self.state.plan is not None and (under_way := self.state.find(self.state.plan.new)) is not None:
             self._ask("rotate", asked)
+            if self.state.plan.paused and not compromised:
+                self._urgent(asked)
             return under_way
         old = self.state.active_root
         assert old is not None
@@ -144,16 +159,19 @@ class FakeRootCommands:
     async def pause(self, asked: Asked) -> None:
         """No step by itself."""
         self._ask("pause", asked)
+        self._urgent(asked)
         self._commit(self.state.records, plan=replace(self._plan(), paused=True))
 
     async def resume(self, asked: Asked) -> None:
         """Steps again."""
         self._ask("resume", asked)
+        self._urgent(asked)
         self._commit(self.state.records, plan=replace(self._plan(), paused=False))
 
     async def abort(self, asked: Asked) -> None:
         """Back to the state before."""
         self._ask("abort", asked)
+        self._urgent(asked)
         self._move(asked, self._plan().new, Act.ABORT)
         self._commit(self.state.records, plan=None)
 
@@ -184,6 +202,10 @@ class FakeRootCommands:
     def _ask(self, what: str, asked: Asked) -> None:
         self._check()
         self.asked.append((what, asked))
+
+    def _urgent(self, asked: Asked) -> None:
+        if self.state.plan is not None and self.state.plan.compromised and not asked.compromised:
+            raise Refused("compromised", "it replaces a stolen root")
 
     def _plan(self) -> Plan:
         if self.state.plan is None:

@@ -34,6 +34,7 @@ HUGE = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.55555.1"), 
 KEY = ec_key()
 ANNA = Asked(by="uid 0", reason="the audit asks for it")
 URGENT = replace(ANNA, force=True)
+STOLEN = replace(ANNA, compromised=True)
 
 
 def made() -> SigningMaterial:
@@ -471,7 +472,7 @@ class TestLargeFleet:
     async def test_a_paused_rotation_is_looked_at_calmly(self, large: Stage) -> None:
         """Also when the moment is over at which its next step would have been taken."""
         await large.acts.rotate(ANNA, compromised=True, window=timedelta(0))
-        await large.acts.pause(ANNA)
+        await large.acts.pause(STOLEN)
         await large.turn(5)
         before = large.upstream.asked
         await large.turn(60)
@@ -563,8 +564,40 @@ class TestPauseAndAbort:
         stage.everybody(trusts=2, signers=(0,))
         await stage.turn(2)
         with pytest.raises(Refused) as refusal:
-            await stage.acts.abort(ANNA)
+            await stage.acts.abort(STOLEN)
         assert refusal.value.reason == "too_late"
+
+    @pytest.mark.parametrize("act", ["pause", "resume", "abort"])
+    async def test_that_a_stolen_root_stays_trusted_must_be_said(self, stage: Stage, act: str) -> None:
+        """Whoever stops its replacement knows what it is; judged by what is kept, also if that is of just now."""
+        stage.everybody(trusts=1, signers=(0,))
+        await stage.acts.rotate(ANNA, compromised=True, window=DAY)
+        before = stage.rig.store.lifecycle
+        with pytest.raises(Refused) as refusal:
+            await getattr(stage.acts, act)(ANNA)
+        assert (refusal.value.reason, stage.rig.store.lifecycle) == ("compromised", before)
+        await getattr(stage.acts, act)(STOLEN)
+
+    @pytest.mark.parametrize("force", [False, True])
+    async def test_retiring_the_root_that_replaces_a_stolen_one_is_no_way_round(
+        self, stage: Stage, *, force: bool
+    ) -> None:
+        """It is to abort by another name."""
+        stage.everybody(trusts=1, signers=(0,))
+        new = await stage.acts.rotate(ANNA, compromised=True, window=DAY)
+        with pytest.raises(Refused) as refusal:
+            await stage.acts.retire(replace(ANNA, force=force), new.id)
+        assert (refusal.value.reason, stage.states) == ("compromised", [State.ACTIVE, State.DISTRIBUTING])
+
+    async def test_rotating_again_is_no_way_round_a_pause(self, stage: Stage) -> None:
+        """Whoever held up the replacement of a stolen root decides when it goes on."""
+        stage.everybody(trusts=1, signers=(0,))
+        new = await stage.acts.rotate(ANNA, compromised=True, window=DAY)
+        await stage.acts.pause(STOLEN)
+        with pytest.raises(Refused) as refusal:
+            await stage.acts.rotate(ANNA, compromised=False, window=None)
+        assert refusal.value.reason == "compromised"
+        assert (await stage.acts.rotate(ANNA, compromised=True, window=None)).id == new.id
 
     @pytest.mark.parametrize("act", ["pause", "resume", "abort"])
     async def test_without_a_rotation(self, stage: Stage, act: str) -> None:
@@ -804,8 +837,31 @@ class TestReport:
         """Four steps, who holds them up, and nothing is done."""
         stage.everybody(trusts=1, signers=(0,), connected=False)
         found = await stage.acts.forecast(compromised=compromised, window=MINUTE)
-        assert (len(found.steps), [one.workload.pod for one in found.losers]) == (4, ["web-1"])
+        held = found.losers if compromised else found.steps[3].holders
+        assert (len(found.steps), [one.workload.pod for one in held]) == (4, ["web-1"])
         assert stage.states == [State.ACTIVE]
+
+    @pytest.mark.parametrize(
+        ("act", "index", "says"),
+        [
+            (Act.ACTIVATE, 1, "sign below"),
+            (Act.RETIRE, 1, "stop trusting"),
+            (Act.TAINT, 1, "replace every certificate below"),
+        ],
+    )
+    async def test_what_a_single_step_would_do(self, stage: Stage, act: Act, index: int, says: str) -> None:
+        """Of a root of any state that allows it; nothing is done."""
+        await stage.acts.prepare(ANNA)
+        before = stage.rig.store.lifecycle
+        found = await stage.acts.foresee(act, stage.roots[index].id, force=True)
+        assert (found.steps[0].says.startswith(says), found.plan) == (True, before.plan)
+        assert stage.rig.store.lifecycle == before
+
+    async def test_what_tainting_within_a_window_would_do(self, stage: Stage) -> None:
+        """Within the one that is asked for."""
+        await stage.acts.prepare(ANNA)
+        found = await stage.acts.foresee(Act.TAINT, stage.roots[1].id, window=9 * MINUTE)
+        assert "within 9m" in found.steps[0].says
 
     async def test_changes(self, stage: Stage) -> None:
         """The newest first."""

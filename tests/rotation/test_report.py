@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshca.rotation.report import AuthorityReport, Forecast, RootReport
+from meshca.rotation.report import AuthorityReport, Forecast, ForecastStep, RootReport
 from tests.fakes.pki import DAY, NOW
 from tests.fakes.roots import root
 
@@ -27,5 +27,5 @@ def test_an_authority_is_used_by_nobody_until_somebody_is_counted() -> None:
 
 def test_a_forecast_can_be_without_losers() -> None:
     """Then nobody is left unnamed."""
-    forecast = Forecast(steps=("1. begin",))
-    assert (forecast.losers, forecast.unnamed) == ((), 0)
+    forecast = Forecast(steps=(ForecastStep(says="1. begin"),))
+    assert (forecast.losers, forecast.unnamed, forecast.breaks) == ((), 0, 0)

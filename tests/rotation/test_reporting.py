@@ -9,11 +9,11 @@ import pytest
 
 from meshca.authority.fleet import Word, Workload
 from meshca.authority.history import EMPTY, Bundle, Kind, Lifecycle, Plan, Record
-from meshca.authority.lifecycle import State
+from meshca.authority.lifecycle import Act, State
 from meshca.authority.material import certificate_id
 from meshca.errors import Refused, Unavailable
 from meshca.rotation.judge import Judge
-from meshca.rotation.report import RootReport
+from meshca.rotation.report import Forecast, RootReport
 from meshca.rotation.reporting import SHOWN_RETIRED, Reporting
 from meshca.rotation.steady import SteadyClock
 from tests.fakes.clock import FakeClock
@@ -61,6 +61,13 @@ def reporting(census: FakeCensus) -> Reporting:
     return Reporting(
         judge=Judge(census=census, terms=TERMS, clock=SteadyClock(clock)), clock=clock, driven_by=lambda: "one"
     )
+
+
+async def forecast(
+    subject: Reporting, kept: Lifecycle, *, compromised: bool = False, window: timedelta | None = None
+) -> Forecast:
+    """With a usual window of three minutes."""
+    return await subject.forecast(kept, compromised=compromised, window=window, usual=3 * MINUTE)
 
 
 async def told(kept: Lifecycle, *fleet: Workload) -> RootReport:
@@ -173,27 +180,85 @@ class TestForecast:
     """`forecast`."""
 
     async def test_planned(self) -> None:
-        """Whom it waits for."""
+        """Whom it waits for, from the beginning."""
         census = FakeCensus(fleet=(TRUSTS, replace(LACKS, connected=False)))
-        found = await reporting(census).forecast(ROTATING, compromised=False, window=MINUTE)
-        assert [one.workload.pod for one in found.losers] == ["lacks"]
-        assert found.steps[3].endswith("once none below it is in use")
+        found = await forecast(reporting(census), replace(ROTATING, plan=None))
+        assert [one.workload.pod for one in found.steps[1].holders] == ["lacks"]
+        assert (found.steps[3].says.endswith("once none below it is in use"), found.plan) == (True, None)
 
     async def test_compromised(self) -> None:
-        """Within the window that is asked for."""
-        found = await reporting(FakeCensus()).forecast(ROTATING, compromised=True, window=7 * MINUTE)
-        assert "within 7m" in found.steps[2]
+        """Within the window that is asked for, or the usual one."""
+        kept = replace(ROTATING, plan=None)
+        found = await forecast(reporting(FakeCensus()), kept, compromised=True, window=7 * MINUTE)
+        assert "within 7m" in found.steps[2].says
+        found = await forecast(reporting(FakeCensus()), kept, compromised=True)
+        assert "within 3m" in found.steps[2].says
+
+    async def test_one_under_way_is_told_from_where_it_stands(self) -> None:
+        """No new root is made; its gate names who lacks the one that is given out."""
+        found = await forecast(reporting(FakeCensus(fleet=(TRUSTS, LACKS))), ROTATING)
+        assert (len(found.steps), found.plan) == (3, PLAN)
+        assert found.steps[0].says.startswith(f"sign below the new root {NEW[:12]} when")
+        assert [one.workload.pod for one in found.steps[0].holders] == ["lacks"]
+
+    async def test_one_under_way_once_the_new_root_signs(self) -> None:
+        """Leaves are left, and who holds one is named."""
+        retiring = (record(OLD_CA, State.RETIRING), record(NEW_CA, State.ACTIVE))
+        found = await forecast(reporting(FakeCensus(fleet=(LACKS,))), replace(ROTATING, records=retiring))
+        assert found.steps[0].says.startswith(f"replace every certificate below {OLD[:12]}")
+        assert [one.workload.pod for one in found.steps[1].holders] == ["lacks"]
+
+    async def test_one_under_way_that_is_compromised_stays_so(self) -> None:
+        """Also for who does not say so, who does not set its window either."""
+        kept = replace(ROTATING, plan=replace(PLAN, compromised=True))
+        found = await forecast(reporting(FakeCensus()), kept, window=MINUTE)
+        assert "within 5m" in found.steps[1].says
+
+    async def test_one_that_was_aborted_is_turned_round_again(self) -> None:
+        """As `rotate` does: what signs is to go."""
+        aborted = replace(PLAN, old=NEW, new=OLD, paused=True)
+        found = await forecast(reporting(FakeCensus()), replace(ROTATING, plan=aborted))
+        assert found.steps[0].says.startswith(f"sign below the new root {NEW[:12]} when")
+        assert found.plan == aborted
+
+    async def test_a_window_is_told_to_its_end(self) -> None:
+        """When it began is kept."""
+        tainted = (record(OLD_CA, State.TAINTED), record(NEW_CA, State.ACTIVE))
+        begun = replace(PLAN, compromised=True, tainted_at=NOW - MINUTE)
+        found = await forecast(reporting(FakeCensus()), replace(ROTATING, records=tainted, plan=begun))
+        assert "at 2026-01-01T00:04:05+00:00 at the latest" in found.steps[1].says
+
+    async def test_a_taint(self) -> None:
+        """Who does not renew within the window breaks; what signs is to stay."""
+        kept = replace(ROTATING, records=(record(OLD_CA, State.RETIRING), record(NEW_CA, State.ACTIVE)))
+        subject = reporting(FakeCensus(fleet=(TRUSTS, replace(LACKS, connected=False))))
+        found = await subject.forecast_taint(kept, kept.records[0], MINUTE)
+        assert [one.workload.pod for one in found.losers] == ["lacks"]
+        assert (len(found.steps), found.plan) == (2, PLAN)
+
+    async def test_a_single_act(self) -> None:
+        """Judged by its own gate, not by that of the next step."""
+        kept = replace(ROTATING, records=(record(OLD_CA, State.RETIRING), record(NEW_CA, State.ACTIVE)))
+        subject = reporting(FakeCensus(fleet=(TRUSTS, LACKS)))
+        found = await subject.forecast_act(kept, Act.RETIRE, kept.records[0], force=True)
+        assert ([one.workload.pod for one in found.losers], found.plan) == (["trusts", "lacks"], PLAN)
+
+    async def test_what_is_not_possible_is_not_foretold(self) -> None:
+        """As the act itself would be refused."""
+        subject = reporting(FakeCensus())
+        with pytest.raises(Refused, match="retire is not possible for one that is active"):
+            await subject.forecast_act(ROTATING, Act.RETIRE, ROTATING.records[0], force=True)
+        with pytest.raises(Refused, match="taint is not possible for one that is active"):
+            await subject.forecast_taint(ROTATING, ROTATING.records[0], MINUTE)
 
     @pytest.mark.parametrize("compromised", [False, True], ids=["planned", "compromised"])
     async def test_without_an_active_root(self, *, compromised: bool) -> None:
         """Refused: there is nothing to rotate from."""
         with pytest.raises(Refused) as refusal:
-            await reporting(FakeCensus()).forecast(EMPTY, compromised=compromised, window=timedelta(0))
+            await forecast(reporting(FakeCensus()), EMPTY, compromised=compromised)
         assert refusal.value.reason == "no_root"
 
     async def test_while_the_store_is_gone(self) -> None:
         """Nobody can be named, so nothing is foretold."""
         with pytest.raises(Unavailable):
-            await reporting(FakeCensus(error=Unavailable("store", "gone"))).forecast(
-                ROTATING, compromised=False, window=MINUTE
-            )
+            await forecast(reporting(FakeCensus(error=Unavailable("store", "gone"))), ROTATING)

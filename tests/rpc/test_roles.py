@@ -7,6 +7,7 @@ import pytest
 from meshca._proto.meshca.admin.v1 import admin_pb2, roots_pb2
 from meshca.config.admin import AdminConfig, AdminRole
 from meshca.errors import Denied
+from meshca.rpc.admin_entry import wish_of
 from meshca.rpc.roles import TABLE, Administrator, Held, People, Role, Sight, Wish
 
 SERVICES = (
@@ -27,6 +28,7 @@ EXPECTED = {
     "ListChanges": "yes yes yes",
     "ExportBundle": "yes yes yes",
     "ForecastRotation": "yes yes yes",
+    "ForecastAct": "yes yes yes",
     "WatchRotation": "yes yes yes",
     "ListRequests": "yes yes yes",
     "PrepareRoot": "no yes yes",
@@ -85,6 +87,17 @@ def test_what_is_forced_or_compromised_needs_a_security_officer(rpc: str, role: 
     """Whatever the act."""
     wish = Wish(rpc=rpc, force=how == "force", compromised=how == "compromised")
     assert verdict(somebody(role), wish) == ("yes" if role is Role.SECURITY_OFFICER else "no")
+
+
+@pytest.mark.parametrize("role", list(Role))
+@pytest.mark.parametrize("compromised", [False, True], ids=["planned", "compromised"])
+@pytest.mark.parametrize("act", ["Pause", "Resume", "Abort"])
+def test_who_may_stop_a_rotation(act: str, role: Role, *, compromised: bool) -> None:
+    """A planned one whoever may begin it; one away from a stolen key a security officer, as to begin that."""
+    message = getattr(roots_pb2, f"{act}RotationRequest")(compromised=compromised)
+    wish = wish_of(f"/meshca.admin.v1.Roots/{act}Rotation", message)
+    may = {Role.SECURITY_OFFICER} if compromised else {Role.SECURITY_OFFICER, Role.OPERATOR}
+    assert verdict(somebody(role), wish) == ("yes" if role in may else "no")
 
 
 def test_anybody_may_ask_what_a_compromised_rotation_would_do() -> None:

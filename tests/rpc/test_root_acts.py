@@ -10,9 +10,14 @@ from google.protobuf.duration_pb2 import Duration
 
 from meshca._proto.meshca.admin.v1 import roots_pb2
 from meshca.errors import BadRequest
+from meshca.rotation.commands import Asked
+from meshca.rotation.report import Forecast, ForecastStep
 from meshca.rpc.root_acts import ACTS, window_of
+from tests.fakes.clock import FakeClock
+from tests.fakes.root_commands import FakeRootCommands
 
 ROOT = "ab" * 32
+STOLEN = {"retire", "compromised", "taint", "force"}
 
 
 def refused(name: str, request: Any) -> str:
@@ -104,9 +109,14 @@ def test_a_window(request_: Any, expected: timedelta | None) -> None:
         ("RetireRoot", roots_pb2.RetireRootRequest(force=True), {"retire", "force"}),
         ("TaintRoot", roots_pb2.TaintRootRequest(), {"taint", "retire", "force"}),
         ("RotateRoot", roots_pb2.RotateRootRequest(), {"retire"}),
-        ("RotateRoot", roots_pb2.RotateRootRequest(compromised=True), {"retire", "compromised", "taint", "force"}),
+        ("RotateRoot", roots_pb2.RotateRootRequest(compromised=True), STOLEN),
+        ("PauseRotation", roots_pb2.PauseRotationRequest(), set()),
+        ("PauseRotation", roots_pb2.PauseRotationRequest(compromised=True), STOLEN),
+        ("ResumeRotation", roots_pb2.ResumeRotationRequest(), set()),
+        ("ResumeRotation", roots_pb2.ResumeRotationRequest(compromised=True), STOLEN),
+        ("AbortRotation", roots_pb2.AbortRotationRequest(), set()),
+        ("AbortRotation", roots_pb2.AbortRotationRequest(compromised=True), STOLEN),
     ],
-    ids=["prepare", "activate-forced", "retire", "retire-forced", "taint", "rotate", "compromised"],
 )
 def test_what_is_dangerous(name: str, request_: Any, expected: set[str]) -> None:
     """By the names of `admin.second_person`."""
@@ -127,9 +137,39 @@ def test_what_is_dangerous(name: str, request_: Any, expected: set[str]) -> None
             roots_pb2.RotateRootRequest(compromised=True, window=Duration(seconds=300)),
             "rotate the root because the key of the active one is not ours alone within 5m",
         ),
+        (
+            "AbortRotation",
+            roots_pb2.AbortRotationRequest(compromised=True),
+            "abort the rotation away from a root whose key is not ours alone, which stays trusted",
+        ),
     ],
-    ids=["plain", "forced", "compromised"],
+    ids=["plain", "forced", "compromised", "stopped"],
 )
 def test_in_words(name: str, request_: Any, expected: str) -> None:
     """For the second person."""
     assert ACTS[name].words(request_) == expected
+
+
+class TestForecast:
+    """What each would do, for the second person."""
+
+    async def test_of_an_act_on_a_root(self) -> None:
+        """As the commands foresee that act."""
+        commands = FakeRootCommands(FakeClock())
+        root = await commands.prepare(Asked(by="x"))
+        for name, message in (
+            ("ActivateRoot", roots_pb2.ActivateRootRequest(root=root.id)),
+            ("TaintRoot", roots_pb2.TaintRootRequest(root=root.id)),
+            ("RetireRoot", roots_pb2.RetireRootRequest(root=root.id)),
+            ("RotateRoot", roots_pb2.RotateRootRequest()),
+            ("ResumeRotation", roots_pb2.ResumeRotationRequest()),
+        ):
+            assert await ACTS[name].forecast(commands, message) == commands.foreseen
+
+    async def test_of_what_breaks_nobody(self) -> None:
+        """It in words, with the rotation that is under way."""
+        commands = FakeRootCommands(FakeClock())
+        await commands.rotate(Asked(by="x"), compromised=False, window=None)
+        found = await ACTS["PauseRotation"].forecast(commands, roots_pb2.PauseRotationRequest())
+        step = ForecastStep(says="pause the rotation")
+        assert found == Forecast(steps=(step,), plan=commands.state.plan)

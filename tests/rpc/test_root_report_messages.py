@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from meshca.rotation.report import Forecast, RootReport
+from meshca.rotation.report import Forecast, ForecastStep, RootReport
 from meshca.rpc.roles import Sight
 from meshca.rpc.root_report_messages import forecast_message, forecast_of, report_message, report_of
-from tests.fakes.root_reports import HOUR, NOW, PAY, gate, root_report, straggler
+from tests.fakes.root_reports import HOUR, NOW, PAY, gate, plan, root_report, straggler
 
 ALL = Sight(None)
 SHOP = Sight(frozenset({"shop"}))
@@ -41,6 +41,11 @@ def test_who_may_not_be_seen_is_counted() -> None:
 
 def test_a_forecast_there_and_back() -> None:
     """Nothing is lost to who sees all; to others, who they may not see is counted."""
-    forecast = Forecast(steps=("one", "two"), losers=BOTH, unnamed=1)
+    held = ForecastStep(says="two", holders=BOTH, unnamed=3)
+    forecast = Forecast(steps=(ForecastStep(says="one"), held), losers=BOTH, unnamed=1, plan=plan())
     assert forecast_of(forecast_message(forecast, ALL)) == forecast
-    assert forecast_of(forecast_message(forecast, SHOP)) == replace(forecast, losers=BOTH[:1], unnamed=2)
+    seen = replace(held, holders=BOTH[:1], unnamed=4)
+    assert forecast_of(forecast_message(forecast, SHOP)) == replace(
+        forecast, steps=(forecast.steps[0], seen), losers=BOTH[:1], unnamed=2
+    )
+    assert forecast_of(forecast_message(replace(forecast, plan=None), ALL)).plan is None

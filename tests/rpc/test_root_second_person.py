@@ -11,6 +11,7 @@ import pytest
 
 from meshca._proto.meshca.admin.v1 import roots_pb2
 from meshca.authority.history import Request
+from meshca.authority.lifecycle import State
 from meshca.config.admin import AdminConfig, AdminRole, Danger
 from meshca.errors import Denied, InvariantBroken, MeshcaError, NotFound, Refused
 from meshca.rotation.commands import Asked
@@ -25,7 +26,7 @@ CONFIG = AdminConfig(uids=(1, 2), roles=(AdminRole(role="operator", uids=(3,)),)
 
 
 class Rig:
-    """Two security officers (uid 1 and 2), an operator (uid 3), and one root."""
+    """Two security officers (uid 1 and 2), an operator (uid 3), and one root that is retiring."""
 
     def __init__(self, dangers: Sequence[Danger] = EVERY) -> None:
         self.clock = FakeClock()
@@ -34,9 +35,9 @@ class Rig:
         self.rule = SecondPerson(
             commands=self.commands, people=self.people, dangers=dangers, lifetime=LIFETIME, clock=self.clock
         )
-        active = self.commands.state.active_root
-        assert active is not None
-        self.root = active.id
+        (root,) = self.commands.state.records
+        self.commands.state = replace(self.commands.state, records=(replace(root, state=State.RETIRING),))
+        self.root = root.id
 
     async def propose(self, uid: int = 1, *, force: bool = False, reason: str = "old") -> Request:
         """Somebody wants to retire the root."""
@@ -47,7 +48,7 @@ class Rig:
 
     async def approve(self, id_: str, uid: int = 2, reason: str = "") -> Approved:
         """Somebody approves."""
-        return await self.rule.approve(id_, reason, self.people.named(f"uid {uid}"))
+        return await self.rule.approve(id_, reason, self.people.named(f"uid {uid}"), 0)
 
     async def refusal(self, id_: str, uid: int) -> tuple[type[MeshcaError], str]:
         """Why somebody may not."""
@@ -91,6 +92,16 @@ async def test_an_unknown_root_is_told_at_once(rig: Rig) -> None:
     with pytest.raises(NotFound) as caught:
         await rig.propose()
     assert caught.value.reason == "root"
+
+
+async def test_what_cannot_be_done_is_told_at_once() -> None:
+    """Not to the second person."""
+    rig = Rig()
+    rig.commands.state = replace(rig.commands.state, records=FakeRootCommands(rig.clock).state.records)
+    rig.root = rig.commands.state.records[0].id
+    with pytest.raises(Refused) as caught:
+        await rig.propose()
+    assert caught.value.reason == "transition"
 
 
 async def test_requests_are_bounded(rig: Rig) -> None:

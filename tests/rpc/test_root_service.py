@@ -19,7 +19,7 @@ from meshca.clock import SystemClock
 from meshca.config.admin import AdminConfig, AdminRole
 from meshca.errors import InvariantBroken, Unavailable
 from meshca.rotation.commands import Asked
-from meshca.rotation.report import Forecast
+from meshca.rotation.report import Forecast, ForecastStep
 from meshca.rpc.admin_entry import Entered
 from meshca.rpc.roles import Administrator, Held, Role, Sight
 from meshca.rpc.root_messages import change_message
@@ -126,15 +126,48 @@ async def test_a_bundle_that_was_never_given_out(stub: Any) -> None:
 
 async def test_a_forecast(stub: Any, commands: FakeRootCommands) -> None:
     """What the commands foresee."""
-    commands.foreseen = Forecast(steps=("now",), losers=(straggler(),))
+    commands.foreseen = Forecast(steps=(ForecastStep(says="now"),), losers=(straggler(),))
     found = await stub.ForecastRotation(roots_pb2.ForecastRotationRequest())
-    assert (list(found.steps), found.losers[0].workload.pod) == (["now"], "web-1")
+    assert ([one.says for one in found.steps], found.losers[0].workload.pod) == (["now"], "web-1")
 
 
 async def test_a_forecast_of_a_wrong_window(stub: Any) -> None:
     """INVALID_ARGUMENT."""
     call = stub.ForecastRotation(roots_pb2.ForecastRotationRequest(window=Duration(seconds=-1)))
     assert (await refusal(call))[:2] == (grpc.StatusCode.INVALID_ARGUMENT, "window")
+
+
+async def test_a_forecast_of_an_act(stub: Any, commands: FakeRootCommands) -> None:
+    """Of that act, whatever the next step of a rotation is."""
+    new = (await stub.PrepareRoot(roots_pb2.PrepareRootRequest())).root.id
+    commands.foreseen = Forecast(steps=(ForecastStep(says="now"),), losers=(straggler(),))
+    request = roots_pb2.ForecastActRequest(activate=roots_pb2.ActivateRootRequest(root=new))
+    found = await stub.ForecastAct(request)
+    assert ([one.says for one in found.steps], found.losers[0].workload.pod) == (["now"], "web-1")
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        (roots_pb2.ForecastActRequest(), "act"),
+        (roots_pb2.ForecastActRequest(retire=roots_pb2.RetireRootRequest(root="x")), "root"),
+    ],
+    ids=["none", "wrong"],
+)
+async def test_a_wrong_forecast_of_an_act(stub: Any, request_: Any, reason: str) -> None:
+    """INVALID_ARGUMENT, as the act itself."""
+    assert (await refusal(stub.ForecastAct(request_)))[:2] == (grpc.StatusCode.INVALID_ARGUMENT, reason)
+
+
+async def test_a_rotation_away_from_a_stolen_key_is_not_stopped_in_passing(
+    stub: Any, commands: FakeRootCommands
+) -> None:
+    """FAILED_PRECONDITION until it is said that the key is stolen; and then it is done."""
+    await stub.RotateRoot(roots_pb2.RotateRootRequest(reason="stolen", compromised=True))
+    call = stub.AbortRotation(roots_pb2.AbortRotationRequest(reason="mistaken"))
+    assert (await refusal(call))[:2] == (grpc.StatusCode.FAILED_PRECONDITION, "compromised")
+    await stub.AbortRotation(roots_pb2.AbortRotationRequest(reason="mistaken", compromised=True))
+    assert commands.asked[-1] == ("abort", Asked(by=ME, reason="mistaken", compromised=True))
 
 
 async def test_every_act_is_done_by_who_asked(stub: Any, commands: FakeRootCommands) -> None:
@@ -211,8 +244,7 @@ class TestTwoPersons:
 
     async def test_the_act_waits(self, stub: Any, commands: FakeRootCommands) -> None:
         """It is answered with what waits, which is listed, and not done."""
-        call = roots_pb2.RetireRootRequest(root=active(commands), reason="old")
-        found = await stub.RetireRoot(call)
+        found = await stub.RotateRoot(roots_pb2.RotateRootRequest(reason="old"))
         listed = await stub.ListRequests(roots_pb2.ListRequestsRequest())
         assert not found.HasField("root")
         assert list(listed.requests) == [found.waiting]
@@ -233,9 +265,46 @@ class TestTwoPersons:
         found = await stub.RotateRoot(roots_pb2.RotateRootRequest(compromised=True, reason="stolen"))
         assert found.HasField("waiting")
 
+    @pytest.mark.parametrize("name", ["Pause", "Resume", "Abort"])
+    async def test_stopping_the_replacement_of_a_stolen_root_needs_two(
+        self, stub: Any, commands: FakeRootCommands, name: str
+    ) -> None:
+        """As beginning it does; what is waited for is not done."""
+        await commands.rotate(Asked(by="x"), compromised=True, window=None)
+        asked = list(commands.asked)
+        message = getattr(roots_pb2, f"{name}RotationRequest")(reason="mistaken", compromised=True)
+        found = await getattr(stub, f"{name}Rotation")(message)
+        assert (found.HasField("waiting"), commands.asked) == (True, asked)
+
+    async def test_what_is_approved_is_foretold(self, stub: Any, commands: FakeRootCommands) -> None:
+        """As it is now, beside what it was when it was asked for."""
+        commands.foreseen = Forecast(steps=(), losers=(straggler(),))
+        asked = await stub.RotateRoot(roots_pb2.RotateRootRequest(reason="old"))
+        commands.foreseen = Forecast(steps=(), losers=(straggler(), straggler()))
+        found = await stub.ForecastAct(roots_pb2.ForecastActRequest(request=asked.waiting.id))
+        assert (asked.waiting.breaks, len(found.losers)) == (1, 2)
+        call = stub.ForecastAct(roots_pb2.ForecastActRequest(request="ffff"))
+        assert (await refusal(call))[:2] == (grpc.StatusCode.NOT_FOUND, "request")
+
+    async def test_it_is_not_done_when_more_would_break_than_were_shown(
+        self, stub: Any, commands: FakeRootCommands
+    ) -> None:
+        """FAILED_PRECONDITION with both numbers; it waits on."""
+        asked = await stub.RotateRoot(roots_pb2.RotateRootRequest(reason="old"))
+        commands.state = replaced(commands, by=f"uid {OWN + 1}")
+        commands.foreseen = Forecast(steps=(), losers=(straggler(),), unnamed=1)
+        call = stub.Approve(roots_pb2.ApproveRequest(id=asked.waiting.id, breaks=1))
+        assert await refusal(call) == (
+            grpc.StatusCode.FAILED_PRECONDITION,
+            "consequences",
+            b"2 would break by now, 1 when you were shown; look again before you approve it",
+        )
+        await stub.Approve(roots_pb2.ApproveRequest(id=asked.waiting.id, breaks=2))
+        assert commands.state.requests == ()
+
     async def test_who_asked_cannot_approve(self, stub: Any, commands: FakeRootCommands) -> None:
         """PERMISSION_DENIED."""
-        asked = await stub.RetireRoot(roots_pb2.RetireRootRequest(root=active(commands), reason="old"))
+        asked = await stub.RotateRoot(roots_pb2.RotateRootRequest(reason="old"))
         call = stub.Approve(roots_pb2.ApproveRequest(id=asked.waiting.id))
         assert (await refusal(call))[:2] == (grpc.StatusCode.PERMISSION_DENIED, "same_person")
 

@@ -412,20 +412,58 @@ class ListRootsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     AUTHORITIES_FIELD_NUMBER: _builtins.int
+    BUNDLES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def authorities(self) -> _containers.RepeatedCompositeFieldContainer[Global___Authority]: ...
+    @_builtins.property
+    def bundles(self) -> _containers.RepeatedCompositeFieldContainer[Global___Bundle]:
+        """The bundles that are remembered, the newest last."""
+
     def __init__(
         self,
         *,
         authorities: _abc.Iterable[Global___Authority] | None = ...,
+        bundles: _abc.Iterable[Global___Bundle] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities", b"authorities"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities", b"authorities", "bundles", b"bundles"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListRootsResponse: _TypeAlias = ListRootsResponse  # noqa: Y015
+
+@_typing.final
+class Bundle(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    ROOTS_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    version: _builtins.str
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def roots(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of the roots in it."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        version: _builtins.str = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        roots: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "roots", b"roots", "sequence", b"sequence", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Bundle: _TypeAlias = Bundle  # noqa: Y015
 
 @_typing.final
 class ListChangesRequest(_message.Message):
@@ -608,33 +646,97 @@ class ForecastRotationRequest(_message.Message):
 Global___ForecastRotationRequest: _TypeAlias = ForecastRotationRequest  # noqa: Y015
 
 @_typing.final
+class ForecastActRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    ACTIVATE_FIELD_NUMBER: _builtins.int
+    RETIRE_FIELD_NUMBER: _builtins.int
+    request: _builtins.str
+    """The id of one that waits for a second person."""
+    @_builtins.property
+    def activate(self) -> Global___ActivateRootRequest: ...
+    @_builtins.property
+    def retire(self) -> Global___RetireRootRequest: ...
+    def __init__(
+        self,
+        *,
+        request: _builtins.str = ...,
+        activate: Global___ActivateRootRequest | None = ...,
+        retire: Global___RetireRootRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["act", b"act", "activate", b"activate", "request", b"request", "retire", b"retire"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["act", b"act", "activate", b"activate", "request", b"request", "retire", b"retire"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_act: _TypeAlias = _typing.Literal["request", "activate", "retire"]  # noqa: Y015
+    _WhichOneofArgType_act: _TypeAlias = _typing.Literal["act", b"act"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_act) -> _WhichOneofReturnType_act | None: ...
+
+Global___ForecastActRequest: _TypeAlias = ForecastActRequest  # noqa: Y015
+
+@_typing.final
 class Forecast(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     STEPS_FIELD_NUMBER: _builtins.int
     LOSERS_FIELD_NUMBER: _builtins.int
     UNNAMED_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
     unnamed: _builtins.int
     @_builtins.property
-    def steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___ForecastStep]: ...
     @_builtins.property
     def losers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Straggler]:
-        """Who would break at the latest step if nothing changes; only those in namespaces that the caller may see."""
+        """Who would break; only those in namespaces that the caller may see."""
+
+    @_builtins.property
+    def plan(self) -> Global___Plan:
+        """The rotation that is under way, of which the steps that are left are told; absent when there is none."""
 
     def __init__(
         self,
         *,
-        steps: _abc.Iterable[_builtins.str] | None = ...,
+        steps: _abc.Iterable[Global___ForecastStep] | None = ...,
         losers: _abc.Iterable[Global___Straggler] | None = ...,
         unnamed: _builtins.int = ...,
+        plan: Global___Plan | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["losers", b"losers", "steps", b"steps", "unnamed", b"unnamed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["losers", b"losers", "plan", b"plan", "steps", b"steps", "unnamed", b"unnamed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Forecast: _TypeAlias = Forecast  # noqa: Y015
+
+@_typing.final
+class ForecastStep(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAYS_FIELD_NUMBER: _builtins.int
+    HOLDERS_FIELD_NUMBER: _builtins.int
+    UNNAMED_FIELD_NUMBER: _builtins.int
+    says: _builtins.str
+    unnamed: _builtins.int
+    @_builtins.property
+    def holders(self) -> _containers.RepeatedCompositeFieldContainer[Global___Straggler]:
+        """Who would hold it up now; only those in namespaces that the caller may see."""
+
+    def __init__(
+        self,
+        *,
+        says: _builtins.str = ...,
+        holders: _abc.Iterable[Global___Straggler] | None = ...,
+        unnamed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holders", b"holders", "says", b"says", "unnamed", b"unnamed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForecastStep: _TypeAlias = ForecastStep  # noqa: Y015
 
 @_typing.final
 class PrepareRootRequest(_message.Message):
@@ -782,18 +884,23 @@ Global___WatchRotationRequest: _TypeAlias = WatchRotationRequest  # noqa: Y015
 
 @_typing.final
 class PauseRotationRequest(_message.Message):
+    """`compromised` of the next three: the rotation is away from a stolen key. It is refused when it is, and this is not said."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     REASON_FIELD_NUMBER: _builtins.int
+    COMPROMISED_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
+    compromised: _builtins.bool
     def __init__(
         self,
         *,
         reason: _builtins.str = ...,
+        compromised: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compromised", b"compromised", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -804,15 +911,18 @@ class ResumeRotationRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REASON_FIELD_NUMBER: _builtins.int
+    COMPROMISED_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
+    compromised: _builtins.bool
     def __init__(
         self,
         *,
         reason: _builtins.str = ...,
+        compromised: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compromised", b"compromised", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -823,15 +933,18 @@ class AbortRotationRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REASON_FIELD_NUMBER: _builtins.int
+    COMPROMISED_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
+    compromised: _builtins.bool
     def __init__(
         self,
         *,
         reason: _builtins.str = ...,
+        compromised: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compromised", b"compromised", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -915,11 +1028,14 @@ class Request(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     AT_FIELD_NUMBER: _builtins.int
     UNTIL_FIELD_NUMBER: _builtins.int
+    BREAKS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     act: _builtins.str
     says: _builtins.str
     by: _builtins.str
     reason: _builtins.str
+    breaks: _builtins.int
+    """How many it would have broken when it was asked for."""
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -934,10 +1050,11 @@ class Request(_message.Message):
         reason: _builtins.str = ...,
         at: _timestamp_pb2.Timestamp | None = ...,
         until: _timestamp_pb2.Timestamp | None = ...,
+        breaks: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["act", b"act", "at", b"at", "by", b"by", "id", b"id", "reason", b"reason", "says", b"says", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["act", b"act", "at", b"at", "breaks", b"breaks", "by", b"by", "id", b"id", "reason", b"reason", "says", b"says", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -949,17 +1066,21 @@ class ApproveRequest(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    BREAKS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     reason: _builtins.str
+    breaks: _builtins.int
+    """How many would break, as the approver was shown; it is refused when there are more by now."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        breaks: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breaks", b"breaks", "id", b"id", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

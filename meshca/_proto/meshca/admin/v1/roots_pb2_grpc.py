@@ -61,6 +61,11 @@ class RootsStub:
                 request_serializer=meshca_dot_admin_dot_v1_dot_roots__pb2.ForecastRotationRequest.SerializeToString,
                 response_deserializer=meshca_dot_admin_dot_v1_dot_roots__pb2.Forecast.FromString,
                 _registered_method=True)
+        self.ForecastAct = channel.unary_unary(
+                '/meshca.admin.v1.Roots/ForecastAct',
+                request_serializer=meshca_dot_admin_dot_v1_dot_roots__pb2.ForecastActRequest.SerializeToString,
+                response_deserializer=meshca_dot_admin_dot_v1_dot_roots__pb2.Forecast.FromString,
+                _registered_method=True)
         self.PrepareRoot = channel.unary_unary(
                 '/meshca.admin.v1.Roots/PrepareRoot',
                 request_serializer=meshca_dot_admin_dot_v1_dot_roots__pb2.PrepareRootRequest.SerializeToString,
@@ -152,7 +157,14 @@ class RootsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ForecastRotation(self, request, context):
-        """What RotateRoot would do; changes nothing.
+        """What RotateRoot would do from where the roots stand now; changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForecastAct(self, request, context):
+        """What another act would do, or one that waits for a second person; changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -201,7 +213,8 @@ class RootsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PauseRotation(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Take no step of the rotation under way by itself until ResumeRotation.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -259,6 +272,11 @@ def add_RootsServicer_to_server(servicer, server):
             'ForecastRotation': grpc.unary_unary_rpc_method_handler(
                     servicer.ForecastRotation,
                     request_deserializer=meshca_dot_admin_dot_v1_dot_roots__pb2.ForecastRotationRequest.FromString,
+                    response_serializer=meshca_dot_admin_dot_v1_dot_roots__pb2.Forecast.SerializeToString,
+            ),
+            'ForecastAct': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForecastAct,
+                    request_deserializer=meshca_dot_admin_dot_v1_dot_roots__pb2.ForecastActRequest.FromString,
                     response_serializer=meshca_dot_admin_dot_v1_dot_roots__pb2.Forecast.SerializeToString,
             ),
             'PrepareRoot': grpc.unary_unary_rpc_method_handler(
@@ -453,6 +471,33 @@ class Roots:
             target,
             '/meshca.admin.v1.Roots/ForecastRotation',
             meshca_dot_admin_dot_v1_dot_roots__pb2.ForecastRotationRequest.SerializeToString,
+            meshca_dot_admin_dot_v1_dot_roots__pb2.Forecast.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForecastAct(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meshca.admin.v1.Roots/ForecastAct',
+            meshca_dot_admin_dot_v1_dot_roots__pb2.ForecastActRequest.SerializeToString,
             meshca_dot_admin_dot_v1_dot_roots__pb2.Forecast.FromString,
             options,
             channel_credentials,

@@ -44,7 +44,9 @@ class RootsStub:
     ExportBundle: _grpc.UnaryUnaryMultiCallable[_roots_pb2.ExportBundleRequest, _roots_pb2.ExportBundleResponse]
     """A bundle that was given out; NOT_FOUND if it is not remembered."""
     ForecastRotation: _grpc.UnaryUnaryMultiCallable[_roots_pb2.ForecastRotationRequest, _roots_pb2.Forecast]
-    """What RotateRoot would do; changes nothing."""
+    """What RotateRoot would do from where the roots stand now; changes nothing."""
+    ForecastAct: _grpc.UnaryUnaryMultiCallable[_roots_pb2.ForecastActRequest, _roots_pb2.Forecast]
+    """What another act would do, or one that waits for a second person; changes nothing."""
     PrepareRoot: _grpc.UnaryUnaryMultiCallable[_roots_pb2.PrepareRootRequest, _roots_pb2.Act]
     """Make a root and begin to distribute it."""
     ActivateRoot: _grpc.UnaryUnaryMultiCallable[_roots_pb2.ActivateRootRequest, _roots_pb2.Act]
@@ -58,6 +60,7 @@ class RootsStub:
     WatchRotation: _grpc.UnaryStreamMultiCallable[_roots_pb2.WatchRotationRequest, _roots_pb2.RootStatus]
     """The status now, and again whenever it has changed, at most twice a second."""
     PauseRotation: _grpc.UnaryUnaryMultiCallable[_roots_pb2.PauseRotationRequest, _roots_pb2.Act]
+    """Take no step of the rotation under way by itself until ResumeRotation."""
     ResumeRotation: _grpc.UnaryUnaryMultiCallable[_roots_pb2.ResumeRotationRequest, _roots_pb2.Act]
     AbortRotation: _grpc.UnaryUnaryMultiCallable[_roots_pb2.AbortRotationRequest, _roots_pb2.Act]
     """Go back to the state before the rotation."""
@@ -82,7 +85,9 @@ class RootsAsyncStub(RootsStub):
     ExportBundle: _aio.UnaryUnaryMultiCallable[_roots_pb2.ExportBundleRequest, _roots_pb2.ExportBundleResponse]  # type: ignore[assignment]
     """A bundle that was given out; NOT_FOUND if it is not remembered."""
     ForecastRotation: _aio.UnaryUnaryMultiCallable[_roots_pb2.ForecastRotationRequest, _roots_pb2.Forecast]  # type: ignore[assignment]
-    """What RotateRoot would do; changes nothing."""
+    """What RotateRoot would do from where the roots stand now; changes nothing."""
+    ForecastAct: _aio.UnaryUnaryMultiCallable[_roots_pb2.ForecastActRequest, _roots_pb2.Forecast]  # type: ignore[assignment]
+    """What another act would do, or one that waits for a second person; changes nothing."""
     PrepareRoot: _aio.UnaryUnaryMultiCallable[_roots_pb2.PrepareRootRequest, _roots_pb2.Act]  # type: ignore[assignment]
     """Make a root and begin to distribute it."""
     ActivateRoot: _aio.UnaryUnaryMultiCallable[_roots_pb2.ActivateRootRequest, _roots_pb2.Act]  # type: ignore[assignment]
@@ -96,6 +101,7 @@ class RootsAsyncStub(RootsStub):
     WatchRotation: _aio.UnaryStreamMultiCallable[_roots_pb2.WatchRotationRequest, _roots_pb2.RootStatus]  # type: ignore[assignment]
     """The status now, and again whenever it has changed, at most twice a second."""
     PauseRotation: _aio.UnaryUnaryMultiCallable[_roots_pb2.PauseRotationRequest, _roots_pb2.Act]  # type: ignore[assignment]
+    """Take no step of the rotation under way by itself until ResumeRotation."""
     ResumeRotation: _aio.UnaryUnaryMultiCallable[_roots_pb2.ResumeRotationRequest, _roots_pb2.Act]  # type: ignore[assignment]
     AbortRotation: _aio.UnaryUnaryMultiCallable[_roots_pb2.AbortRotationRequest, _roots_pb2.Act]  # type: ignore[assignment]
     """Go back to the state before the rotation."""
@@ -147,7 +153,15 @@ class RootsServicer(metaclass=_abc_1.ABCMeta):
         request: _roots_pb2.ForecastRotationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_roots_pb2.Forecast, _abc.Awaitable[_roots_pb2.Forecast]]:
-        """What RotateRoot would do; changes nothing."""
+        """What RotateRoot would do from where the roots stand now; changes nothing."""
+
+    @_abc_1.abstractmethod
+    def ForecastAct(
+        self,
+        request: _roots_pb2.ForecastActRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_roots_pb2.Forecast, _abc.Awaitable[_roots_pb2.Forecast]]:
+        """What another act would do, or one that waits for a second person; changes nothing."""
 
     @_abc_1.abstractmethod
     def PrepareRoot(
@@ -202,7 +216,8 @@ class RootsServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _roots_pb2.PauseRotationRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_roots_pb2.Act, _abc.Awaitable[_roots_pb2.Act]]: ...
+    ) -> _typing.Union[_roots_pb2.Act, _abc.Awaitable[_roots_pb2.Act]]:
+        """Take no step of the rotation under way by itself until ResumeRotation."""
 
     @_abc_1.abstractmethod
     def ResumeRotation(
