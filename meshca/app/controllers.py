@@ -20,6 +20,7 @@ from meshca.app.istiod_certificate import RULE, IstiodCertificate
 from meshca.app.own_leaves import OwnLeaves
 from meshca.app.pipeline import profile_of
 from meshca.app.publication import Publication
+from meshca.app.rotating import is_apart
 from meshca.authority.serials import Serials
 from meshca.authority.signing import Authority
 from meshca.authority.slot import Slot
@@ -60,6 +61,7 @@ class Controllers:
         authority: signs that.
         publication: is told since when which roots are published.
         clock: for the validity of roots.
+        apart: whether this replica changes roots by a store of its own.
     """
 
     def __init__(  # noqa: PLR0913 - its parts, by name
@@ -72,7 +74,10 @@ class Controllers:
         authority: Authority,
         publication: Publication,
         clock: Clock,
+        apart: bool = False,
     ) -> None:
+        self._apart = apart
+        self._rival = ""
         self.election = election
         self.maps = maps
         self.bundle = bundle
@@ -128,12 +133,20 @@ class Controllers:
             await self._clock.sleep(FOLLOW_SECONDS)
 
     async def show(self) -> None:
-        """Keep the gauges, for ever."""
+        """Keep the gauges, and tell of a rival, for ever."""
         while True:
+            if (rival := self.rival) and rival != self._rival:
+                log.error("store.not_shared", rival=rival)
+            self._rival = rival
             for kind, part in (("config_map", self.maps), ("trust_bundle", self.bundle)):
                 if part is not None:
                     _show(kind, part.report())
             await self._clock.sleep(SHOW_SECONDS)
+
+    @property
+    def rival(self) -> str:
+        """Another replica that lives although this one is apart; only one that follows can see it."""
+        return self.election.holder if self._apart and not self.election.leading() else ""
 
     def report(self) -> KubernetesReport:
         """How it all stands."""
@@ -149,6 +162,7 @@ class Controllers:
             istiod_secret=istiod.name if istiod else "",
             istiod_not_after=istiod.not_after if istiod else None,
             istiod_error=istiod.error if istiod else "",
+            rival=self.rival,
         )
 
 
@@ -212,11 +226,8 @@ def _made(  # noqa: PLR0913, PLR0917 - what it is made of
     installation = f"{namespace}/{kubernetes.lease}"
     authority = Authority(Serials(secrets.randbelow(_PARENT_PREFIXES) + 1), profile_of(config))
     fence = election.fence
-    maps, bundle, istiod = (
-        kubernetes.root_config_map,
-        kubernetes.cluster_trust_bundle,
-        kubernetes.istiod_certificate,
-    )
+    maps, bundle = kubernetes.root_config_map, kubernetes.cluster_trust_bundle
+    istiod = kubernetes.istiod_certificate
     certificate = IstiodCertificate(
         place=TlsSecret(api, istiod.namespace, istiod.secret, installation, fence),
         authority=authority,
@@ -241,6 +252,7 @@ def _made(  # noqa: PLR0913, PLR0917 - what it is made of
         authority=authority,
         publication=publication,
         clock=clock,
+        apart=is_apart(config),
     )
 
 

@@ -116,6 +116,13 @@ def rotating(  # noqa: PLR0913 - its parts, by name
     return Rotating(rotation=rotation, acts=acts)
 
 
+def is_apart(config: ServerConfig) -> bool:
+    """Whether a replica changes roots by what it alone has seen: by a store that no other one has."""
+    upstream = config.upstream
+    changes = upstream.kind != "secret" or upstream.rotate
+    return changes and not is_shared(config.ledger_url)
+
+
 def terms_of(config: ServerConfig) -> Terms:
     """When gates count as open by a configuration."""
     cluster = config.kubernetes

@@ -29,6 +29,11 @@ def section(report: KubernetesReport) -> str:
 
 def problems(report: KubernetesReport) -> Iterator[str]:
     """What is in the way."""
+    if report.rival:
+        yield (
+            f"{report.rival} runs beside this replica, and they share no store: neither counts what the other"
+            " served, so a root may be dropped that is in use; run one replica, or give all one PostgreSQL"
+        )
     if report.election_error:
         yield f"the lease cannot be used: {report.election_error}"
     for problem in report.left_out:

@@ -20,6 +20,7 @@ def kubernetes_message(report: KubernetesReport) -> admin_pb2.KubernetesStatus:
         istiod_secret=report.istiod_secret,
         istiod_not_after=timestamp(report.istiod_not_after),
         istiod_error=report.istiod_error,
+        rival=report.rival,
     )
 
 
@@ -37,6 +38,7 @@ def kubernetes_of(message: admin_pb2.KubernetesStatus) -> KubernetesReport:
         istiod_secret=message.istiod_secret,
         istiod_not_after=ends,
         istiod_error=message.istiod_error,
+        rival=message.rival,
     )
 
 

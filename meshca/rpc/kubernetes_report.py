@@ -50,6 +50,7 @@ class KubernetesReport:
         istiod_secret: namespace/name of istiod's certificate; empty when that is not configured.
         istiod_not_after: when it ends; None when it is not known.
         istiod_error: why it cannot be renewed; empty when it can.
+        rival: the replica that writes while this one keeps a store of its own; empty when there is none.
     """
 
     leading: bool
@@ -62,3 +63,4 @@ class KubernetesReport:
     istiod_secret: str = ""
     istiod_not_after: datetime | None = None
     istiod_error: str = ""
+    rival: str = ""

@@ -66,13 +66,14 @@ class Part:
 
 
 class Leading:
-    """An election that is won."""
+    """An election that is won, unless a test says otherwise."""
 
     holder, error = "me", Unavailable("kube_unreachable", "home: gone")
+    won = True
 
     def leading(self) -> bool:
-        """Always."""
-        return True
+        """As the test has set it."""
+        return self.won
 
 
 class Holder:
@@ -84,7 +85,8 @@ class Holder:
 class Rig:
     """Controllers of parts that only remember."""
 
-    def __init__(self, kept: Kept | None = None) -> None:
+    def __init__(self, kept: Kept | None = None, *, apart: bool = False) -> None:
+        self.election = Leading()
         self.clock = FakeClock()
         self.maps, self.bundle, self.istiod = Part(kept), Part(kept), Part()
         self.authority = Authority(Serials(1), PROFILE)
@@ -93,13 +95,14 @@ class Rig:
         self.rotation = Holder()
         self.rotation.progress = Progress()  # type: ignore[attr-defined] # as a rotation has it
         self.controllers = Controllers(
-            election=cast("Election", Leading()),
+            election=cast("Election", self.election),
             maps=cast("RootConfigMaps", self.maps),
             bundle=cast("TrustBundle", self.bundle),
             istiod=cast("IstiodCertificate", self.istiod),
             authority=self.authority,
             publication=self.publication,
             clock=self.clock,
+            apart=apart,
         )
 
     def use(self, roots: str) -> None:
@@ -259,6 +262,33 @@ def test_report() -> None:
         "istio-system/istiod-tls",
         "broken",
     )
+
+
+@pytest.mark.parametrize(
+    ("apart", "won", "holder", "rival"),
+    [(True, False, "other", "other"), (True, True, "me", ""), (True, False, "", ""), (False, False, "other", "")],
+    ids=["another leads", "we lead", "nobody leads", "one store"],
+)
+def test_a_rival(*, apart: bool, won: bool, holder: str, rival: str) -> None:
+    """Another replica that leads, where they share no store."""
+    rig = Rig(apart=apart)
+    rig.election.won, rig.election.holder = won, holder
+    assert rig.controllers.report().rival == rival
+
+
+async def test_a_rival_is_told_once() -> None:
+    """Loudly; and again when it is another one."""
+    rig = Rig(apart=True)
+    rig.election.won = False
+    with captured_logs() as logs:
+        task = asyncio.create_task(rig.controllers.show())
+        await rig.clock.advance(5)
+        rig.election.holder = "other"
+        await rig.clock.advance(5)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    told = [(line["log_level"], line["rival"]) for line in logs if line["event"] == "store.not_shared"]
+    assert told == [("error", "me"), ("error", "other")]
 
 
 @pytest.mark.parametrize("part", ["root_config_map", "cluster_trust_bundle", "istiod_certificate"])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from meshca.app.publication import Publication
-from meshca.app.rotating import Rotating, rotating, terms_of
+from meshca.app.rotating import Rotating, is_apart, rotating, terms_of
 from meshca.authority.history import Kind
 from meshca.authority.lifecycle import State
 from meshca.config.kubernetes import ClusterTrustBundleConfig, KubernetesConfig, RootConfigMapConfig
@@ -50,19 +51,19 @@ class Scene:
     [
         (SelfSignedConfig(), True),
         (FilesConfig(kind="files", dir=Path("/ca")), False),
-        (SecretConfig(kind="secret"), False),
+        (SecretConfig(kind="secret"), True),
     ],
     ids=["ours", "files", "secret"],
 )
 async def test_parts_that_work_together(
     tmp_path: Path, upstream: SelfSignedConfig | FilesConfig | SecretConfig, *, begins: bool
 ) -> None:
-    """What is published is what is kept; where an operator plugs roots in, none is replaced by schedule."""
+    """What is published is what is kept; where roots are made here, they are replaced by schedule."""
     config = ServerConfig(
         replica="one",
         upstream=upstream,
         kubernetes=KubernetesConfig(),
-        rotation=RotationConfig(before_end=timedelta(days=50)),
+        rotation=RotationConfig(before_end=timedelta(days=50) if begins else None),
     )
     async with open_store(f"sqlite:///{tmp_path / 'meshca.db'}", FakeClock(NOW), migrate=True) as store:
         scene = Scene(config, store)
@@ -121,3 +122,18 @@ def test_published_roots_are_waited_for_where_they_are_published(
     rotation = RotationConfig(share=0.9, settle=3 * MINUTE, published_for=7 * MINUTE)
     terms = terms_of(ServerConfig(kubernetes=kubernetes, rotation=rotation))
     assert (terms.share, terms.settle, terms.published_for) == (0.9, 3 * MINUTE, expected)
+
+
+@pytest.mark.parametrize(
+    ("config", "apart"),
+    [
+        ({}, True),
+        ({"ledger": {"url": "postgresql://meshca@db/meshca"}}, False),
+        ({"upstream": {"kind": "secret"}, "kubernetes": {}}, True),
+        ({"upstream": {"kind": "secret", "rotate": False}, "kubernetes": {}}, False),
+    ],
+    ids=["sqlite", "postgresql", "secret", "a secret whose root stays"],
+)
+def test_who_is_apart(config: dict[str, Any], *, apart: bool) -> None:
+    """Who changes roots by a store that nobody shares."""
+    assert is_apart(ServerConfig.model_validate(config)) is apart

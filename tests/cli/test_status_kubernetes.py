@@ -52,6 +52,12 @@ def test_nobody() -> None:
     assert list(problems(nobody)) == ["the lease cannot be used: home: get leases: forbidden"]
 
 
+def test_replicas_that_share_no_store() -> None:
+    """With what may happen, and what to do."""
+    (problem,) = problems(replace(LEADER, leading=False, rival="one"))
+    assert problem.startswith("one runs beside this replica, and they share no store: ")
+
+
 def test_no_such_api() -> None:
     """A cluster without ClusterTrustBundles is no problem, and is said."""
     assert "this cluster has no such API" in section(replace(LEADER, bundle_version=""))

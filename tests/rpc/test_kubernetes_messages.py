@@ -33,6 +33,7 @@ reports = st.builds(
     istiod_secret=texts,
     istiod_not_after=st.none() | instants,
     istiod_error=texts,
+    rival=texts,
 )
 
 

@@ -196,6 +196,7 @@ class KubernetesStatus(_message.Message):
     ISTIOD_SECRET_FIELD_NUMBER: _builtins.int
     ISTIOD_NOT_AFTER_FIELD_NUMBER: _builtins.int
     ISTIOD_ERROR_FIELD_NUMBER: _builtins.int
+    RIVAL_FIELD_NUMBER: _builtins.int
     leading: _builtins.bool
     """Whether this replica writes; holder does, empty when nobody does or nothing is known."""
     holder: _builtins.str
@@ -207,6 +208,10 @@ class KubernetesStatus(_message.Message):
     """namespace/name of istiod's certificate; empty when not configured."""
     istiod_error: _builtins.str
     """Why it cannot be renewed; empty when it can."""
+    rival: _builtins.str
+    """The replica that writes while this one keeps a store of its own, so that neither counts what the other served; empty
+    when there is none, or the store is shared.
+    """
     @_builtins.property
     def left_out(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Certificates among the roots that are not published, and why."""
@@ -232,10 +237,11 @@ class KubernetesStatus(_message.Message):
         istiod_secret: _builtins.str = ...,
         istiod_not_after: _timestamp_pb2.Timestamp | None = ...,
         istiod_error: _builtins.str = ...,
+        rival: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "config_maps", b"config_maps", "istiod_not_after", b"istiod_not_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "bundle_version", b"bundle_version", "config_maps", b"config_maps", "election_error", b"election_error", "holder", b"holder", "istiod_error", b"istiod_error", "istiod_not_after", b"istiod_not_after", "istiod_secret", b"istiod_secret", "leading", b"leading", "left_out", b"left_out"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "bundle_version", b"bundle_version", "config_maps", b"config_maps", "election_error", b"election_error", "holder", b"holder", "istiod_error", b"istiod_error", "istiod_not_after", b"istiod_not_after", "istiod_secret", b"istiod_secret", "leading", b"leading", "left_out", b"left_out", "rival", b"rival"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
