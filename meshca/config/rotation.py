@@ -27,7 +27,8 @@ class RotationConfig(Model):
             (ConfigMaps, ClusterTrustBundle): nobody knows who reads them.
         window: within which the leaves below a compromised root are replaced, unless the command says otherwise;
             0s is at once, 7d the longest.
-        before_end: a rotation of the root begins by itself so long before its end; never when absent.
+        before_end: a rotation of the root begins by itself so long before its end; never when absent. Where roots
+            are made here (`upstream.kind` self_signed, or secret below a root that Istio or meshca made).
     """
 
     share: Annotated[float, Field(ge=0.5, le=1.0, strict=False)] = 1.0

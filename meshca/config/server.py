@@ -246,8 +246,8 @@ class ServerConfig(Model):
 
     @model_validator(mode="after")
     def _rotation_fits_lifetimes(self) -> Self:
-        """What can never settle, is not counted while it lives, or is due as soon as it is made."""
-        rotation, svid, upstream = self.rotation, self.svid, self.upstream
+        """What can never settle, or is not counted while it lives."""
+        rotation, svid = self.rotation, self.svid
         if rotation.settle >= svid.default_lifetime / 2:
             raise ValueError(
                 "rotation.settle must be shorter than half of svid.default_lifetime: a certificate that is"
@@ -258,8 +258,20 @@ class ServerConfig(Model):
                 "rotation.seen_within must not be shorter than svid.max_lifetime: a workload that is away for less"
                 " would come back with a certificate that nobody waited for; lengthen it, or leave it out"
             )
-        due = rotation.before_end
-        if due is not None and isinstance(upstream, SelfSignedConfig) and due >= upstream.root_lifetime:
+        return self
+
+    @model_validator(mode="after")
+    def _a_schedule_has_roots_to_make(self) -> Self:
+        """A schedule that nothing follows would only be found out at the end of a root."""
+        due, upstream = self.rotation.before_end, self.upstream
+        if due is None:
+            return self
+        if upstream.kind == "files" or (upstream.kind == "secret" and not upstream.rotate):
+            raise ValueError(
+                "rotation.before_end has no effect where meshca makes no roots: leave it out, and put another root"
+                " in place when meshca root status warns; or use upstream.kind: secret with upstream.rotate"
+            )
+        if due >= upstream.root_lifetime:
             raise ValueError(
                 "rotation.before_end must be shorter than upstream.root_lifetime: every new root would be due as"
                 " soon as it is made; shorten it"

@@ -162,9 +162,10 @@ class Rotation:
         held, before = "", kept.generation
         if self._leading():
             kept, held = await self._stepper.step(kept, lines)
-        self._renew_at = min(
-            (at for at in (renew_at, self._stepper.begins_at(kept)) if at is not None), default=None
-        )
+        begins_at = self._stepper.begins_at(kept)
+        if begins_at is not None and begins_at <= self._clock.now():
+            begins_at = None  # it was begun, or cannot be here: the longest sleep is soon enough to look again
+        self._renew_at = min((at for at in (renew_at, begins_at) if at is not None), default=None)
         self._spent = self._clock.monotonic() - begun_at
         if held and held != self.progress.held:
             log.warning("rotation.held", detail=held)

@@ -28,7 +28,8 @@ from meshca.log import log
 from meshca.rotation.acted import planned, version
 from meshca.rotation.judge import Judge, fits
 from meshca.rotation.stander import OURSELVES
-from meshca.rotation.steps import Due, Named, due, successor
+from meshca.rotation.steps import Due, Named, due, named_by, successor
+from meshca.validity import spent
 
 
 class Stepper:
@@ -92,7 +93,7 @@ class Stepper:
             Unavailable: the fleet cannot be counted, or an act cannot be kept now.
             Conflict: another was first.
         """
-        named = self._named(lines)
+        named = named_by(lines, plugged_in=self._plugged_in)
         kept = await self._commit_any(retire_ended(kept, Cause(by=OURSELVES, at=self._clock.now())))
         try:
             kept = await self._begun_by_itself(kept, named)
@@ -168,7 +169,7 @@ class Stepper:
     def begins_at(self, kept: Lifecycle) -> datetime | None:
         """When a rotation of the root begins by itself; None for never."""
         active, ahead = kept.active_root, self.config.before_end
-        if kept.plan is not None or active is None or ahead is None or self._plugged_in:
+        if kept.plan is not None or active is None or ahead is None:
             return None
         return ends_at(active.pem) - ahead
 
@@ -179,42 +180,41 @@ class Stepper:
             Unavailable: it cannot be deleted now.
         """
         retired = {record.id for record in kept.of(Kind.ROOT, State.RETIRED)}
-        if not retired.intersection(certificate_id(line.root) for line in lines):
+        if retired.isdisjoint(certificate_id(line.root) for line in lines):
             return
         there = [certificate_id(line.root) for line in await self._upstream.lines()]  # one may be new since
         await self._upstream.forget([root for root in there if root not in retired])
 
-    def _named(self, lines: Sequence[Line]) -> Named:
-        signing = sorted((line for line in lines if line.signs), key=lambda line: not line.current)
-        return Named(
-            wanted=frozenset(certificate_id(line.root) for line in lines if line.wanted),
-            signs=tuple(certificate_id(line.root) for line in signing),
-            plugged_in=self._plugged_in,
-            made=frozenset(certificate_id(line.root) for line in lines if line.made),
-        )
-
     async def _good(self, kept: Lifecycle, line: Line, *, first: bool) -> bool:
-        """Whether a new root may become known; one that is not is told, and nothing changes."""
+        """Whether a new root may become known; one that is not is told, and nothing changes.
+
+        One that has ended and is only named stops no start: it was good once, and nothing is signed below it.
+        """
         id_ = certificate_id(line.root)
+        is_over = not line.signs and spent(line.root.not_valid_after_utc, self._clock.now())
         try:
-            self._has_room(kept, line)
+            self._has_room(kept, line, is_over=is_over)
             if line.signs:
                 offer = await self._upstream.obtain(id_)
                 Slot.prove(replace(offer.material, roots=(line.root,)), self._trust_domain, self._clock.now())
         except ConfigError as error:
-            if first:
+            if first and not is_over:
                 raise
             log.error("root.refused", root=id_, detail=error.detail)
             self.problem = error
             return False
         return True
 
-    def _has_room(self, kept: Lifecycle, line: Line) -> None:
+    def _has_room(self, kept: Lifecycle, line: Line, *, is_over: bool) -> None:
         """See that a new root could be given out beside those that are.
 
         Raises:
-            ConfigError: the bundle would be too large with it.
+            ConfigError: nobody needs it any more, or the bundle would be too large with it.
         """
+        if is_over:
+            ended_at = line.root.not_valid_after_utc.isoformat()
+            problem = f"{certificate_id(line.root)[:16]}: ended at {ended_at}, so nobody needs to trust it"
+            raise ConfigError("the new root", [f"{problem}; take it out"])
         made = Record(
             id=certificate_id(line.root),
             kind=Kind.ROOT,

@@ -5,13 +5,15 @@ It says which act is due and never whether that is safe: the act's guard is judg
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from meshca.authority.history import Kind, Lifecycle, Plan, Record
 from meshca.authority.lifecycle import Act, State
+from meshca.authority.material import certificate_id
+from meshca.authority.upstream import Line
 
 GRACE: Final = timedelta(seconds=5)
 """What a compromised root is still trusted at least, and what its successor is distributed at most, with a window
@@ -49,6 +51,17 @@ class Named:
     signs: tuple[str, ...]
     plugged_in: bool
     made: Collection[str] = ()
+
+
+def named_by(lines: Sequence[Line], *, plugged_in: bool) -> Named:
+    """Which roots an upstream has by its lines."""
+    signing = sorted((line for line in lines if line.signs), key=lambda line: not line.current)
+    return Named(
+        wanted=frozenset(certificate_id(line.root) for line in lines if line.wanted),
+        signs=tuple(certificate_id(line.root) for line in signing),
+        plugged_in=plugged_in,
+        made=frozenset(certificate_id(line.root) for line in lines if line.made),
+    )
 
 
 def due(kept: Lifecycle, named: Named) -> Due | None:

@@ -98,8 +98,13 @@ def test_the_bounds_of_the_window_are_in_it(window: timedelta) -> None:
             {"upstream": {"kind": "self_signed", "root_lifetime": "365d"}},
             "rotation.before_end must be shorter than upstream.root_lifetime: ",
         ),
+        (
+            {"before_end": "365d"},
+            {"upstream": {"kind": "secret", "root_lifetime": "365d"}, "kubernetes": {}},
+            "rotation.before_end must be shorter than upstream.root_lifetime: ",
+        ),
     ],
-    ids=["settle", "settle-by-default", "seen-within", "before-end"],
+    ids=["settle", "settle-by-default", "seen-within", "before-end", "before-end-in-a-secret"],
 )
 def test_what_does_not_fit_the_lifetimes_is_refused(
     rotation: dict[str, Any], others: dict[str, Any], expected: str
@@ -114,14 +119,23 @@ def test_what_does_not_fit_the_lifetimes_is_refused(
         ({"settle": "29m59s"}, {"svid": {"default_lifetime": "1h"}}),
         ({"seen_within": "24h"}, {}),
         ({"before_end": "364d"}, {"upstream": {"kind": "self_signed", "root_lifetime": "365d"}}),
-        ({"before_end": "9000d"}, {"upstream": {"kind": "files", "dir": "/ca"}}),
+        ({"before_end": "364d"}, {"upstream": {"kind": "secret", "root_lifetime": "365d"}, "kubernetes": {}}),
     ],
-    ids=["settle", "seen-within", "before-end", "before-end-of-others"],
+    ids=["settle", "seen-within", "before-end", "before-end-in-a-secret"],
 )
 def test_what_just_fits(rotation: dict[str, Any], others: dict[str, Any]) -> None:
-    """Is taken; where an operator plugs roots in, their lifetime is the operator's."""
+    """Is taken."""
     config = validated({"rotation": rotation, **others}, "f")
     assert config.rotation == RotationConfig.model_validate(rotation)
+
+
+@pytest.mark.parametrize(
+    "upstream", [{"kind": "files", "dir": "/ca"}, {"kind": "secret", "rotate": False}], ids=["files", "secret"]
+)
+def test_a_schedule_that_nothing_follows_is_refused(upstream: dict[str, Any]) -> None:
+    """Before anybody relies on it."""
+    found = problem({"before_end": "30d"}, upstream=upstream, kubernetes={})
+    assert "rotation.before_end has no effect where meshca makes no roots: " in found
 
 
 def test_a_share_may_be_a_whole_number() -> None:

@@ -712,6 +712,30 @@ class TestSchedule:
             await stage.turn(13 * 3600)
             assert stage.states == [State.RETIRED, State.ACTIVE]
 
+    async def test_a_root_that_lies_where_others_are_plugged_in_as_well(self) -> None:
+        """As in a Secret that Istio has filled: the next one is made there."""
+        root = make_ca("root", begin=NOW, end=NOW + 31 * DAY)
+        config = RotationConfig(before_end=30 * DAY)
+        stage = Stage(FakeClock(NOW), good_material(root=root), config=config, plugged_in=True)
+        async with running(stage):
+            await stage.turn(25 * 3600)
+            plan = stage.rig.store.lifecycle.plan
+            assert plan is not None
+            assert (plan.reason, stage.states) == ("the root ends soon", [State.RETIRING, State.ACTIVE])
+
+    @pytest.mark.parametrize("leading", [True, False])
+    async def test_what_cannot_begin_is_looked_at_calmly(self, *, leading: bool) -> None:
+        """Where no root is made, and by a replica that follows."""
+        root = make_ca("root", begin=NOW, end=NOW + 31 * DAY)
+        config = RotationConfig(before_end=30 * DAY)
+        stage = Stage(FakeClock(NOW), good_material(root=root), config=config, leading=leading)
+        stage.upstream.makes_roots = False
+        async with running(stage):
+            await stage.turn(25 * 3600)
+            before = stage.upstream.history.count("lines")
+            await stage.turn(3600)
+            assert stage.upstream.history.count("lines") - before <= 2 * 60
+
 
 class TestRequests:
     """`propose` and `take`: what waits for a second person."""

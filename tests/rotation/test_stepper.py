@@ -146,6 +146,33 @@ class TestAdopt:
         assert scene.states == [State.ACTIVE, State.PREPARED]
 
     @pytest.mark.parametrize("first", [True, False], ids=["first", "later"])
+    async def test_one_that_has_ended_and_is_only_named_is_refused(self, *, first: bool) -> None:
+        """It is told with when it ended, and not trusted; what signs goes on, and a server that begins begins."""
+        scene = Scene()
+        if not first:
+            await scene.adopt()
+        scene.upstream.named = [make_ca("over", begin=NOW - 9 * DAY, end=NOW - DAY)]
+        with captured_logs() as logs:
+            await scene.adopt()
+        assert (scene.states, [line["event"] for line in logs if line["event"] == "root.refused"]) == (
+            [State.ACTIVE],
+            ["root.refused"],
+        )
+        problem = scene.stepper.problem
+        assert problem is not None
+        assert problem.problems[0].endswith(
+            "ended at 2025-12-31T00:00:00+00:00, so nobody needs to trust it; take it out"
+        )
+
+    async def test_one_that_is_trusted_may_end(self, scene: Scene) -> None:
+        """It is known, and no fault of what is read now."""
+        scene.upstream.named = [make_ca("ends", end=NOW + DAY)]
+        await scene.adopt()
+        scene.clock.move((2 * DAY).total_seconds())
+        await scene.adopt()
+        assert (scene.states, scene.stepper.problem) == ([State.ACTIVE, State.PREPARED], None)
+
+    @pytest.mark.parametrize("first", [True, False], ids=["first", "later"])
     async def test_material_that_is_not_to_be_had_is_waited_for(self, scene: Scene, *, first: bool) -> None:
         """Nothing is taken up unproven."""
         scene.upstream.offer(SIGNS, OTHER_SIGNS)
@@ -265,18 +292,15 @@ class TestByItself:
     """What begins without anybody asking."""
 
     @pytest.mark.parametrize(
-        ("config", "plugged_in", "expected"),
-        [
-            (RotationConfig(before_end=30 * DAY), False, NOW + 70 * DAY),
-            (RotationConfig(), False, None),
-            (RotationConfig(before_end=30 * DAY), True, None),
-        ],
-        ids=["scheduled", "never", "plugged-in"],
+        ("config", "expected"),
+        [(RotationConfig(before_end=30 * DAY), NOW + 70 * DAY), (RotationConfig(), None)],
+        ids=["scheduled", "never"],
     )
+    @pytest.mark.parametrize("plugged_in", [False, True], ids=["ours", "in-a-secret"])
     async def test_when_a_rotation_begins(
         self, config: RotationConfig, expected: datetime | None, *, plugged_in: bool
     ) -> None:
-        """So long before the root's end; not where an operator says which roots there are."""
+        """So long before the root's end, wherever that is kept."""
         scene = Scene(config=config, plugged_in=plugged_in)
         assert scene.stepper.begins_at(EMPTY) is None
         assert scene.stepper.begins_at(await scene.adopt()) == expected
