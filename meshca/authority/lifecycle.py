@@ -97,6 +97,17 @@ TABLE: Final[Mapping[tuple[State, Act], Step]] = MappingProxyType({
     (State.TAINTED, Act.RETIRE): Step(State.RETIRED, Guard.OVER),
 })  # fmt: skip
 
+_COMMANDS: Final[Mapping[Act, str]] = MappingProxyType(
+    {
+        Act.DISTRIBUTE: "rotate",
+        Act.ACTIVATE: "activate",
+        Act.TAINT: "taint",
+        Act.RETIRE: "retire",
+        Act.ABORT: "retire",
+    }
+)
+"""What an administrator types for an act."""
+
 PARTS: Final = frozenset({Act.SUPERSEDE, Act.STEP_BACK, Act.RESTORE})
 """Acts that nobody asks for: they come with the act on another authority."""
 
@@ -121,6 +132,6 @@ def step(state: State, act: Act) -> Step:
 def _possible(state: State) -> str:
     """What an administrator can do with one in this state."""
     if state is State.ACTIVE:
-        return "activate another in its place first"
-    asked = [act.value for before, act in TABLE if before is state and act not in PARTS]
-    return f"what can be done: {', '.join(asked)}" if asked else "nothing can be done with it any more"
+        return "activate another in its place first, or do all of it by meshca root rotate"
+    commands = dict.fromkeys(_COMMANDS[act] for before, act in TABLE if before is state and act not in PARTS)
+    return f"what can be done: meshca root {', '.join(commands)}" if commands else "it is gone for good"

@@ -28,8 +28,12 @@ def command(
 ) -> None:
     """Do what another administrator has asked for, once; shows it, and who would break by all of it as of now.
 
-    It is refused when more would break by then than were shown. Exit codes: 0 done; 1 refused, or not wanted; 3
-    refused by a gate.
+    It is refused when more would break by then than were shown.
+
+    Exit codes:
+    0 done
+    1 refused, or not wanted
+    3 refused by a gate: somebody would break now
 
     Example: meshca approve 0123abcd --reason "looked at the stragglers with Ann"
     """

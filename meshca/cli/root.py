@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from meshca.authority.history import Bundle, Change, Record
     from meshca.rotation.report import AuthorityReport
 
-app = typer.Typer(help="Roots: how they stand, and changing them while the mesh runs.", no_args_is_help=True)
+app = typer.Typer(
+    help="""Roots: how they stand, and changing them while the mesh runs.
+
+    Begin with `status`. `rotate` does a whole change; prepare, activate, taint and retire are its single steps.
+    """,
+    no_args_is_help=True,
+)
 
 
 class Shape(enum.StrEnum):
@@ -34,7 +40,15 @@ class Shape(enum.StrEnum):
 
 @app.command()
 def status(socket: Socket = None, config: ConfigFile = None, output: Output = Format.TEXT) -> None:
-    """Show who trusts which root, whose leaves live, what comes next and what it waits for.
+    """Show who trusts which root, whose certificates are below it, what comes next and what it waits for.
+
+    States of a root, in this order:
+    prepared: made; nobody trusts it
+    distributing: every workload is told to trust it; signs nothing
+    active: signs
+    retiring: signs no more, still trusted, because certificates below it are in use
+    tainted: as retiring, but its key is stolen: certificates below it are being replaced
+    retired: trusted no more, its key is deleted
 
     Example: meshca root status --output json
     """
@@ -45,9 +59,12 @@ def status(socket: Socket = None, config: ConfigFile = None, output: Output = Fo
 
 @app.command("list")
 def list_(socket: Socket = None, config: ConfigFile = None, output: Output = Format.TEXT) -> None:
-    """List every root that there is and was, oldest first, and the numbers of the bundles that it was in.
+    """List every root that there is and was, oldest first.
 
-    Each bundle can be had by its number: meshca root export --sequence 3
+    BUNDLES are the numbers of the bundles that it was in: 1-3 is the first three, 2- is each from the second on.
+    What the states mean: meshca root status --help
+
+    Example, the first bundle: meshca root export --sequence 1
     """
 
     async def question(
@@ -127,7 +144,10 @@ def history(
     config: ConfigFile = None,
     output: Output = Format.TEXT,
 ) -> None:
-    """Show what was done to roots and intermediates, by whom and why, newest first."""
+    """Show what was done to roots and intermediates, by whom and why, newest first.
+
+    supersede, step_back and restore are not asked for: they come with an act on another root.
+    """
     with reporting_errors(output):
         changes = ask(socket, config, lambda client: client.roots.changes(limit=limit))
     emit(root_text.plain(list(changes)), root_text.changes(changes), output)

@@ -35,10 +35,15 @@ Stolen = Annotated[
     bool,
     typer.Option(
         "--compromised",
-        help="The rotation replaces a root whose key is stolen, and that root stays trusted. Needs --reason.",
+        help="Say so where the rotation replaces a root whose key is stolen. Needs --reason.",
     ),
 ]
-SameKey = Annotated[bool, typer.Option("--same-key", help="Use the key of the active root again.")]
+SameKey = Annotated[
+    bool,
+    typer.Option(
+        "--same-key", help="Use the key of the active root again, to lengthen its life; never after a theft."
+    ),
+]
 Window = Annotated[
     str | None,
     typer.Option(help="Within which leaves are replaced, such as 5m; 0s is at once.", show_default="configured"),
@@ -71,7 +76,7 @@ def activate(
     config: ConfigFile = None,
     output: Output = Format.TEXT,
 ) -> None:
-    """Sign below a root from now on; refused with exit code 3 until the workloads trust it.
+    """Sign below a root that is distributing from now on; refused with exit code 3 until the workloads trust it.
 
     Example: meshca root activate 3f9c02d1
     """
@@ -81,7 +86,7 @@ def activate(
             shown = consequences(socket, config, "activate", root, reason)
             confirm(shown, "sign below it although they would break?", yes=yes)
         answer = act(socket, config, _on(root, lambda roots, id_: roots.activate(id_, force=force, reason=reason)))
-    tell(answer, "leaves are signed below it from now on", output)
+    tell(answer, "certificates are signed below it from now on", output)
 
 
 def taint(
@@ -92,7 +97,9 @@ def taint(
     config: ConfigFile = None,
     output: Output = Format.TEXT,
 ) -> None:
-    """Have every leaf below a retiring root replaced, because its key is not ours alone. Needs --reason.
+    """Have every certificate below a root replaced because its key is stolen, and drop it then. Needs --reason.
+
+    It must not sign any more: activate another first, or do all of it by `meshca root rotate --compromised`.
 
     Example: meshca root taint 3f9c02d1 --window 5m --reason "backup tape lost"
     """
@@ -100,7 +107,7 @@ def taint(
         check_reason("tainting", reason)
         span = window_of(window)
         answer = act(socket, config, _on(root, lambda roots, id_: roots.taint(id_, window=span, reason=reason)))
-    tell(answer, "its leaves are being replaced; `meshca root status` shows how far that is", output)
+    tell(answer, "certificates below it are being replaced; `meshca root status` shows how far that is", output)
 
 
 def retire(
@@ -112,7 +119,9 @@ def retire(
     config: ConfigFile = None,
     output: Output = Format.TEXT,
 ) -> None:
-    """Trust a root no more and delete its key; refused with exit code 3 while leaves below it live.
+    """Trust a root no more and delete its key; refused with exit code 3 while certificates below it are in use.
+
+    It must not sign any more: activate another first.
 
     Example: meshca root retire 3f9c02d1
     """

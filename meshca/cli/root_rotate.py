@@ -48,7 +48,8 @@ ACTIVE: Final = "active"
 Compromised = Annotated[
     bool,
     typer.Option(
-        "--compromised", help="Its key is not ours alone; it is dropped when the window ends. Needs --reason."
+        "--compromised",
+        help="Its key is stolen; it is dropped when the window ends, whoever breaks. Needs --reason.",
     ),
 ]
 DryRun = Annotated[
@@ -76,9 +77,14 @@ def rotate(
 ) -> None:
     """Replace the active root by a new one, each step as soon as it is safe; asked again, it goes on.
 
-    Exit codes: 0 begun, or with --wait done; 1 failed, refused or given up; 2 wrong usage; 3 refused by a gate; 4
-    not begun, it waits for a second person; 5 with --timeout: under way, and not done yet; 130 interrupted, it
-    goes on.
+    Exit codes:
+    0 begun; with --wait: done
+    1 failed, refused or given up
+    2 wrong usage
+    3 refused by a gate: somebody would break now
+    4 not begun: it waits for a second person
+    5 under way, and not done when --timeout was over; it goes on
+    130 watching was interrupted; it goes on
 
     With --wait and --output json each change is a JSON document of one line, and so is how it ended.
 

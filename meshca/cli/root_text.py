@@ -94,7 +94,7 @@ def holders(gate: Gate) -> str:
 
 
 def _heading(report: RootReport) -> str:
-    driver = f"driven by {fit(report.driven_by, 40)}" if report.driven_by else "driven by nobody"
+    driver = f"driven by {fit(report.driven_by, 40)}" if report.driven_by else "no replica takes steps now"
     version = short(report.bundle_version)
     lines = [f"bundle {report.sequence} ({version}), generation {report.generation}, {driver}"]
     if report.plan:
@@ -162,7 +162,7 @@ def gate(found: Gate) -> str:
     """What was found of a guard."""
     opens = f"; opens at {iso(found.opens_at)} at the latest" if found.opens_at and not found.open else ""
     state = "open" if found.open else "closed"
-    return "\n".join(wrapped(f"gate {state}, {found.ready} of {found.of}: {printable(found.why)}{opens}"))
+    return "\n".join(wrapped(f"gate {state}, {found.ready} of {found.of} ready: {printable(found.why)}{opens}"))
 
 
 def stragglers(found: Sequence[Straggler], unnamed: int, title: str = "WHO WOULD BREAK") -> str:

@@ -48,13 +48,13 @@ def test_no_other_act_exists(state: State, act: Act) -> None:
 @pytest.mark.parametrize(
     ("state", "act", "words"),
     [
-        (State.PREPARED, Act.RETIRE, "what can be done: distribute, abort"),
-        (State.DISTRIBUTING, Act.DISTRIBUTE, "what can be done: activate, abort, retire, taint"),
-        (State.ACTIVE, Act.RETIRE, "activate another in its place first"),
-        (State.ACTIVE, Act.TAINT, "activate another in its place first"),
-        (State.RETIRING, Act.ACTIVATE, "what can be done: taint, retire"),
-        (State.TAINTED, Act.RESTORE, "what can be done: retire"),
-        (State.RETIRED, Act.ACTIVATE, "nothing can be done with it any more"),
+        (State.PREPARED, Act.RETIRE, "what can be done: meshca root rotate, retire"),
+        (State.DISTRIBUTING, Act.DISTRIBUTE, "what can be done: meshca root activate, retire, taint"),
+        (State.ACTIVE, Act.RETIRE, "activate another in its place first, or do all of it by meshca root rotate"),
+        (State.ACTIVE, Act.TAINT, "activate another in its place first, or do all of it by meshca root rotate"),
+        (State.RETIRING, Act.ACTIVATE, "what can be done: meshca root taint, retire"),
+        (State.TAINTED, Act.RESTORE, "what can be done: meshca root retire"),
+        (State.RETIRED, Act.ACTIVATE, "it is gone for good"),
     ],
 )
 def test_a_refusal_says_what_an_administrator_can_do(state: State, act: Act, words: str) -> None:
