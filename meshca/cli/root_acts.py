@@ -148,7 +148,8 @@ def pause(
     with reporting_errors(output):
         _check_stolen(reason, compromised=compromised)
         answer = act(socket, config, lambda roots: roots.pause(compromised=compromised, reason=reason))
-    tell(answer, "paused; `meshca root resume` goes on", output)
+    how = " --compromised" if compromised else ""
+    tell(answer, f"paused; `meshca root resume{how}` goes on", output)
 
 
 def resume(

@@ -25,8 +25,8 @@ from meshca.rotation.report import RootReport
 NAMED: Final = 3  # stragglers that are named; `meshca root status` has all
 SEE: Final = "meshca root status"
 ROTATE: Final = 'meshca root rotate --wait --reason "<why>"; with --dry-run it says first who would break'
-ABORT: Final = 'or give it up: meshca root abort --reason "<why>"'
-RESUME: Final = 'meshca root resume --reason "<why>"'
+ABORT: Final = 'or give it up: meshca root abort {how}--reason "<why>"'
+RESUME: Final = 'meshca root resume {how}--reason "<why>"'
 LOOK: Final = "`meshca status` says why there is no new signer, and the server's log (signer.refused) since when"
 ASK_THERE: Final = "run it where the server runs, as its user, with the server's --config"
 
@@ -72,13 +72,14 @@ async def root_rotation(site: HasRoots) -> Said:
         return ok(report.next_step or "no root is being replaced")
     if report.fleet is None:
         return unknown(gate.why if gate else report.next_step, "see `meshca status` for the store")
+    how = "--compromised " if plan.compromised else ""  # nobody stops that one in passing
     if plan.paused:
-        return wrong(report.next_step, RESUME, ABORT)
+        return wrong(report.next_step, RESUME.format(how=how), ABORT.format(how=how))
     if gate is None or gate.open:
         return ok(f"under way: {report.next_step}")
     if gate.opens_at is not None:
         return ok(f"under way: {report.next_step}; at {when(gate.opens_at)} at the latest")
-    return wrong(f"held: {report.next_step}", *_stragglers(gate), SEE, ABORT)
+    return wrong(f"held: {report.next_step}", *_stragglers(gate), SEE, ABORT.format(how=how))
 
 
 def _stragglers(gate: Gate) -> Sequence[str]:

@@ -234,7 +234,7 @@ def _check_urgent(kept: Lifecycle, asked: Asked) -> None:
         raise Refused(
             "compromised",
             "this rotation replaces a root whose key is stolen, which stays trusted meanwhile; whoever means that"
-            " says so: meshca root pause, resume or abort with --compromised",
+            " says so: meshca root pause, resume, abort or rotate with --compromised",
         )
 
 

@@ -64,7 +64,8 @@ def next_step(lifecycle: Lifecycle, gate: Gate | None) -> str:
         return _unplanned(lifecycle.of(Kind.ROOT, State.PREPARED))
     said = _planned(plan, lifecycle.find(plan.old), lifecycle.find(plan.new))
     if plan.paused:
-        return f"paused; after meshca root resume: {said}"
+        how = " --compromised" if plan.compromised else ""
+        return f"paused; after meshca root resume{how}: {said}"
     return said if gate is None else f"{said}: {'safe now' if gate.open else 'waits'}, {gate.why}"
 
 

@@ -50,6 +50,14 @@ def test_what_is_asked_for(server: Running, arguments: list[str], name: str, ask
     assert (code, json.loads(out)) == (0, {"done": True, "root": None, "waiting": None})
 
 
+@pytest.mark.parametrize(
+    ("how", "said"), [([], "resume`"), (["--compromised", "--reason", "r"], "resume --compromised`")]
+)
+def test_who_pauses_is_told_how_it_goes_on(server: Running, how: list[str], said: str) -> None:
+    """By the command that will not be refused."""
+    assert f"`meshca root {said} goes on" in server.run("root", "pause", *how)[1]
+
+
 def test_a_root_that_was_made_is_named(server: Running) -> None:
     """To be activated later."""
     server.roots.answer = Answer(root=record(id=NEW))

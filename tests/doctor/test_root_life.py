@@ -126,7 +126,7 @@ class TestRotation:
         assert said.mend == (
             *(f"{WEB} web-{number}: does not trust the new root yet; restart its agent" for number in range(3)),
             SEE,
-            ABORT,
+            ABORT.format(how=""),
         )
 
     async def test_nobody_is_named(self, mesh: FakeMesh) -> None:
@@ -148,11 +148,16 @@ class TestRotation:
         mesh.roots.told = root_report(next_step="sign", gate=at)
         assert await root_rotation(mesh.site()) == ok(f"under way: sign{more}")
 
-    async def test_paused(self, mesh: FakeMesh) -> None:
-        """It is not forgotten: two roots are trusted for as long."""
-        mesh.roots.told = root_report(plan=plan(paused=True), next_step="paused")
+    @pytest.mark.parametrize(("compromised", "how"), [(False, ""), (True, "--compromised ")])
+    async def test_paused(self, mesh: FakeMesh, compromised: bool, how: str) -> None:  # noqa: FBT001 - a row
+        """Somebody has to resume it; where a stolen root is replaced they have to say that they know."""
+        mesh.roots.told = root_report(plan=plan(paused=True, compromised=compromised), next_step="paused")
         said = await root_rotation(mesh.site())
-        assert (said.verdict, said.found, said.mend) == (Verdict.WRONG, "paused", (RESUME, ABORT))
+        assert (said.verdict, said.found, said.mend) == (
+            Verdict.WRONG,
+            "paused",
+            (RESUME.format(how=how), ABORT.format(how=how)),
+        )
 
     @pytest.mark.parametrize(("at", "found"), [(gate(why="no store"), "no store"), (None, "sign")])
     async def test_nobody_can_be_counted(self, mesh: FakeMesh, at: Any, found: str) -> None:

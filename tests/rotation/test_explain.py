@@ -188,6 +188,11 @@ def planned(old: State, new: State, plan: Plan = PLAN) -> Lifecycle:
             id="forgotten",
         ),
         pytest.param(
+            planned(State.ACTIVE, State.DISTRIBUTING, replace(PLAN, paused=True, compromised=True)),
+            "paused; after meshca root resume --compromised: sign below bbbbbbbbbbbb, by itself",
+            id="paused-compromised",
+        ),
+        pytest.param(
             planned(State.ACTIVE, State.DISTRIBUTING, replace(PLAN, paused=True)),
             "paused; after meshca root resume: sign below bbbbbbbbbbbb, by itself",
             id="paused",
