@@ -50,6 +50,7 @@ requests = st.builds(
     reason=texts,
     at=instants,
     until=instants,
+    breaks=numbers,
 )
 lifecycles = st.builds(
     Lifecycle,
