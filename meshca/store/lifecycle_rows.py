@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -149,11 +149,14 @@ def _many(form: _Form) -> _Form:
     return _Form(lambda values: [form.write(value) for value in values], read)
 
 
-def _object(made: Callable[..., object], /, **forms: _Form) -> _Form:
+def _object(made: Callable[..., object], added: Collection[str] = (), /, **forms: _Form) -> _Form:
+    """A value with these fields; those `added` since may lack in what was written before, and have a default."""
+    needed = forms.keys() - set(added)
+
     def read(found: object) -> object:
-        if not isinstance(found, dict) or found.keys() != forms.keys():
+        if not isinstance(found, dict) or not needed <= found.keys() <= forms.keys():
             raise ValueError(f"expected an object of {', '.join(forms)}")
-        return made(**{name: _field(name, form, found[name]) for name, form in forms.items()})
+        return made(**{name: _field(name, forms[name], value) for name, value in found.items()})
 
     return _Form(lambda value: {name: form.write(getattr(value, name)) for name, form in forms.items()}, read)
 
@@ -226,6 +229,7 @@ _PLAN: Final = _object(
 )
 _REQUEST: Final = _object(
     Request,
+    ("breaks",),
     id=_TEXT,
     act=_TEXT,
     body=_BYTES,

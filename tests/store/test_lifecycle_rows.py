@@ -106,6 +106,12 @@ def test_a_body_that_was_not_written_so_is_refused(row: str) -> None:
     assert said.endswith("; restore a copy of the store")
 
 
+def test_requests_of_before_can_be_read() -> None:
+    """Those that wait while a server is replaced were written without the count of who would break."""
+    body = changed(lambda body: body["requests"][0].pop("breaks"))
+    assert lifecycle_of(1, body).requests[0].breaks == 0
+
+
 @pytest.mark.parametrize("body", ["", "{", "null", "[]", "{}", "\ufeff{}"])
 def test_half_a_body_is_refused(body: str) -> None:
     """It is not taken for an empty lifecycle."""
