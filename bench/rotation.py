@@ -26,6 +26,7 @@ from typing import Final
 
 from bench.crowd import Ack, acks_file, read_acks, token_file
 from bench.figures import Samples, figure, percentile, table
+from bench.processes import cpu_seconds
 from bench.server import Ca, running_ca
 from meshca.app.admin_client import connect
 from meshca.app.root_client import RootClient
@@ -39,7 +40,7 @@ WORKERS: Final = 2
 NAMESPACES: Final = 20
 SECONDS: Final = 300.0  # more than any phase takes beyond its window
 LOOK_SECONDS: Final = 0.25  # rarely enough to cost nothing
-SETTLED_SECONDS: Final = 3.0  # for what agents do once after their start
+SETTLED_SECONDS: Final = 12.0  # for what agents do once after a new certificate: a stream with it within 8 s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,10 @@ class Crowd:
     files: Sequence[Path]
     processes: Sequence[subprocess.Popen[bytes]]
     count: int
+
+    def cpu_seconds(self) -> float:
+        """User and system time of agents and clients so far."""
+        return sum(cpu_seconds(process.pid) for process in self.processes)
 
     def acks(self) -> list[Ack]:
         """Everything that was acknowledged so far."""
@@ -111,10 +116,10 @@ def measure(folder: Path, *, streams: int, window: timedelta, runs: int, process
 
 async def _measure(ca: Ca, crowd: Crowd, window: timedelta, runs: int) -> Samples:
     await crowd.agents_under()
-    await asyncio.sleep(SETTLED_SECONDS)
     samples: Samples = {}
     async with connect(Path((ca.directory / "endpoint-admin").read_text().strip())) as client:
         for _ in range(runs):
+            await asyncio.sleep(SETTLED_SECONDS)
             for key, value in (await _rotation(ca, client.roots, crowd, window)).items():
                 samples.setdefault(key, []).append(value)
     return samples
@@ -123,9 +128,11 @@ async def _measure(ca: Ca, crowd: Crowd, window: timedelta, runs: int) -> Sample
 async def _rotation(ca: Ca, roots: RootClient, crowd: Crowd, window: timedelta) -> dict[str, float]:
     """One rotation; the next may follow."""
     before = {record.id for record in await roots.records()}
+    served, ran = cpu_seconds(ca.pid), crowd.cpu_seconds()
     await roots.rotate(compromised=True, window=window, reason="benchmark")
     new, signers = await _signing(roots, before)
     await crowd.agents_under(signers)
+    served, ran = cpu_seconds(ca.pid) - served, crowd.cpu_seconds() - ran
     await _ended(roots)
     moments = _moments(await roots.changes(limit=100), new)
     begun = moments["decided"]
@@ -145,6 +152,8 @@ async def _rotation(ca: Ca, roots: RootClient, crowd: Crowd, window: timedelta) 
         f"{of}.activated_s": max(took.values()) - (moments["activated"] - begun),
         f"{of}.dropped_s": moments["dropped"] - moments["tainted"],
         f"{of}.issued_at_peak_per_s": peak,
+        f"{of}.server_cpu_ms_per_stream": 1000 * served / crowd.count,
+        f"{of}.agents_cpu_ms_per_stream": 1000 * ran / crowd.count,
     }
 
 
