@@ -14,7 +14,7 @@ from cryptography import x509
 
 from meshca.agent import pushed
 from meshca.agent.bundle import Bundle, parse_bundle
-from meshca.agent.chain import verify_path
+from meshca.agent.chain import fingerprint, verify_path
 from meshca.agent.envoys import Envoys, HeldUp, InForce, Rejected, Verdict
 from meshca.agent.holding import Holding
 from meshca.agent.pushed import Policies
@@ -106,6 +106,9 @@ class RootsIntake:
         """Nothing: roots stay offered; an Envoy that refuses good ones gets them again by its own session."""
 
     def _leads_to(self, svid: Svid, bundle: Bundle) -> bool:
+        """Whether a valid certificate leads to one of these roots; where it led when it came, it still does."""
+        if not svid.signers.isdisjoint(map(fingerprint, bundle.certificates)):
+            return True
         leaf, *intermediates = x509.load_pem_x509_certificates(svid.chain.encode())
         try:
             verify_path(leaf, intermediates, bundle.certificates, self._clock.now())

@@ -61,7 +61,7 @@ class Issuer:
         Raises:
             MeshcaError: neither way gave an acceptable certificate; what the last way said.
         """
-        fresh = await asyncio.to_thread(fresh_key, self.key, expected.identity)  # RSA would stall the loop
+        fresh = await self._fresh_key(expected)
         if held is not None and self.renew_by_certificate and held.valid(self.clock.now()):
             try:
                 return self._accept(await self.ca.by_certificate(fresh.csr, held), fresh, expected)
@@ -70,6 +70,12 @@ class Issuer:
             except MeshcaError as error:
                 log.info("certificate.fallback_to_token", reason=error.reason, detail=error.detail)
         return self._accept(await self.ca.by_token(fresh.csr), fresh, expected)
+
+    async def _fresh_key(self, expected: Expected) -> FreshKey:
+        """RSA would stall the loop, so it has a thread; EC takes less time than to wait for one."""
+        if self.key is KeyChoice.RSA_2048:
+            return await asyncio.to_thread(fresh_key, self.key, expected.identity)
+        return fresh_key(self.key, expected.identity)
 
     def _accept(self, answer: Sequence[str], fresh: FreshKey, expected: Expected) -> Svid:
         now = self.clock.now()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from meshca.config.resource_names import AUTHZ, EXTENSION_TYPE_URL, SECRET_TYPE_
 from meshca.errors import Unavailable
 from meshca.identity.service_account import ServiceAccount
 from tests.fakes.agent_values import NOW, bundle_of, new_root, policies_of, policy_body, roots_body, svid_of
-from tests.fakes.ca import OWN, FakeCa
+from tests.fakes.ca import OWN, FakeCa, Pair, certificate, usage
 from tests.fakes.clock import FakeClock
 from tests.fakes.logs import captured_logs
 
@@ -111,6 +112,24 @@ def test_a_rotation_goes_through_both_roots(scene: Scene) -> None:
     scene.roots.take(roots_body(bundle_of(following)))
     assert scene.hurried == 1
     assert scene.holding.bundle == bundle_of(following)
+
+
+def test_a_new_certificate_of_the_same_root_key_leaves_nobody_behind(scene: Scene) -> None:
+    """What leads to the one leads to the other."""
+    again = certificate(
+        "root",
+        scene.ca.root.key.public_key(),
+        None,
+        scene.ca.root.key,
+        begin=scene.clock.now(),
+        end=scene.clock.now() + timedelta(days=1),
+        extensions=[(x509.BasicConstraints(ca=True, path_length=None), True), (usage(signs=True), True)],
+    )
+    renewed = Pair(again, scene.ca.root.key)
+    scene.roots.take(roots_body(bundle_of(scene.ca.root, renewed)))
+    scene.roots.take(roots_body(bundle_of(renewed)))
+    assert scene.hurried == 0
+    assert scene.holding.bundle == bundle_of(renewed)
 
 
 def test_roots_may_come_before_the_certificate(tmp_path: Path) -> None:

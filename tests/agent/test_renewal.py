@@ -96,7 +96,7 @@ class Scene(World):
                 await task
 
     async def pass_time(self, seconds: float) -> None:
-        """Move the clock; key generation runs in a thread, so wait for that too."""
+        """Move the clock."""
         end = self.clock.monotonic() + seconds
         while True:
             await self._quiet()
