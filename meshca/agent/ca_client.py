@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -17,12 +17,15 @@ import grpc.aio
 from meshca._proto.istio.v1.auth.ca_pb2 import IstioCertificateRequest
 from meshca._proto.istio.v1.auth.ca_pb2_grpc import IstioCertificateServiceStub
 from meshca.agent.call_error import from_rpc
-from meshca.agent.channel import open_channel
+from meshca.agent.channel import Lent, open_channel
 from meshca.agent.svid import Svid
 from meshca.agent.target import Target
 from meshca.agent.token_file import read_token
 from meshca.agent.trust import Trust
 from meshca.errors import Unavailable
+from meshca.log import log
+
+Metadata = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +45,7 @@ class CaAddress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaClient:
-    """CreateCertificate with a deadline, over a channel of its own for each call.
+    """CreateCertificate with a deadline: over the open stream's channel, or one of its own for the call.
 
     Attributes:
         address: the CA.
@@ -50,6 +53,7 @@ class CaClient:
         token_file: read at each call by token.
         timeout: seconds for one whole call, connection and handshake included.
         lifetime: seconds to ask for; 0 leaves it to the CA.
+        lent: has the channel of the open stream.
     """
 
     address: CaAddress
@@ -57,6 +61,7 @@ class CaClient:
     token_file: Path
     timeout: float = 10.0
     lifetime: int = 0
+    lent: Lent = field(default_factory=Lent)
 
     async def by_token(self, csr: str) -> Sequence[str]:
         """Ask with the token that the file holds now; the answer is unverified.
@@ -65,35 +70,54 @@ class CaClient:
             MeshcaError: the call failed; `from_rpc` says as what.
         """
         bearer = read_token(self.token_file).reveal()
-        return await self._call(self.address.token, csr, metadata=(("authorization", f"Bearer {bearer}"),))
+        return await self._anew(self.address.token, csr, metadata=(("authorization", f"Bearer {bearer}"),))
 
     async def by_certificate(self, csr: str, svid: Svid) -> Sequence[str]:
         """Ask with the certificate that we hold; the answer is unverified.
 
+        Where the open stream shows it too, the call goes beside that, and the answer has no roots: the stream
+        teaches them. If it is not answered there it goes over a new connection, which may reach another replica.
+
         Raises:
             MeshcaError: the call failed; a certificate that the CA refuses in the handshake is `Unavailable`.
         """
-        if self.address.mtls is None:
+        target = self.address.mtls
+        if target is None:
             raise Unavailable("no_endpoint_mtls", "renewal by certificate needs --endpoint-mtls")
-        return await self._call(self.address.mtls, csr, svid=svid)
+        async with self.lent.borrowed(svid) as channel:
+            if channel is not None:
+                try:
+                    return (*(await self._call(channel, target, csr))[:-1], "")  # `Lent` says why
+                except Unavailable as error:
+                    log.info("certificate.fallback_to_new_channel", reason=error.reason, detail=error.detail)
+        return await self._anew(target, csr, svid=svid)
 
-    async def _call(
-        self, target: Target, csr: str, *, svid: Svid | None = None, metadata: tuple[tuple[str, str], ...] = ()
+    async def _anew(
+        self, target: Target, csr: str, *, svid: Svid | None = None, metadata: Metadata = ()
     ) -> Sequence[str]:
+        """Ask over a new channel."""
         try:
             async with asyncio.timeout(self.timeout):
                 roots = await self.trust.channel_roots()
                 name = self.address.server_name
                 async with open_channel(target, roots=roots, server_name=name, svid=svid) as channel:
-                    answer = await IstioCertificateServiceStub(channel).CreateCertificate(
-                        IstioCertificateRequest(csr=csr, validity_duration=self.lifetime),
-                        metadata=metadata,
-                        timeout=self.timeout,
-                    )
-        except grpc.aio.AioRpcError as error:
-            raise await self.trust.explain(from_rpc(error, str(target))) from None
+                    return await self._call(channel, target, csr, metadata)
+        except Unavailable as error:
+            raise await self.trust.explain(error) from None
         except TimeoutError:
             raise Unavailable(
                 "ca_deadline", f"the CA at {target} did not answer within {self.timeout:g} s"
             ) from None
+
+    async def _call(
+        self, channel: grpc.aio.Channel, target: Target, csr: str, metadata: Metadata = ()
+    ) -> Sequence[str]:
+        try:
+            answer = await IstioCertificateServiceStub(channel).CreateCertificate(
+                IstioCertificateRequest(csr=csr, validity_duration=self.lifetime),
+                metadata=metadata,
+                timeout=self.timeout,
+            )
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error, str(target)) from None
         return tuple(answer.cert_chain)

@@ -1,10 +1,15 @@
-"""gRPC channels from the agent to the CA, one for each use, always verified.
+"""gRPC channels from the agent to the CA, always verified; that of the open stream is lent to renewals.
 
 A channel is made for one call or one stream and closed after it, so that roots and certificate are those held
-now, and no connection outlives the certificate it was opened with.
+now, and no connection outlives the certificate it was opened with. Must never lend a channel that shows another
+certificate than the one to ask with.
 """
 
 from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
 import grpc
 import grpc.aio
@@ -41,3 +46,32 @@ def open_channel(target: Target, *, roots: bytes, server_name: str, svid: Svid |
     if server_name:
         options.append(("grpc.ssl_target_name_override", server_name))
     return grpc.aio.secure_channel(str(target), credentials, options)
+
+
+class Lent:
+    """The channel over which the stream to the CA speaks; a call over it needs no handshake.
+
+    gRPC connects it anew by itself when it is lost, and then believes the roots that it was opened with, one of
+    which may have been dropped since. So nothing may be learnt from what comes over it.
+    """
+
+    def __init__(self) -> None:
+        self._channel: grpc.aio.Channel | None = None
+        self._svid: Svid | None = None
+        self._in_use = asyncio.Lock()
+
+    def offer(self, channel: grpc.aio.Channel, svid: Svid) -> None:
+        """Lend this channel, which shows this certificate, from now on."""
+        self._channel, self._svid = channel, svid
+
+    async def take_back(self) -> None:
+        """Lend none; returns when nobody uses it, for closing it would cancel the call."""
+        self._channel = self._svid = None
+        async with self._in_use:
+            pass
+
+    @contextlib.asynccontextmanager
+    async def borrowed(self, svid: Svid) -> AsyncIterator[grpc.aio.Channel | None]:
+        """For one call: a channel that shows this certificate, if there is one."""
+        async with self._in_use:
+            yield self._channel if self._svid is svid else None

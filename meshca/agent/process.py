@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from meshca.agent.ca_client import CaAddress, CaClient
+from meshca.agent.channel import Lent
 from meshca.agent.envoys import Envoys
 from meshca.agent.holding import Holding
 from meshca.agent.intake import PoliciesIntake, RootsIntake
@@ -81,6 +82,7 @@ class Agent:
         self._account = options.account or _claimed(options.token_file)
         self.holding = Holding(clock)
         self._envoys = Envoys()
+        self._lent = Lent()
         state = State(options.state_dir) if options.state_dir else None
         self._trust = Trust(
             options.pin,
@@ -159,6 +161,7 @@ class Agent:
             token_file=options.token_file,
             timeout=options.call_timeout,
             lifetime=options.lifetime,
+            lent=self._lent,
         )
         return Issuer(
             ca=client,
@@ -184,6 +187,7 @@ class Agent:
             node_id=options.node_id,
             trust=self._trust,
             prove_anew=self._renewal.prove_anew,
+            lent=self._lent,
         )
         intakes = (self._roots, self._policies, OrderIntake(self._orders, self._renewal.look))
         return Relay(desk, intakes, self.holding, self._envoys, self._pace)

@@ -1,7 +1,8 @@
 """The agent's stream to the CA: roots and policies come down, what the Envoys adopted goes up.
 
-The stream is opened with the certificate held now and opened anew some seconds after that was renewed. Losing it
-loses nothing: what was pushed stays with the holding. Reconnection waits at least the backoff's floor.
+The stream is opened with the certificate held now and opened anew some seconds after that was renewed. While it
+speaks its channel is lent to renewals. Losing it loses nothing: what was pushed stays with the holding.
+Reconnection waits at least the backoff's floor.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn
 
 import grpc
@@ -18,7 +20,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, Discovery
 
 from meshca.agent.adopting import Adopting, Say
 from meshca.agent.call_error import from_rpc
-from meshca.agent.channel import open_channel
+from meshca.agent.channel import Lent, open_channel
 from meshca.agent.envoys import Envoys, HeldUp, InForce
 from meshca.agent.holding import Holding
 from meshca.agent.intake import Intake
@@ -47,6 +49,7 @@ class Desk:
         node_id: what we call ourselves at the CA (the pod's name).
         trust: gives the roots for each channel.
         prove_anew: called when the CA refuses the stream for who we are; asks for a certificate by the token.
+        lent: is offered the channel of each stream that speaks.
     """
 
     target: Target
@@ -54,6 +57,7 @@ class Desk:
     node_id: str
     trust: Trust
     prove_anew: Callable[[], None]
+    lent: Lent
 
 
 class _Line:
@@ -188,17 +192,23 @@ class Relay:
             for line in self._lines.values():
                 outbox.put_nowait((line, line.adopting.begin()))
             try:
-                await _first_of(self._read(call), self._write(call, outbox), self._replaced(svid, changed))
+                await _first_of(
+                    self._read(call, partial(self._desk.lent.offer, channel, svid)),
+                    self._write(call, outbox),
+                    self._replaced(svid, changed),
+                )
             except grpc.aio.AioRpcError as error:
                 raise await self._desk.trust.explain(_ended(error, str(self._desk.target))) from None
             finally:
                 self._outbox = None
                 call.cancel()
+                await self._desk.lent.take_back()
 
-    async def _read(self, call: Any) -> None:  # noqa: ANN401 - a StreamStreamCall of untyped messages
+    async def _read(self, call: Any, speaks: Callable[[], None]) -> None:  # noqa: ANN401 - untyped messages
         while (response := await call.read()) is not grpc.aio.EOF:
             if not self._heard:
                 log.info("relay.connected", target=str(self._desk.target))
+                speaks()
             self._heard, self._asked_anew = True, False
             line = self._lines.get(response.type_url)
             if line is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,14 +12,15 @@ import pytest
 from meshca.agent.bundle import parse_bundle
 from meshca.agent.ca_client import CaAddress, CaClient
 from meshca.agent.chain import fingerprint
+from meshca.agent.channel import Lent, open_channel
 from meshca.agent.keys import KeyChoice, fresh_key
 from meshca.agent.pin import Fingerprint, Pin, RootFile
 from meshca.agent.presented import presented_chain
-from meshca.agent.svid import Expected, Svid, accept
+from meshca.agent.svid import Expected, Svid, accept, answered_roots
 from meshca.agent.target import Target
 from meshca.agent.trust import Trust
 from meshca.clock import SystemClock
-from meshca.errors import Exhausted, MeshcaError, Unauthenticated, Unavailable
+from meshca.errors import Denied, Exhausted, MeshcaError, Unauthenticated, Unavailable
 from tests.fakes.ca import FakeCa, Mood, ServingCa, serving_ca
 
 KEY = fresh_key(KeyChoice.EC_P256, None)
@@ -42,7 +44,13 @@ class Desk:
         self.token.write_text("a.b.c\n")
 
     def client(
-        self, *, pin: Pin | None = None, timeout: float = 10.0, server_name: str = "", token: Target | None = None
+        self,
+        *,
+        pin: Pin | None = None,
+        timeout: float = 10.0,
+        server_name: str = "",
+        token: Target | None = None,
+        lent: Lent | None = None,
     ) -> CaClient:
         """A client."""
         target = token or self.serving.token
@@ -57,6 +65,7 @@ class Desk:
             token_file=self.token,
             timeout=timeout,
             lifetime=3600,
+            lent=lent or Lent(),
         )
 
     async def svid(self) -> Svid:
@@ -95,6 +104,81 @@ async def test_a_certificate_takes_the_place_of_the_token(desk: Desk) -> None:
     answer = await desk.client().by_certificate(KEY.csr, await desk.svid())
     assert len(answer) == 3
     assert desk.serving.ca.tokens == [""]
+
+
+@contextlib.asynccontextmanager
+async def lending(desk: Desk, svid: Svid, target: Target) -> AsyncIterator[Lent]:
+    """A channel of the stream to this port, lent."""
+    lent = Lent()
+    roots = desk.serving.ca.root.pem.encode()
+    async with open_channel(target, roots=roots, server_name="", svid=svid) as channel:
+        lent.offer(channel, svid)
+        yield lent
+
+
+async def test_a_lent_channel_saves_the_handshake(desk: Desk) -> None:
+    """However often it is asked over it; without one each call has a handshake of its own."""
+    svid, ca = await desk.svid(), desk.serving.ca
+    async with lending(desk, svid, desk.serving.mtls) as lent:
+        for _ in range(3):
+            assert await desk.client(lent=lent).by_certificate(KEY.csr, svid)
+        assert desk.serving.handshakes == ["certificate"]
+        await desk.client(lent=lent).by_certificate(KEY.csr, await desk.svid())
+    assert desk.serving.handshakes == ["certificate", "certificate"]
+    assert ca.asked == ["certificate"] * 4
+
+
+async def test_an_answer_over_a_lent_channel_has_no_roots(desk: Desk) -> None:
+    """The roots that it was opened with may have been dropped since; the stream teaches new ones."""
+    svid = await desk.svid()
+    async with lending(desk, svid, desk.serving.mtls) as lent:
+        answer = await desk.client(lent=lent).by_certificate(KEY.csr, svid)
+    assert len(answer) == 3
+    assert not answered_roots(answer)
+
+
+async def test_a_dead_channel_is_replaced_by_a_new_one(desk: Desk) -> None:
+    """The renewal does not wait for the stream."""
+    svid = await desk.svid()
+    async with lending(desk, svid, Target(host="127.0.0.1", port=1)) as lent:
+        assert await desk.client(lent=lent).by_certificate(KEY.csr, svid)
+    assert desk.serving.handshakes == ["certificate"]
+
+
+async def test_a_ca_that_went_and_came_is_asked_over_the_channel_that_was_lent(desk: Desk) -> None:
+    """Which gRPC connects anew."""
+    svid = await desk.svid()
+    async with lending(desk, svid, desk.serving.mtls) as lent:
+        await desk.client(lent=lent).by_certificate(KEY.csr, svid)
+        await desk.serving.stop()
+        await desk.serving.start()
+        assert await desk.client(lent=lent).by_certificate(KEY.csr, svid)
+
+
+@pytest.mark.parametrize(
+    ("mood", "kind"), [(Mood.REFUSE, Unauthenticated), (Mood.DENY, Denied), (Mood.BUSY, Exhausted)]
+)
+async def test_what_the_ca_decides_over_a_lent_channel_stands(
+    desk: Desk, mood: Mood, kind: type[MeshcaError]
+) -> None:
+    """It is not asked again over another one."""
+    svid, ca = await desk.svid(), desk.serving.ca
+    ca.certificate_mood = mood
+    async with lending(desk, svid, desk.serving.mtls) as lent:
+        with pytest.raises(kind):
+            await desk.client(lent=lent).by_certificate(KEY.csr, svid)
+    assert ca.asked == ["certificate"]
+
+
+async def test_a_ca_that_cannot_answer_is_asked_over_another_connection(desk: Desk) -> None:
+    """That may lead to another replica."""
+    svid, ca = await desk.svid(), desk.serving.ca
+    ca.certificate_mood = Mood.DOWN
+    async with lending(desk, svid, desk.serving.mtls) as lent:
+        with pytest.raises(Unavailable):
+            await desk.client(lent=lent).by_certificate(KEY.csr, svid)
+    assert ca.asked == ["certificate", "certificate"]
+    assert desk.serving.handshakes == ["certificate", "certificate"]
 
 
 async def test_a_certificate_that_fails_the_handshake_is_unavailable(desk: Desk) -> None:

@@ -211,6 +211,19 @@ async def test_an_order_is_obeyed_once_the_envoy_has_the_roots(machine: Machine)
     assert machine.ca.asked == ["token", "certificate"]
 
 
+async def test_an_ordered_renewal_needs_no_handshake(machine: Machine) -> None:
+    """It goes over the connection of the stream that brought the order."""
+    order = RenewalOrder(
+        signers=frozenset({fingerprint(machine.ca.signer.certificate)}), begun_at=SystemClock().now()
+    )
+    async with machine.agent(machine.options()):
+        await machine.ca.answered(1)
+        machine.plane.push_order(order)
+        await machine.ca.answered(2)
+        assert machine.ca.asked == ["token", "certificate"]
+        assert machine.serving.handshakes == ["token", "certificate"]
+
+
 def adopted(notice: Notice, name: str) -> bool:
     """Whether the agent acknowledges this resource."""
     return isinstance(notice.event, Adopted) and name in notice.event.versions

@@ -15,9 +15,12 @@ from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, Discovery
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from meshca.agent.adopting import Say
+from meshca.agent.ca_client import CaAddress, CaClient
+from meshca.agent.channel import Lent
 from meshca.agent.envoys import Envoys, InForce, Rejected, Verdict
 from meshca.agent.holding import Holding
 from meshca.agent.intake import PoliciesIntake, RootsIntake
+from meshca.agent.keys import KeyChoice, fresh_key
 from meshca.agent.pin import SystemRoots
 from meshca.agent.relay import Desk, Relay, _Line
 from meshca.agent.state import State
@@ -31,7 +34,7 @@ from meshca.wire.node import Node, Report
 from meshca.wire.xds_services import AGGREGATED
 from meshca.wire.xds_streams import Notice
 from tests.fakes.agent_values import bundle_of, new_root, policy_body, svid_of
-from tests.fakes.ca import FakeCa, ServingCa, serving_ca
+from tests.fakes.ca import FakeCa, Mood, ServingCa, serving_ca
 from tests.fakes.control_plane import ControlPlane
 from tests.fakes.logs import captured_logs
 
@@ -68,8 +71,14 @@ class Scene:
         self.trust.first(bundle_of(self.ca.root, now=clock.now()))
         self.policies = PoliciesIntake(self.holding, self.state)
         self.anew = 0
+        self.lent = Lent()
         desk = Desk(
-            target=serving.mtls, server_name="", node_id="web-0", trust=self.trust, prove_anew=self._prove_anew
+            target=serving.mtls,
+            server_name="",
+            node_id="web-0",
+            trust=self.trust,
+            prove_anew=self._prove_anew,
+            lent=self.lent,
         )
         self.relay = Relay(
             desk,
@@ -127,6 +136,15 @@ class Scene:
             return self.plane.push_policies(policy_body(text))
         now = SystemClock().now()
         return self.plane.push_roots(bundle_of(self.ca.root, new_root(text, now), now=now).pem)
+
+    async def renew(self, *, within: float = 10.0) -> None:
+        """Ask for a certificate by the one that is held."""
+        address = CaAddress(token=self.serving.token, mtls=self.serving.mtls)
+        client = CaClient(
+            address=address, trust=self.trust, token_file=Path("none"), timeout=within, lent=self.lent
+        )
+        assert self.holding.svid is not None
+        await client.by_certificate(fresh_key(KeyChoice.EC_P256, None).csr, self.holding.svid)
 
     def version(self, name: str) -> str:
         """What the holding has."""
@@ -371,6 +389,57 @@ async def test_a_renewed_certificate_opens_a_new_stream(scene: Scene) -> None:
         await scene.said(Adopted, AUTHZ, since)
     assert "relay.disconnected" not in [entry["event"] for entry in logs]
     assert scene.pauses.qsize() == 1
+
+
+async def test_a_renewal_goes_beside_the_stream(scene: Scene) -> None:
+    """Over its connection, without a handshake; the stream goes on."""
+    scene.plane.push_policies(policy_body("a"))
+    await scene.said(Adopted, AUTHZ)
+    await scene.renew()
+    since = scene.mark()
+    scene.plane.push_policies(policy_body("b"))
+    await scene.said(Adopted, AUTHZ, since)
+    assert scene.ca.asked == ["certificate"]
+    assert scene.serving.handshakes == ["certificate"]
+    assert not any(isinstance(notice.event, Closed) for notice in scene.plane.notices)
+
+
+async def test_a_renewal_with_a_newer_certificate_has_a_channel_of_its_own(scene: Scene) -> None:
+    """The stream shows the one before until it is opened anew, and lends itself again then."""
+    scene.plane.push_policies(policy_body("a"))
+    await scene.said(Adopted, AUTHZ)
+    since = scene.mark()
+    scene.holding.take_svid(svid_of(scene.ca))
+    await scene.renew()
+    assert scene.serving.handshakes == ["certificate"] * 2
+    await scene.said(Adopted, AUTHZ, since)
+    await scene.renew()
+    assert scene.serving.handshakes == ["certificate"] * 3
+
+
+async def test_a_stream_that_never_spoke_lends_nothing(scene: Scene) -> None:
+    """What refuses the stream would refuse the renewal."""
+    scene.plane.refusal = Unavailable("store", "test")
+    scene.plane.end_streams(Unavailable("drain", "test"))
+    await scene.tries(2)
+    assert scene.holding.svid is not None
+    async with scene.lent.borrowed(scene.holding.svid) as channel:
+        assert channel is None
+
+
+async def test_a_stream_that_ends_cuts_no_renewal_off(scene: Scene) -> None:
+    """The next one is opened when the call is answered, or its time is up."""
+    scene.plane.push_policies(policy_body("a"))
+    await scene.said(Adopted, AUTHZ)
+    scene.ca.certificate_mood = Mood.HANG
+    renewing = asyncio.create_task(scene.renew(within=0.3))
+    await scene.ca.hung.wait()
+    since = scene.mark()
+    scene.plane.end_streams(Unavailable("drain", "test"))
+    with pytest.raises(Unavailable) as caught:
+        await renewing
+    assert caught.value.reason == "ca_deadline"
+    await scene.said(Adopted, AUTHZ, since)
 
 
 async def test_an_ended_certificate_carries_no_stream_any_longer(scene: Scene) -> None:

@@ -13,6 +13,7 @@ import ipaddress
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import grpc
@@ -290,7 +291,11 @@ class _Service(IstioCertificateServiceServicer):
 
 @dataclass(slots=True)
 class ServingCa:
-    """The TLS ports of a fake CA; they keep their numbers over `stop` and `start`."""
+    """The TLS ports of a fake CA; they keep their numbers over `stop` and `start`.
+
+    Attributes:
+        handshakes: "token" or "certificate" for each TLS handshake that began at that port, in order.
+    """
 
     ca: FakeCa
     token: Target = ANY_PORT
@@ -298,6 +303,7 @@ class ServingCa:
     client_roots: str = ""
     servers: list[grpc.aio.Server] = field(default_factory=list)
     extras: list[Any] = field(default_factory=list)
+    handshakes: list[str] = field(default_factory=list)
 
     async def start(self) -> None:
         """Listen."""
@@ -319,7 +325,11 @@ class ServingCa:
         chain, key = self.ca.serving_pair("localhost", "ca.test")
         pair = (key.encode(), chain.encode())
         roots = (self.client_roots or self.ca.root.pem).encode() if way == "certificate" else None
-        credentials = grpc.ssl_server_credentials([pair], roots, require_client_auth=way == "certificate")
+        credentials = grpc.dynamic_ssl_server_credentials(
+            grpc.ssl_server_certificate_configuration([pair], root_certificates=roots),
+            partial(self.handshakes.append, way),  # type: ignore[arg-type] # None: as before
+            way == "certificate",
+        )
         port = server.add_secure_port(str(target), credentials)
         await server.start()
         self.servers.append(server)
