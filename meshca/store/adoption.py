@@ -29,7 +29,7 @@ from meshca.store.sql import (
 )
 from meshca.store.writer import Writer
 
-GATHER_SECONDS: Final = 0.1  # how long the first record waits for others
+GATHER_SECONDS: Final = 0.05  # how long the first record waits for others
 MAX_WAITING: Final = 50_000  # records and ends of streams, a few hundred bytes each, while nothing can be written
 
 _Key = tuple[str, str, str]
@@ -114,7 +114,7 @@ class SqlAdoption:
         self._plan()
 
     async def list(self) -> Sequence[Adoption]:
-        """As the port says; what was recorded in the last tenth of a second may be missing."""
+        """As the port says; what was recorded in the last twentieth of a second may be missing."""
         return await self._table.list()
 
     async def disconnect_worker(self, worker: str) -> None:
