@@ -1,7 +1,7 @@
 """One try at a certificate: new key, request, answer, check. By certificate first, then by token.
 
-Must never keep an answer that did not pass `accept`, never try one way twice in the same try, and never take roots
-from an answer that leads to a root held already.
+Must never keep an answer that did not pass `accept`, never show a proof again in the same try once the CA has
+judged it, and never take roots from an answer that leads to a root held already.
 """
 
 from __future__ import annotations
