@@ -46,8 +46,12 @@ class Ran:
 
     @property
     def value(self) -> Any:
-        """What it printed with `--output json`."""
-        return json.loads(self.out)
+        """What it printed last with `--output json`; one that waits prints a document for each change before."""
+        said, rest = None, self.out.strip()
+        while rest:
+            said, end = json.JSONDecoder().raw_decode(rest)
+            rest = rest[end:].lstrip()
+        return said
 
 
 class LiveCa:
