@@ -145,7 +145,7 @@ class Judge:
                 return self._adopted(record, fleet)
             case Guard.UNUSED:
                 waits = self._unfollowed(record) or self._unrecorded(kept, record)
-                return waits or retire_gate(fleet, record.id, self.clock.now())
+                return waits or retire_gate(fleet, record.id)
             case _:  # Guard.OVER; whatever might come is judged by who would break
                 return _over(kept.plan, record, fleet, self.clock.wall())
 
@@ -183,7 +183,7 @@ class Judge:
 
 def _over(plan: Plan | None, record: Record, fleet: Sequence[Workload], now: datetime) -> Gate:
     if plan is None or plan.tainted_at is None:
-        return retire_gate(fleet, record.id, now)
+        return retire_gate(fleet, record.id)
     return over_gate(fleet, record.id, tainted_at=plan.tainted_at, window=trusted_for(plan.window), now=now)
 
 

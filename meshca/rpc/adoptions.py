@@ -64,6 +64,7 @@ class Adoptions:
         self._latest: dict[tuple[str, Kind], Adoption] = {}  # by stream
         self._held_back: dict[tuple[str, Kind], Adoption] = {}  # acknowledged roots of ill clients
         self._open: dict[str, str] = {}  # stream to peer
+        self._leaves: dict[str, str] = {}  # by peer: serial of the certificate that is in force there
         self._refused: dict[str, set[tuple[str, str]]] = {}  # by peer: stream and name of refused secrets
 
     def observer(self, caller: Caller, door: Door) -> Observer:
@@ -100,6 +101,8 @@ class Adoptions:
     def _answered(self, caller: Caller, notice: Notice, event: Adopted | Refused | Overdue) -> None:
         """Count, log what is not well, and remember which secrets stand refused."""
         answer = _ANSWERS[type(event)]
+        if isinstance(event, Adopted):
+            self._note_leaf(notice, event)
         for name in event.versions:
             metrics.answers.labels(self._label(name), answer).inc()
         if not isinstance(event, Adopted):
@@ -107,6 +110,19 @@ class Adoptions:
             log.warning(f"xds.{answer}", versions=dict(event.versions), error=error, **_who(caller, notice))
         if notice.type_url == SECRET_TYPE_URL and not isinstance(event, Overdue):
             self._note_health(notice, event)
+
+    def _note_leaf(self, notice: Notice, event: Adopted) -> None:
+        """Remember which certificate is in force: an agent says it, an Envoy without one acknowledges it."""
+        own = (version for name, version in event.versions.items() if self._is_certificate(notice, name))
+        leaf = next(own, notice.node.report.leaf)
+        if leaf and self._leaves.get(notice.peer) != leaf:
+            self._leaves[notice.peer] = leaf
+            for stream, kind in self._latest:
+                if self._open[stream] == notice.peer:
+                    self._record(self._latest[stream, kind])
+
+    def _is_certificate(self, notice: Notice, name: str) -> bool:
+        return notice.type_url == SECRET_TYPE_URL and name not in self._kinds
 
     def _label(self, name: str) -> str:
         return ORDER if name == ORDER else self._kinds.get(name, _CERTIFICATE)
@@ -161,7 +177,8 @@ class Adoptions:
         )
 
     def _record(self, adoption: Adoption) -> None:
-        heard = replace(adoption, seen_at=self._clock.now())
+        leaf = self._leaves.get(self._open[adoption.stream], "")
+        heard = replace(adoption, leaf=leaf, seen_at=self._clock.now())
         self._latest[adoption.stream, adoption.kind] = heard
         self._store.record(heard)
 
@@ -175,6 +192,7 @@ class Adoptions:
             self._held_back.pop((notice.stream, kind), None)
         if notice.peer not in self._open.values():
             self._refused.pop(notice.peer, None)
+            self._leaves.pop(notice.peer, None)
         elif notice.peer in self._refused:
             gone = {entry for entry in self._refused[notice.peer] if entry[0] == notice.stream}
             self._refused[notice.peer] -= gone
