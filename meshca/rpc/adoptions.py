@@ -64,7 +64,8 @@ class Adoptions:
         self._latest: dict[tuple[str, Kind], Adoption] = {}  # by stream
         self._held_back: dict[tuple[str, Kind], Adoption] = {}  # acknowledged roots of ill clients
         self._open: dict[str, str] = {}  # stream to peer
-        self._leaves: dict[str, str] = {}  # by peer: serial of the certificate that is in force there
+        self._taken: dict[str, str] = {}  # by peer: serial of the certificate that an Envoy acknowledged last
+        self._leaves: dict[str, str] = {}  # by peer: serial of the one that is in force there
         self._refused: dict[str, set[tuple[str, str]]] = {}  # by peer: stream and name of refused secrets
 
     def observer(self, caller: Caller, door: Door) -> Observer:
@@ -101,8 +102,6 @@ class Adoptions:
     def _answered(self, caller: Caller, notice: Notice, event: Adopted | Refused | Overdue) -> None:
         """Count, log what is not well, and remember which secrets stand refused."""
         answer = _ANSWERS[type(event)]
-        if isinstance(event, Adopted):
-            self._note_leaf(notice, event)
         for name in event.versions:
             metrics.answers.labels(self._label(name), answer).inc()
         if not isinstance(event, Adopted):
@@ -110,19 +109,20 @@ class Adoptions:
             log.warning(f"xds.{answer}", versions=dict(event.versions), error=error, **_who(caller, notice))
         if notice.type_url == SECRET_TYPE_URL and not isinstance(event, Overdue):
             self._note_health(notice, event)
+            if isinstance(event, Adopted):
+                self._note_leaf(notice, event)
 
     def _note_leaf(self, notice: Notice, event: Adopted) -> None:
-        """Remember which certificate is in force: an agent says it, an Envoy without one acknowledges it."""
-        own = (version for name, version in event.versions.items() if self._is_certificate(notice, name))
-        leaf = next(own, notice.node.report.leaf)
-        if leaf and self._leaves.get(notice.peer) != leaf:
-            self._leaves[notice.peer] = leaf
+        """Remember which certificate is in force: an agent says it, an Envoy that is well acknowledges its own."""
+        peer = notice.peer
+        for name in event.versions.keys() - self._kinds:
+            self._taken[peer] = event.versions[name]
+        leaf = notice.node.report.leaf or ("" if self._refused[peer] else self._taken.get(peer, ""))
+        if leaf and self._leaves.get(peer) != leaf:
+            self._leaves[peer] = leaf
             for stream, kind in self._latest:
-                if self._open[stream] == notice.peer:
+                if self._open[stream] == peer:
                     self._record(self._latest[stream, kind])
-
-    def _is_certificate(self, notice: Notice, name: str) -> bool:
-        return notice.type_url == SECRET_TYPE_URL and name not in self._kinds
 
     def _label(self, name: str) -> str:
         return ORDER if name == ORDER else self._kinds.get(name, _CERTIFICATE)
@@ -193,6 +193,7 @@ class Adoptions:
         if notice.peer not in self._open.values():
             self._refused.pop(notice.peer, None)
             self._leaves.pop(notice.peer, None)
+            self._taken.pop(notice.peer, None)
         elif notice.peer in self._refused:
             gone = {entry for entry in self._refused[notice.peer] if entry[0] == notice.stream}
             self._refused[notice.peer] -= gone

@@ -176,6 +176,17 @@ def test_an_envoy_without_an_agent_acknowledges_its_certificate(watched: Watched
     assert watched.roots().leaf == "61"
 
 
+def test_a_certificate_that_an_ill_envoy_acknowledges_is_not_in_force(watched: Watched) -> None:
+    """It is once nothing of that connection stands refused: Envoy acknowledges what it cannot use yet."""
+    watched.tell(watched.envoy, Adopted(versions=roots("r1")))
+    watched.tell(watched.envoy, Adopted(versions={"default": "5f"}), stream="s2")
+    watched.tell(watched.envoy, Refused(versions=roots("r2"), error="no"))
+    watched.tell(watched.envoy, Adopted(versions={"default": "60"}), stream="s2")
+    assert watched.roots().leaf == "5f"
+    watched.tell(watched.envoy, Adopted(versions=roots("r3")))
+    assert watched.roots().leaf == "60"
+
+
 def test_policies_are_recorded_beside_roots(watched: Watched) -> None:
     """One stream, two kinds."""
     watched.tell(watched.agent, Adopted(versions=roots("r1")), report=BY_ENVOY)
