@@ -24,10 +24,12 @@ class InForce:
     Attributes:
         grade: on whose word: `envoy`, or `agent` when no connected Envoy asked for it.
         pending_pids: Envoys that did not answer in time, in order.
+        leaf: serial of our certificate that is in force with it; empty when that is not said.
     """
 
     grade: Literal["envoy", "agent"]
     pending_pids: tuple[int, ...] = ()
+    leaf: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -133,18 +133,23 @@ class Holding(Shelf):
         if self._svid is None or not self._offered:
             return []
         pair = KeyPair(
+            serial=self._svid.serial,
             chain=self._svid.chain,
             key=self._svid.private,
             not_before=self._svid.not_before,
             not_after=self._svid.not_after,
         )
-        return [resources.certificate(name, pair) for name in (DEFAULT, str(self._svid.identity))]
+        return [resources.certificate(name, pair) for name in self.leaf_names()]
 
     def _roots(self) -> list[Resource]:
         if self._bundle is None:
             return []
         bundle = TrustBundle(pem=self._bundle.pem)
         return [resources.roots(name, bundle) for name in self.root_names()]
+
+    def leaf_names(self) -> tuple[str, ...]:
+        """The names under which the certificate is offered."""
+        return (DEFAULT, str(self._svid.identity)) if self._svid else (DEFAULT,)
 
     def root_names(self) -> tuple[str, ...]:
         """The names under which the roots are offered."""

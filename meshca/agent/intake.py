@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, Protocol
 
 from cryptography import x509
@@ -79,6 +80,7 @@ class RootsIntake:
         self._trust = trust
         self._clock = clock
         self._hurry = hurry
+        self._leaf = ""  # serial of the certificate that was last in force at every Envoy
 
     def take(self, unverified: bytes) -> None:
         """Learn and offer a bundle.
@@ -98,9 +100,20 @@ class RootsIntake:
             self._hurry()
 
     def verdict(self, envoys: Envoys) -> Verdict:
-        """As `Intake.verdict`."""
+        """As `Intake.verdict`; roots that are in force are so beside a certificate, so it is said which.
+
+        A certificate that an Envoy has not acknowledged, or is late to, is not in force: the one before it is.
+        """
         version = self._holding.bundle.version if self._holding.bundle else ""
-        return envoys.verdict(SECRET_TYPE_URL, self._holding.root_names(), version)
+        found = envoys.verdict(SECRET_TYPE_URL, self._holding.root_names(), version)
+        self._leaf = self._leaf_in_force(envoys)
+        return replace(found, leaf=self._leaf) if isinstance(found, InForce) else found
+
+    def _leaf_in_force(self, envoys: Envoys) -> str:
+        if (svid := self._holding.svid) is None:
+            return ""
+        found = envoys.verdict(SECRET_TYPE_URL, self._holding.leaf_names(), svid.serial)
+        return svid.serial if isinstance(found, InForce) and not found.pending_pids else self._leaf
 
     def decided(self, verdict: Verdict) -> None:
         """Nothing: roots stay offered; an Envoy that refuses good ones gets them again by its own session."""

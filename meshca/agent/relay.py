@@ -257,7 +257,7 @@ class Relay:
 def _report(verdict: InForce | HeldUp) -> Report:
     if isinstance(verdict, HeldUp):
         return Report(pending_pids=verdict.pids, held_up=verdict.error)
-    return Report(grade=verdict.grade, pending_pids=verdict.pending_pids)
+    return Report(grade=verdict.grade, pending_pids=verdict.pending_pids, leaf=verdict.leaf)
 
 
 def _ended(error: grpc.aio.AioRpcError, target: str) -> MeshcaError:

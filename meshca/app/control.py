@@ -46,6 +46,9 @@ class UseAuthority:
     Attributes:
         chain, key: below the root that is active; sign what workloads get.
         roots: the whole bundle: every root that is trusted.
+        withheld: why nothing is signed for workloads; empty while it is. Then only our own ports are signed for.
+        chain_roots: the roots that the chains lead to while nothing is signed, because the bundle may lack them;
+            empty otherwise.
         serving_chain, serving_key: below the oldest root that is still trusted and has signed; sign what our own
             ports show, so that who knows only that root still verifies them. Both empty when they are the same.
     """
@@ -55,6 +58,8 @@ class UseAuthority:
     key: str = field(repr=False)
     serving_chain: str = field(default="", repr=False)
     serving_key: str = field(default="", repr=False)
+    withheld: str = ""
+    chain_roots: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

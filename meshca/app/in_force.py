@@ -58,10 +58,12 @@ class InForce:
         signer, serving, order = standing.signer.to_wire(), standing.serving.to_wire(), standing.order
         self.authority = UseAuthority(
             chain=signer.chain,
-            roots=signer.roots,
+            roots=standing.bundle if standing.withheld else signer.roots,
             key=signer.key.reveal(),
             serving_chain=serving.chain,
             serving_key=serving.key.reveal(),
+            withheld=standing.withheld,
+            chain_roots=signer.roots if standing.withheld else "",
         )
         self.order = UseOrder(
             signers=order.signers,

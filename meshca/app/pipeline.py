@@ -68,7 +68,7 @@ class Pipeline:
         return self._clusters.states if self._clusters else ()
 
     def use_authority(self, news: UseAuthority) -> None:
-        """Sign with other material from now on, once it has proven itself here as well.
+        """Sign with other material from now on, or nothing, once it has proven itself here as well.
 
         Raises:
             ConfigError: it has not; what is in force stays.
@@ -76,8 +76,10 @@ class Pipeline:
         """
         now = self.clock.now()
         slot, serving = _slots(news, self.config.trust_domain, now)
-        bundle = servable_roots(slot.issuer.roots, now)
+        bundle = servable_roots(news.roots, now)
         self.authority.replace(slot, serving)
+        if news.withheld:
+            self.authority.withhold(news.withheld)
         self.delivery.publish_roots(bundle)
 
     def use_order(self, news: UseOrder) -> None:
@@ -188,7 +190,7 @@ def _slots(news: UseAuthority, trust_domain: TrustDomain, now: datetime) -> tupl
     """The slot for workloads, and that for our own ports where it is another one."""
 
     def prove(chain: str, key: str) -> Slot:
-        wire = WireMaterial(chain=chain, roots=news.roots, key=Secret(key))
+        wire = WireMaterial(chain=chain, roots=news.chain_roots or news.roots, key=Secret(key))
         return Slot.prove(SigningMaterial.from_wire(wire), trust_domain, now)
 
     serving = prove(news.serving_chain, news.serving_key) if news.serving_chain else None

@@ -61,6 +61,9 @@ def rotating(  # noqa: PLR0913 - its parts, by name
     def driven_by() -> str:
         return replica if leading() else store.leader if publication.writes is None else ""
 
+    async def living() -> tuple[str, ...]:
+        return replica, *await store.living()
+
     steady = SteadyClock(clock)
     census = Census(
         adoptions=store.adoption,
@@ -75,6 +78,7 @@ def rotating(  # noqa: PLR0913 - its parts, by name
         terms=terms_of(config),
         clock=steady,
         silent=functools.partial(store.silent, unheard),
+        living=living,
         follow=FOLLOW if is_shared(config.ledger_url) else timedelta(0),
         publication=publication,
     )

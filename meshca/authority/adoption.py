@@ -58,6 +58,8 @@ class Adoption:
         connected: whether its stream is open.
         worker: the instance of the worker that holds the stream.
         stream: the stream's name, unique within the worker's instance.
+        leaf: serial of the certificate that is in force at every one of its Envoys, or at itself while none is
+            connected; empty until that is said. The agent's own word, about its own certificates only.
     """
 
     agent: SpiffeId
@@ -73,6 +75,7 @@ class Adoption:
     connected: bool = True
     worker: str
     stream: str
+    leaf: str = ""
 
 
 class AdoptionStore(Protocol):

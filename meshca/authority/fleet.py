@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from meshca.authority.adoption import Adoption, Grade, Kind
 from meshca.authority.given import Given
 from meshca.authority.history import Lifecycle
-from meshca.authority.leaves import Holder, Leaf, holders
+from meshca.authority.leaves import Holder, Leaf, Said, holders
 
 
 class Word(enum.StrEnum):
@@ -88,11 +88,12 @@ def fleet(  # noqa: PLR0913, PLR0917 - what is known, and the terms
         lifecycle: knows what was in which bundle, and which root each signer is below.
         now: the time.
         seen_within: how long ago an agent without a stream may have been heard.
-        settle: how long a new leaf and the one before it both count as in use.
+        settle: how long a new leaf and the one before it both count as in use, once it is known that it came.
     """
     given = Given(lifecycle)
     agents = _agents(adoptions, now, seen_within)
-    theirs, own = _divide(agents, [one for one in holders(leaves, settle, now) if one.in_use], given)
+    held = [one for one in holders(leaves, _said(adoptions), settle, now) if one.in_use]
+    theirs, own = _divide(agents, held, given)
     found = [
         _with_agent(one, theirs.get(key, _NOTHING), given)
         for key, one in agents.items()
@@ -122,6 +123,15 @@ class _Held:
 
 _NOTHING = _Held()
 _Key = tuple[str, bool, str]  # identity, whether bound to a pod, the pod's or the agent's name
+
+
+def _said(adoptions: Sequence[Adoption]) -> Said:
+    """What is in force by the word of every agent that is remembered, also of one that was not heard for long."""
+    said: dict[tuple[str, str], set[str]] = {}
+    for one in adoptions:
+        if one.kind is Kind.ROOTS:
+            said.setdefault((str(one.agent), one.pod), set()).add(one.leaf)
+    return said
 
 
 def _agents(adoptions: Sequence[Adoption], now: datetime, seen_within: timedelta) -> dict[_Key, _Agent]:

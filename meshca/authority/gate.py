@@ -120,13 +120,12 @@ def activate_gate(  # noqa: PLR0913, PLR0917 - what was measured, and the terms
     )
 
 
-def retire_gate(fleet: Sequence[Workload], root: str, now: datetime) -> Gate:
+def retire_gate(fleet: Sequence[Workload], root: str) -> Gate:
     """Whether a root may be dropped now: whether no leaf in use is below it.
 
     Args:
         fleet: everybody who counts.
         root: its id.
-        now: the time.
     """
     holding = [one for one in fleet if root in one.signers]
     ends = _latest([one.ends_below(root) for one in holding])
@@ -134,9 +133,7 @@ def retire_gate(fleet: Sequence[Workload], root: str, now: datetime) -> Gate:
     if holding:
         why = f"{len(holding)} of {len(fleet)} workloads hold certificates below {short(root)}"
         why += f"; the last of them ends at {when(ends)}" if ends is not None else ""
-    return _gate(
-        not holding, fleet, [Straggler(workload=one, why=holds(one, root, now)) for one in holding], why, ends
-    )
+    return _gate(not holding, fleet, [Straggler(workload=one, why=holds(one, root)) for one in holding], why, ends)
 
 
 def over_gate(
@@ -151,7 +148,7 @@ def over_gate(
         window: within which every leaf below it is replaced.
         now: the time.
     """
-    unused = retire_gate(fleet, root, now)
+    unused = retire_gate(fleet, root)
     if unused.open:
         return unused
     over_at = tainted_at + window

@@ -1,12 +1,13 @@
 """Which leaves are in use, and who holds them together: one workload has several while they take turns.
 
-Pure. A leaf is in use until it ends, or until a newer one of the same holder has settled. When it is not known
-that a newer one took its place, it is in use until it ends.
+Pure. A leaf is in use until it ends, or until a later one has settled of which it is known that the holder has it.
+That it was signed and recorded is no such knowledge: the answer may be lost on its way. It is known of what an
+agent says is in force, and of what was shown to have another issued (ADR 19).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -63,28 +64,31 @@ class Holder:
         return self.leaves[-1]
 
 
-def holders(leaves: Sequence[Leaf], settle: timedelta, now: datetime) -> list[Holder]:
+# By identity and pod (empty when unbound): the serials of what the agents there say is in force, an empty one for
+# an agent that does not say it.
+Said = Mapping[tuple[str, str], Collection[str]]
+
+
+def holders(leaves: Sequence[Leaf], said: Said, settle: timedelta, now: datetime) -> list[Holder]:
     """Who holds what; certificates that are no workload's (our own ports') are left out.
 
     Args:
         leaves: in any order.
+        said: by agents; where one speaks, nothing else counts: it has a leaf before its Envoys do.
         settle: how long after a new leaf the one before still counts as in use.
         now: the time.
     """
     workload = {identity: _of_workload(identity) for identity in {leaf.identity for leaf in leaves}}
     live = [leaf for leaf in leaves if workload[leaf.identity] and not ended(leaf.ends, now)]
     live.sort(key=lambda leaf: leaf.issued_at)
-    followed: dict[str, datetime] = {}  # serial -> when the first leaf came that takes its place
-    for leaf in live:
-        followed.setdefault(leaf.parent_serial, leaf.issued_at)
+    groups = _groups(live)
+    follows = _followed(live, groups, said)
     found = []
-    for (_, kind, _), group in _groups(live).items():
-        bound = kind != _CHAIN
-        follows = _by_turns(group, followed) if bound else followed
+    for (_, kind, _), group in groups.items():
         in_use = tuple(
             (leaf, _until(leaf, follows, settle)) for leaf in group if _used(leaf, follows, settle, now)
         )
-        found.append(Holder(leaves=tuple(group), bound=bound, in_use=in_use))
+        found.append(Holder(leaves=tuple(group), bound=kind != _CHAIN, in_use=in_use))
     return found
 
 
@@ -112,18 +116,35 @@ def _holder(leaf: Leaf, chain: str) -> _Key:
     return (leaf.identity, _POD, pod) if pod else (leaf.identity, _CHAIN, chain)
 
 
-def _by_turns(group: Sequence[Leaf], followed: dict[str, datetime]) -> dict[str, datetime]:
-    """When each leaf of a group was followed: by the next one, or by one that it proved."""
-    follows: dict[str, datetime] = {}
-    later: datetime | None = None  # when the first leaf came that is newer than those of this instant
-    before = group[-1].issued_at
-    for leaf in reversed(group):
-        if leaf.issued_at != before:
-            later, before = before, leaf.issued_at
-        moments = [moment for moment in (later, followed.get(leaf.serial)) if moment is not None]
-        if moments:
-            follows[leaf.serial] = min(moments)
-    return follows
+def _followed(live: Sequence[Leaf], groups: Mapping[_Key, Sequence[Leaf]], said: Said) -> dict[str, datetime]:
+    """By serial: when the first leaf came that surely took its place; what is in force keeps its own."""
+    in_force = {leaf.serial for leaf in live if leaf.serial in said.get((leaf.identity, leaf.pod), ())}
+    shown = {leaf.parent_serial for leaf in live if (leaf.identity, leaf.pod) not in said}
+    follows = _descended(live, in_force | shown)
+    for (identity, kind, _), group in groups.items():
+        if kind == _POD:
+            follows |= _before_all(group, said.get((identity, group[0].pod), frozenset()))
+    return {serial: moment for serial, moment in follows.items() if serial not in in_force}
+
+
+def _descended(live: Sequence[Leaf], had: Collection[str]) -> dict[str, datetime]:
+    """By serial: when the first leaf came that its holder surely has, and that descends from it."""
+    known = {leaf.serial: leaf for leaf in live}
+    moments: dict[str, datetime] = {}
+    for leaf in live:
+        before = known.get(leaf.parent_serial) if leaf.serial in had else None
+        while before is not None and before.serial not in moments:
+            moments[before.serial] = leaf.issued_at
+            before = known.get(before.parent_serial)
+    return moments
+
+
+def _before_all(group: Sequence[Leaf], said: Collection[str]) -> dict[str, datetime]:
+    """By serial: when the eldest came of those that a pod's agents have in force; none while one has not said."""
+    had = [leaf for leaf in group if leaf.serial in said]
+    if not had or len(had) < len(said):
+        return {}
+    return {leaf.serial: had[0].issued_at for leaf in group if leaf.issued_at < had[0].issued_at}
 
 
 def _until(leaf: Leaf, follows: dict[str, datetime], settle: timedelta) -> datetime:

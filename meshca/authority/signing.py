@@ -36,15 +36,16 @@ class Authority:
         self._slot: Slot | None = None
         self._serving: Slot | None = None
         self._previous: tuple[Slot | None, ...] = ()
+        self._withheld = "no signing certificate has been proven yet"
 
     def current(self) -> Slot:
         """The slot that signs now.
 
         Raises:
-            Unavailable: reason `no_signer`, before the first slot.
+            Unavailable: reason `no_signer`, before the first slot, and while signing is withheld.
         """
         if self._slot is None:
-            raise Unavailable("no_signer", "no signing certificate has been proven yet")
+            raise Unavailable("no_signer", self._withheld)
         return self._slot
 
     def current_serving(self) -> Slot:
@@ -64,6 +65,17 @@ class Authority:
         """
         self._previous = (self._slot, self._serving)
         self._slot, self._serving = slot, serving
+
+    def withhold(self, why: str) -> None:
+        """Sign nothing for workloads until there is another slot, drafts that are under way included.
+
+        Our own ports are signed for as before: who still trusts that root must learn what is going on.
+
+        Args:
+            why: what an administrator has to do.
+        """
+        self._previous = ()
+        self._slot, self._serving, self._withheld = None, self.current_serving(), why
 
     def draft(self, grant: Grant, key: ProvenKey, lifetime: timedelta, now: datetime) -> Draft:
         """Draft an X.509-SVID under the current slot.

@@ -51,13 +51,12 @@ def lacks(workload: Workload, root: str, settle: timedelta, now: datetime) -> st
     return f"never got the roots; {_gets_them(workload, now)}"
 
 
-def holds(workload: Workload, root: str, now: datetime) -> str:
+def holds(workload: Workload, root: str) -> str:
     """Why a workload would break when a root is dropped.
 
     Args:
         workload: one that holds a leaf below it.
         root: its id.
-        now: the time.
     """
     until = workload.ends_below(root)
     held = f"holds a certificate below {short(root)}" + (f" until {when(until)}" if until is not None else "")
@@ -67,7 +66,7 @@ def holds(workload: Workload, root: str, now: datetime) -> str:
         return f"{held}; its agent says: {_quoted(workload)}"
     if workload.connected:
         return f"{held}; its agent is connected and renews it"
-    return f"{held}; {_renews(workload, now)}"
+    return f"{held}; nothing says when it has another instead, so wait until that ends"
 
 
 def _gone(workload: Workload) -> str:
@@ -87,13 +86,6 @@ def _gets_them(workload: Workload, now: datetime) -> str:
     if due <= now:
         return f"its next certificate is overdue since about {when(due)}; restart it, or wait until it is gone"
     return f"gets them with its next certificate at about {when(due)}, sooner when it is restarted"
-
-
-def _renews(workload: Workload, now: datetime) -> str:
-    due = next_leaf(workload)
-    if due is None or due <= now:
-        return "restart it to have it replaced now"
-    return f"is replaced at about {when(due)}, sooner when it is restarted"
 
 
 def _quoted(workload: Workload) -> str:

@@ -108,7 +108,8 @@ class Upstream(Protocol):
     async def forget(self, keep: Collection[str]) -> None:
         """Delete roots that we made or kept and that are not among these, with their keys and all below them.
 
-        What the operator plugged in is the operator's: it is left where it is.
+        What the operator plugged in is the operator's: it is left where it is. Where replicas share the place, a
+        root that the last `lines` did not tell is left as well: another has made it since.
 
         Raises:
             InvariantBroken: reason `forget`: not one that signs is to be kept; nothing was deleted.

@@ -21,8 +21,8 @@ class RotationConfig(Model):
         seen_within: a workload that was not seen for so long does not count; `svid.max_lifetime` when absent, for
             by then it holds nothing that is valid, and at least that.
         settle: how long a workload without acknowledgements (pilot-agent, ztunnel) must have had a root before it
-            counts as trusting it, and how long a leaf that was replaced still counts as in use; shorter than half
-            of `svid.default_lifetime`.
+            counts as trusting it, and how long a leaf still counts as in use after the one came that is known to
+            have taken its place; shorter than half of `svid.default_lifetime`.
         published_for: how long roots must have been published before a new one signs, where they are published
             (ConfigMaps, ClusterTrustBundle): nobody knows who reads them.
         window: within which the leaves below a compromised root are replaced, unless the command says otherwise;

@@ -27,6 +27,7 @@ class KeyPair:
     Made only by `svid.servable` (the CA) and `agent.holding` (from an accepted answer).
 
     Attributes:
+        serial: of the leaf, lower-case hexadecimal.
         chain: PEM, leaf first, then intermediates, without the root.
         key: PKCS#8 PEM.
         not_before: start of validity.
@@ -34,6 +35,7 @@ class KeyPair:
         signers: SHA-256 of the DER of what signed it, which an order may name; none where nobody looks.
     """
 
+    serial: str
     chain: str
     key: Secret[str]
     not_before: datetime
@@ -55,11 +57,11 @@ class TrustBundle:
 
 
 def certificate(name: str, pair: KeyPair) -> Resource:
-    """A `tls_certificate` Secret; its version is a hash of the chain, so it says nothing of the key."""
+    """A `tls_certificate` Secret; its version is the leaf's serial, so an acknowledgement says which is in use."""
     message = SecretMessage(name=name)
     message.tls_certificate.certificate_chain.inline_bytes = pair.chain.encode()
     message.tls_certificate.private_key.inline_bytes = pair.key.reveal().encode()
-    return Resource(name=name, version=content_hash(pair.chain.encode()), body=message.SerializeToString())
+    return Resource(name=name, version=pair.serial, body=message.SerializeToString())
 
 
 def roots(name: str, bundle: TrustBundle) -> Resource:

@@ -21,7 +21,7 @@ from meshca.authority.slot import Slot
 from meshca.authority.upstream import Upstream
 from meshca.backoff import JITTER, Backoff
 from meshca.clock import Clock
-from meshca.errors import Conflict, InvariantBroken, MeshcaError, Unavailable
+from meshca.errors import ConfigError, Conflict, InvariantBroken, MeshcaError, Unavailable
 from meshca.log import log
 from meshca.rotation.stander import Stander
 from meshca.rotation.standing import Standing
@@ -46,7 +46,7 @@ class Progress:
     """How rotation stands, for `/readyz`, metrics and `meshca status`.
 
     Attributes:
-        slot: what signs, as it was published last; None before the first.
+        slot: what signs, as it was published last; None before the first, and while nothing may sign.
         serving: what signs for ourselves, below the root that was trusted longest; published with `slot`.
         published: how many standings were put in force.
         failures: how many turns failed, ever.
@@ -100,7 +100,7 @@ class Rotation:
         self._publish = publish
         self._leading = leading
         self._rng = rng
-        self._fingerprint = ""
+        self._standing: Standing | None = None
         self._renew_at: datetime | None = None
         self._spent = 0.0
         self._seen = 0  # the generation that we know: others than it are worth a look
@@ -153,10 +153,7 @@ class Rotation:
         self._seen = kept.generation
         lines = await self._upstream.lines()
         kept = await self._stepper.adopt(kept, lines)
-        kept, standing, renew_at = await self._stander.stand(kept)
-        self._seen = kept.generation
-        if standing.fingerprint != self._fingerprint:
-            await self._put_in_force(standing)
+        kept, renew_at = await self._stand(kept)
         # Only now: nothing is deleted, and no act judged safe, before all that is kept is in force.
         await self._stepper.forget(kept, lines)
         held, before = "", kept.generation
@@ -176,9 +173,33 @@ class Rotation:
         if kept.generation != before:  # put it in force at once
             self._woken.set()
 
+    async def _stand(self, kept: Lifecycle) -> tuple[Lifecycle, datetime | None]:
+        """Put in force what shall be; the state since, and when to ask again although nothing changed.
+
+        When that fails the last good one goes on, but for a signer that must not: nobody would verify its leaves.
+        """
+        try:
+            kept, standing, renew_at = await self._stander.stand(kept)
+            self._seen = kept.generation
+            if self._standing is None or standing.fingerprint != self._standing.fingerprint:
+                await self._put_in_force(standing)
+        except (ConfigError, Unavailable) as error:
+            await self._withhold(kept, error)
+            raise
+        return kept, renew_at
+
+    async def _withhold(self, kept: Lifecycle, cause: MeshcaError) -> None:
+        standing = self._standing and self._stander.withheld(self._standing, kept, cause)
+        if standing is None or standing == self._standing:
+            return
+        await self._publish(standing)
+        self._standing = standing
+        self.progress = replace(self.progress, slot=None, serving=None, kept=kept)
+        log.error("signer.withheld", detail=standing.withheld)
+
     def _succeeded(self, kept: Lifecycle, held: str) -> None:
         """Note it; what the operator gave last may be wrong all the same, and what is kept from before goes on."""
-        before, problem = self.progress, self._upstream.problem or self._stepper.problem
+        before, problem = self.progress, self._upstream.problem or self._stander.problem or self._stepper.problem
         self.progress = replace(before, failing=0, error=before.error if problem else None, kept=kept, held=held)
         if problem is not None:
             self._failed(problem)
@@ -186,7 +207,7 @@ class Rotation:
     async def _put_in_force(self, standing: Standing) -> None:
         slot, serving = self._stander.prove(standing)
         await self._publish(standing)
-        self._fingerprint = standing.fingerprint
+        self._standing = standing
         published = self.progress.published + 1
         self.progress = replace(self.progress, slot=slot, serving=serving, published=published)
         log.info("signer.published", signer=slot.issuer.signer_id, not_after=slot.issuer.not_after.isoformat())

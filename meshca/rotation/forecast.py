@@ -68,9 +68,7 @@ def planned(fleet: Sequence[Workload], stage: Stage, terms: Terms, now: datetime
         steps.append(_held(says, stage.gate if stage.distributed else None, waited))
     done_at = max([active_at, *(_replaced(one, stage, terms, active_at) for one in fleet)])
     steps.append(_step(f"replace every certificate below {old} as it is renewed, until about {when(done_at)}"))
-    stuck = [
-        Straggler(workload=one, why=holds(one, stage.old, now)) for one in fleet if _stuck(one, stage.old, now)
-    ]
+    stuck = [Straggler(workload=one, why=holds(one, stage.old)) for one in fleet if _stuck(one, stage.old, now)]
     says = f"stop trusting {old} and delete its key once none below it is in use"
     steps.append(_held(says, stage.gate if stage.signs else None, stuck))
     return Forecast(steps=tuple(steps))
@@ -93,9 +91,7 @@ def compromised(fleet: Sequence[Workload], stage: Stage, window: timedelta, now:
         steps.append(_held(f"{says}, at {when(begins_at)} at the latest", stage.gate, []))
     over_at = (stage.tainted_at or begins_at) + trusted_for(window)
     losers = [
-        Straggler(workload=one, why=holds(one, stage.old, now))
-        for one in fleet
-        if _too_slow(one, stage.old, over_at)
+        Straggler(workload=one, why=holds(one, stage.old)) for one in fleet if _too_slow(one, stage.old, over_at)
     ]
     within = f"within {format_duration(window)}, evenly spread" if window else "at once"
     since = f", since {when(stage.tainted_at)}" if stage.tainted_at is not None else ""
@@ -193,7 +189,9 @@ def _replaced(workload: Workload, stage: Stage, terms: Terms, active_at: datetim
     if ends is None or due is None:
         return active_at
     half = timedelta(0) if stage.signs else due - workload.seen_at
-    return max(due, active_at + half) + terms.settle
+    if workload.acknowledges:
+        return max(due, active_at + half) + terms.settle
+    return max(ends, active_at + 2 * half)  # nothing says when it has another, so it counts until it ends
 
 
 def _too_slow(workload: Workload, old: str, over_at: datetime) -> bool:

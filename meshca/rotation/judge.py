@@ -15,6 +15,7 @@ from meshca.authority.gate import Gate, Terms, activate_gate, over_gate, retire_
 from meshca.authority.history import Kind, Lifecycle, Plan, Record
 from meshca.authority.lifecycle import Act, Guard, State, step
 from meshca.authority.material import begins_at
+from meshca.authority.straggling import short
 from meshca.rotation.steady import SteadyClock
 from meshca.rotation.steps import trusted_for
 
@@ -45,7 +46,7 @@ class Fleet(Protocol):
         ...
 
 
-Silent = Callable[[], Awaitable[tuple[str, ...]]]
+Replicas = Callable[[], Awaitable[tuple[str, ...]]]
 
 
 async def nobody() -> tuple[str, ...]:
@@ -72,6 +73,7 @@ class Judge:
         terms: when a gate counts as open.
         clock: for what has lasted long enough.
         silent: names other replicas that may issue what is not recorded here.
+        living: names every replica that is heard; what one signs by that has gone holds nothing up.
         follow: how long after a step another replica may not have heard of it, and is not silent yet.
         publication: since when roots are published; without it none is, as far as terms ask for that.
     """
@@ -82,7 +84,8 @@ class Judge:
         census: Fleet,
         terms: Terms,
         clock: SteadyClock,
-        silent: Silent = nobody,
+        silent: Replicas = nobody,
+        living: Replicas = nobody,
         follow: timedelta = timedelta(0),
         publication: Publication | None = None,
     ) -> None:
@@ -90,6 +93,7 @@ class Judge:
         self.terms = terms
         self.clock = clock
         self._silent = silent
+        self._living = living
         self._follow = follow
         self._publication = publication
 
@@ -109,8 +113,11 @@ class Judge:
             Unavailable: reason `store`, when the fleet cannot be counted.
         """
         guard = step(record.state, act).guard
-        if guard is Guard.UNUSED and (silent := await self._silent()):
-            return _unheard(silent)
+        if guard is Guard.UNUSED:
+            if silent := await self._silent():
+                return _unheard(silent)
+            if signing := _signing_below(kept, record, await self._living()):
+                return _behind(signing, record)
         if fleet is None:
             fleet = await self.fleet(kept) if guard in OF_THE_FLEET else ()
         return self._judged(kept, act, record, fleet)
@@ -145,7 +152,7 @@ class Judge:
                 return self._adopted(record, fleet)
             case Guard.UNUSED:
                 waits = self._unfollowed(record) or self._unrecorded(kept, record)
-                return waits or retire_gate(fleet, record.id, self.clock.now())
+                return waits or retire_gate(fleet, record.id)
             case _:  # Guard.OVER; whatever might come is judged by who would break
                 return _over(kept.plan, record, fleet, self.clock.wall())
 
@@ -183,7 +190,7 @@ class Judge:
 
 def _over(plan: Plan | None, record: Record, fleet: Sequence[Workload], now: datetime) -> Gate:
     if plan is None or plan.tainted_at is None:
-        return retire_gate(fleet, record.id, now)
+        return retire_gate(fleet, record.id)
     return over_gate(fleet, record.id, tainted_at=plan.tainted_at, window=trusted_for(plan.window), now=now)
 
 
@@ -197,6 +204,19 @@ def fits(kept: Lifecycle, new: Record) -> Gate:
 def _unheard(silent: tuple[str, ...]) -> Gate:
     names = ", ".join(silent)
     why = f"replica {names} is cut off or has died: what it issued is not known here; bring it back, or wait"
+    return Gate(open=False, ready=0, of=0, why=why)
+
+
+def _signing_below(kept: Lifecycle, root: Record, living: tuple[str, ...]) -> list[str]:
+    """Replicas that sign below a root."""
+    by = (one.replica for one in kept.of(Kind.INTERMEDIATE, State.ACTIVE) if one.parent == root.id)
+    return sorted(set(by).intersection(living))
+
+
+def _behind(replicas: list[str], root: Record) -> Gate:
+    """Closed: without the root they could sign nothing, and what they sign until then prolongs its life."""
+    names = ", ".join(replicas)
+    why = f"replica {names} still signs below {short(root.id)}; give it what signs below the new root, or stop it"
     return Gate(open=False, ready=0, of=0, why=why)
 
 

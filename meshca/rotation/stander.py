@@ -1,24 +1,27 @@
 """Makes what is in force out of what is kept: signing material below the active root, the bundle, the order.
 
 A new intermediate is proven by a trial leaf and kept before anything is signed by it, so that every leaf in the
-ledger leads to a root. It never decides which root is active.
+ledger leads to a root. It never decides which root is active. Where nothing signs below that one here, what signed
+before goes on while its root retires, and no longer: nobody would verify it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
+from meshca.authority.chain import find_path
 from meshca.authority.drafting import Cause, bundle_text
 from meshca.authority.history import Change, Kind, Lifecycle, Record
 from meshca.authority.intermediates import note_intermediate
-from meshca.authority.lifecycle import State
+from meshca.authority.lifecycle import TRUSTED, State
 from meshca.authority.material import SigningMaterial, certificate_id
 from meshca.authority.slot import Slot
 from meshca.authority.upstream import Offer, Upstream
 from meshca.clock import Clock
-from meshca.errors import ConfigError, Unavailable
+from meshca.errors import ConfigError, MeshcaError, Unavailable
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.log import log
 from meshca.rotation.standing import NO_ORDER, Order, Standing
@@ -37,7 +40,12 @@ class Stander:
         clock: for validity.
         trust_domain: that is signed for.
         replica: our name beside the intermediates that we sign by.
+
+    Attributes:
+        problem: why nothing can be signed below the active root here, as of the last `stand`; None when it can.
     """
+
+    problem: ConfigError | Unavailable | None = None
 
     def __init__(
         self,
@@ -61,21 +69,21 @@ class Stander:
         Gives the state with the intermediates in it that are new.
 
         Raises:
-            ConfigError: the material below the active root cannot be used.
-            Unavailable: it cannot be had now, or what is new cannot be kept.
+            ConfigError: the material below the active root cannot be used, and no root retires that could go on.
+            Unavailable: it cannot be had now, likewise; or what is new cannot be kept.
             Conflict: another replica was first.
         """
         active = kept.active_root
         if active is None:
             raise Unavailable("no_signer", "no root is active yet")
         roots = bundle_text(kept.trusted)
-        offer = await self._upstream.obtain(active.id)
-        signer = offer.material.trusting(roots)
         elder = await self._elder(kept, active)
-        serving = signer if elder is None else elder.material.trusting(roots)
-        if elder is not None and kept.find(certificate_id(serving.certificate)) is None:
+        root, offer = await self._signing(kept, active, elder)
+        signer = offer.material.trusting(roots)
+        serving = signer if elder is None or elder is offer else elder.material.trusting(roots)
+        if serving is not signer and kept.find(certificate_id(serving.certificate)) is None:
             kept = await self._noted(kept, _elder_of(kept), serving)
-        kept = await self._noted(kept, active, signer)  # last, so that of ours this is the one that is active
+        kept = await self._noted(kept, root, signer)  # last, so that of ours this is the one that is active
         standing = Standing(signer=signer, serving=serving, order=order_of(kept))
         times = [one.renew_at for one in (offer, elder) if one is not None and one.renew_at is not None]
         return kept, standing, min(times, default=None)
@@ -91,6 +99,40 @@ class Stander:
         if standing.serving is standing.signer:
             return slot, slot
         return slot, Slot.prove(standing.serving, self._trust_domain, now)
+
+    def withheld(self, standing: Standing, kept: Lifecycle, cause: MeshcaError) -> Standing | None:
+        """What stands in place of a signer that must not sign any more; None while its root is neither.
+
+        Args:
+            standing: what is in force.
+            kept: everything that is kept.
+            cause: why nothing else signs.
+        """
+        signer = standing.signer
+        root = kept.find(certificate_id(find_path(signer.certificate, signer.others, signer.roots)[-1]))
+        if root is not None and root.state in TRUSTED - {State.TAINTED}:
+            return None
+        state = "tainted" if root is not None and root.state is State.TAINTED else "not trusted any more"
+        why = f"the root that is signed below here is {state}; give this replica what signs below the active one"
+        return replace(
+            standing,
+            order=order_of(kept),
+            withheld=f"{why}: {cause.detail}",
+            bundle=bundle_text(kept.trusted),
+        )
+
+    async def _signing(self, kept: Lifecycle, active: Record, elder: Offer | None) -> tuple[Record, Offer]:
+        """What signs, and below which root: the active one, or else the elder one while it retires."""
+        try:
+            offer = await self._upstream.obtain(active.id)
+        except (ConfigError, Unavailable) as error:
+            self.problem = error
+            root = _elder_of(kept)
+            if elder is None or root.state is not State.RETIRING:
+                raise
+            return root, elder
+        self.problem = None
+        return active, offer
 
     async def _elder(self, kept: Lifecycle, active: Record) -> Offer | None:
         """Material below the root that signed before and is still trusted; None when that is the active one.

@@ -37,13 +37,18 @@ class Standing:
         signer: signs workloads' leaves; its roots are the bundle in force.
         serving: signs the server's own certificate: below the root that everybody has trusted longest.
         order: who must renew.
+        withheld: why `signer` signs nothing for workloads: nobody verifies it any more, or soon nobody will; empty
+            while it signs.
+        bundle: PEM of the bundle in force while it is withheld, for then it is not the signer's.
     """
 
     signer: SigningMaterial = field(repr=False)
     serving: SigningMaterial = field(repr=False)
     order: Order = NO_ORDER
+    withheld: str = ""
+    bundle: str = ""
 
     @property
     def fingerprint(self) -> str:
         """Equal for equal standings."""
-        return f"{self.signer.fingerprint} {self.serving.fingerprint} {self.order}"
+        return f"{self.signer.fingerprint} {self.serving.fingerprint} {self.order} {self.withheld} {self.bundle}"

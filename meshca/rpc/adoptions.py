@@ -64,6 +64,8 @@ class Adoptions:
         self._latest: dict[tuple[str, Kind], Adoption] = {}  # by stream
         self._held_back: dict[tuple[str, Kind], Adoption] = {}  # acknowledged roots of ill clients
         self._open: dict[str, str] = {}  # stream to peer
+        self._taken: dict[str, str] = {}  # by peer: serial of the certificate that an Envoy acknowledged last
+        self._leaves: dict[str, str] = {}  # by peer: serial of the one that is in force there
         self._refused: dict[str, set[tuple[str, str]]] = {}  # by peer: stream and name of refused secrets
 
     def observer(self, caller: Caller, door: Door) -> Observer:
@@ -107,6 +109,20 @@ class Adoptions:
             log.warning(f"xds.{answer}", versions=dict(event.versions), error=error, **_who(caller, notice))
         if notice.type_url == SECRET_TYPE_URL and not isinstance(event, Overdue):
             self._note_health(notice, event)
+            if isinstance(event, Adopted):
+                self._note_leaf(notice, event)
+
+    def _note_leaf(self, notice: Notice, event: Adopted) -> None:
+        """Remember which certificate is in force: an agent says it, an Envoy that is well acknowledges its own."""
+        peer = notice.peer
+        for name in event.versions.keys() - self._kinds:
+            self._taken[peer] = event.versions[name]
+        leaf = notice.node.report.leaf or ("" if self._refused[peer] else self._taken.get(peer, ""))
+        if leaf and self._leaves.get(peer) != leaf:
+            self._leaves[peer] = leaf
+            for stream, kind in self._latest:
+                if self._open[stream] == peer:
+                    self._record(self._latest[stream, kind])
 
     def _label(self, name: str) -> str:
         return ORDER if name == ORDER else self._kinds.get(name, _CERTIFICATE)
@@ -161,7 +177,8 @@ class Adoptions:
         )
 
     def _record(self, adoption: Adoption) -> None:
-        heard = replace(adoption, seen_at=self._clock.now())
+        leaf = self._leaves.get(self._open[adoption.stream], "")
+        heard = replace(adoption, leaf=leaf, seen_at=self._clock.now())
         self._latest[adoption.stream, adoption.kind] = heard
         self._store.record(heard)
 
@@ -175,6 +192,8 @@ class Adoptions:
             self._held_back.pop((notice.stream, kind), None)
         if notice.peer not in self._open.values():
             self._refused.pop(notice.peer, None)
+            self._leaves.pop(notice.peer, None)
+            self._taken.pop(notice.peer, None)
         elif notice.peer in self._refused:
             gone = {entry for entry in self._refused[notice.peer] if entry[0] == notice.stream}
             self._refused[notice.peer] -= gone

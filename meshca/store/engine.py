@@ -95,6 +95,14 @@ class Store(Protocol):
         """
         ...
 
+    async def living(self) -> tuple[str, ...]:
+        """Replicas that are heard; none is told when one is alone.
+
+        Raises:
+            Unavailable: reason `store`.
+        """
+        ...
+
     async def probe(self) -> None:
         """Try that issuing can go on: write a row the way issuance does and read it back.
 
@@ -161,6 +169,10 @@ class SqliteStore:
     async def silent(self, within: timedelta) -> tuple[str, ...]:
         """As `Store` says: there are none."""
         del within
+        return ()
+
+    async def living(self) -> tuple[str, ...]:
+        """As `Store` says."""
         return ()
 
     async def probe(self) -> None:

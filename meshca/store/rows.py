@@ -149,6 +149,7 @@ def adoption_row(adoption: Adoption) -> Row:
         int(adoption.connected),
         adoption.worker,
         adoption.stream,
+        adoption.leaf,
     )
 
 
@@ -168,4 +169,5 @@ def adoption_of(row: Row) -> Adoption:
         connected=bool(row[10]),
         worker=row[11],
         stream=row[12],
+        leaf=row[13],
     )

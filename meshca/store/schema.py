@@ -79,6 +79,7 @@ adoption = Table(
     Column("connected", Integer, nullable=False),
     _text("worker"),
     _text("stream"),
+    Column("leaf", Text, nullable=False, server_default=""),  # since 0004
     Index("adoption_by_stream", "worker", "stream"),
 )
 

@@ -47,6 +47,7 @@ _ADOPTION_NEWS: Final = (
     "connected",
     "worker",
     "stream",
+    "leaf",
 )
 
 _LIVE_COLUMNS: Final = (

@@ -38,6 +38,7 @@ def servable_pair(issued: Issued, key: Secret[str], now: datetime) -> KeyPair:
         raise InvariantBroken("not_servable", "the key does not belong to the certificate")
     ends = min(certificate.not_valid_after_utc for certificate in certificates)
     return KeyPair(
+        serial=f"{leaf.serial_number:x}",
         chain=chain,
         key=key,
         not_before=leaf.not_valid_before_utc,

@@ -105,6 +105,7 @@ class SecretUpstream:
         self._intermediates = Intermediates(config, trust_domain, clock)
         self._kept: dict[str, SigningMaterial] = {}
         self._named: Sequence[x509.Certificate] = ()
+        self._told: Collection[str] = ()
         self._listed: Versions = ()
         self._latest: Versions = ()
 
@@ -116,6 +117,7 @@ class SecretUpstream:
             Unavailable: it cannot be read or made now, there is none yet, or a living root is published.
         """
         reading = await self._found()
+        self._told = frozenset(reading.held)
         self.problem = self._problem(reading)
         for held in reading.held.values():
             if not held.is_root:
@@ -186,7 +188,9 @@ class SecretUpstream:
     async def forget(self, keep: Collection[str]) -> None:
         """Drop what signs from memory, and write the Secrets so that roots of our making are there no more.
 
-        A Secret that does not count any more is left: whoever plugged in what counts instead can remove it.
+        A Secret that does not count any more is left: whoever plugged in what counts instead can remove it. A
+        root that the last `lines` did not tell is left, too: another replica has made it since, and whoever says
+        what is to be kept does not know it yet.
 
         Raises:
             InvariantBroken: reason `forget`: not one that signs is to be kept; nothing was deleted.
@@ -197,10 +201,11 @@ class SecretUpstream:
             reading = self._judged(await self._read())
             if not any(line.signs and certificate_id(line.root) in keep for line in self._lines(reading)):
                 raise InvariantBroken("forget", "no root that signs was named to be kept; nothing was deleted")
-            write = next_write(reading, keep)
+            stays = {*keep, *(reading.held.keys() - self._told)}
+            write = next_write(reading, stays)
             if write is None:
-                self._kept = {root: material for root, material in self._kept.items() if root in keep}
-                self._intermediates.forget(keep)
+                self._kept = {root: material for root, material in self._kept.items() if root in stays}
+                self._intermediates.forget(stays)
                 return
             try:
                 await self._source.replace(write)

@@ -6,6 +6,7 @@ Envoy's node lists each of its extensions, tens of kilobytes that an idle stream
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -19,6 +20,7 @@ MAX_PIDS = 256  # pending Envoys that one report may name
 MAX_WORDS = 512  # characters of what holds something up that are kept
 
 Grade = Literal["envoy", "agent", ""]
+_SERIAL: Final = re.compile(r"|[1-9a-f][0-9a-f]{0,39}")  # as the ledger spells it, or none
 _GRADES: Final[dict[str, Grade]] = {"envoy": "envoy", "agent": "agent", "": ""}
 
 
@@ -32,11 +34,14 @@ class Report:
         pending_pids: process ids of Envoys that did not answer in time, or that hold it up.
         held_up: why the newest push is not in force though nobody refused it; such a report comes with a nonce
             that is void, so that the protocol hears nothing. Empty in an acknowledgement.
+        leaf: serial, lower-case hexadecimal, of the certificate that is in force at each connected Envoy, or at
+            the agent itself while there is none; empty when that is not said.
     """
 
     grade: Grade = ""
     pending_pids: tuple[int, ...] = ()
     held_up: str = ""
+    leaf: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +69,9 @@ def read_node(unverified: Any) -> Node:  # noqa: ANN401 - envoy.config.core.v3.N
 def write_report(report: Report) -> struct_pb2.Struct:
     """The report as node metadata; `read_node` of a node with it gives the report back."""
     metadata = struct_pb2.Struct()
-    fields = {"grade": report.grade, "pending_pids": list(report.pending_pids)}
-    metadata.update({FIELD: {**fields, **({"held_up": report.held_up} if report.held_up else {})}})
+    said = {"held_up": report.held_up, "leaf": report.leaf}
+    fields = {name: words for name, words in said.items() if words}
+    metadata.update({FIELD: {"grade": report.grade, "pending_pids": list(report.pending_pids), **fields}})
     return metadata
 
 
@@ -76,7 +82,10 @@ def _read_report(value: struct_pb2.Value) -> Report:
     if grade is None or len(pids) > MAX_PIDS:
         raise BadRequest("node", f"metadata.{FIELD} must be grade envoy or agent, and at most {MAX_PIDS} pids")
     held_up = fields["held_up"].string_value[:MAX_WORDS] if "held_up" in fields else ""
-    return Report(grade=grade, pending_pids=pids, held_up=held_up)
+    leaf = fields["leaf"].string_value if "leaf" in fields else ""
+    if not _SERIAL.fullmatch(leaf):
+        raise BadRequest("node", f"metadata.{FIELD}.leaf must be a serial in lower-case hexadecimal")
+    return Report(grade=grade, pending_pids=pids, held_up=held_up, leaf=leaf)
 
 
 def _pid(value: struct_pb2.Value) -> int:

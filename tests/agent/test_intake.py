@@ -15,9 +15,12 @@ from meshca.agent.intake import RECORD, PoliciesIntake, RootsIntake
 from meshca.agent.pin import SystemRoots
 from meshca.agent.state import State
 from meshca.agent.trust import Trust
-from meshca.config.resource_names import AUTHZ, EXTENSION_TYPE_URL, SECRET_TYPE_URL
+from meshca.config.resource_names import AUTHZ, DEFAULT, EXTENSION_TYPE_URL, SECRET_TYPE_URL
+from meshca.discovery.event import Adopted, Event, Overdue, Refused, Subscribed
 from meshca.errors import Unavailable
 from meshca.identity.service_account import ServiceAccount
+from meshca.wire.node import Node
+from meshca.wire.xds_streams import Notice
 from tests.fakes.agent_values import NOW, bundle_of, new_root, policies_of, policy_body, roots_body, svid_of
 from tests.fakes.ca import OWN, FakeCa, Pair, certificate, usage
 from tests.fakes.clock import FakeClock
@@ -139,9 +142,51 @@ def test_roots_may_come_before_the_certificate(tmp_path: Path) -> None:
     assert scene.hurried == 0
 
 
+def serial(scene: Scene) -> str:
+    """Of the certificate that the agent has."""
+    assert scene.holding.svid is not None
+    return scene.holding.svid.serial
+
+
+class Envoy:
+    """One Envoy that asks for its certificate only."""
+
+    def __init__(self) -> None:
+        self.envoys = Envoys()
+        self.tell(Subscribed(names=frozenset({DEFAULT})))
+
+    def tell(self, event: Event) -> None:
+        """Something happened there."""
+        self.envoys.observe(
+            Notice(peer="one", stream="1", node=Node(), type_url=SECRET_TYPE_URL, event=event), pid=7
+        )
+
+
+def test_before_the_first_certificate_none_is_in_force(tmp_path: Path) -> None:
+    """Roots can be."""
+    assert Scene(tmp_path).roots.verdict(Envoys()) == InForce(grade="agent")
+
+
+@pytest.mark.parametrize("answer", [Refused, Overdue, None], ids=["refused", "late", "awaited"])
+def test_a_certificate_that_an_envoy_has_not_taken_is_not_in_force(
+    scene: Scene, answer: type[Refused | Overdue] | None
+) -> None:
+    """The one before it is, until it is taken."""
+    envoy, first = Envoy(), serial(scene)
+    envoy.tell(Adopted(versions={DEFAULT: first}))
+    assert scene.roots.verdict(envoy.envoys) == InForce(grade="agent", leaf=first)
+    scene.holding.take_svid(svid_of(scene.ca))
+    second = {DEFAULT: serial(scene)}
+    if answer is not None:
+        envoy.tell(Overdue(versions=second) if answer is Overdue else Refused(versions=second, error="no"))
+    assert scene.roots.verdict(envoy.envoys) == InForce(grade="agent", leaf=first)
+    envoy.tell(Adopted(versions=second))
+    assert scene.roots.verdict(envoy.envoys) == InForce(grade="agent", leaf=serial(scene))
+
+
 def test_the_verdict_on_roots_is_the_envoys(scene: Scene) -> None:
-    """Here there is none."""
-    assert scene.roots.verdict(Envoys()) == InForce(grade="agent")
+    """Here there is none, so the certificate is in force with them."""
+    assert scene.roots.verdict(Envoys()) == InForce(grade="agent", leaf=serial(scene))
     scene.roots.decided(NO)
     assert scene.holding.bundle == bundle_of(scene.ca.root)
     assert scene.roots.type_url == SECRET_TYPE_URL

@@ -130,6 +130,12 @@ class Scene:
                 changed.clear()
         unwatch()
 
+    @property
+    def leaf(self) -> str:
+        """Serial of the certificate that the agent has."""
+        assert self.holding.svid is not None
+        return self.holding.svid.serial
+
     def push(self, name: str, text: str) -> str:
         """The CA pushes something good; gives its version."""
         if name == AUTHZ:
@@ -264,7 +270,8 @@ async def test_an_ill_envoy_takes_nothing_from_a_healthy_one(scene: Scene, name:
         for one in (name, DEFAULT):
             scene.envoy(one, Closed(names=frozenset({one})), envoy="ill")
     notice = await scene.said(Adopted, name, since)
-    assert (notice.event, notice.node.report) == (Adopted(versions={name: new}), Report(grade="envoy"))
+    report = Report(grade="envoy", leaf=scene.leaf if name == ROOTCA else "")
+    assert (notice.event, notice.node.report) == (Adopted(versions={name: new}), report)
     assert scene.version(name) == new
     assert not [notice for notice in scene.plane.notices if isinstance(notice.event, Refused)]
 
@@ -294,7 +301,22 @@ async def test_roots_that_one_of_two_envoys_refuses_are_not_adopted(scene: Scene
     assert notice.node.report.held_up == f"pid {PID} refuses ROOTCA: bad bundle"
     assert not any(isinstance(notice.event, Adopted) for notice in scene.plane.notices)
     scene.envoy(ROOTCA, Adopted(versions={ROOTCA: new}), envoy="ill")
-    assert (await scene.said(Adopted, ROOTCA)).node.report == Report(grade="envoy")
+    assert (await scene.said(Adopted, ROOTCA)).node.report == Report(grade="envoy", leaf=scene.leaf)
+
+
+async def test_the_ca_learns_of_a_new_certificate_when_the_envoys_have_it(scene: Scene) -> None:
+    """On the same stream, with another word on the same roots."""
+    first = scene.leaf
+    scene.envoy(DEFAULT, Subscribed(names=frozenset({DEFAULT})))
+    scene.envoy(DEFAULT, Adopted(versions={DEFAULT: first}))
+    version = scene.push(ROOTCA, "next")
+    assert (await scene.said(Adopted, ROOTCA)).node.report.leaf == first
+    since = scene.mark()
+    scene.holding.take_svid(svid_of(scene.ca))
+    scene.envoy(DEFAULT, Adopted(versions={DEFAULT: scene.leaf}))
+    notice = await scene.said(Adopted, ROOTCA, since)
+    assert (notice.event, notice.node.report.leaf) == (Adopted(versions={ROOTCA: version}), scene.leaf)
+    assert scene.leaf != first
 
 
 @pytest.mark.parametrize(

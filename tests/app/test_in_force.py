@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -50,6 +51,16 @@ def test_briefing_is_complete(in_force: InForce) -> None:
     assert isinstance(authority, UseAuthority)
     assert "PRIVATE KEY" in authority.key
     assert (rules, policies) == (in_force.loaded.admission, in_force.loaded.policies.news)
+
+
+def test_a_fresh_worker_is_told_that_signing_is_withheld(in_force: InForce) -> None:
+    """With the bundle in force, and the roots that what signs for our ports leads to."""
+    material = good_material()
+    in_force.use_standing(replace(standing_of(material), withheld="why", bundle="the bundle"))
+    authority = in_force.authority
+    assert authority is not None
+    assert (authority.withheld, authority.roots) == ("why", "the bundle")
+    assert authority.chain_roots == material.to_wire().roots
 
 
 def test_prefixes_are_distinct_and_fit(in_force: InForce) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 
@@ -21,7 +22,7 @@ from meshca.config.server import ServerConfig
 from meshca.delivery import Delivery
 from meshca.discovery.order import NO_ORDER, RenewalOrder
 from meshca.discovery.resources import content_hash
-from meshca.errors import ConfigError, InvariantBroken
+from meshca.errors import ConfigError, InvariantBroken, Unavailable
 from meshca.issuance import Issuing
 from tests.authz.documents import document_text
 from tests.fakes.clock import FakeClock
@@ -98,6 +99,20 @@ def test_two_lines_below_one_bundle(pipeline: Pipeline) -> None:
     assert pipeline.authority.current_serving().path[-1] == old.certificate
     assert pipeline.authority.current().issuer.roots == old.pem + new.pem
     assert pipeline.delivery.versions.roots == content_hash((old.pem + new.pem).encode())
+
+
+def test_while_signing_is_withheld_the_bundle_is_pushed_all_the_same(pipeline: Pipeline) -> None:
+    """It need not have the root of what signed before; workloads get nothing, our ports what they had."""
+    old, new = make_ca("old root"), make_ca("new root")
+    pipeline.authority = Authority(Serials(1), PROFILE)
+    line = news_of(signer("a", old), serving=signer("a", old), roots=[new])
+    pipeline.use_authority(replace(line, withheld="give it the new files", chain_roots=old.pem))
+    with pytest.raises(Unavailable, match="give it the new files"):
+        pipeline.authority.current()
+    assert pipeline.authority.current_serving().path[-1] == old.certificate
+    assert pipeline.delivery.versions.roots == content_hash(new.pem.encode())
+    pipeline.use_authority(news_of(signer("b", new), roots=[new]))
+    assert pipeline.authority.current().path[-1] == new.certificate
 
 
 def test_a_bad_serving_line_changes_nothing(pipeline: Pipeline) -> None:

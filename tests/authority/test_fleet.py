@@ -116,8 +116,20 @@ class TestAgents:
 
     def test_each_signer_has_its_own_end(self) -> None:
         """A leaf that is replaced is in use until the new one has settled."""
-        (one,) = seen([agent()], [leaf("1"), leaf("2", NOW - MINUTE, signer="ib", ends=NOW + DAY)])
+        (one,) = seen([agent(leaf="2")], [leaf("1"), leaf("2", NOW - MINUTE, signer="ib", ends=NOW + DAY)])
         assert one.ends == ((OLD, NOW + 9 * MINUTE), (NEW, NOW + DAY))
+
+    def test_what_agents_say_of_policies_says_nothing_of_leaves(self) -> None:
+        """Only with the roots is it said which certificate is in force."""
+        rows = [agent(leaf="1"), agent(kind=Kind.POLICIES, leaf="2")]
+        (one,) = seen(rows, [leaf("1"), leaf("2", NOW - HOUR, signer="ib")])
+        assert one.signers == BOTH
+
+    def test_an_agent_that_is_gone_is_remembered(self) -> None:
+        """Beside another in its pod it may still hold the elder leaf."""
+        rows = [agent(leaf="2", node_id="x"), agent(leaf="1", node_id="y", connected=False, seen_at=NOW - HOUR)]
+        (one,) = seen(rows, [leaf("1"), leaf("2", NOW - HOUR, signer="ib")])
+        assert one.signers == BOTH
 
 
 class TestWithoutPods:

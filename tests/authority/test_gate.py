@@ -152,12 +152,12 @@ class TestRetire:
 
     def test_it_is_open_once_nobody_holds_a_leaf_below(self) -> None:
         """And says so."""
-        gate = retire_gate([MOVED], OLD, NOW)
+        gate = retire_gate([MOVED], OLD)
         assert gate == Gate(open=True, ready=1, of=1, why="no workload holds a certificate below aaaaaaaaaaaa")
 
     def test_it_is_closed_while_somebody_does(self) -> None:
         """Until the last of these leaves ends."""
-        gate = retire_gate([MOVED, workload("a"), workload("b", leaf_ends=NOW + DAY)], OLD, NOW)
+        gate = retire_gate([MOVED, workload("a"), workload("b", leaf_ends=NOW + DAY)], OLD)
         assert (gate.open, gate.ready, gate.of, gate.opens_at) == (False, 1, 3, NOW + DAY)
         assert gate.why == (
             "2 of 3 workloads hold certificates below aaaaaaaaaaaa; the last of them ends at"
@@ -166,14 +166,14 @@ class TestRetire:
 
     def test_a_leaf_whose_end_is_not_known_keeps_it_closed(self) -> None:
         """Without a promise when it opens."""
-        gate = retire_gate([workload(leaf_ends=None)], OLD, NOW)
+        gate = retire_gate([workload(leaf_ends=None)], OLD)
         assert (gate.open, gate.opens_at) == (False, None)
         assert gate.why == "1 of 1 workloads hold certificates below aaaaaaaaaaaa"
 
     def test_only_the_leaf_below_the_root_counts_for_the_end(self) -> None:
         """A newer one below another root does not."""
         one = workload(signers=frozenset({OLD, NEW}), ends=((OLD, NOW + MINUTE), (NEW, NOW + DAY)))
-        assert retire_gate([one], OLD, NOW).opens_at == NOW + MINUTE
+        assert retire_gate([one], OLD).opens_at == NOW + MINUTE
 
 
 class TestOver:
@@ -273,11 +273,11 @@ def test_every_one_is_ready_or_named(fleet: list[Workload], share: float) -> Non
 @given(fleet=FLEETS)
 def test_a_root_is_not_dropped_while_a_leaf_in_use_is_below_it(fleet: list[Workload]) -> None:
     """Not one."""
-    assert retire_gate(fleet, OLD, NOW).open is not any(OLD in one.signers for one in fleet)
+    assert retire_gate(fleet, OLD).open is not any(OLD in one.signers for one in fleet)
 
 
 @given(fleet=FLEETS, minutes=st.integers(-100, 100))
 def test_a_tainted_root_goes_when_unused_or_over(fleet: list[Workload], minutes: int) -> None:
     """And in no other case."""
     gate = over_gate(fleet, OLD, NOW - HOUR, HOUR + minutes * MINUTE, NOW)
-    assert gate.open is (retire_gate(fleet, OLD, NOW).open or minutes <= 0)
+    assert gate.open is (retire_gate(fleet, OLD).open or minutes <= 0)

@@ -2,60 +2,109 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 import pytest
 
-from meshca.authority.leaves import Holder, Leaf, holders
+from meshca.authority.leaves import Holder, Leaf, Said, holders
 from tests.fakes.pki import DAY, NOW
-from tests.fakes.roots import HOUR, MINUTE, SECOND, leaf
+from tests.fakes.roots import HOUR, MINUTE, SECOND, WEB, leaf
 
 SETTLE = 10 * MINUTE
 EARLY, LATE = NOW - 6 * HOUR, NOW - HOUR
 ENDS = NOW + DAY / 2
 ZTUNNEL = "istio-system/ztunnel"
+NOTHING: Mapping[tuple[str, str], Collection[str]] = {}
 
 
-def held(*leaves: Leaf) -> list[Holder]:
+WEB_1 = (WEB, "web-1")
+UNBOUND = (WEB, "")
+
+
+def held(*leaves: Leaf, said: Said = NOTHING) -> list[Holder]:
     """Who holds them now."""
-    return holders(leaves, SETTLE, NOW)
+    return holders(leaves, said, SETTLE, NOW)
 
 
-def in_use(*leaves: Leaf) -> set[str]:
+def in_use(*leaves: Leaf, said: Said = NOTHING) -> set[str]:
     """The serials of those that are in use."""
-    return {one.serial for holder in held(*leaves) for one, _ in holder.in_use}
+    return {one.serial for holder in held(*leaves, said=said) for one, _ in holder.in_use}
 
 
-def test_a_newer_leaf_of_the_pod_takes_the_place() -> None:
-    """Once it has settled; in whichever order they are told."""
-    assert in_use(leaf("2", LATE), leaf("1", EARLY)) == {"2"}
+def test_a_newer_leaf_that_was_signed_takes_no_place() -> None:
+    """Its answer may have been lost on the way, however long ago that was and however often it happened."""
+    assert in_use(leaf("1", EARLY), leaf("2", LATE), leaf("3", LATE + MINUTE)) == {"1", "2", "3"}
+
+
+def test_the_leaf_that_an_agent_has_in_force_takes_the_place_of_all_before() -> None:
+    """Once it has settled; in whichever order they are told, and whatever proved the agent."""
+    leaves = leaf("3", LATE), leaf("2", EARLY + MINUTE), leaf("1", EARLY)
+    assert in_use(*leaves, said={WEB_1: {"3"}}) == {"3"}
+
+
+def test_a_leaf_that_an_agent_has_not_in_force_takes_no_place() -> None:
+    """An Envoy of it still shows the old one, or the answer is lost."""
+    assert in_use(leaf("1", EARLY), leaf("2", LATE), said={WEB_1: {"1"}}) == {"1", "2"}
+
+
+def test_a_leaf_that_an_agent_shows_while_its_envoys_do_not_takes_no_place() -> None:
+    """It has proved the agent already, and still an Envoy may refuse it: the agent's word is better."""
+    leaves = leaf("1", EARLY), leaf("2", LATE, parent="1"), leaf("3", LATE + MINUTE, parent="2")
+    assert in_use(*leaves, said={WEB_1: {"1"}}) == {"1", "2", "3"}
+
+
+@pytest.mark.parametrize("pod", ["web-1", ""], ids=["bound", "unbound"])
+@pytest.mark.parametrize("said", ["", "f"], ids=["nothing", "of-no-leaf-here"])
+def test_an_agent_that_has_not_said_what_is_in_force_clears_nothing(pod: str, said: str) -> None:
+    """It has just connected, or its certificate has ended."""
+    leaves = leaf("1", EARLY, pod=pod), leaf("2", LATE, pod=pod, parent="1"), leaf("3", NOW, pod=pod, parent="2")
+    assert in_use(*leaves, said={(WEB, pod): {said}}) == {"1", "2", "3"}
+
+
+def test_of_two_agents_in_a_pod_the_elder_leaf_decides() -> None:
+    """Each holds its own; what is between them may be either's."""
+    leaves = [leaf(str(n), EARLY + n * MINUTE) for n in range(1, 5)]
+    assert in_use(*leaves, said={WEB_1: {"2", "4"}}) == {"2", "3", "4"}
+
+
+def test_while_one_of_two_agents_in_a_pod_is_silent_nothing_is_cleared() -> None:
+    """It may hold the eldest."""
+    assert in_use(leaf("1", EARLY), leaf("2", LATE), said={WEB_1: {"2", ""}}) == {"1", "2"}
+
+
+def test_what_is_in_force_is_in_use_although_another_descends_from_it() -> None:
+    """Two agents can have begun with one certificate."""
+    leaves = leaf("1", EARLY, pod=""), leaf("2", LATE, pod="", parent="1")
+    assert in_use(*leaves, said={UNBOUND: {"1", "2"}}) == {"1", "2"}
+
+
+def test_an_agent_speaks_for_its_own_pod_only() -> None:
+    """Neither for another pod of its identity nor for another identity."""
+    other = leaf("1", EARLY, pod=""), leaf("2", LATE, pod="", parent="1")
+    assert in_use(*other, said={WEB_1: {"2"}, ("spiffe://cluster.local/ns/shop/sa/api", ""): {"2"}}) == {"1", "2"}
 
 
 def test_both_are_in_use_until_the_newer_one_has_settled() -> None:
     """And the old one is said to be until then, not until it ends."""
-    (holder,) = held(leaf("1", EARLY), leaf("2", NOW - MINUTE))
+    (holder,) = held(leaf("1", EARLY), leaf("2", NOW - MINUTE), said={WEB_1: {"2"}})
     assert [(one.serial, until) for one, until in holder.in_use] == [("1", NOW + 9 * MINUTE), ("2", ENDS)]
 
 
 def test_settling_is_over_at_its_instant() -> None:
     """Not a second later."""
-    assert in_use(leaf("1", EARLY), leaf("2", NOW - SETTLE)) == {"2"}
+    assert in_use(leaf("1", EARLY), leaf("2", NOW - SETTLE), said={WEB_1: {"2"}}) == {"2"}
 
 
 def test_an_old_leaf_that_ends_before_the_new_has_settled_is_in_use_until_its_end() -> None:
     """The earlier of both."""
-    (holder,) = held(leaf("1", EARLY, ends=NOW + SECOND), leaf("2", NOW))
+    (holder,) = held(leaf("1", EARLY, ends=NOW + SECOND), leaf("2", NOW), said={WEB_1: {"2"}})
     assert holder.in_use[0][1] == NOW + SECOND
 
 
 def test_leaves_of_one_instant_are_both_in_use() -> None:
     """Neither is newer."""
-    assert in_use(leaf("1", LATE), leaf("2", LATE)) == {"1", "2"}
-
-
-def test_a_later_leaf_takes_the_place_of_all_of_one_instant() -> None:
-    """It is newer than each."""
-    assert in_use(leaf("1", EARLY), leaf("2", EARLY), leaf("3", LATE)) == {"3"}
+    assert in_use(leaf("1", LATE), leaf("2", LATE), said={WEB_1: {"2"}}) == {"1", "2"}
 
 
 @pytest.mark.parametrize(
@@ -69,8 +118,8 @@ def test_a_later_leaf_takes_the_place_of_all_of_one_instant() -> None:
     ],
 )
 def test_the_leaf_of_another_takes_no_place(other: Leaf) -> None:
-    """Identity, pod, its uid, and who holds the key must be the same."""
-    assert in_use(leaf("1", EARLY), other) == {"1", "2"}
+    """Identity, pod, its uid, and who holds the key must be the same, whatever agents say."""
+    assert in_use(leaf("1", EARLY), other, said={(other.identity, other.pod): {"2"}}) == {"1", "2"}
 
 
 def test_a_leaf_without_a_pod_is_in_use_until_it_ends() -> None:
@@ -78,14 +127,41 @@ def test_a_leaf_without_a_pod_is_in_use_until_it_ends() -> None:
     assert in_use(leaf("1", EARLY, pod=""), leaf("2", LATE, pod="")) == {"1", "2"}
 
 
-def test_a_leaf_that_proved_its_holder_for_another_has_had_its_turn() -> None:
-    """With or without a pod."""
-    assert in_use(leaf("1", EARLY, pod=""), leaf("2", LATE, pod="", parent="1")) == {"2"}
+@pytest.mark.parametrize("pod", ["web-1", ""], ids=["bound", "unbound"])
+def test_a_leaf_that_was_shown_for_the_next_takes_the_place_of_what_it_came_by(pod: str) -> None:
+    """Who shows it has it; of the next nobody knows that yet. Where no agent speaks, that is the evidence."""
+    names = {"1": "", "2": "1", "3": "2", "4": "3"}
+    leaves = [leaf(one, EARLY + n * MINUTE, pod=pod, parent=names[one]) for n, one in enumerate(names)]
+    assert in_use(*leaves) == {"3", "4"}
 
 
-def test_a_leaf_that_proved_its_holder_a_moment_ago_is_in_use() -> None:
-    """The new one has to settle."""
-    assert in_use(leaf("1", EARLY, pod=""), leaf("2", NOW, pod="", parent="1")) == {"1", "2"}
+@pytest.mark.parametrize("pod", ["web-1", ""], ids=["bound", "unbound"])
+def test_a_leaf_that_proved_its_holder_is_in_use_until_the_next_is_shown(pod: str) -> None:
+    """The answer with the next may be lost."""
+    assert in_use(leaf("1", EARLY, pod=pod), leaf("2", LATE, pod=pod, parent="1")) == {"1", "2"}
+
+
+def test_a_leaf_that_an_unbound_agent_has_in_force_takes_the_place_of_what_it_came_by() -> None:
+    """Of those before as well; not of another that was asked for with the same proof and may have come."""
+    chain = [leaf("1", EARLY, pod=""), leaf("2", LATE, pod="", parent="1")]
+    two = [leaf(name, LATE + MINUTE, pod="", parent="2") for name in ("3", "4")]
+    assert in_use(*chain, *two, said={UNBOUND: {"3"}}) == {"3", "4"}
+
+
+def test_a_leaf_that_was_shown_a_moment_after_it_came_has_to_settle() -> None:
+    """As every other."""
+    leaves = (
+        leaf("1", EARLY, pod=""),
+        leaf("2", NOW - MINUTE, pod="", parent="1"),
+        leaf("3", NOW, pod="", parent="2"),
+    )
+    assert in_use(*leaves) == {"1", "2", "3"}
+
+
+def test_the_first_to_take_a_place_counts() -> None:
+    """Of all that descend from a leaf and were shown."""
+    chain = [leaf(str(n), NOW - SETTLE + (n - 2) * MINUTE, pod="", parent=str(n - 1)) for n in range(1, 5)]
+    assert in_use(*chain) == {"2", "3", "4"}
 
 
 def test_a_chain_has_one_holder() -> None:
@@ -94,18 +170,18 @@ def test_a_chain_has_one_holder() -> None:
     assert [len(holder.leaves) for holder in held(*chain, leaf("9", LATE, pod=""))] == [4, 1]
 
 
-def test_the_first_to_take_a_place_counts() -> None:
-    """Of the next leaf of the pod and the one that it proved, the earlier."""
-    first = leaf("1", EARLY)
-    assert in_use(first, leaf("2", NOW - SETTLE), leaf("3", NOW, parent="1")) == {"2", "3"}
-
-
-def test_a_node_proxy_holds_one_leaf_of_an_identity_for_all_pods_on_its_node() -> None:
-    """The ledger names the first of the pods, and that may be another one each time."""
+def test_a_node_proxy_holds_leaves_of_an_identity_for_all_pods_on_its_node() -> None:
+    """The ledger names the first of the pods, and that may be another one each time; nothing says which came."""
     first = leaf("1", EARLY, pod="web-1", uid="u1", node="n1", requested_by=ZTUNNEL)
     then = leaf("2", LATE, pod="web-2", uid="u2", node="n1", requested_by=ZTUNNEL)
     elsewhere = leaf("3", EARLY, pod="web-3", uid="u3", node="n2", requested_by=ZTUNNEL)
-    assert in_use(first, then, elsewhere) == {"2", "3"}
+    assert [len(holder.in_use) for holder in held(first, then, elsewhere)] == [2, 1]
+
+
+def test_an_agent_does_not_speak_for_a_node_proxy() -> None:
+    """Although that asked under the name of its pod."""
+    proxied = [leaf(name, LATE, pod="web-1", node="n1", requested_by=ZTUNNEL) for name in ("1", "2")]
+    assert in_use(*proxied, leaf("3"), said={WEB_1: {"3"}}) == {"1", "2", "3"}
 
 
 def test_a_node_proxy_without_a_known_node_is_told_apart_by_pods() -> None:

@@ -83,6 +83,38 @@ def test_no_signer(call: Callable[[Authority], object]) -> None:
     assert refused.value.reason == "no_signer"
 
 
+def test_withheld() -> None:
+    """Nothing is signed for workloads, and why is told; our own ports are signed for, and readiness goes."""
+    signs = Authority(Serials(0x0102), PROFILE)
+    signs.replace(slot(), slot())
+    waiting, own = drafted(signs), signs.draft_serving(ec_key().public_key(), ["localhost"], NOW)
+    signs.withhold("give it the new files")
+    calls: list[Callable[[], object]] = [lambda: drafted(signs), lambda: signs.probe(NOW)]
+    for call in calls:
+        with pytest.raises(Unavailable, match="give it the new files") as refused:
+            call()
+        assert refused.value.reason == "no_signer"
+    with pytest.raises(Unavailable, match="is gone"):
+        signs.sign(waiting, NOW)
+    assert signs.sign(own, NOW).serial == own.serial
+
+
+def test_withheld_without_a_line_of_its_own_for_our_ports() -> None:
+    """They are signed for by what signed before."""
+    signs = authority(slot())
+    before = signs.current()
+    signs.withhold("why")
+    assert signs.current_serving() is before
+
+
+def test_withheld_until_there_is_another() -> None:
+    """Then everything goes on."""
+    signs = authority(slot())
+    signs.withhold("why")
+    signs.replace(slot())
+    assert signs.sign(drafted(signs), NOW).serial
+
+
 def test_replaced_between_draft_and_signature() -> None:
     """A draft is signed by the slot that drafted it, although another one signs new ones."""
     old, new = slot(), slot()

@@ -74,7 +74,7 @@ async def subject(
 
 async def test_what_was_recorded_is_listed(subject: Subject) -> None:
     """Every field comes back as it was given."""
-    one = adoption(grade=Grade.REFUSED, error="no SAN\nwas found")
+    one = adoption(grade=Grade.REFUSED, error="no SAN\nwas found", leaf="5f")
     subject.store.record(one)
     await subject.settle()
     assert await subject.store.list() == [one]

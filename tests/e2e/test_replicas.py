@@ -10,15 +10,19 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
+from meshca.app.admin_client import connect
+from meshca.authority.material import certificate_id
 from tests.fakes.cacerts import Projected, cacerts
 from tests.fakes.pki import DAY, Ca, make_ca
 from tests.real.cable import cable
-from tests.real.dev_server import MESHCA, Server, running_server, wait_for
+from tests.real.dev_server import MESHCA, Server, reason, refused, running_server, wait_for
 from tests.real.postgresql import PASSWORD, Cluster
 from tests.store.postgres.opening import fresh_database
 
@@ -40,12 +44,13 @@ def ca(name: str, issuer: Ca | None = None) -> Ca:
 
 @dataclass(slots=True, kw_only=True)
 class Replicas:
-    """Three servers over one folder of a plugged-in CA and one database."""
+    """Three servers over one folder of a plugged-in CA and one database; one may have a folder of its own."""
 
     folder: Path
     urls: dict[str, str]
     volume: Projected
     stack: contextlib.ExitStack
+    own: dict[str, Projected] = field(default_factory=dict)
     servers: dict[str, Server] = field(default_factory=dict)
 
     def start(self, name: str) -> None:
@@ -54,7 +59,7 @@ class Replicas:
             **SETTINGS,
             "MESHCA__REPLICA": name,
             "MESHCA__LEDGER__URL": self.urls[name],
-            "MESHCA__UPSTREAM": f"{{kind: files, dir: {self.volume.folder}}}",
+            "MESHCA__UPSTREAM": f"{{kind: files, dir: {self.own.get(name, self.volume).folder}}}",
         }
         server = self.stack.enter_context(running_server(self.folder / name, settings=settings))
         (server.folder / "root.pem").write_text(OLD.pem + NEW.pem)  # callers that know both
@@ -82,6 +87,10 @@ class Replicas:
     def seen(self, name: str) -> int:
         """How many workloads one knows of."""
         return int((self.asked(name, "root", "status").get("fleet") or {}).get("seen", 0))
+
+    def gate(self, name: str) -> str:
+        """What one says of the gate that is waited for."""
+        return str((self.asked(name, "root", "status").get("gate") or {}).get("why", ""))
 
     def driver(self) -> str:
         """Who takes steps, as all agree."""
@@ -172,3 +181,33 @@ async def test_a_replica_is_cut_off(
         assert replicas.servers["one"].process.poll() is None
         way.plug()
         await replicas.until(lambda: all_signed_by_new(replicas))
+
+
+async def test_a_replica_that_was_not_given_the_new_ca(replicas: Replicas) -> None:
+    """It signs on while the old root retires and holds that up by its name; without that root it signs nothing."""
+    signer = ca("old signer", OLD)
+    late = replicas.own["two"] = Projected(replicas.folder / "late")
+    for volume in (replicas.volume, late):
+        volume.swap(cacerts(signer, roots=(OLD,)))
+    replicas.start("one")
+    await asyncio.to_thread(wait_for, lambda: replicas.driver() == "one", 30)
+    replicas.start("two")
+    after = cacerts(ca("new signer", NEW), roots=(NEW,))
+    replicas.volume.swap(after)
+    await replicas.until(lambda: replicas.states("one") == ["retiring", "active"])
+    await replicas.until(lambda: "replica two still signs below" in replicas.gate("one"))
+    two = replicas.servers["two"]
+    held = await two.create(two.token())
+    assert (held.leaf.issuer, held.answer.cert_chain[-1]) == (signer.certificate.subject, OLD.pem + NEW.pem)
+    assert "nothing signs below the root" in replicas.asked("two", "status")["authority_error"]
+    async with connect(Path(replicas.servers["one"].endpoint("endpoint-admin"))) as one:
+        old = certificate_id(OLD.certificate)
+        await one.roots.retire(old, force=True, reason="it shall not be waited for")
+    await asyncio.to_thread(wait_for, lambda: two.http("/readyz")[0] == HTTPStatus.SERVICE_UNAVAILABLE, 30)
+    error = await refused(two.create(two.token()))
+    assert (error.code(), reason(error)) == (grpc.StatusCode.UNAVAILABLE, "no_signer")
+    (told,) = {worker["detail"] for worker in two.workers()}
+    assert "not trusted any more; give this replica what signs below the active one" in told
+    late.swap(after)
+    await asyncio.to_thread(wait_for, lambda: two.http("/readyz")[0] == HTTPStatus.OK, 30)
+    assert (await two.create(two.token())).answer.cert_chain[-1] == NEW.pem

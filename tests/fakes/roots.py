@@ -92,6 +92,7 @@ def agent(
     connected: bool = True,
     error: str = "",
     kind: Kind = Kind.ROOTS,
+    leaf: str = "",
 ) -> Adoption:
     """What an agent holds; versions are as of `bundle`."""
     return Adoption(
@@ -107,6 +108,7 @@ def agent(
         connected=connected,
         worker="worker",
         stream=f"{pod}/{node_id}",
+        leaf=leaf,
     )
 
 

@@ -16,7 +16,7 @@ from meshca.config.rotation import RotationConfig
 from meshca.errors import MeshcaError
 from meshca.rotation.acts import RootActs
 from meshca.rotation.driver import Rotation
-from meshca.rotation.judge import Judge, Silent, nobody
+from meshca.rotation.judge import Judge, Replicas, nobody
 from meshca.rotation.reporting import Reporting
 from meshca.rotation.stander import Stander
 from meshca.rotation.standing import Standing
@@ -78,11 +78,12 @@ def rig(
     leading: bool = True,
     replica: str = "",
     jitter: float = 1.0,
-    silent: Silent = nobody,
+    silent: Replicas = nobody,
+    living: Replicas = nobody,
 ) -> Rig:
     """A driver that has not started."""
     store, census = store or FakeLifecycles(), census or FakeCensus()
-    judge = Judge(census=census, terms=TERMS, clock=SteadyClock(clock), silent=silent)
+    judge = Judge(census=census, terms=TERMS, clock=SteadyClock(clock), silent=silent, living=living)
     stepper = Stepper(
         upstream=upstream,
         store=store,

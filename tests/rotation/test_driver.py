@@ -11,15 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from meshca.authority.material import SigningMaterial
+from meshca.authority.history import Kind, Lifecycle, Record
+from meshca.authority.lifecycle import State
+from meshca.authority.material import SigningMaterial, certificate_id, to_pem
 from meshca.authority.upstream import Upstream
 from meshca.config.upstream import SelfSignedConfig
 from meshca.errors import ConfigError, MeshcaError, Unavailable
 from meshca.rotation.driver import BACKOFF, Rotation
 from meshca.rotation.standing import Standing
 from meshca.upstream.self_signed import open_
+from meshca.upstream.sound_root import root_of
 from tests.fakes.clock import FakeClock
 from tests.fakes.keystore import MemoryKeyStore
+from tests.fakes.lifecycle_store import FakeLifecycles
 from tests.fakes.logs import captured_logs
 from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, ec_key, good_material, make_ca, material_of
 from tests.fakes.rotation_rig import rig
@@ -204,6 +208,53 @@ class TestChange:
             upstream.change(FIRST)
             await clock.advance(0)
         assert (published, rotation.progress.error) == ([FIRST], None)
+
+
+class TestWithheld:
+    """What signs is below a root that goes, and nothing else can be had."""
+
+    def below(self, *materials: SigningMaterial) -> tuple[Record, ...]:
+        """Their roots: the last one signs, those before are retired."""
+        roots = [root_of(one) for one in materials]
+        states = [*(State.RETIRED for _ in roots[1:]), State.ACTIVE]
+        return tuple(
+            Record(id=certificate_id(one), kind=Kind.ROOT, state=state, pem=to_pem(one), since=NOW)
+            for one, state in zip(roots, states, strict=True)
+        )
+
+    async def test_nothing_is_signed_that_nobody_verifies(self, clock: FakeClock) -> None:
+        """Workers are told once, with the bundle in force, and again when there is something to sign with."""
+        told: list[Standing] = []
+
+        async def publish(standing: Standing) -> None:
+            told.append(standing)
+
+        upstream, store = FakeUpstream(FIRST), FakeLifecycles(Lifecycle(generation=1, records=self.below(FIRST)))
+        rotation = rig(upstream, clock, publish, store=store).rotation
+        await rotation.start()
+        store.lifecycle = Lifecycle(generation=9, records=self.below(FIRST, OTHER_ROOT))
+        for _ in range(2):
+            with pytest.raises(ConfigError, match="nothing signs below"):
+                await rotation._turn()
+        assert [bool(one.withheld) for one in told] == [False, True]
+        assert told[-1].bundle == to_pem(root_of(OTHER_ROOT))
+        assert (rotation.progress.slot, rotation.progress.serving) == (None, None)
+        upstream.offer(FIRST, OTHER_ROOT)
+        await rotation._turn()
+        assert (told[-1].signer.certificate, told[-1].withheld) == (OTHER_ROOT.certificate, "")
+        assert rotation.progress.slot is not None
+
+    async def test_while_it_is_verified_the_last_good_goes_on(
+        self, clock: FakeClock, published: Published
+    ) -> None:
+        """Whatever is wrong with the upstream."""
+        upstream = FakeUpstream(FIRST)
+        rotation = rotation_of(upstream, clock, published)
+        await rotation.start()
+        upstream.change(error=DOWN)
+        with pytest.raises(Unavailable):
+            await rotation._turn()
+        assert (published, rotation.progress.slot is None) == ([FIRST], False)
 
 
 class TestRetry:

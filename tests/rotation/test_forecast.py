@@ -48,7 +48,7 @@ class TestPlanned:
     """`planned`."""
 
     def test_the_steps(self) -> None:
-        """Who cannot acknowledge learns the root with its next certificate; leaves are renewed at half life."""
+        """Who cannot acknowledge learns the root with its next leaf, and counts until all its leaves end."""
         told = forecast.planned([workload(), silent(), MOVED], BEGIN, TERMS, NOW)
         assert says(told) == [
             "make a new root and have every workload trust it, at once; aaaaaaaaaaaa goes on to sign",
@@ -56,10 +56,15 @@ class TestPlanned:
                 "sign below the new root when 99 % of those that acknowledge trust it and all others have had it"
                 " long enough, not before 2026-01-01T06:10:00+00:00"
             ),
-            "replace every certificate below aaaaaaaaaaaa as it is renewed, until about 2026-01-01T12:20:00+00:00",
+            "replace every certificate below aaaaaaaaaaaa as it is renewed, until about 2026-01-01T18:10:00+00:00",
             "stop trusting aaaaaaaaaaaa and delete its key once none below it is in use",
         ]
         assert (told.breaks, pods(told.steps[1].holders)) == (0, ["pilot-1"])
+
+    def test_leaves_of_agents_are_replaced_at_half_life(self) -> None:
+        """And have to settle."""
+        told = forecast.planned([workload()], BEGIN, TERMS, NOW)
+        assert says(told)[2].endswith("until about 2026-01-01T06:10:00+00:00")
 
     @pytest.mark.parametrize(
         ("one", "at"),

@@ -24,6 +24,11 @@ PLAN = Plan(old=OLD, new=NEW, automatic=True, compromised=True, window=5 * MINUT
 HOLDS = workload()
 
 
+async def one_and_two() -> tuple[str, ...]:
+    """Replicas that live."""
+    return "one", "two"
+
+
 def judge_of(census: FakeCensus, terms: Terms = TERMS, now: datetime = NOW) -> Judge:
     """A judge who looks then."""
     return Judge(census=census, terms=terms, clock=SteadyClock(FakeClock(now)))
@@ -144,6 +149,25 @@ class TestUnused:
         if not is_open:
             assert gate.opens_at == NOW + DAY
             assert "before it was known here is not recorded" in gate.why
+
+    @pytest.mark.parametrize(("replica", "is_open"), [("one", False), ("gone", True)], ids=["lives", "is-gone"])
+    async def test_no_replica_may_sign_below_it(self, replica: str, *, is_open: bool) -> None:
+        """It is named: without the root it could sign nothing. What one signed by that has gone is no matter."""
+        old = found(State.RETIRING, NOW)
+        kept = among(old, root(NEW), intermediate("ia", old.id, replica=replica))
+        judge = Judge(census=FakeCensus(), terms=TERMS, clock=SteadyClock(FakeClock(NOW)), living=one_and_two)
+        gate = await judge.gate(kept, Act.RETIRE, kept.records[0])
+        assert gate.open is is_open
+        assert (f"replica one still signs below {old.id[:12]}; give it what signs" in gate.why) is not is_open
+
+    @pytest.mark.parametrize("state", [State.ACTIVE, State.RETIRING], ids=["below-another", "signed-once"])
+    async def test_what_signs_nothing_below_it_is_no_matter(self, state: State) -> None:
+        """Only what a replica signs by now."""
+        old = found(State.RETIRING, NOW)
+        below = NEW if state is State.ACTIVE else old.id
+        kept = among(old, root(NEW), intermediate("ia", below, state))
+        judge = Judge(census=FakeCensus(), terms=TERMS, clock=SteadyClock(FakeClock(NOW)), living=one_and_two)
+        assert (await judge.gate(kept, Act.RETIRE, old)).open
 
 
 class TestOver:

@@ -87,13 +87,16 @@ class Rotations(RuleBasedStateMachine):
     def follow(self, name: str) -> None:
         """A workload takes the bundle in force and says so."""
         assert self.standing is not None
-        self.trusts[name] = frozenset(map(certificate_id, self.standing.signer.roots))
+        withheld = read_certificates(self.standing.bundle.encode(), "bundle") if self.standing.withheld else None
+        self.trusts[name] = frozenset(map(certificate_id, withheld or self.standing.signer.roots))
         self.count()
 
     @rule(name=st.sampled_from(NAMES))
     def renew(self, name: str) -> None:
-        """A workload gets a leaf from who signs in force."""
+        """A workload gets a leaf from who signs in force, if anything is signed."""
         assert self.standing is not None
+        if self.standing.withheld:
+            return
         self.holds[name] = certificate_id(root_of(self.standing.signer))
         self.count()
 

@@ -147,6 +147,46 @@ def test_what_holds_up_nothing_that_was_sent_is_not_recorded(watched: Watched) -
     assert watched.store.records == []
 
 
+def test_an_agent_says_which_certificate_is_in_force(watched: Watched) -> None:
+    """With its acknowledgement of the roots, and again when that changes; it stays while nothing is said."""
+    watched.tell(watched.agent, Adopted(versions=roots("r1")), report=Report(grade="envoy", leaf="5f"))
+    assert watched.roots().leaf == "5f"
+    watched.tell(watched.agent, Refused(versions=roots("r2"), error="no"))
+    assert (watched.roots().grade, watched.roots().leaf) == (Grade.REFUSED, "5f")
+    watched.tell(watched.agent, Adopted(versions=roots("r2")), report=Report(grade="envoy", leaf="60"))
+    assert watched.roots().leaf == "60"
+
+
+def test_a_new_connection_has_not_said_which_certificate_is_in_force(watched: Watched) -> None:
+    """What another said may not be so any more."""
+    watched.tell(watched.agent, Adopted(versions=roots("r1")), report=Report(grade="envoy", leaf="5f"))
+    watched.tell(watched.agent, Closed(names=frozenset({ROOTCA})))
+    watched.tell(watched.agent, Subscribed(names=frozenset({ROOTCA}), held="r1"), stream="s2")
+    assert watched.roots().leaf == ""
+
+
+def test_an_envoy_without_an_agent_acknowledges_its_certificate(watched: Watched) -> None:
+    """On whichever stream of its connection, before or after its roots."""
+    watched.tell(watched.envoy, Adopted(versions={"default": "5f"}), stream="s2")
+    watched.tell(watched.envoy, Adopted(versions=roots("r1")))
+    assert watched.roots().leaf == "5f"
+    watched.tell(watched.envoy, Refused(versions={"default": "60"}, error="no"), stream="s2")
+    assert watched.roots().leaf == "5f"
+    watched.tell(watched.envoy, Adopted(versions={"default": "61"}), stream="s2")
+    assert watched.roots().leaf == "61"
+
+
+def test_a_certificate_that_an_ill_envoy_acknowledges_is_not_in_force(watched: Watched) -> None:
+    """It is once nothing of that connection stands refused: Envoy acknowledges what it cannot use yet."""
+    watched.tell(watched.envoy, Adopted(versions=roots("r1")))
+    watched.tell(watched.envoy, Adopted(versions={"default": "5f"}), stream="s2")
+    watched.tell(watched.envoy, Refused(versions=roots("r2"), error="no"))
+    watched.tell(watched.envoy, Adopted(versions={"default": "60"}), stream="s2")
+    assert watched.roots().leaf == "5f"
+    watched.tell(watched.envoy, Adopted(versions=roots("r3")))
+    assert watched.roots().leaf == "60"
+
+
 def test_policies_are_recorded_beside_roots(watched: Watched) -> None:
     """One stream, two kinds."""
     watched.tell(watched.agent, Adopted(versions=roots("r1")), report=BY_ENVOY)

@@ -53,6 +53,7 @@ class Bench:
         self.made += 1
         now = self.clock.now()
         return KeyPair(
+            serial=f"{self.made:x}",
             chain=f"chain {self.made}",
             key=Secret("key"),
             not_before=now,

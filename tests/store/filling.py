@@ -28,6 +28,7 @@ BROUGHT: dict[str, tuple[tuple[str, str, Row, int], ...]] = {
         ("lifecycle", PUT_LIFECYCLE, (1, 1, "{}"), 3),
         ("lifecycle_change", ADD_CHANGE, (1, 0, *"abcdef", 0, *"gh", 1), 12),
     ),
+    "0004": (),
 }
 
 

@@ -15,6 +15,7 @@ reports = st.builds(
     grade=st.sampled_from(["envoy", "agent", ""]),
     pending_pids=st.lists(st.integers(0, 2**31 - 1), max_size=20).map(tuple),
     held_up=st.text(max_size=MAX_WORDS),
+    leaf=st.just("") | st.integers(1, 2**160 - 1).map("{:x}".format),
 )
 
 
@@ -48,6 +49,8 @@ def test_node_without_a_report() -> None:
         pytest.param({"pending_pids": [2.0**31]}, id="huge pid"),
         pytest.param({"pending_pids": [float("nan")]}, id="no number"),
         pytest.param({"pending_pids": list(range(MAX_PIDS + 1))}, id="too many pids"),
+        pytest.param({"leaf": "0F"}, id="serial in another spelling"),
+        pytest.param({"leaf": "f" * 41}, id="serial too long"),
     ],
 )
 def test_report_of_another_shape_is_refused(value: dict[str, object]) -> None:
@@ -62,7 +65,7 @@ def test_report_of_another_shape_is_refused(value: dict[str, object]) -> None:
 @given(
     value=st.recursive(
         st.none() | st.booleans() | st.floats() | st.text(),
-        lambda v: st.lists(v) | st.dictionaries(st.sampled_from(["grade", "pending_pids", "held_up", "x"]), v),
+        lambda v: st.lists(v) | st.dictionaries(st.sampled_from(["grade", "pending_pids", "leaf", "x"]), v),
         max_leaves=8,
     )
 )

@@ -107,6 +107,14 @@ class PostgresStore:
         """
         return await self._leadership.silent(within)
 
+    async def living(self) -> tuple[str, ...]:
+        """Replicas that are heard.
+
+        Raises:
+            Unavailable: reason `store`.
+        """
+        return await self._leadership.living()
+
     async def probe(self) -> None:
         """As `reach`; without the store it is enough that issuing can go on without it.
 

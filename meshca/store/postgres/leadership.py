@@ -45,6 +45,11 @@ _SILENT: Final = (
     "(SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now) AS clock "
     "WHERE instance LIKE %s AND written_at < now - %s AND written_at > now - %s ORDER BY instance"
 )
+_LIVING: Final = (
+    "SELECT instance FROM probe, "
+    "(SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now) AS clock "
+    "WHERE instance LIKE %s AND written_at >= now - %s ORDER BY instance"
+)
 _SUFFIX: Final = "/alive"
 _MICRO: Final = timedelta(microseconds=1)
 
@@ -89,13 +94,15 @@ class Leadership:
         Raises:
             Unavailable: reason `store`.
         """
-        parameters = (f"%{_SUFFIX}", SILENT // _MICRO, within // _MICRO)
+        return await self._replicas(_SILENT, SILENT // _MICRO, within // _MICRO)
 
-        async def ask(connection: Connection) -> tuple[str, ...]:
-            rows = await (await connection.execute(_SILENT, parameters)).fetchall()
-            return tuple(str(name).removesuffix(_SUFFIX) for (name,) in rows)
+    async def living(self) -> tuple[str, ...]:
+        """Replicas that are heard.
 
-        return await self._link.run(ask)
+        Raises:
+            Unavailable: reason `store`.
+        """
+        return await self._replicas(_LIVING, SILENT // _MICRO)
 
     async def goodbye(self) -> None:
         """Say that we end, so that nobody waits for us; nothing happens while the store is out of reach."""
@@ -107,6 +114,13 @@ class Leadership:
             return
         with contextlib.suppress(MeshcaError):  # then we are silent, as others see it
             await self._link.run(tell)
+
+    async def _replicas(self, statement: str, *ages: int) -> tuple[str, ...]:
+        async def ask(connection: Connection) -> tuple[str, ...]:
+            rows = await (await connection.execute(statement, (f"%{_SUFFIX}", *ages))).fetchall()
+            return tuple(str(name).removesuffix(_SUFFIX) for (name,) in rows)
+
+        return await self._link.run(ask)
 
     async def _look(self, connection: Connection) -> tuple[bool, str]:
         await connection.execute(_NAME, (_PREFIX + self._replica,))

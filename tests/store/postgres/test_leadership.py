@@ -107,6 +107,16 @@ async def test_who_ends_without_a_word_is_silent(url: str, monkeypatch: pytest.M
             assert "one" not in await two.silent(timedelta(hours=1))
 
 
+async def test_who_is_heard_lives(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And who was not heard for some time does not, as far as anybody knows."""
+    async with candidate(url, "one"), candidate(url, "two") as two:
+        async with asyncio.timeout(30):
+            while await two.living() != ("one", "two"):  # noqa: ASYNC110 - a look is no event
+                await asyncio.sleep(0.02)
+        monkeypatch.setattr("meshca.store.postgres.leadership.SILENT", timedelta(hours=-1))
+        assert await two.living() == ()
+
+
 async def test_who_has_a_spool_is_silent(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits on its disk is not known to the others yet; nor does it say goodbye."""
     monkeypatch.setattr("meshca.store.postgres.leadership.SILENT", timedelta(0))

@@ -1,0 +1,117 @@
+"""Over any history: what somebody may still show holds the gate of its root."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meshca.authority.adoption import Adoption
+from meshca.authority.fleet import fleet
+from meshca.authority.gate import retire_gate
+from meshca.authority.history import Lifecycle
+from meshca.authority.leaves import Leaf
+from tests.fakes.pki import DAY, NOW
+from tests.fakes.roots import MINUTE, agent, intermediate, leaf, root
+
+MOST = 40  # leaves that are asked for; each is below a root of its own, as if a rotation came between any two
+ROOTS = tuple(f"{number:x}" for number in range(1, MOST + 1))
+LIFE = Lifecycle(records=(*map(root, ROOTS), *(intermediate(f"i{name}", name) for name in ROOTS)))
+LIFETIME = 30  # minutes that a leaf lives; histories are longer
+
+
+@dataclass(slots=True)
+class Workload:
+    """What is true of one; `shown` is in force at its Envoys, `got` came last, `said` is what the CA was told."""
+
+    pod: str
+    node_id: str
+    speaks: bool
+    shown: Leaf | None = None
+    got: Leaf | None = None
+    said: Leaf | None = None
+
+
+@dataclass(slots=True)
+class History:
+    """A mesh, and all that its ledger and its adoption records know of it."""
+
+    minute: int = 0
+    leaves: list[Leaf] = field(default_factory=list)
+    workloads: list[Workload] = field(
+        default_factory=lambda: [
+            Workload(pod="web-1", node_id="a", speaks=True),
+            Workload(pod="web-1", node_id="b", speaks=True),
+            Workload(pod="", node_id="laptop", speaks=True),
+            Workload(pod="pilot-1", node_id="", speaks=False),
+            Workload(pod="pilot-2", node_id="", speaks=False),
+        ]
+    )
+
+    def ask(self, who: Workload, *, comes: bool) -> None:
+        """By the certificate in hand, or else by a token; the answer comes or is lost on its way."""
+        now = NOW - DAY + self.minute * MINUTE
+        by = who.got if who.got is not None and who.got.ends >= now and who.pod != "pilot-2" else None
+        serial = f"{len(self.leaves) + 1:x}"
+        made = leaf(
+            serial,
+            now,
+            pod=who.pod,
+            parent=by.serial if by else "",
+            signer=f"i{serial}",
+            ends=now + LIFETIME * MINUTE,
+        )
+        self.leaves.append(made)
+        if comes:
+            who.got = made
+            if not who.speaks:
+                who.shown = made
+
+    def rows(self) -> list[Adoption]:
+        """What agents have said so far."""
+        return [
+            agent(pod=one.pod, node_id=one.node_id, leaf=one.said.serial if one.said else "")
+            for one in self.workloads
+            if one.speaks
+        ]
+
+    def act(self, deed: str, who: Workload) -> None:
+        """One thing happens; a minute later the next."""
+        self.minute += 1
+        match deed:
+            case "renews":
+                self.ask(who, comes=True)
+            case "asks in vain":
+                self.ask(who, comes=False)
+            case "forgets":
+                who.got = None  # its agent starts anew, and its Envoys go on
+            case "takes":
+                who.shown = who.got or who.shown
+            case _:
+                who.said = who.shown
+
+
+DEEDS = ("renews", "renews", "asks in vain", "forgets", "takes", "takes", "says", "says")
+
+
+@settings(max_examples=300)
+@given(
+    deeds=st.lists(
+        st.tuples(st.sampled_from(DEEDS), st.sampled_from([0, 0, 1, 1, 2, 3, 4])),
+        min_size=MOST // 2,
+        max_size=MOST,
+    )
+)
+def test_a_root_is_not_dropped_while_somebody_may_show_a_leaf_below_it(deeds: list[tuple[str, int]]) -> None:
+    """Whatever was lost, refused or never said, and without any time to settle."""
+    history = History()
+    for deed, number in deeds:
+        history.act(deed, history.workloads[number])
+    now = NOW - DAY + history.minute * MINUTE
+    found = fleet(history.rows(), history.leaves, LIFE, now, seen_within=DAY, settle=0 * MINUTE)
+    held = [
+        one for who in history.workloads for one in (who.shown, who.got) if one is not None and one.ends >= now
+    ]
+    for one in held:
+        assert not retire_gate(found, one.serial).open
