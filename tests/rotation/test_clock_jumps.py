@@ -9,7 +9,7 @@ import pytest
 from meshca.authority.lifecycle import State
 from tests.fakes.clock import FakeClock
 from tests.fakes.pki import NOW
-from tests.rotation.test_acts import ANNA, Stage, running
+from tests.fakes.rotation_stage import ANNA, Stage, running
 
 HOUR = timedelta(hours=1)
 WINDOW = timedelta(seconds=20)
