@@ -116,3 +116,11 @@ async def first_offer(upstream: Upstream) -> Offer:
     """What signs below the root that began first."""
     lines = await upstream.lines()
     return await upstream.obtain(next(certificate_id(line.root) for line in lines if line.signs))
+
+
+async def told(upstream: Upstream) -> list[tuple[str, bool, bool]]:
+    """The lines: subject, whether it signs, whether it is wanted."""
+    return [
+        (line.root.subject.rfc4514_string().removeprefix("CN="), line.signs, line.wanted)
+        for line in await upstream.lines()
+    ]

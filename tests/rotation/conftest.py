@@ -1,4 +1,4 @@
-"""The driver that the tests of whole rotations watch."""
+"""A driver that runs, and steppers whose steps are taken one by one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from tests.fakes.clock import FakeClock
 from tests.fakes.pki import NOW
 from tests.fakes.rotation_stage import Stage, running
+from tests.fakes.stepper_scene import Scene
 
 
 @pytest.fixture
@@ -16,3 +17,19 @@ async def stage() -> AsyncIterator[Stage]:
     """A CA with one root that runs."""
     async with running(Stage(FakeClock(NOW))) as made:
         yield made
+
+
+@pytest.fixture
+async def scene() -> Scene:
+    """One root is active."""
+    made = Scene()
+    await made.adopt()
+    return made
+
+
+@pytest.fixture
+async def theirs() -> Scene:
+    """The same, and an operator says which roots there are."""
+    made = Scene(plugged_in=True)
+    await made.adopt()
+    return made

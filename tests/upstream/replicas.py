@@ -61,14 +61,6 @@ def upstream_of(
     return SecretUpstream(config, source, published, TRUST_DOMAIN, clock or FakeClock()), source
 
 
-async def told(upstream: SecretUpstream) -> list[tuple[str, bool, bool]]:
-    """The lines: subject, whether it signs, whether it is wanted."""
-    return [
-        (line.root.subject.rfc4514_string().removeprefix("CN="), line.signs, line.wanted)
-        for line in await upstream.lines()
-    ]
-
-
 def istio_root(**changes: object) -> Ca:
     """A root as istiod makes it: RSA, no SPIFFE ID."""
     return make_ca("istio", **{"key": rsa_key(), **changes})  # type: ignore[arg-type] # a test's changes

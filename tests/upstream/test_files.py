@@ -1,4 +1,4 @@
-"""A plugged-in CA: what is refused at the start, all at once, and how fast a change is seen."""
+"""A plugged-in CA: what is refused at the start, all at once, and when a change of the folder is seen."""
 
 from __future__ import annotations
 
@@ -9,69 +9,26 @@ from pathlib import Path
 
 import pytest
 
-from meshca import durable
-from meshca.authority.material import certificate_id
-from meshca.authority.slot import Slot
 from meshca.config.upstream import FilesConfig
-from meshca.errors import ConfigError, InvariantBroken, Refused, Unavailable
-from meshca.upstream.files import Files, check, open_
+from meshca.errors import ConfigError
+from meshca.upstream.files import Files, check
 from meshca.upstream.kept_folder import KeptFolder
 from tests.fakes.cacerts import Projected, cacerts, tls, write
 from tests.fakes.clock import FakeClock
-from tests.fakes.logs import captured_logs
-from tests.fakes.pki import DAY, NARROW, NOW, TRUST_DOMAIN, Ca, ec_key, make_ca, pem_of, rsa_key
+from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, ec_key, make_ca, pem_of, rsa_key
 from tests.fakes.upstream import first_offer
-from tests.upstream.dying import killed
+from tests.upstream.operators_folder import GOOD, NEXT, OLD_ROOT, ROOT, SIGNER, UPPER, id_of, started
 
-ROOT = make_ca("root")
-OLD_ROOT = make_ca("old root")
-UPPER = make_ca("upper", ROOT)
-SIGNER = make_ca("signer", UPPER)
-GOOD = cacerts(SIGNER, UPPER, roots=(ROOT, OLD_ROOT))
-NEXT = cacerts(make_ca("next signer", ROOT), roots=(ROOT, OLD_ROOT))
 SECRET = tls(SIGNER, UPPER, roots=(ROOT, OLD_ROOT))
 EXPIRED = make_ca("signer", ROOT, end=NOW)
 FUTURE = make_ca("signer", ROOT, begin=NOW + DAY)
 LEAF = make_ca("signer", ROOT, constraints=None)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Where an operator puts a CA."""
-    made = tmp_path / "ca"
-    made.mkdir(mode=0o700)
-    return made
-
-
-async def started(folder: Path, clock: FakeClock | None = None) -> Files:
-    """The upstream over a folder, as `open_` gives it; its data directory is `data` beside that."""
-    config, data_dir = FilesConfig(kind="files", dir=folder), folder.parent / "data"
-    async with open_(config, data_dir=data_dir, trust_domain=TRUST_DOMAIN, clock=clock or FakeClock()) as files:
-        return files
-
-
 def checked(folder: Path) -> None:
     """Check the folder."""
     config, data_dir = FilesConfig(kind="files", dir=folder), folder.parent / "data"
     check(config, data_dir=data_dir, trust_domain=TRUST_DOMAIN, clock=FakeClock())
-
-
-def id_of(ca: Ca) -> str:
-    """What a root is called."""
-    return certificate_id(ca.certificate)
-
-
-def held(folder: Path) -> dict[str, str]:
-    """All files of a folder."""
-    return {path.name: path.read_text() for path in folder.iterdir()}
-
-
-async def told(files: Files) -> list[tuple[str, bool, bool]]:
-    """The lines: subject, whether it signs, whether it is wanted."""
-    return [
-        (line.root.subject.rfc4514_string().removeprefix("CN="), line.signs, line.wanted)
-        for line in await files.lines()
-    ]
 
 
 @pytest.mark.parametrize(
@@ -253,209 +210,6 @@ class TestChanged:
         assert task.done()
 
 
-OTHER = make_ca("other root", begin=NOW)
-OTHERS = make_ca("other signer", OTHER)
-
-
-class TestLines:
-    """Which roots there are, and below which is signed."""
-
-    async def test_named(self, folder: Path) -> None:
-        """The root above the signing certificate signs, every other root of the root file is only named."""
-        write(folder, GOOD)
-        assert await told(await started(folder)) == [("root", True, True), ("old root", False, True)]
-
-    async def test_another_root_plugged_in(self, folder: Path) -> None:
-        """After the folder moved to another root, the old line still signs; it is wanted while it is named."""
-        write(folder, cacerts(SIGNER, UPPER, roots=(ROOT,)))
-        files = await started(folder)
-        write(folder, cacerts(OTHERS, roots=(OTHER, ROOT)))
-        assert await told(files) == [("root", True, True), ("other root", True, True)]
-        write(folder, cacerts(OTHERS, roots=(OTHER,)))
-        assert await told(files) == [("root", True, False), ("other root", True, True)]
-        assert (await files.obtain(id_of(ROOT))).material.certificate == SIGNER.certificate
-        assert (await files.obtain(id_of(OTHER))).material.certificate == OTHERS.certificate
-
-    async def test_current(self, folder: Path) -> None:
-        """The line of the folder's own signer is the current one, not one that is kept; in a bad one none is."""
-        write(folder, cacerts(SIGNER, UPPER, roots=(ROOT,)))
-        files = await started(folder)
-        write(folder, cacerts(OTHERS, roots=(OTHER, ROOT)))
-        assert [line.current for line in await files.lines()] == [False, True]
-        write(folder, {})
-        assert [line.current for line in await files.lines()] == [False, False]
-
-    async def test_restart(self, folder: Path) -> None:
-        """A restart has the same lines and offers the same."""
-        write(folder, cacerts(SIGNER, UPPER, roots=(ROOT,)))
-        await started(folder)
-        write(folder, cacerts(OTHERS, roots=(OTHER,)))
-        await started(folder)
-        files = await started(folder)
-        assert await told(files) == [("root", True, False), ("other root", True, True)]
-        offer = await files.obtain(id_of(ROOT))
-        assert offer.material.key.private_numbers() == SIGNER.key.private_numbers()
-        assert Slot.prove(offer.material, TRUST_DOMAIN, NOW).path[-1] == ROOT.certificate
-
-    async def test_new_intermediate(self, folder: Path) -> None:
-        """An intermediate that is replaced below the same root is new material of the same line at once."""
-        write(folder, GOOD)
-        files = await started(folder)
-        write(folder, NEXT)
-        assert (await files.obtain(id_of(ROOT))).material.certificate.subject.rfc4514_string() == "CN=next signer"
-        write(folder, {})
-        again = await started(folder)
-        assert (await again.obtain(id_of(ROOT))).material.certificate.subject.rfc4514_string() == "CN=next signer"
-
-    @pytest.mark.parametrize("files", [{}, {**GOOD, "ca-key.pem": "damaged"}], ids=["empty", "damaged"])
-    async def test_bad_folder(self, folder: Path, files: dict[str, str]) -> None:
-        """A bad folder hides nothing: what it named last is there, signs as before, and the problem is told."""
-        write(folder, GOOD)
-        upstream = await started(folder)
-        before = await told(upstream)
-        write(folder, files)
-        assert await told(upstream) == before
-        assert upstream.problem is not None
-        assert any("ca-key.pem" in line for line in upstream.problem.problems)
-        assert (await upstream.obtain(id_of(ROOT))).material.certificate == SIGNER.certificate
-
-    async def test_restart_over_a_bad_folder(self, folder: Path) -> None:
-        """A restart over a bad folder goes on with what is kept, and tells the problem."""
-        write(folder, GOOD)
-        await started(folder)
-        write(folder, {})
-        upstream = await started(folder)
-        assert await told(upstream) == [("root", True, True), ("old root", False, True)]
-        assert upstream.problem is not None
-
-    async def test_mended(self, folder: Path) -> None:
-        """Once the folder is good again there is no problem any more."""
-        write(folder, GOOD)
-        upstream = await started(folder)
-        write(folder, {})
-        await upstream.lines()
-        write(folder, NEXT)
-        await upstream.lines()
-        assert upstream.problem is None
-
-    async def test_kept_has_expired(self, folder: Path) -> None:
-        """What is kept and has expired is a line that signs nothing; asked for, it says so."""
-        write(folder, cacerts(make_ca("short", ROOT, end=NOW + DAY), roots=(ROOT,)))
-        clock = FakeClock()
-        upstream = await started(folder, clock)
-        write(folder, cacerts(OTHERS, roots=(OTHER,)))
-        await upstream.lines()
-        clock.move((2 * DAY).total_seconds())
-        assert await told(upstream) == [("root", False, False), ("other root", True, True)]
-        with pytest.raises(ConfigError, match="expired at"):
-            await upstream.obtain(id_of(ROOT))
-
-    async def test_nothing_signs_any_more(self, folder: Path) -> None:
-        """When all has expired, `lines` says so."""
-        write(folder, cacerts(make_ca("short", ROOT, end=NOW + DAY), roots=(ROOT,)))
-        clock = FakeClock()
-        upstream = await started(folder, clock)
-        clock.move((2 * DAY).total_seconds())
-        with pytest.raises(ConfigError, match="expired at"):
-            await upstream.lines()
-
-    async def test_only_named(self, folder: Path) -> None:
-        """Nothing signs below a root that is only named; it says where to put what would."""
-        write(folder, GOOD)
-        with pytest.raises(ConfigError, match=f"nothing signs below the root {id_of(OLD_ROOT)}; put a signing"):
-            await (await started(folder)).obtain(id_of(OLD_ROOT))
-
-    async def test_cannot_be_kept(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What cannot be kept is not offered."""
-        write(folder, GOOD)
-        upstream = await started(folder)
-        write(folder, NEXT)
-        monkeypatch.setattr(durable, "replace", _no_space)
-        for ask in (upstream.lines(), upstream.obtain(id_of(ROOT))):
-            with pytest.raises(Unavailable, match="No space"):
-                await ask
-
-    async def test_full_disk_and_nothing_new(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A full disk does not stop what is kept already."""
-        write(folder, GOOD)
-        upstream = await started(folder)
-        monkeypatch.setattr(durable, "replace", _no_space)
-        await upstream.lines()
-        await upstream.obtain(id_of(ROOT))
-
-
-@pytest.mark.parametrize(
-    ("root", "problem"),
-    [
-        pytest.param(make_ca("next root", end=NOW), "expired at", id="expired"),
-        pytest.param(make_ca("next root", constraints=None), "a root but not a CA", id="not-a-ca"),
-        pytest.param(make_ca("next root", key=rsa_key(1024)), "too weak, or not known", id="weak"),
-        pytest.param(make_ca("root"), f"another key (sha256 {id_of(ROOT)})", id="subject-in-use"),
-        pytest.param(
-            make_ca("next root", extra=[NARROW]), "a trial certificate does not verify", id="no-trial-leaf"
-        ),
-    ],
-)
-async def test_bad_new_root(folder: Path, root: Ca, problem: str) -> None:
-    """A new root that is unsound is refused before anything changes: it is no line, and nothing of it is kept."""
-    write(folder, GOOD)
-    upstream = await started(folder)
-    before, kept = await told(upstream), sorted((folder.parent / "data").rglob("*"))
-    write(folder, cacerts(make_ca("next", root), roots=(root,)))
-    assert await told(upstream) == before
-    assert upstream.problem is not None
-    assert any(problem in line for line in upstream.problem.problems), upstream.problem.problems
-    assert sorted((folder.parent / "data").rglob("*")) == kept
-    with pytest.raises(ConfigError, match="nothing signs below the root"):
-        await upstream.obtain(id_of(root))
-
-
-async def test_roots_are_not_made(folder: Path) -> None:
-    """Asked to make a root it says where to put one."""
-    write(folder, GOOD)
-    with pytest.raises(
-        Refused, match=f"put a signing certificate .* into {folder}, and name both roots"
-    ) as refused:
-        await (await started(folder)).make_root()
-    assert refused.value.reason == "upstream"
-
-
-class TestForget:
-    """What goes, and what stays."""
-
-    async def test_old_line(self, folder: Path) -> None:
-        """What is kept below a root that is not wanted any more goes; the folder is left as it is."""
-        write(folder, GOOD)
-        upstream = await started(folder)
-        files = cacerts(OTHERS, roots=(OTHER,))
-        write(folder, files)
-        await upstream.lines()
-        with captured_logs() as logs:
-            await upstream.forget({id_of(OTHER)})
-        assert await told(upstream) == [("other root", True, True)]
-        assert held(folder) == files
-        assert [(line["event"], line["sha256"]) for line in logs] == [("ca.forgotten", id_of(ROOT)[:16])]
-
-    async def test_plugged_in_stays(self, folder: Path) -> None:
-        """The operator's line stays, and stays kept, though it is not among those to be kept."""
-        write(folder, cacerts(SIGNER, UPPER, roots=(ROOT,)))
-        upstream = await started(folder)
-        write(folder, cacerts(OTHERS, roots=(OTHER,)))
-        await upstream.lines()
-        await upstream.forget({id_of(ROOT)})
-        write(folder, {})
-        assert await told(upstream) == [("root", True, False), ("other root", True, True)]
-
-    async def test_never_the_last(self, folder: Path) -> None:
-        """Asked to keep none that signs, it keeps all."""
-        write(folder, GOOD)
-        upstream = await started(folder)
-        before = sorted((folder.parent / "data").rglob("*"))
-        with pytest.raises(InvariantBroken) as refused:
-            await upstream.forget({id_of(OLD_ROOT)})
-        assert (refused.value.reason, sorted((folder.parent / "data").rglob("*"))) == ("forget", before)
-
-
 class TestCheck:
     """`check`: what is wrong, without keeping anything."""
 
@@ -472,40 +226,3 @@ class TestCheck:
         write(folder, {})
         with pytest.raises(ConfigError, match=r"ca-cert\.pem"):
             checked(folder)
-
-
-class TestKilled:
-    """A real process is killed at each point; then a start finds the state before or after, and nothing half."""
-
-    async def ends(self, tmp_path: Path, deed: str, argument: str) -> list[tuple[str, ...]]:
-        """The roots that sign, after each death."""
-        found, empty = [], tmp_path / "empty"
-        empty.mkdir()
-        for copy in killed(tmp_path / "data", tmp_path / "copies", deed, argument):
-            config = FilesConfig(kind="files", dir=empty)
-            async with open_(config, data_dir=copy, trust_domain=TRUST_DOMAIN, clock=FakeClock()) as files:
-                lines = await told(files)
-            assert list(copy.rglob(".*")) == []
-            found.append(tuple(name for name, signs, _ in lines if signs))
-        return found
-
-    async def test_keep(self, folder: Path, tmp_path: Path) -> None:
-        """A new line is kept whole or not at all, and the old one always."""
-        write(folder, cacerts(SIGNER, UPPER, roots=(ROOT,)))
-        await started(folder)
-        write(folder, cacerts(OTHERS, roots=(OTHER,)))
-        ends = await self.ends(tmp_path, "keep", str(folder))
-        assert set(ends) == {("root",), ("root", "other root")}
-
-    async def test_forget(self, folder: Path, tmp_path: Path) -> None:
-        """A line that is forgotten is there whole or not at all, and the other always."""
-        write(folder, cacerts(SIGNER, UPPER, roots=(ROOT,)))
-        await started(folder)
-        write(folder, cacerts(OTHERS, roots=(OTHER,)))
-        await started(folder)
-        ends = await self.ends(tmp_path, "forget_kept", f"{folder}:{id_of(OTHER)}")
-        assert set(ends) == {("root", "other root"), ("other root",)}
-
-
-def _no_space(*_: object) -> None:
-    raise OSError(28, "No space left on device")

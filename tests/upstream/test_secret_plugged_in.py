@@ -10,8 +10,8 @@ from tests.fakes.cacerts import cacerts, tls
 from tests.fakes.clock import FakeClock
 from tests.fakes.pki import DAY, NARROW, NOW, Ca, make_ca, rsa_key
 from tests.fakes.secret_source import FakeSecrets
-from tests.fakes.upstream import first_offer
-from tests.upstream.replicas import BAD, NEXT, ROOT, SIGNER, told, upstream_of
+from tests.fakes.upstream import first_offer, told
+from tests.upstream.replicas import BAD, NEXT, ROOT, SIGNER, upstream_of
 
 OTHER, THIRD = make_ca("other root", begin=NOW - DAY / 2), make_ca("third root", begin=NOW - DAY / 3)
 OTHERS = make_ca("other signer", OTHER)
