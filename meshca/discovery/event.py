@@ -6,7 +6,7 @@ A resource's body may hold a private key: it must never appear in a repr or a lo
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -18,11 +18,14 @@ class Resource:
         name: as the client asks for it.
         version: hash of the content; in a `Push` it may carry a suffix that makes it new to the client.
         body: the serialized message of the subscription's type.
+        anew: writes the same content in other bytes, made unique by a mark; for a type of which clients
+            acknowledge unseen what has the bytes of the push before, also when they have refused that.
     """
 
     name: str
     version: str
     body: bytes = field(repr=False)
+    anew: Callable[[str], bytes] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,17 +58,25 @@ class TrustBundle:
 
 def certificate(name: str, pair: KeyPair) -> Resource:
     """A `tls_certificate` Secret; its version is the leaf's serial, so an acknowledgement says which is in use."""
-    message = SecretMessage(name=name)
-    message.tls_certificate.certificate_chain.inline_bytes = pair.chain.encode()
-    message.tls_certificate.private_key.inline_bytes = pair.key.reveal().encode()
-    return Resource(name=name, version=pair.serial, body=message.SerializeToString())
+
+    def body(mark: str = "") -> bytes:
+        message = SecretMessage(name=name)
+        message.tls_certificate.certificate_chain.inline_bytes = _marked(pair.chain, mark)
+        message.tls_certificate.private_key.inline_bytes = pair.key.reveal().encode()
+        return bytes(message.SerializeToString())
+
+    return Resource(name=name, version=pair.serial, body=body(), anew=body)
 
 
 def roots(name: str, bundle: TrustBundle) -> Resource:
     """A `validation_context` Secret with `trusted_ca`; the same bundle has the same version under each name."""
-    message = SecretMessage(name=name)
-    message.validation_context.trusted_ca.inline_bytes = bundle.pem.encode()
-    return Resource(name=name, version=content_hash(bundle.pem.encode()), body=message.SerializeToString())
+
+    def body(mark: str = "") -> bytes:
+        message = SecretMessage(name=name)
+        message.validation_context.trusted_ca.inline_bytes = _marked(bundle.pem, mark)
+        return bytes(message.SerializeToString())
+
+    return Resource(name=name, version=content_hash(bundle.pem.encode()), body=body(), anew=body)
 
 
 def policies(body: bytes) -> Resource:
@@ -88,3 +96,8 @@ def order(wanted: RenewalOrder) -> Resource:
 def content_hash(content: bytes) -> str:
     """32 hexadecimal characters of SHA-256: equal on every replica, never equal for different content."""
     return hashlib.sha256(content).hexdigest()[:32]
+
+
+def _marked(pem: str, mark: str) -> bytes:
+    """With a line before the first certificate, which readers of PEM pass over (RFC 7468, section 2)."""
+    return f"# {mark}\n{pem}".encode() if mark else pem.encode()

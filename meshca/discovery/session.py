@@ -2,7 +2,7 @@
 
 It decides what is sent next and what a client's answer means. It must never do I/O, read a clock or know a
 protobuf type: time comes in as a monotonic number, messages as plain values. At most one push is awaited
-at a time; a NACK never loops; silence never blocks the next update for longer than the answer timeout.
+at a time; a NACK alone never loops; silence never blocks the next update for longer than the answer timeout.
 
 Decided here, where the xDS protocol leaves it open (docs/adr/0009 says why):
 - These types have no wildcard: an empty list, also in a first delta request, subscribes to nothing, and `*`
@@ -10,6 +10,8 @@ Decided here, where the xDS protocol leaves it open (docs/adr/0009 says why):
 - A name that we do not have stays pending; one that vanishes later is not taken back from the client.
 - After a NACK the last good value goes out once more under a new version, because Envoy answers every later
   secret with the old error until it gets a good one (envoy SdsApi; ADR 9).
+- No two pushes have the same bytes where these can be written anew: Envoy acknowledges what it has refused when
+  the same bytes come again. There, refused content goes out again after pauses that grow.
 """
 
 from __future__ import annotations
@@ -147,7 +149,10 @@ class Session:
         self._forgive(self._names)
 
     def tick(self, now: float) -> tuple[Event, ...]:
-        """Stop waiting for an answer that is overdue, and report it."""
+        """Stop waiting for an answer that is overdue, and report it; try what was refused long ago."""
+        for name, state in self._names.items():
+            if (current := self._resources.get(name)) is not None and current.anew is not None:
+                state.insist(now)
         if self._flight is None or not self._awaiting() or now < self._flight.deadline:
             return ()
         self._flight.answer = Answer.LATE
@@ -163,7 +168,7 @@ class Session:
         batch = self._batch(list(due))
         self._count += 1
         nonce = f"{self.stream_id}-{self._count}"
-        outgoing = tuple(replace(due[name], version=self._wire_version(due[name], nonce)) for name in batch)
+        outgoing = tuple(self._outgoing(due[name], nonce) for name in batch)
         version = joint_version(outgoing)
         if self._flight is not None and self._flight.answer is Answer.LATE:
             self._unheard |= self._flight.versions.keys()
@@ -198,6 +203,10 @@ class Session:
         repairs = [name for name in due if self._names[name].repair]
         together = [name for name in due if not self._names[name].alone]
         return repairs[:1] or together or due[:1]
+
+    def _outgoing(self, value: Resource, nonce: str) -> Resource:
+        body = value.anew(nonce) if value.anew is not None else value.body
+        return replace(value, version=self._wire_version(value, nonce), body=body)
 
     def _wire_version(self, value: Resource, nonce: str) -> str:
         """The content version, made unique when this client has refused something of that name."""
@@ -281,7 +290,7 @@ class Session:
         if flight.excused and state.retried != value.version:
             state.retry(value.version)
             return
-        state.refused = value.version
+        state.refuse(value.version)
         state.repair = state.good is not None and state.good.version != value.version
 
 

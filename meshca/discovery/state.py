@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from meshca.discovery.event import Resource
 
+FIRST_PAUSE, LONGEST_PAUSE = 2.0, 120.0  # seconds from a refusal until the same content is tried again
+
 
 class Answer(enum.Enum):
     """What the client has said about the last push."""
@@ -32,19 +34,37 @@ class Name:
     repair: bool = False  # the last good value is due again
     ill: bool = False  # the last answer was a refusal
     alone: bool = False  # goes out by itself, so that its answer is about it only
+    pause: float = FIRST_PAUSE  # how long the refused content is held back
+    again_at: float | None = None  # when that pause ends; known from the first look at a clock on
 
     def afresh(self) -> Name:
         """As if just subscribed to, but knowing what the client holds."""
         return Name(good=self.good, ill=self.ill)
+
+    def refuse(self, content: str) -> None:
+        """Hold this content back."""
+        if self.retried != content:
+            self.pause = FIRST_PAUSE
+        self.refused, self.again_at = content, None
 
     def forgive(self) -> None:
         """Make a refused content due once more, if it has not had that chance."""
         if self.refused and self.retried != self.refused:
             self.retry(self.refused)
 
-    def retry(self, content: str) -> None:
-        """Make this content due again; it is its second chance."""
+    def insist(self, now: float) -> None:
+        """Make a refused content due once more after its pause; the next one is twice as long."""
+        if not self.refused:
+            return
+        if self.again_at is None:
+            self.again_at = now + self.pause
+        elif now >= self.again_at:
+            self.retry(self.refused, pause=min(2 * self.pause, LONGEST_PAUSE))
+
+    def retry(self, content: str, *, pause: float = FIRST_PAUSE) -> None:
+        """Make this content due again; `pause` is for the case that it is refused again."""
         self.retried, self.refused, self.sent, self.repair = content, "", "", False
+        self.pause = pause
 
 
 @dataclass(slots=True)

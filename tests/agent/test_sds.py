@@ -12,7 +12,6 @@ from typing import Any
 
 import grpc
 import pytest
-from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
 from meshca.agent.envoys import Envoys, HeldUp, InForce
 from meshca.agent.holding import Holding
@@ -23,7 +22,7 @@ from tests.fakes.agent_values import NOW, bundle_of, new_root, policies_of, poli
 from tests.fakes.ca import OWN, FakeCa
 from tests.fakes.clock import FakeClock
 from tests.fakes.logs import captured_logs
-from tests.fakes.xds_client import ECDS, SDS, fetch, xds_stream
+from tests.fakes.xds_client import ECDS, SDS, fetch, read_secret, xds_stream
 
 TRUST_DOMAIN = "spiffe://cluster.local"
 
@@ -107,11 +106,6 @@ async def channel(scene: Scene) -> AsyncIterator[grpc.aio.Channel]:
         yield made
 
 
-def secret(body: bytes) -> Secret:
-    """Read a resource."""
-    return Secret.FromString(body)
-
-
 @pytest.mark.parametrize("name", [DEFAULT, OWN, ROOTCA, TRUST_DOMAIN])
 @pytest.mark.parametrize("method", ["StreamSecrets", "DeltaSecrets"])
 async def test_each_name_is_served(channel: grpc.aio.Channel, method: str, name: str) -> None:
@@ -119,7 +113,7 @@ async def test_each_name_is_served(channel: grpc.aio.Channel, method: str, name:
     async with xds_stream(channel, SDS + method, type_url=SECRET_TYPE_URL) as stream:
         await stream.ask(name)
         [body] = (await stream.answer()).values()
-    message = secret(body)
+    message = read_secret(body)
     assert message.name == name
     kind = "tls_certificate" if name in {DEFAULT, OWN} else "validation_context"
     assert message.WhichOneof("type") == kind
@@ -136,7 +130,7 @@ async def test_policies_are_served(channel: grpc.aio.Channel, method: str) -> No
 async def test_fetch_gives_what_is_there(channel: grpc.aio.Channel) -> None:
     """All names of one request."""
     answer = await fetch(channel, SDS + "FetchSecrets", DEFAULT, ROOTCA, type_url=SECRET_TYPE_URL)
-    assert [secret(item.value).name for item in answer.resources] == [DEFAULT, ROOTCA]
+    assert [read_secret(item.value).name for item in answer.resources] == [DEFAULT, ROOTCA]
 
 
 async def test_fetching_an_unknown_name_is_not_found(channel: grpc.aio.Channel) -> None:
@@ -150,7 +144,7 @@ async def test_an_unknown_name_waits_while_others_are_served(scene: Scene, chann
     """And is in the log, with who asked."""
     async with xds_stream(channel, SDS + "StreamSecrets", type_url=SECRET_TYPE_URL) as stream:
         await stream.ask(DEFAULT, "nobody")
-        assert [secret(body).name for body in (await stream.answer()).values()] == [DEFAULT]
+        assert [read_secret(body).name for body in (await stream.answer()).values()] == [DEFAULT]
     [entry] = scene.events("envoy.pending")
     assert entry["names"] == ["nobody"]
     assert (entry["pid"], entry["uid"], entry["node"]) == (os.getpid(), os.geteuid(), "node-1")
@@ -160,10 +154,10 @@ async def test_a_renewal_is_pushed(scene: Scene, channel: grpc.aio.Channel) -> N
     """After the acknowledgement of the one before."""
     async with xds_stream(channel, SDS + "StreamSecrets", type_url=SECRET_TYPE_URL) as stream:
         await stream.ask(DEFAULT)
-        first = secret((await stream.answer())["0"])
+        first = read_secret((await stream.answer())["0"])
         await stream.ack()
         scene.renew()
-        second = secret((await stream.answer())["0"])
+        second = read_secret((await stream.answer())["0"])
     assert first.tls_certificate.private_key != second.tls_certificate.private_key
 
 
@@ -178,7 +172,7 @@ async def test_the_certificate_waits_until_there_is_one(tmp_path: Path) -> None:
         await stream.ask(DEFAULT)
         await scene.until(lambda: bool(scene.events("envoy.pending")))
         scene.renew()
-        assert secret((await stream.answer())["0"]).name == DEFAULT
+        assert read_secret((await stream.answer())["0"]).name == DEFAULT
 
 
 async def test_an_expired_certificate_is_not_served(scene: Scene, channel: grpc.aio.Channel) -> None:
@@ -188,7 +182,7 @@ async def test_an_expired_certificate_is_not_served(scene: Scene, channel: grpc.
         await fetch(channel, SDS + "FetchSecrets", DEFAULT, type_url=SECRET_TYPE_URL)
     async with xds_stream(channel, SDS + "StreamSecrets", type_url=SECRET_TYPE_URL) as stream:
         await stream.ask(DEFAULT, ROOTCA)
-        assert [secret(body).name for body in (await stream.answer()).values()] == [ROOTCA]
+        assert [read_secret(body).name for body in (await stream.answer()).values()] == [ROOTCA]
 
 
 async def test_acknowledgements_are_counted(scene: Scene, channel: grpc.aio.Channel) -> None:
@@ -210,14 +204,14 @@ async def test_a_refusal_brings_the_last_good_value_back(scene: Scene, channel: 
     """Under a new version, once; and it is in the log with the Envoy's words."""
     async with xds_stream(channel, SDS + "StreamSecrets", type_url=SECRET_TYPE_URL) as stream:
         await stream.ask(ROOTCA)
-        good = await stream.answer()
+        good = read_secret((await stream.answer())["0"])
         version = stream.last.version_info
         await stream.ack()
         bad = bundle_of(scene.ca.root, new_root("next"))
         scene.holding.take_bundle(bad)
         await stream.answer()
         await stream.nack("no thanks", version)
-        assert await stream.answer() == good
+        assert read_secret((await stream.answer())["0"]) == good
         assert stream.last.version_info != version
         assert isinstance(scene.envoys.verdict(SECRET_TYPE_URL, (ROOTCA,), bad.version), HeldUp)
     [entry] = scene.events("envoy.refused")

@@ -37,10 +37,25 @@ def test_roots_are_a_validation_context() -> None:
     assert (message.name, message.validation_context.trusted_ca.inline_bytes) == ("ROOTCA", b"roots")
 
 
+def test_secrets_can_be_written_anew() -> None:
+    """The same certificates in other bytes: a line before them that says so, and the same version."""
+    for resource, plain in (
+        (resources.certificate("default", pair()), b"chain"),
+        (resources.roots("ROOTCA", TrustBundle(pem="roots")), b"roots"),
+    ):
+        assert resource.anew is not None
+        message = SecretMessage.FromString(resource.anew("7"))
+        tls, context = message.tls_certificate, message.validation_context
+        source = tls.certificate_chain if message.WhichOneof("type") == "tls_certificate" else context.trusted_ca
+        assert source.inline_bytes == b"# 7\n" + plain
+        source.inline_bytes = plain
+        assert message == SecretMessage.FromString(resource.body)
+
+
 def test_policies_are_passed_on() -> None:
     """Under the one name of the filter."""
     resource = resources.policies(b"filter")
-    assert (resource.name, resource.body) == (AUTHZ, b"filter")
+    assert (resource.name, resource.body, resource.anew) == (AUTHZ, b"filter", None)
 
 
 def test_an_order_is_read_back() -> None:

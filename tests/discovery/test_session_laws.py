@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -14,7 +15,13 @@ from meshca.discovery.session import Session
 
 NAMES = ("default", "ROOTCA", "meshca-authz", "unknown")
 TIMEOUT = 10.0
+MARK = b" # "  # what is behind it makes the bytes unique
 names = st.lists(st.sampled_from(NAMES), max_size=4)
+
+
+def content(resource: Resource) -> bytes:
+    """What a resource says, however it is written."""
+    return resource.body.partition(MARK)[0]
 
 
 class Conversation(RuleBasedStateMachine):
@@ -36,6 +43,7 @@ class Conversation(RuleBasedStateMachine):
         self.last: Push | None = None
         self.seen_nonces: set[str] = set()
         self.seen_versions: dict[str, bytes] = {}
+        self.seen_anew: set[bytes] = set()
         self.awaited: str = ""  # the nonce that the session may be waiting for
         self.held: dict[str, bytes] = {}  # what the client accepted last
         self.credit = 0  # pushes that requests and updates may have caused so far
@@ -66,14 +74,15 @@ class Conversation(RuleBasedStateMachine):
         self.credit += 4 * len(NAMES)
         return list(events)
 
-    @rule(name=st.sampled_from(NAMES[:3]), spoiled=st.booleans())
-    def update(self, name: str, spoiled: bool) -> None:  # noqa: FBT001 - drawn
-        """A new content appears."""
+    @rule(name=st.sampled_from(NAMES[:3]), spoiled=st.booleans(), anew=st.booleans())
+    def update(self, name: str, spoiled: bool, anew: bool) -> None:  # noqa: FBT001 - drawn
+        """A new content appears, which may be one that can be written anew."""
         version = f"v{next(self.fresh)}"
         body = f"{name}={version}".encode()
         if spoiled:
             self.bad.add(body)
-        self.source = {**self.source, name: Resource(name=name, version=version, body=body)}
+        write = (lambda mark: body + MARK + mark.encode()) if anew else None
+        self.source = {**self.source, name: Resource(name=name, version=version, body=body, anew=write)}
         self.session.offer(self.source)
         self.credit += 6  # itself in a batch, alone, repaired; and the same once more when forgiven
 
@@ -92,20 +101,22 @@ class Conversation(RuleBasedStateMachine):
         self.inbox.append(push)
         for resource in push.resources:
             assert resource.name in self.session.names
-            assert self.seen_versions.setdefault(resource.version, resource.body) == resource.body
+            assert self.seen_versions.setdefault(resource.version, content(resource)) == content(resource)
+            assert resource.anew is None or resource.body not in self.seen_anew, "the same bytes come again"
+            self.seen_anew.add(resource.body)
 
     @precondition(lambda self: self.inbox)
     @rule()
     def answer(self) -> None:
         """The client answers its oldest unanswered push, by its content."""
         push = self.inbox.pop(0)
-        refused = any(resource.body in self.bad for resource in push.resources)
+        refused = any(content(resource) in self.bad for resource in push.resources)
         fresh = self.last is push
         version = "" if refused else push.version
         events = self._request(self.wanted, push.nonce, version, "no" if refused else None)
         self.credit -= 4 * len(NAMES)  # an answer is not a reason to send: laws below
         if not refused:
-            self.held |= {r.name: r.body for r in push.resources if r.name in self.session.names}
+            self.held |= {r.name: content(r) for r in push.resources if r.name in self.session.names}
         if not fresh:
             assert Stale() in events
             return
@@ -125,8 +136,9 @@ class Conversation(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1.0, TIMEOUT, 3 * TIMEOUT]))
     def wait(self, seconds: float) -> None:
-        """Time passes; an awaited answer becomes overdue exactly once."""
+        """Time passes; an awaited answer becomes overdue exactly once, and what was refused may be due again."""
         self.now += seconds
+        self.credit += 3 * len(NAMES)  # each name in a batch, alone, repaired
         deadline = self.session.deadline
         events = self.session.tick(self.now)
         if deadline is not None and self.now >= deadline:
@@ -173,6 +185,9 @@ class Conversation(RuleBasedStateMachine):
 
     def silent_client_still_gets_updates(self) -> None:
         """A client that never answers is sent every later update, one timeout apart."""
+        self.source = {
+            name: replace(one, anew=None) for name, one in self.source.items()
+        }  # nothing old is due again
         for name in self.session.names & self.source.keys():
             version = f"late{next(self.fresh)}"
             self.source = {**self.source, name: Resource(name=name, version=version, body=version.encode())}

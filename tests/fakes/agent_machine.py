@@ -18,7 +18,7 @@ from meshca.config.resource_names import AUTHZ, EXTENSION_TYPE_URL, SECRET_TYPE_
 from tests.fakes.agent_values import unsigned_token
 from tests.fakes.ca import FakeCa, ServingCa, serving_ca
 from tests.fakes.control_plane import ControlPlane
-from tests.fakes.xds_client import ECDS, SDS, XdsStream, xds_stream
+from tests.fakes.xds_client import ECDS, SDS, XdsStream, read_secret, xds_stream
 
 
 class Machine:
@@ -73,7 +73,7 @@ class Machine:
         """Wait for a secret."""
         async with self.envoy(SDS + "StreamSecrets", SECRET_TYPE_URL) as stream:
             await stream.ask(name)
-            return Secret.FromString((await stream.answer())["0"])
+            return read_secret((await stream.answer())["0"])
 
     async def policies(self) -> bytes:
         """Wait for the policy set."""

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from envoy.service.discovery.v3 import discovery_pb2
 
 from meshca.wire.xds_streams import Streams
@@ -115,6 +116,16 @@ async def fetch(channel: grpc.aio.Channel, method: str, *names: str, **fields: A
         request_serializer=discovery_pb2.DiscoveryRequest.SerializeToString,
         response_deserializer=discovery_pb2.DiscoveryResponse.FromString,
     )(discovery_pb2.DiscoveryRequest(resource_names=names, **fields), timeout=SECONDS, metadata=metadata)
+
+
+def read_secret(body: bytes) -> Secret:
+    """A pushed secret, without the mark that makes the bytes of each push unique."""
+    found = Secret.FromString(body)
+    tls = found.WhichOneof("type") == "tls_certificate"
+    source = found.tls_certificate.certificate_chain if tls else found.validation_context.trusted_ca
+    if source.inline_bytes.startswith(b"# "):
+        source.inline_bytes = source.inline_bytes.partition(b"\n")[2]
+    return found
 
 
 async def written(streams: Streams) -> None:

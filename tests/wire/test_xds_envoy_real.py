@@ -276,3 +276,27 @@ async def test_reconnecting_envoy_gets_what_changed(tmp_path: Path, delta: bool)
             assert await mesh_.shown() == serial(fresh)
             said = [n.event for n in control.notices[before:] if isinstance(n.event, Subscribed)]
             assert delta or content_hash(certificate_secret(leaf)) in {event.held for event in said}
+
+
+@pytest.mark.parametrize(("anew", "last"), [(False, Adopted), (True, Refused)], ids=["same bytes", "other bytes"])
+async def test_refused_roots_that_come_again(tmp_path: Path, anew: bool, last: type) -> None:  # noqa: FBT001 - as above
+    """Right after a refusal Envoy acknowledges the same bytes unseen, and looks at others."""
+    control, pki = Control(tmp_path / "s"), Pki()
+
+    def body(mark: str = "") -> bytes:
+        return roots_secret(f"no certificate at all {mark}".encode())
+
+    def about_bad(event: Event) -> bool:
+        return isinstance(event, Adopted | Refused) and "bad" in event.versions.values()
+
+    async with contextlib.AsyncExitStack() as stack:
+        async with control.serving():
+            leaf = pki.leaf(str(ME))
+            await stack.enter_async_context(mesh(tmp_path, delta=False, leaf=leaf, pki=pki, control=control))
+        bad = Resource(name=ROOTCA, version="bad", body=body(), anew=body if anew else None)
+        control.shelf.put(SECRET_TYPE_URL, [bad])
+        for expected in (Refused, last):  # on streams of their own, which know nothing good to send in between
+            before = len(control.notices)
+            async with control.serving():
+                notice = await control.heard(about_bad, before)
+                assert isinstance(notice.event, expected)

@@ -135,7 +135,14 @@ class Mesh:
         return self.folder / name / "s"
 
     async def envoy(
-        self, name: str, *, inbound: int = 0, outbound: int = 0, called: str = SERVER, ill: bool = False
+        self,
+        name: str,
+        *,
+        inbound: int = 0,
+        outbound: int = 0,
+        called: str = SERVER,
+        ill: bool = False,
+        socket: Path | None = None,
     ) -> EnvoyProcess:
         """An Envoy on a workload's agent, in front of an application's port or calling the port of another.
 
@@ -145,6 +152,7 @@ class Mesh:
             outbound: the port that is called.
             called: the workload that is there.
             ill: whether it refuses every certificate; then it never becomes ready.
+            socket: where it takes its agent to be; by default where that serves.
         """
         binary = find_envoy()
         assert binary is not None, 'mark the test with @pytest.mark.real("envoy")'
@@ -153,7 +161,7 @@ class Mesh:
         identities = (identity(called),)
         service = ServiceBootstrap(
             identity=identity(name),
-            source=AgentSocket(path=self.socket(name)),
+            source=AgentSocket(path=socket or self.socket(name)),
             inbound=(Inbound(port=0, app_port=inbound, address="127.0.0.1"),) if inbound else (),
             outbound=(Outbound(listen_port=0, host="127.0.0.1", port=outbound, identities=identities),)
             if outbound

@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 
 from meshca.authority.lifecycle import State
+from meshca.config.resource_names import DEFAULT
 from tests.e2e.rotation.live_ca import LiveCa, live_ca, stopped, until
+from tests.e2e.rotation.meddler import meddling
 from tests.e2e.rotation.mesh import identity, running_mesh
 from tests.fakes.echo_app import echo_app
+
+SHORT = {"MESHCA__SVID__DEFAULT_LIFETIME": "20s"}  # so that an old root is soon needed by nobody
 
 
 async def gate(ca: LiveCa) -> Any:
@@ -18,8 +22,8 @@ async def gate(ca: LiveCa) -> Any:
     return (await ca.run("root", "status")).value["gate"]
 
 
-async def is_held_by(ca: LiveCa, name: str) -> Any:
-    """Wait until one workload alone holds the gate of the activation; gives what is said of it."""
+async def is_held_by(ca: LiveCa, name: str, *, of: int = 2) -> Any:
+    """Wait until one of so many workloads alone holds the gate of the activation; gives what is said of it."""
 
     async def alone() -> bool:
         found = (await ca.report()).gate
@@ -28,7 +32,7 @@ async def is_held_by(ca: LiveCa, name: str) -> Any:
     await until(alone, f"the gate is not held by {name} alone")
     found = await gate(ca)
     (straggler,) = found["stragglers"]
-    assert (found["open"], found["ready"], found["of"]) == (False, 1, 2)
+    assert (found["open"], found["ready"], found["of"]) == (False, of - 1, of)
     assert straggler["workload"]["identity"] == str(identity(name))
     assert await ca.states() == [State.ACTIVE, State.DISTRIBUTING]
     return straggler
@@ -87,6 +91,44 @@ async def test_ill_envoy(place: Path) -> None:
         assert f"pid {ill.pid}" in straggler["workload"]["trouble"]
         await ill.stop()
         await ca.reaches(State.RETIRING, State.ACTIVE)
+
+
+@pytest.mark.real("envoy")
+async def test_refused_bundle(place: Path) -> None:
+    """An Envoy that refuses the new roots holds them up in its own words; offered again, it takes them.
+
+    Meanwhile its agent offers them again and again, acknowledges nothing, and the next certificate is refused too.
+    """
+    async with live_ca(place, SHORT) as ca, running_mesh(place, ca) as mesh, mesh.load() as load:
+        await mesh.agent("bank")
+        async with meddling(mesh.socket("bank"), place / "bank" / "between") as meddler:
+            await mesh.envoy("bank", inbound=1, socket=meddler.path)
+            await mesh.everybody_acknowledges(3)
+            meddler.spoils = True
+            await rotate(ca)
+            await refuses_roots(ca, "bank", of=3)
+            await until(lambda: DEFAULT in meddler.refusals, "the next certificate is not refused")
+            await refuses_roots(ca, "bank", of=3)
+            await load.is_answered()
+            meddler.spoils = False
+            await ca.finishes(State.RETIRED, State.ACTIVE)
+            await load.is_answered()
+
+
+async def refuses_roots(ca: LiveCa, name: str, *, of: int) -> None:
+    """See one workload hold up the activation with what its Envoy says of the roots, to whoever asks."""
+
+    async def told() -> bool:  # not while its agent opens its next stream
+        straggler = await is_held_by(ca, name, of=of)
+        return "refuses ROOTCA: Failed to load trusted CA certificates from <inline>" in straggler["why"]
+
+    await until(told, "the words of Envoy are not told")
+    refusal = await ca.run("root", "activate", (await ca.ids())[-1])
+    assert (refusal.code, refusal.value["error"]["reason"]) == (3, "gate_closed")
+    assert f"{identity(name)} in {name}: " in refusal.value["error"]["detail"]
+    fleet = (await ca.report()).fleet
+    assert fleet is not None
+    assert (fleet.seen, fleet.acknowledged) == (of, of - 1)
 
 
 async def _in_trouble(ca: LiveCa, pid: int) -> bool:
