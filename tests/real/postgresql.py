@@ -1,12 +1,14 @@
 """A private PostgreSQL for tests: one cluster for a run of tests, made when first asked for, a database each.
 
 Nothing of a PostgreSQL that the machine may run is used or changed. The server refuses to run as root, so then
-it runs as another user. It does not sync to disk: it never outlives the tests.
+it runs as another user. It does not sync to disk: it never outlives the tests, and when they are killed the next
+run ends it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import itertools
 import os
@@ -22,6 +24,8 @@ from typing import Any
 
 import psycopg
 
+PREFIX = "meshca-pg-"
+OWNED = "owned"  # a file of a cluster's folder; locked for as long as the process that made it lives
 PLACES = "/usr/lib/postgresql"  # of Debian: one folder for each version
 USERS = ("postgres", "nobody")
 OWNER = "meshca"
@@ -96,6 +100,13 @@ class Cluster:
         """Return once it has ended; connections are cut."""
         self._call("pg_ctl", "stop", "--wait", "--silent", "--mode", mode, "--pgdata", str(self.data))
 
+    def runs(self) -> bool:
+        """Whether its server does: the process that it has noted works in its data."""
+        with contextlib.suppress(OSError, ValueError):  # no note, or no such process any more
+            pid = int((self.data / "postmaster.pid").read_text().partition("\n")[0])
+            return Path(f"/proc/{pid}/cwd").resolve(strict=True) == self.data.resolve()
+        return False
+
     def show(self, certificate: bytes, key: bytes) -> None:
         """Speak TLS from now on, with this certificate."""
         for name, content in (("server.crt", certificate), ("server.key", key)):
@@ -153,18 +164,44 @@ class Cluster:
 @contextlib.contextmanager
 def running_cluster() -> Iterator[Cluster]:
     """A cluster that runs; removed at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="meshca-pg-"))
+    sweep()
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     try:
-        cluster = Cluster(folder, _free_port())
-        cluster.init()
-        cluster.start()
-        try:
-            cluster.execute(f"CREATE ROLE {OWNER} LOGIN PASSWORD '{PASSWORD}'")
-            yield cluster
-        finally:
-            cluster.stop("immediate")
+        with _owned(folder):
+            cluster = Cluster(folder, _free_port())
+            cluster.init()
+            cluster.start()
+            try:
+                cluster.execute(f"CREATE ROLE {OWNER} LOGIN PASSWORD '{PASSWORD}'")
+                yield cluster
+            finally:
+                cluster.stop("immediate")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep() -> None:
+    """End and remove the clusters of processes that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with (
+            contextlib.suppress(
+                FileNotFoundError, PermissionError, BlockingIOError
+            ),  # no cluster of such a process
+            (folder / OWNED).open() as lock,
+        ):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if (cluster := Cluster(folder, 0)).runs():
+                cluster.stop("immediate")
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _owned(folder: Path) -> Iterator[None]:
+    """Nobody sweeps the folder inside the block; the lock is there before its name is."""
+    with (folder / "new").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        (folder / "new").rename(folder / OWNED)
+        yield
 
 
 def _free_port() -> int:
