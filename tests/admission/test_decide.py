@@ -1,58 +1,26 @@
-"""Tests of meshca.admission.decide."""
+"""Tests of meshca.admission.decide: what is granted, and how that is explained."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from meshca.admission.decide import RuleReport, check_could_be_granted, decide, decide_for_workload, explain
-from meshca.admission.model import SEEN, Effect, Grant, Match, Pattern, Rule, RuleSet, Terms
+from meshca.admission.decide import RuleReport, check_could_be_granted, decide, explain
+from meshca.admission.model import Effect, Grant, Match, Pattern, Rule, RuleSet, Terms
 from meshca.admission.parse import parse, shipped
 from meshca.errors import Denied
 from meshca.identity.caller import BoundObject, Caller, ProvenBy
 from meshca.identity.key_type import KeyType
 from meshca.identity.spiffe_id import SpiffeId, TrustDomain
+from tests.admission.rules import OWN, TD, WEB, denial, grant, refuse, rule_set
 from tests.fakes.callers import POD, caller
 
-TD = TrustDomain("cluster.local")
-WEB = SpiffeId(TD, "/ns/shop/sa/web")
 PAYMENTS = SpiffeId(TD, "/ns/shop/sa/payments")
-OWN = Terms(identities=None, max_lifetime=timedelta(hours=1), key_types=frozenset(KeyType))
 EXAMPLES = Path(__file__).parents[2] / "policies" / "admission"
-
-
-def rule_set(*rules: Rule) -> RuleSet:
-    """A rule set of our trust domain."""
-    return RuleSet(trust_domain=TD, rules=rules, version="")
-
-
-def grant(name: str = "grant", terms: Terms = OWN, /, **match: str) -> Rule:
-    """A granting rule with at most one pattern for a key."""
-    return Rule(name=name, match=matching(**match), terms=terms)
-
-
-def refuse(name: str = "refuse", /, **match: str) -> Rule:
-    """A refusing rule with at most one pattern for a key."""
-    return Rule(name=name, match=matching(**match), terms=None)
-
-
-def matching(**match: str) -> Match:
-    """One pattern for each key that is named."""
-    return Match(patterns=tuple((key, (Pattern(text),)) for key, text in match.items()))
-
-
-def denial(rules: RuleSet, who: Caller, wanted: SpiffeId) -> Denied:
-    """The error that a decision raises."""
-    with pytest.raises(Denied) as caught:
-        decide(rules, who, wanted)
-    return caught.value
 
 
 def test_nobody_gets_anything_without_rules() -> None:
@@ -286,62 +254,6 @@ class TestShipped:
         assert denial(self.RULES, who, wanted).reason == "no_rule"
 
 
-class TestForAWorkload:
-    """What a node proxy is issued for a workload of its node."""
-
-    PROXY = caller("istio-system", "ztunnel", proven_by=ProvenBy.TOKEN_REVIEW)
-    POD = caller(proven_by=ProvenBy.NODE_PROXY)
-
-    def denied(self, rules: RuleSet, *workloads: Caller) -> str:
-        """The reason of a denial."""
-        with pytest.raises(Denied) as caught:
-            decide_for_workload(rules, self.PROXY, workloads or (self.POD,))
-        return caught.value.reason
-
-    def test_the_workloads_rules_decide(self) -> None:
-        """Its identity, under the rule that it would have itself; the proxy needs none of its own."""
-        rules = rule_set(grant("web", namespaces="shop"))
-        assert decide_for_workload(rules, self.PROXY, [self.POD]) == decide(rules, self.POD, WEB)
-        assert self.denied(rule_set(grant(namespaces="istio-system"))) == "no_rule"
-
-    @pytest.mark.parametrize(
-        "match",
-        [
-            {"identities": str(WEB)},
-            {"namespaces": "shop"},
-            {"proven_by": "node_proxy"},
-            {"service_accounts": "ztunnel"},
-            {"proven_by": "token_review"},
-            {"identities": "spiffe://cluster.local/ns/istio-system/sa/ztunnel"},
-        ],
-        ids=["identity", "workload", "by proxies", "proxy", "proxy's proof", "proxy's identity"],
-    )
-    def test_the_brake_bites_for_both(self, match: dict[str, str]) -> None:
-        """A refusing rule that matches the workload or its proxy stops it."""
-        assert self.denied(rule_set(grant(), refuse(**match))) == "refused_by_rule"
-
-    def test_one_refused_pod(self) -> None:
-        """Its proxy has one key for all pods of the account, so a refused pod stops them all."""
-        bad = caller(proven_by=ProvenBy.NODE_PROXY, pod=BoundObject(name="bad", uid="x"))
-        rules = rule_set(grant(), refuse(pods="bad"))
-        assert self.denied(rules, self.POD, bad) == "refused_by_rule"
-        assert decide_for_workload(rules, self.PROXY, [self.POD]).rule == "grant"
-
-    def test_the_strictest_counts(self) -> None:
-        """Where pods of the account are granted different things, the shortest life and the common key types."""
-        curves = frozenset({KeyType.EC_P256, KeyType.EC_P384})
-        short = Terms(identities=None, max_lifetime=timedelta(minutes=5), key_types=curves)
-        long = Terms(identities=None, max_lifetime=timedelta(hours=1), key_types=frozenset({KeyType.EC_P256}))
-        other = caller(proven_by=ProvenBy.NODE_PROXY, pod=BoundObject(name="old", uid="x"))
-        rules = rule_set(grant("short", short, pods="old"), grant("long", long))
-        assert decide_for_workload(rules, self.PROXY, [self.POD, other]) == Grant(
-            identity=WEB,
-            max_lifetime=timedelta(minutes=5),
-            key_types=frozenset({KeyType.EC_P256}),
-            rule="short",
-        )
-
-
 @pytest.mark.parametrize(
     ("file", "who", "outcome"),
     [
@@ -383,86 +295,3 @@ def test_what_the_examples_do(file: str, who: Caller, outcome: str) -> None:
     rules = parse((EXAMPLES / f"{file}.yaml").read_text(), file, TD)
     found = explain(rules, who, who.identity(TD)).outcome
     assert (found.rule if isinstance(found, Grant) else found.reason) == outcome
-
-
-NAMES = st.sampled_from(["a", "b", "a-b"])
-PATTERNS = st.sampled_from(["a", "b", "a*", "*b", "*", "jwks"]).map(Pattern)
-MATCHES = st.builds(
-    Match,
-    patterns=st.dictionaries(st.sampled_from(sorted(SEEN)), st.tuples(PATTERNS), max_size=3).map(
-        lambda keys: tuple(keys.items())
-    ),
-    pod_bound=st.none() | st.booleans(),
-)
-IDENTITIES = st.builds(lambda ns, sa: SpiffeId(TD, f"/ns/{ns}/sa/{sa}"), NAMES, NAMES)
-TERMS = st.builds(
-    Terms,
-    identities=st.none() | st.frozensets(IDENTITIES, min_size=1, max_size=2),
-    max_lifetime=st.just(timedelta(hours=1)),
-    key_types=st.just(frozenset(KeyType)),
-)
-RULES = st.lists(
-    st.builds(Rule, name=st.uuids().map(str), match=MATCHES, terms=st.none() | TERMS), max_size=5
-).map(lambda rules: rule_set(*rules))
-CALLERS = st.builds(
-    caller,
-    namespace=NAMES,
-    name=NAMES,
-    issuer=NAMES,
-    proven_by=st.sampled_from(ProvenBy),
-    pod=st.none() | st.builds(BoundObject, name=NAMES, uid=NAMES),
-    serial=st.sampled_from(["", "a"]),
-)
-
-
-@given(RULES, CALLERS, IDENTITIES)
-def test_explaining_never_decides_otherwise(rules: RuleSet, who: Caller, wanted: SpiffeId) -> None:
-    """`explain` has the outcome of `decide`; its reports agree with it."""
-    explanation = explain(rules, who, wanted)
-    matched = [report for report in explanation.reports if not report.mismatches]
-    refused = [report for report in matched if report.effect is Effect.REFUSE]
-    decided = [report for report in explanation.reports if report.decided]
-    if isinstance(explanation.outcome, Grant):
-        assert decide(rules, who, wanted) == explanation.outcome
-        assert not refused
-        assert decided == matched[:1]
-        assert explanation.outcome.identity == wanted
-    else:
-        assert str(denial(rules, who, wanted)) == str(explanation.outcome)
-        assert decided == refused[:1]
-        assert bool(refused) == bool(matched)
-
-
-@given(RULES, CALLERS, IDENTITIES, MATCHES)
-def test_another_refusal_never_grants_more(rules: RuleSet, who: Caller, wanted: SpiffeId, match: Match) -> None:
-    """Adding a refusing rule anywhere turns grants into denials and never the other way."""
-    brake = Rule(name="brake", match=match, terms=None)
-    more = rule_set(brake, *rules.rules)
-    if isinstance(explain(more, who, wanted).outcome, Grant):
-        assert explain(more, who, wanted).outcome == explain(rules, who, wanted).outcome
-
-
-@given(RULES, CALLERS, IDENTITIES)
-def test_what_is_granted_could_be_granted(rules: RuleSet, who: Caller, wanted: SpiffeId) -> None:
-    """Who has an identity is never kept from acting as it, whatever refusing rules come."""
-    if isinstance(explain(rules, who, wanted).outcome, Grant):
-        check_could_be_granted(rules, who, wanted)
-        check_could_be_granted(rule_set(refuse("brake"), *rules.rules), who, wanted)
-
-
-@given(RULES, CALLERS, st.lists(CALLERS, min_size=1, max_size=3))
-def test_a_proxy_gets_no_more_than_the_workload(rules: RuleSet, proxy: Caller, pods: list[Caller]) -> None:
-    """What is granted for a workload each of its pods would be granted itself, and no rule refuses the proxy."""
-    workloads = [replace(pod, account=pods[0].account) for pod in pods]
-    wanted = workloads[0].identity(TD)
-    try:
-        given = decide_for_workload(rules, proxy, workloads)
-    except Denied:
-        return
-    for workload in workloads:
-        own = decide(rules, workload, wanted)
-        assert (given.identity, own.identity) == (wanted, wanted)
-        assert given.max_lifetime <= own.max_lifetime
-        assert given.key_types <= own.key_types
-    refusing = rule_set(*(rule for rule in rules.rules if rule.terms is None))
-    assert denial(refusing, proxy, wanted).reason == "no_rule"

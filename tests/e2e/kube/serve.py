@@ -11,7 +11,7 @@ import contextlib
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +28,13 @@ RULES: Final = (REVIEWS, PODS)
 
 @contextlib.contextmanager
 def serving_cluster(
-    folder: Path, kubernetes: Mapping[str, Any], *, reached: bool = True, starting: bool = False, **sections: Any
+    folder: Path,
+    kubernetes: Mapping[str, Any],
+    *,
+    reached: bool = True,
+    starting: bool = False,
+    through: Sequence[str] = (),
+    **sections: Any,
 ) -> Iterator[Server]:
     """A server that serves; always ended.
 
@@ -38,6 +44,7 @@ def serving_cluster(
         reached: whether to wait until it is ready, for which it must have reached the cluster; else until its
             workers serve.
         starting: wait for neither, but only for its first page.
+        through: a command that runs it; nothing is waited for then, because it may die at any moment.
         sections: others.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -55,10 +62,10 @@ def serving_cluster(
         for name, file in (*_DOORS.items(), ("admin", "endpoint-admin")):
             (folder / file).write_text(str(tree["listen"][name]))
         up = _answers if starting else _is_ready if reached else _serves
-        with _running(folder) as process:
+        with _running(folder, through) as process:
             server = Server(folder=folder, process=process)
-            wait_for(lambda: process.poll() is not None or up(server), START_SECONDS)
-            assert process.poll() is None, (folder / "log").read_text()
+            wait_for(lambda: bool(through) or process.poll() is not None or up(server), START_SECONDS)
+            assert through or process.poll() is None, (folder / "log").read_text()
             root = folder / "data" / "ca" / "root.pem"
             if root.exists():  # not of a CA that is kept elsewhere
                 (folder / "root.pem").write_bytes(root.read_bytes())
@@ -69,8 +76,8 @@ _DOORS: Final = {"token": "endpoint", "mtls": "endpoint-mtls", "http": "endpoint
 
 
 @contextlib.contextmanager
-def _running(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    command = [*MESHCA, "serve", "--config", str(folder / "meshca.yaml")]
+def _running(folder: Path, through: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    command = [*through, *MESHCA, "serve", "--config", str(folder / "meshca.yaml")]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, env={**os.environ}, stderr=log, stdout=log)
     try:

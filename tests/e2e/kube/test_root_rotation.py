@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import itertools
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+import grpc.aio
 import pytest
 from cryptography import x509
 
@@ -21,17 +24,19 @@ from meshca.authority.fleet import Word
 from meshca.authority.history import Kind
 from meshca.authority.lifecycle import State
 from meshca.authority.material import certificate_id
-from meshca.errors import NotFound
+from meshca.errors import MeshcaError, NotFound
 from tests.e2e.kube.cluster import TestCluster, kubeconfig, until
 from tests.e2e.kube.istio_like import rule
 from tests.e2e.kube.publishing import Roots
 from tests.e2e.kube.rotating import report, rotate
 from tests.e2e.kube.serve import PODS, REVIEWS, serving_cluster
+from tests.e2e.rotation.dying import AFTER, BEFORE, SECRET, through
 from tests.real.dev_server import Certificate, Server
 
 pytestmark = pytest.mark.real("kubernetes")
 MAIN, SPARE, ISTIOD = "istio-ca-secret", "istio-ca-secret-next", "istiod-tls"
 SECONDS: Final = 60.0  # longest wait for a phase
+LIVES: Final = 20  # far more than it takes
 TERMS: Final = {"settle": "1s", "published_for": "1s"}
 
 
@@ -54,8 +59,8 @@ class Mesh:
         self._token = ""
 
     @contextlib.contextmanager
-    def serving(self, file: Path | None = None) -> Iterator[Server]:
-        """The server, begun or begun again over what it left."""
+    def serving(self, file: Path | None = None, through: Sequence[str] = ()) -> Iterator[Server]:
+        """The server, begun or begun again over what it left; through a command it may die at any moment."""
         section = {
             "kubeconfig": str(file or kubeconfig()),
             "namespace": self.namespace,
@@ -67,7 +72,8 @@ class Mesh:
             "istiod_certificate": {"enabled": True, "namespace": self.namespace},
         }
         upstream = {"kind": "secret", "create": True}
-        with serving_cluster(self.folder, section, upstream=upstream, rotation=TERMS) as server:
+        running = serving_cluster(self.folder, section, upstream=upstream, rotation=TERMS, through=through)
+        with running as server:
             yield server
 
     async def call(self, server: Server) -> Certificate:
@@ -238,6 +244,38 @@ async def test_killed(mesh: Mesh, moment: str) -> None:
         assert below(await mesh.call(server), new)
         await until(lambda: mesh.publishes(new), SECONDS)
         await until(lambda: _moved(mesh, new), SECONDS)
+
+
+async def test_killed_at_each_write(mesh: Mesh) -> None:
+    """Right before and right after each write that a root depends on; each life goes on from there.
+
+    Who dies once the new root has moved leaves it in the second Secret as well, until the next one needs the room.
+    """
+    deaths = 0
+    for when in itertools.islice(itertools.cycle((BEFORE, AFTER)), LIVES):
+        with mesh.serving(through=through(when, SECRET)) as server:
+            await until(partial(_dies_or_ends, mesh, server, when), 2 * SECONDS)
+            if server.process.poll() is None:
+                break
+            assert server.process.returncode == -signal.SIGKILL
+            deaths += 1
+    assert deaths == 2 * len(["the first root", "the second root", "that moved to the first Secret"])
+    assert await mesh.held(SPARE) == await mesh.held(MAIN)
+
+
+async def _dies_or_ends(mesh: Mesh, server: Server, when: str) -> bool:
+    """Do what leads to the end of a rotation; whether nothing is left to write, or the server is dead."""
+    if server.process.poll() is not None:
+        return True
+    with contextlib.suppress(MeshcaError, grpc.aio.AioRpcError, OSError):
+        found = await mesh.states()
+        over = list(found.values()) == [State.RETIRED, State.ACTIVE]
+        if not over:
+            await rotate(mesh.folder)  # whoever had no answer asks again
+        await mesh.call(server)
+        await asyncio.sleep(0.3)  # the server allows an identity ten a second
+        return over and when == BEFORE and await mesh.held(MAIN) == list(found)[1:]
+    return False
 
 
 def subject(secret: dict[str, str]) -> x509.Name:

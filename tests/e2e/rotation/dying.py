@@ -1,7 +1,7 @@
-"""Runs a program that kills itself (SIGKILL) right before or right after its first commit of a root's life.
+"""Runs a program that kills itself (SIGKILL) right before or right after the first time that it does something.
 
-As `through` of a server: `python -m tests.e2e.rotation.dying before|after <command line of the server>`. Only the
-server's parent commits, so only it dies so; its workers end because it is gone.
+As `through` of a server: `python -m tests.e2e.rotation.dying WHEN WHAT <command line of the server>`.
+Only the server's parent commits or writes Secrets, so only it dies so; its workers end because it is gone.
 """
 
 from __future__ import annotations
@@ -10,32 +10,40 @@ import os
 import runpy
 import signal
 import sys
-from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
-from meshca.authority.history import Change, Lifecycle
+from meshca.kube.secrets import KubeSecrets
 from meshca.rotation.stepper import Stepper
 
 BEFORE: Final = "before"
 AFTER: Final = "after"
+COMMIT: Final = "commit"  # of a root's life
+SECRET: Final = "secret"  # a write of one that holds a CA
+DEEDS: Final = {COMMIT: (Stepper, ("commit",)), SECRET: (KubeSecrets, ("create", "replace"))}
 
 
-def through(when: str) -> tuple[str, ...]:
+def through(when: str, what: str = COMMIT) -> tuple[str, ...]:
     """What a server is run through to die so."""
-    return (sys.executable, "-m", "tests.e2e.rotation.dying", when)
+    return (sys.executable, "-m", "tests.e2e.rotation.dying", when, what)
 
 
-def main(when: str, *command: str) -> None:
-    """Be the command, `<python> -m <module> <arguments>`, until the first commit."""
-    commit = Stepper.commit
+def make_deadly(kind: type, name: str, when: str) -> None:
+    """Die at the first call of this method."""
+    harmless = getattr(kind, name)
 
-    async def deadly(self: Stepper, kept: Lifecycle, changes: Sequence[Change]) -> Lifecycle:
+    async def deadly(*arguments: Any) -> None:
         if when == AFTER:
-            await commit(self, kept, changes)
+            await harmless(*arguments)
         os.kill(os.getpid(), signal.SIGKILL)
-        return kept
 
-    Stepper.commit = deadly  # type: ignore[method-assign] # that it dies there is the purpose
+    setattr(kind, name, deadly)
+
+
+def main(when: str, what: str, *command: str) -> None:
+    """Be the command, `<python> -m <module> <arguments>`, until then."""
+    kind, names = DEEDS[what]
+    for name in names:
+        make_deadly(kind, name, when)
     _, _, module, *arguments = command
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
