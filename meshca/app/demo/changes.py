@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from meshca.app.demo import calls, load
@@ -35,19 +37,25 @@ async def renewed(mesh: Mesh) -> None:
         Unavailable: reason `demo_step`.
     """
     title = "all certificates are renewed under load, and no request fails"
-    async with (
-        load.through_envoy(mesh.web_port, CHARGES) as by_web,
-        load.through_envoy(mesh.intruder_port, CHARGES) as by_intruder,
-    ):
-        rows = [
-            Callers(name=f"web GET {CHARGES}", call=by_web, expected=200, count=3),
-            Callers(name=f"intruder GET {CHARGES}", call=by_intruder, expected=403, count=1),
-        ]
+    async with everybody(mesh) as rows:
         with mesh.start.tell.step(title, "") as step:
             before, repeated = await handshakes(mesh.payments.envoy), await _retries(mesh)
             requests = await renewed_under_load(step, rows, mesh.serials, mesh.start.clock)
             made = (await handshakes(mesh.payments.envoy)).since(before)
             _every_one_counts(step, requests, made, retried=await _retries(mesh) - repeated)
+
+
+@contextlib.asynccontextmanager
+async def everybody(mesh: Mesh) -> AsyncIterator[list[Callers]]:
+    """Who calls payments, and may or may not; their calls begin with the load."""
+    async with (
+        load.through_envoy(mesh.web_port, CHARGES) as by_web,
+        load.through_envoy(mesh.intruder_port, CHARGES) as by_intruder,
+    ):
+        yield [
+            Callers(name=f"web GET {CHARGES}", call=by_web, expected=200, count=3),
+            Callers(name=f"intruder GET {CHARGES}", call=by_intruder, expected=403, count=1),
+        ]
 
 
 def save(path: Path, text: str) -> None:

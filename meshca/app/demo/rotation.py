@@ -9,11 +9,11 @@ from datetime import datetime
 from typing import Any
 
 from meshca.app.demo import child, load
+from meshca.app.demo.changes import everybody
 from meshca.app.demo.handshakes import handshakes
 from meshca.app.demo.load import Callers
 from meshca.app.demo.mesh import Mesh
 from meshca.app.demo.telling import Step
-from meshca.app.demo.topology import CHARGES
 from meshca.errors import InvariantBroken
 
 PHASES = {  # an act of the new root or of the old one, and the phase that it ends
@@ -29,14 +29,7 @@ async def rotated(mesh: Mesh) -> None:
         Unavailable: reason `demo_step`.
     """
     title = "the root is replaced under load, and no request fails"
-    async with (
-        load.through_envoy(mesh.web_port, CHARGES) as by_web,
-        load.through_envoy(mesh.intruder_port, CHARGES) as by_intruder,
-    ):
-        rows = [
-            Callers(name=f"web GET {CHARGES}", call=by_web, expected=200, count=3),
-            Callers(name=f"intruder GET {CHARGES}", call=by_intruder, expected=403, count=1),
-        ]
+    async with everybody(mesh) as rows:
         with mesh.start.tell.step(title, "") as step:
             before = await handshakes(mesh.payments.envoy)
             await _rotate(mesh, rows, step)
