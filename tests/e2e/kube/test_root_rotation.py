@@ -14,7 +14,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import grpc.aio
 import pytest
@@ -38,6 +38,7 @@ MAIN, SPARE, ISTIOD = "istio-ca-secret", "istio-ca-secret-next", "istiod-tls"
 SECONDS: Final = 60.0  # longest wait for a phase
 LIVES: Final = 20  # far more than it takes
 TERMS: Final = {"settle": "1s", "published_for": "1s"}
+SHORT: Final = {"default_lifetime": "10s"}  # a caller that shows its token alone counts until its old leaves end
 
 
 class Mesh:
@@ -72,7 +73,8 @@ class Mesh:
             "istiod_certificate": {"enabled": True, "namespace": self.namespace},
         }
         upstream = {"kind": "secret", "create": True}
-        running = serving_cluster(self.folder, section, upstream=upstream, rotation=TERMS, through=through)
+        sections: dict[str, Any] = {"upstream": upstream, "rotation": TERMS, "svid": SHORT}
+        running = serving_cluster(self.folder, section, through=through, **sections)
         with running as server:
             yield server
 
