@@ -115,6 +115,11 @@ reload_failures = Counter(
     "Changes refused while the last good thing stays: what is config, admission, policies or upstream",
     ["what"],
 )
+vault_faults = Counter(
+    "meshca_vault_faults_total",
+    "Calls to Vault that failed; fault is a row of the table in docs/operations/vault.md",
+    ["fault"],
+)
 transitions = Counter(
     "meshca_authority_transitions_total",
     "Steps of roots and intermediates, by what was reached",

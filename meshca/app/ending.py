@@ -19,6 +19,7 @@ from meshca.authority.slot import Slot
 from meshca.clock import Clock
 from meshca.config.server import ServerConfig
 from meshca.config.upstream import FilesConfig, SecretConfig
+from meshca.config.vault import VaultConfig
 from meshca.errors import MeshcaError
 from meshca.log import log
 from meshca.rotation.driver import Rotation
@@ -77,6 +78,8 @@ def _todo(config: ServerConfig) -> str:
         return f"put a new intermediate into {upstream.dir}"
     if isinstance(upstream, SecretConfig):
         return "put a new intermediate into the Secret, or mend what signer.refused in the log names"
+    if isinstance(upstream, VaultConfig):
+        return "Vault did not sign another; run `meshca vault check`, which says what is wrong"
     return "it could not be renewed; mend what signer.refused in the log names"
 
 

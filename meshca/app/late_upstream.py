@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from meshca.authority.upstream import Line, Offer, Upstream
-from meshca.errors import ConfigError
+from meshca.errors import MeshcaError
 
 Open = Callable[[], AbstractAsyncContextManager[Upstream]]
 
@@ -33,7 +33,7 @@ class LateUpstream:
         self._opening = asyncio.Lock()  # an administrator and the driver can ask at once
 
     @property
-    def problem(self) -> ConfigError | None:
+    def problem(self) -> MeshcaError | None:
         """As the upstream; None before it is open."""
         return None if self._opened is None else self._opened.problem
 

@@ -14,7 +14,7 @@ from meshca.authority.gate import Terms
 from meshca.authority.upstream import Upstream
 from meshca.clock import Clock
 from meshca.config.server import ServerConfig
-from meshca.config.upstream import FilesConfig, SecretConfig
+from meshca.config.upstream import SelfSignedConfig
 from meshca.rotation.acts import RootActs
 from meshca.rotation.census import Census
 from meshca.rotation.driver import Rotation
@@ -89,7 +89,7 @@ def rotating(  # noqa: PLR0913 - its parts, by name
         clock=clock,
         trust_domain=config.trust_domain,
         config=config.rotation,
-        plugged_in=isinstance(config.upstream, FilesConfig | SecretConfig),
+        plugged_in=not isinstance(config.upstream, SelfSignedConfig),
     )
     stander = Stander(
         upstream=upstream,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from meshca.background import running
 from meshca.clock import Clock
 from meshca.config.server import ServerConfig
 from meshca.config.upstream import FilesConfig, SecretConfig, SelfSignedConfig
+from meshca.config.vault import VaultConfig
 from meshca.durable import is_folder
 from meshca.keystore.file import FileKeyStore
 from meshca.upstream import files, secret, self_signed
@@ -74,10 +76,22 @@ async def _secrets(
         yield source, PublishedRoots(api, maps, own_namespace(cluster)) if maps.enabled else None
 
 
+@contextlib.asynccontextmanager
+async def _vault(config: VaultConfig, server: ServerConfig, clock: Clock) -> AsyncIterator[Upstream]:
+    from meshca.upstream.vault import opening  # hvac, which others need not wait for
+
+    opened = opening.open_(
+        config, data_dir=server.data_dir, environ=os.environ, trust_domain=server.trust_domain, clock=clock
+    )
+    async with opened as upstream:
+        yield upstream
+
+
 UPSTREAMS: Final[Mapping[type, _Plugin]] = {
     SelfSignedConfig: _Plugin(_self_signed),
     FilesConfig: _Plugin(_files),
     SecretConfig: _Plugin(_secret),
+    VaultConfig: _Plugin(_vault),
 }
 
 
@@ -108,6 +122,10 @@ async def check_upstream(server: ServerConfig, clock: Clock) -> None:
             await secret.check(
                 upstream, source=source, published=published, trust_domain=trust_domain, clock=clock
             )
+    elif isinstance(upstream, VaultConfig):
+        from meshca.upstream.vault import opening  # as above
+
+        await opening.check(upstream, environ=os.environ, clock=clock)
     elif is_folder(data_dir / "ca") or is_folder(data_dir / KEYS):
         keys = FileKeyStore(data_dir / KEYS)
         self_signed.check(upstream, data_dir=data_dir, keys=keys, trust_domain=trust_domain, clock=clock)

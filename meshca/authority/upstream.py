@@ -14,7 +14,7 @@ from typing import Protocol
 from cryptography import x509
 
 from meshca.authority.material import SigningMaterial
-from meshca.errors import ConfigError
+from meshca.errors import MeshcaError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +59,8 @@ class Upstream(Protocol):
     """Gives signing material below its roots, which are named by `authority.material.certificate_id`."""
 
     @property
-    def problem(self) -> ConfigError | None:
-        """What the operator gave last and cannot be used, as the last `lines` found it; None when all can.
+    def problem(self) -> MeshcaError | None:
+        """What the operator gave last and cannot be used, or why whoever signs does not, since the last `lines`.
 
         It is to be shown and changes nothing: what is kept from before goes on. When no line that signs is wanted
         it says why nothing can begin.

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 
 from meshca.config.kubernetes import Namespace
 from meshca.config.model import FilePath, Model, PositiveDuration
+from meshca.config.vault import VaultConfig
 from meshca.identity.key_type import KeyType
 
 SecretName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\z")]
@@ -75,4 +76,6 @@ class SecretConfig(Model):
     intermediate_lifetime: PositiveDuration = timedelta(days=30)
 
 
-UpstreamConfig = Annotated[SelfSignedConfig | FilesConfig | SecretConfig, Field(discriminator="kind")]
+UpstreamConfig = Annotated[
+    SelfSignedConfig | FilesConfig | SecretConfig | VaultConfig, Field(discriminator="kind")
+]

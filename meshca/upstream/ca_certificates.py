@@ -80,10 +80,18 @@ def intermediate_life(root: x509.Certificate, now: datetime, lifetime: timedelta
     return now - BACKDATE, min(now + lifetime, root.not_valid_after_utc)
 
 
-def half_life(intermediate: x509.Certificate, root: x509.Certificate) -> datetime | None:
-    """When to make the next one; None when this lasts as long as its root: no other could last longer."""
+def half_life(
+    intermediate: x509.Certificate, root: x509.Certificate, margin: timedelta = timedelta(0)
+) -> datetime | None:
+    """When to make the next one; None when this lasts as long as its root: no other could last longer.
+
+    Args:
+        intermediate: that signs.
+        root: above it, or whatever above it ends first.
+        margin: how long before the root's end another would end.
+    """
     begin, end = intermediate.not_valid_before_utc + BACKDATE, intermediate.not_valid_after_utc
-    return None if end >= root.not_valid_after_utc else begin + (end - begin) / 2
+    return None if end >= root.not_valid_after_utc - margin else begin + (end - begin) / 2
 
 
 def audit(kind: str, certificate: x509.Certificate) -> None:

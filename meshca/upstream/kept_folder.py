@@ -1,8 +1,9 @@
-"""Plugged-in CAs that were read once, kept so that they can sign after the operator has taken them away.
+"""Signing material kept on disk: plugged-in CAs that were read once, and intermediates that Vault has signed.
 
-`plugged-in/<first 16 hex of the root's id>.json` in the data directory holds the last sound material below that
-root, key included, in one file, so that it is whole or not there; `plugged-in/named.pem` the roots that the
-operator named last. Contents must never reach an error text.
+So that they sign after the operator has taken them away, or while Vault is down. `<first 16 hex of the root's
+id>.json` in a folder of the data directory holds the last sound material below that root, key included, in one
+file, so that it is whole or not there; `named.pem` the roots that were named last. Contents must never reach an
+error text.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Final
 from cryptography import x509
 
 from meshca import durable
-from meshca.authority.material import SigningMaterial, WireMaterial, certificate_id, read_certificates
+from meshca.authority.material import SigningMaterial, WireMaterial, certificate_id, read_certificates, to_pem
 from meshca.errors import ConfigError, Unavailable
 from meshca.secret import Secret
 from meshca.upstream.sound_root import root_of
@@ -32,10 +33,11 @@ class KeptFolder:
 
     Args:
         data_dir: in which the folder is made with the first material.
+        name: of the folder.
     """
 
-    def __init__(self, data_dir: Path) -> None:
-        self.path = data_dir / "plugged-in"
+    def __init__(self, data_dir: Path, name: str = "plugged-in") -> None:
+        self.path = data_dir / name
 
     def load(self, problems: list[str]) -> Mapping[str, SigningMaterial]:
         """What is kept, by the root's id, the root that began first first.
@@ -80,7 +82,18 @@ class KeptFolder:
         text = json.dumps({"chain": wire.chain, "roots": wire.roots, "key": wire.key.reveal()}, indent=0)
         with _writing(self.path):
             _replace(self.path / f"{certificate_id(root_of(material))[:16]}.json", text)
-            _replace(self.path / _NAMED, wire.roots)
+        self.name(material.roots)
+
+    def name(self, roots: Sequence[x509.Certificate]) -> None:
+        """Keep the roots that are named now; durable when this returns.
+
+        Raises:
+            ConfigError: the folder cannot be made, or others may use it.
+            Unavailable: reason `ca_folder`; those that were named before still are.
+        """
+        durable.make_private_folder(self.path)
+        with _writing(self.path):
+            _replace(self.path / _NAMED, to_pem(*roots))
 
     def forget(self, keep: Collection[str]) -> tuple[str, ...]:
         """Remove what is kept below every other root.

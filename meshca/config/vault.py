@@ -1,0 +1,205 @@
+"""Configuration of Vault, or OpenBao, as the upstream: where it is, who we are there, which roots count.
+
+Secrets are files that are named here, never values. Nothing here reads one.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, model_validator
+
+from meshca.config.model import FilePath, Model, PositiveDuration
+from meshca.identity.key_type import KeyType
+
+_PROJECTED = Path("/var/run/secrets/vault/token")  # where docs/operations/vault.md has Kubernetes put it
+_ADDRESS = re.compile(r"https?://(?:[0-9A-Za-z.-]+|\[[0-9a-fA-F:]+\])(?::\d{1,5})?/?")
+
+
+def _address(value: str) -> str:
+    if not _ADDRESS.fullmatch(value):
+        raise ValueError(
+            "expected https://host or https://host:port without a path, such as https://vault.example.org:8200"
+        )
+    return value.rstrip("/")
+
+
+def _sha256(value: str) -> str:
+    digest = value.replace(":", "").lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise ValueError(
+            "expected the SHA-256 of a certificate's DER, 64 hexadecimal digits, with or without colons"
+        )
+    return digest
+
+
+Address = Annotated[str, AfterValidator(_address)]
+Fingerprint = Annotated[str, AfterValidator(_sha256)]
+MountPath = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*\z", max_length=256)]
+IssuerRef = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,127})\z")]
+NamespacePath = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*/?\z", max_length=256)]
+Name = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class VaultTokenLogin(Model):
+    """A token that somebody else keeps fresh, such as an agent of Vault's.
+
+    Attributes:
+        file: holds the token; read again whenever Vault refuses the one we have.
+    """
+
+    file: FilePath
+
+
+class VaultKubernetesLogin(Model):
+    """The service account of our pod, with a projected token whose audience is Vault's.
+
+    Attributes:
+        role: of the login method.
+        token_file: read again for each login: kubelet replaces it.
+        mount: of the login method.
+    """
+
+    role: Name
+    token_file: FilePath = _PROJECTED
+    mount: MountPath = "kubernetes"
+
+
+class VaultAppRoleLogin(Model):
+    """An AppRole.
+
+    Attributes:
+        role_id: of the role; not a secret.
+        secret_id_file: holds the secret id, or, when `wrapped`, the wrapping token around one.
+        wrapped: whether the file holds a wrapping token; it is spent by the first login, and what was in it is
+            kept in memory until the file changes.
+        mount: of the login method.
+    """
+
+    role_id: Name
+    secret_id_file: FilePath
+    wrapped: bool = False
+    mount: MountPath = "approle"
+
+
+class VaultCertLogin(Model):
+    """A TLS client certificate.
+
+    Attributes:
+        certificate_file: with its chain, PEM; read again for each login.
+        key_file: its key, PEM.
+        role: of the login method; any that fits when absent.
+        mount: of the login method.
+    """
+
+    certificate_file: FilePath
+    key_file: FilePath
+    role: Name | None = None
+    mount: MountPath = "cert"
+
+
+class VaultLogin(Model):
+    """How we prove ourselves: by exactly one method."""
+
+    token: VaultTokenLogin | None = None
+    kubernetes: VaultKubernetesLogin | None = None
+    approle: VaultAppRoleLogin | None = None
+    cert: VaultCertLogin | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            told = f"not {' and '.join(given)}" if given else "none is given"
+            raise ValueError(f"expected exactly one of token, kubernetes, approle and cert; {told}")
+        return self
+
+    @property
+    def method(self) -> VaultTokenLogin | VaultKubernetesLogin | VaultAppRoleLogin | VaultCertLogin:
+        """The one that is given."""
+        found = self.token or self.kubernetes or self.approle or self.cert
+        assert found is not None  # noqa: S101 - the model has exactly one
+        return found
+
+
+class VaultRoots(Model):
+    """Which roots of the mount are trusted: pinned, or accepted because it says so.
+
+    Attributes:
+        file: PEM with the roots; read again at each look, so that a further root is pinned without a restart.
+        sha256: fingerprints of the roots.
+        accept: `first_use` trusts the root that the issuer has when we see it first, and no other after it;
+            `any` trusts every root in the mount: whoever may write to the mount then decides whom the mesh trusts.
+    """
+
+    file: FilePath | None = None
+    sha256: Annotated[tuple[Fingerprint, ...], Field(strict=False)] = ()
+    accept: Literal["first_use", "any"] | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if sum((self.file is not None, bool(self.sha256), self.accept is not None)) != 1:
+            raise ValueError(
+                "expected exactly one of file, sha256 and accept: pin the roots by a file or by fingerprints, or"
+                " say accept: first_use or accept: any"
+            )
+        return self
+
+
+class VaultConfig(Model):
+    """Vault or OpenBao signs our intermediate; its key never leaves us, and the root's never leaves Vault.
+
+    Attributes:
+        address: `https://host:port`; VAULT_ADDR when absent.
+        allow_http: lets `address` be http, where tokens and answers can be read and changed on the way.
+        namespace: of Vault Enterprise or OpenBao; VAULT_NAMESPACE when absent.
+        mount: of the PKI secrets engine.
+        issuer: name or id of the issuer that signs; `default` follows the mount's default.
+        ca_file: roots that verify the server's TLS certificate; VAULT_CACERT, or the machine's, when absent.
+        certificate_sha256: the server's TLS certificate itself, in place of `ca_file`.
+        redirect_hosts: `host:port` that a standby may send us to with our token; its own host only when empty.
+        timeout: of one call, from the first byte sent to the last received.
+        poll: between two looks at the issuers of the mount.
+        login: who we are.
+        roots: which roots count.
+        custody: where intermediates and their keys are kept: `file` in the data directory, or `memory`, so that
+            each start makes another.
+        key_type: of the intermediate.
+        intermediate_lifetime: that is asked for; re-made at half of what was given.
+    """
+
+    kind: Literal["vault"]
+    address: Address | None = None
+    allow_http: bool = False
+    namespace: NamespacePath | None = None
+    mount: MountPath = "pki"
+    issuer: IssuerRef = "default"
+    ca_file: FilePath | None = None
+    certificate_sha256: Fingerprint | None = None
+    redirect_hosts: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    timeout: PositiveDuration = timedelta(seconds=10)
+    poll: PositiveDuration = timedelta(seconds=30)
+    login: VaultLogin
+    roots: VaultRoots
+    custody: Literal["file", "memory"] = "file"
+    key_type: Annotated[KeyType, Field(strict=False)] = KeyType.EC_P256
+    intermediate_lifetime: PositiveDuration = timedelta(days=30)
+
+    @model_validator(mode="after")
+    def _https(self) -> Self:
+        if self.address is not None and not self.allow_http and urlsplit(self.address).scheme != "https":
+            raise ValueError(
+                "address: expected https; over http anybody on the way reads our token and forges the answers."
+                " Give an https address, or say allow_http: true"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _verified_one_way(self) -> Self:
+        if self.ca_file is not None and self.certificate_sha256 is not None:
+            raise ValueError("ca_file and certificate_sha256 exclude each other: give one of them")
+        return self

@@ -1,0 +1,109 @@
+"""The shape of what a server answers, read in one place: past it nobody sees a `dict`.
+
+Whether a certificate in it is what was asked for is for `upstream.vault.signed`. An answer can hold a token: it
+must never be shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from meshca.printable import printable
+from meshca.upstream.vault.faults import Fault, failure
+
+MOST: Final = 64  # certificates in one chain, or issuers in one mount
+_SHOWN: Final = 300  # characters of one warning
+_LONGEST: Final = 2**31  # seconds; what is longer is a mistake
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One object of an answer, with typed questions.
+
+    Attributes:
+        fields: as they came.
+    """
+
+    fields: Mapping[str, object] = field(repr=False)
+
+    def text(self, name: str) -> str:
+        """A text.
+
+        Raises:
+            Unavailable: reason `vault_answer`, when there is none.
+        """
+        value = self.fields.get(name)
+        if not isinstance(value, str) or not value:
+            raise failure(Fault.ANSWER, f"it has no text {name}")
+        return value
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of texts, empty when it is not there.
+
+        Raises:
+            Unavailable: reason `vault_answer`, when it is something else, or too long.
+        """
+        value = self.fields.get(name) or []
+        if not isinstance(value, list) or len(value) > MOST:
+            raise failure(Fault.ANSWER, f"its {name} is not a list of at most {MOST} texts")
+        texts = tuple(one for one in value if isinstance(one, str))
+        if len(texts) < len(value):
+            raise failure(Fault.ANSWER, f"its {name} holds something else than texts")
+        return texts
+
+    def seconds(self, name: str) -> int:
+        """A whole number of seconds from 0 on.
+
+        Raises:
+            Unavailable: reason `vault_answer`, when there is none.
+        """
+        value = self.fields.get(name)
+        if type(value) is not int or not 0 <= value < _LONGEST:
+            raise failure(Fault.ANSWER, f"it has no number {name}")
+        return value
+
+    def flag(self, name: str) -> bool:
+        """Whether something is said to be so; anything but true is no."""
+        return self.fields.get(name) is True
+
+    def part(self, name: str) -> Part:
+        """An object inside, empty when there is none."""
+        value = self.fields.get(name)
+        return Part({str(key): inner for key, inner in value.items()} if isinstance(value, dict) else {})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One answer.
+
+    Attributes:
+        data: what it is about.
+        auth: what a login gave; empty for any other.
+        warnings: what the server remarks, made harmless for a log.
+    """
+
+    data: Part
+    auth: Part
+    warnings: tuple[str, ...]
+
+
+def read_answer(body: object) -> Answer:
+    """An answer as the server's API has it; one without a body has nothing in it.
+
+    Raises:
+        Unavailable: reason `vault_not_vault`, when it is something else.
+    """
+    if body is None:
+        body = {}
+    if not isinstance(body, dict):
+        raise failure(Fault.NOT_VAULT, "it answers no JSON object")
+    whole = Part(body)
+    remarks = body.get("warnings")
+    warnings = remarks[:MOST] if isinstance(remarks, list) else []
+    return Answer(
+        data=whole.part("data"),
+        auth=whole.part("auth"),
+        warnings=tuple(printable(one[:_SHOWN]) for one in warnings if isinstance(one, str)),
+    )

@@ -1,0 +1,149 @@
+"""The one door to hvac: a call goes in, an `Answer` or a fault comes out, and the event loop never waits.
+
+hvac and `requests` block, so calls run in a thread of our own, one at a time. hvac's adapter is used and not its
+methods: those cannot name an issuer (`sign_intermediate` has only the default one) and hide statuses such as 473.
+Nothing is repeated here: what a failure means for a token is `upstream.vault.session`'s, and when to try again the
+caller's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import hvac
+import requests
+from hvac.adapters import RawAdapter
+from urllib3.exceptions import ReadTimeoutError
+
+from meshca import metrics
+from meshca.errors import Unavailable
+from meshca.secret import Secret
+from meshca.upstream.vault.answer import Answer, read_answer
+from meshca.upstream.vault.faults import Fault, failure, fault_of
+from meshca.upstream.vault.statuses import GOOD, fault_for
+from meshca.upstream.vault.wire import Wire
+
+NOBODY: Final = Secret("")
+Method = Literal["get", "post"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the server is and what proves it.
+
+    Attributes:
+        address: `https://host:port`.
+        namespace: empty for none.
+        wire: how it is reached.
+    """
+
+    address: str
+    namespace: str
+    wire: Wire
+
+
+@contextlib.asynccontextmanager
+async def connect(place: Place) -> AsyncIterator[Client]:
+    """A client; nothing is asked yet. A call that hangs at the end of the block is left to its own deadline."""
+    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vault")
+    try:
+        yield Client(place, thread)
+    finally:
+        thread.shutdown(wait=False, cancel_futures=True)
+        place.wire.close()
+
+
+class Client:
+    """Asks; use `connect`."""
+
+    def __init__(self, place: Place, thread: ThreadPoolExecutor) -> None:
+        # Every argument that hvac would otherwise fill from VAULT_* or ~/.vault-token is given.
+        self._hvac = hvac.Client(
+            url=place.address,
+            token="",
+            cert=(),
+            verify=place.wire.verify,
+            namespace=place.namespace or None,
+            session=place.wire,
+            adapter=RawAdapter,
+        )
+        self._thread = thread
+
+    async def call(
+        self, method: Method, path: str, body: Mapping[str, object] | None = None, *, token: Secret[str] = NOBODY
+    ) -> Answer:
+        """One call.
+
+        Args:
+            method: of HTTP.
+            path: below `/v1/`.
+            body: sent as JSON.
+            token: that is shown; nobody's by default.
+
+        Raises:
+            Unavailable: reason `vault_<fault>`.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._thread, self._call, method, path, body, token)
+        except Unavailable as error:
+            if (fault := fault_of(error)) is not None:
+                metrics.vault_faults.labels(fault.value).inc()
+            raise
+
+    def _call(self, method: Method, path: str, body: Mapping[str, object] | None, token: Secret[str]) -> Answer:
+        adapter = self._hvac.adapter
+        adapter.token = token.reveal()
+        try:
+            response = adapter.request(method, f"/v1/{path}", raise_exception=False, json=body)
+        except requests.RequestException as error:
+            raise failure(_fault_of_transport(error)) from None
+        finally:
+            adapter.token = ""
+        parsed = _json(response)
+        if response.status_code in GOOD:
+            return read_answer(parsed)
+        said = parsed.get("errors") if isinstance(parsed, dict) else None
+        errors = [one for one in said if isinstance(one, str)] if isinstance(said, list) else []
+        if said is None and response.status_code < 500:
+            raise failure(Fault.NOT_VAULT, f"HTTP status {response.status_code}")
+        fault = fault_for(response.status_code, errors, logged_in=bool(token.reveal()))
+        raise failure(fault, f"HTTP status {response.status_code} at {path}")
+
+
+def _json(response: requests.Response) -> object:
+    """What the answer holds; None when it is empty.
+
+    Raises:
+        Unavailable: reason `vault_not_vault`, when a good answer is not JSON.
+    """
+    if not response.content:
+        return None
+    try:
+        return response.json()
+    except ValueError:
+        if response.status_code in GOOD:
+            raise failure(Fault.NOT_VAULT, "it does not answer in JSON") from None
+        return None
+
+
+def _fault_of_transport(error: requests.RequestException) -> Fault:
+    """What kept an answer from coming."""
+    if isinstance(error, requests.exceptions.SSLError):
+        return Fault.UNTRUSTED
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return Fault.UNREACHABLE
+    if isinstance(error, requests.Timeout) or isinstance(_cause(error), ReadTimeoutError):
+        return Fault.TIMEOUT
+    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidHeader):
+        return Fault.NOT_VAULT
+    return Fault.UNREACHABLE
+
+
+def _cause(error: requests.RequestException) -> object:
+    return error.args[0] if error.args else None

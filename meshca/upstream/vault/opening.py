@@ -1,0 +1,117 @@
+"""Puts the parts together: a connection, a session that keeps its token, and the upstream over them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from meshca import durable
+from meshca.background import running
+from meshca.clock import Clock
+from meshca.config.vault import VaultCertLogin, VaultConfig
+from meshca.identity.spiffe_id import TrustDomain
+from meshca.log import log
+from meshca.upstream.kept_folder import KeptFolder
+from meshca.upstream.kept_memory import KeptMemory
+from meshca.upstream.vault.client import Client, Place, connect
+from meshca.upstream.vault.environment import completed
+from meshca.upstream.vault.logins import login_by
+from meshca.upstream.vault.mount import look
+from meshca.upstream.vault.session import Session
+from meshca.upstream.vault.sight import judged
+from meshca.upstream.vault.signing import Signing
+from meshca.upstream.vault.upstream import VaultUpstream
+from meshca.upstream.vault.wire import Wire
+
+FOLDER = "vault"  # of the data directory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reached:
+    """A way to Vault.
+
+    Attributes:
+        config: with what the environment adds.
+        client: asks as nobody.
+        session: asks as us.
+        notes: what is to be said about the environment.
+    """
+
+    config: VaultConfig
+    client: Client
+    session: Session
+    notes: tuple[str, ...]
+
+
+@contextlib.asynccontextmanager
+async def reach(config: VaultConfig, *, environ: Mapping[str, str], clock: Clock) -> AsyncIterator[Reached]:
+    """A way to Vault; nothing is asked yet.
+
+    Raises:
+        ConfigError: there is no address, or a file that the connection needs cannot be read.
+    """
+    whole, notes = completed(config, environ)
+    async with connect(_place(whole)) as client:
+        session = Session(client, login_by(whole.login), clock)
+        yield Reached(config=whole, client=client, session=session, notes=tuple(notes))
+
+
+@contextlib.asynccontextmanager
+async def open_(
+    config: VaultConfig, *, data_dir: Path, environ: Mapping[str, str], trust_domain: TrustDomain, clock: Clock
+) -> AsyncIterator[VaultUpstream]:
+    """The upstream, with a token that is kept fresh beside it; Vault need not be there yet.
+
+    Raises:
+        ConfigError: there is no address, or a file that the connection needs cannot be read.
+    """
+    async with reach(config, environ=environ, clock=clock) as way, running("vault token", way.session.run, clock):
+        for note in way.notes:
+            log.warning("vault.environment", detail=note)
+        yield VaultUpstream(
+            way.config,
+            client=way.client,
+            signing=Signing(way.config, way.session, trust_domain, clock),
+            custody=KeptMemory() if way.config.custody == "memory" else KeptFolder(data_dir, FOLDER),
+            trust_domain=trust_domain,
+            clock=clock,
+        )
+
+
+async def check(config: VaultConfig, *, environ: Mapping[str, str], clock: Clock) -> None:
+    """Find what would stop `open_`, and whether Vault's issuer can be seen; nobody logs in and nothing is signed.
+
+    Raises:
+        ConfigError: as `open_`, or the file of roots cannot be used.
+        Unavailable: Vault cannot be had, or the issuer's root does not count.
+    """
+    async with reach(config, environ=environ, clock=clock) as way:
+        found = await look(way.client, way.config.mount, way.config.issuer)
+        seen = judged(way.config.roots, found, known=(), now=clock.now())
+        if seen.problem is not None:
+            raise seen.problem
+
+
+def _place(config: VaultConfig) -> Place:
+    """Where and how, with the files that it needs looked at.
+
+    Raises:
+        ConfigError: one cannot be read.
+    """
+    method = config.login.method
+    files = (method.certificate_file, method.key_file) if isinstance(method, VaultCertLogin) else ()
+    for path in (*files, *([config.ca_file] if config.ca_file else [])):
+        durable.read(path)
+    return Place(
+        address=config.address or "",
+        namespace=config.namespace or "",
+        wire=Wire(
+            verify=True if config.ca_file is None else str(config.ca_file),
+            fingerprint=config.certificate_sha256 or "",
+            certificate=(str(files[0]), str(files[1])) if files else None,
+            timeout=config.timeout,
+            redirect_hosts=config.redirect_hosts,
+        ),
+    )

@@ -1,0 +1,89 @@
+"""A look at the mount, judged: which roots count, and below which of them the issuer signs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from meshca.authority.material import certificate_id
+from meshca.config.vault import VaultRoots
+from meshca.errors import MeshcaError
+from meshca.upstream.sound_root import root_faults
+from meshca.upstream.vault.faults import Fault, failure
+from meshca.upstream.vault.mount import Issuer, Look
+from meshca.upstream.vault.trust import accepted, pinned_by_file
+from meshca.validity import spent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What a look means.
+
+    Attributes:
+        look: the mount.
+        roots: that count, sound, in the order of the mount.
+        root: of these, the one above the issuer that signs; None when its root does not count.
+        problem: what keeps a root from counting.
+    """
+
+    look: Look
+    roots: tuple[x509.Certificate, ...]
+    root: x509.Certificate | None
+    problem: MeshcaError | None
+
+    @property
+    def digest(self) -> str:
+        """Equal when nothing has changed."""
+        digest = hashlib.sha256(self.look.digest.encode())
+        for root in self.roots:
+            digest.update(root.public_bytes(Encoding.DER))
+        return digest.hexdigest()
+
+    def issuer_below(self, root: str) -> Issuer | None:
+        """The issuer that signs below a root: the current one, if that is below it."""
+        return next(
+            (
+                issuer
+                for issuer in self.look.issuers
+                if (path := issuer.path(self.roots)) and certificate_id(path[-1]) == root
+            ),
+            None,
+        )
+
+
+def judged(config: VaultRoots, found: Look, *, known: Sequence[x509.Certificate], now: datetime) -> Sight:
+    """Judge a look.
+
+    Args:
+        config: which roots count.
+        found: the mount.
+        known: the roots that counted before.
+        now: the present instant.
+
+    Raises:
+        ConfigError: the file of roots cannot be used.
+    """
+    pinned = pinned_by_file(config)
+    above = found.current.path(tuple(dict.fromkeys((*pinned, *found.roots))))
+    top = above[-1] if above else None
+    counted = accepted(config, found.roots, pinned=pinned, current=top, known=known)
+    sound = tuple(root for root in counted if not _faults(root, counted, now))
+    told = [fault for root in counted for fault in _faults(root, counted, now)]
+    if top is None:
+        told.append("no chain of signatures leads from the issuer to a root; import its root, or pin it by a file")
+    problem = failure(Fault.ANSWER, "; ".join(told)) if told else None
+    if top is not None and top not in counted:
+        problem = failure(Fault.ROOT_UNPINNED, f"its fingerprint is {certificate_id(top)}")
+    return Sight(look=found, roots=sound, root=top if top in sound else None, problem=problem)
+
+
+def _faults(root: x509.Certificate, company: Sequence[x509.Certificate], now: datetime) -> list[str]:
+    faults = root_faults([root], [one for one in company if one != root])
+    if spent(root.not_valid_after_utc, now):
+        faults.append(f"certificate {root.subject.rfc4514_string()!r}: expired; take it out of the mount")
+    return faults

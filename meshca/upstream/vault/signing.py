@@ -1,0 +1,86 @@
+"""Has an intermediate signed: a fresh key, our request, and what came back judged before it is given on.
+
+The key of a request that failed is in no place but the memory of this call, and goes with it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import timedelta
+from typing import Final
+
+from cryptography import x509
+
+from meshca.authority.keys import new_key
+from meshca.authority.material import SigningMaterial
+from meshca.clock import Clock
+from meshca.config.vault import VaultConfig
+from meshca.identity.spiffe_id import TrustDomain
+from meshca.log import log
+from meshca.upstream.ca_certificates import audit
+from meshca.upstream.vault.faults import Fault, failure
+from meshca.upstream.vault.mount import Issuer, certificates, chain_of
+from meshca.upstream.vault.session import Session
+from meshca.upstream.vault.signed import SHORTEST, Wish, judge
+
+AHEAD: Final = timedelta(minutes=1)  # before the issuer's end, so that no clock makes ours outlive it
+
+
+class Signing:
+    """Asks for intermediates.
+
+    Args:
+        config: for how long, of which key type, and at which mount.
+        session: calls as us.
+        trust_domain: that they sign for.
+        clock: for their ends.
+    """
+
+    def __init__(self, config: VaultConfig, session: Session, trust_domain: TrustDomain, clock: Clock) -> None:
+        self._config = config
+        self._session = session
+        self._trust_domain = trust_domain
+        self._clock = clock
+
+    async def below(self, issuer: Issuer, ref: str, roots: tuple[x509.Certificate, ...]) -> SigningMaterial:
+        """A new intermediate, proven, with its key; it is kept nowhere yet.
+
+        Args:
+            issuer: that signs.
+            ref: what the path of the call names it by: a policy may allow one name only.
+            roots: that count.
+
+        Raises:
+            Unavailable: reason `vault_<fault>`: it was not signed, or what came back is not what was asked for.
+        """
+        wish = self._wish(issuer, roots)
+        path = f"{self._config.mount}/issuer/{ref}/sign-intermediate"
+        answer = await self._session.call("post", path, wish.body())
+        for warning in answer.warnings:
+            log.info("vault.warning", path=path, warning=warning)
+        given = certificates((answer.data.text("certificate"),))
+        above = (*given[1:], *chain_of(answer.data), issuer.certificate, *issuer.others)
+        material, problems = judge(wish, given[0], above, roots, self._clock.now())
+        if material is None:
+            raise failure(Fault.ANSWER, "; ".join(problems))
+        audit("intermediate", material.certificate)
+        return material
+
+    def _wish(self, issuer: Issuer, roots: tuple[x509.Certificate, ...]) -> Wish:
+        """What to ask for: no longer than everything above lasts.
+
+        Raises:
+            Unavailable: reason `vault_answer`, when that is almost over.
+        """
+        ends = min(one.not_valid_after_utc for one in issuer.path(roots) or (issuer.certificate,))
+        lifetime = min(self._config.intermediate_lifetime, ends - AHEAD - self._clock.now())
+        if lifetime <= SHORTEST:
+            raise failure(
+                Fault.ANSWER, f"the issuer, or what is above it, ends at {ends.isoformat()}; give another issuer"
+            )
+        return Wish(
+            key=new_key(self._config.key_type),
+            common_name=f"intermediate {secrets.token_hex(8)}",
+            trust_domain=self._trust_domain,
+            lifetime=lifetime,
+        )

@@ -1,0 +1,63 @@
+"""Which roots of the mount count: those that the operator pinned, or accepts because the configuration says so.
+
+Whoever may write to the mount must not be able to decide whom the mesh trusts, unless that was chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cryptography import x509
+
+from meshca import durable
+from meshca.authority.chain import signed_by
+from meshca.authority.material import certificate_id, read_certificates
+from meshca.config.vault import VaultRoots
+from meshca.errors import ConfigError
+
+
+def pinned_by_file(config: VaultRoots) -> tuple[x509.Certificate, ...]:
+    """The roots in the file, which may lack in the mount; none when roots are not pinned by a file.
+
+    Raises:
+        ConfigError: it cannot be read, or holds something else than roots.
+    """
+    if config.file is None:
+        return ()
+    source = f"upstream.roots.file: {config.file}"
+    roots = read_certificates(durable.read(config.file), source)
+    strange = [root for root in roots if not signed_by(root, root)]
+    if strange:
+        named = ", ".join(one.subject.rfc4514_string() for one in strange)
+        raise ConfigError(
+            source, [f"holds a certificate that is not self-signed, so no root: {named}; take it out"]
+        )
+    return tuple(dict.fromkeys(roots))
+
+
+def accepted(
+    config: VaultRoots,
+    offered: Sequence[x509.Certificate],
+    *,
+    pinned: Sequence[x509.Certificate],
+    current: x509.Certificate | None,
+    known: Sequence[x509.Certificate],
+) -> tuple[x509.Certificate, ...]:
+    """The roots that count, in the order of the mount, pinned ones first.
+
+    Args:
+        config: how roots are accepted.
+        offered: the self-signed certificates of the mount.
+        pinned: the roots of the file.
+        current: the root above the issuer that signs; None when the mount does not have it.
+        known: that were accepted before.
+    """
+    if config.file is not None:
+        return tuple(pinned)
+    if config.sha256:
+        return tuple(root for root in offered if certificate_id(root) in config.sha256)
+    if config.accept == "any":
+        return tuple(offered)
+    if known:
+        return tuple(known)
+    return () if current is None else (current,)
