@@ -16,6 +16,7 @@ from xdist.workermanage import WorkerController
 
 from tests.real.envoy import find_envoy
 from tests.real.mounts import find_mounts
+from tests.real.openbao import OpenBao, find_openbao, running_openbao
 from tests.real.postgresql import Cluster, find_postgresql, running_cluster
 from tests.real.unprivileged import find_unprivileged
 
@@ -33,6 +34,7 @@ PARTS: dict[str, Callable[[], object | None]] = {
     "envoy": find_envoy,
     "kubernetes": find_kubernetes,
     "mounts": find_mounts,
+    "openbao": find_openbao,
     "postgresql": find_postgresql,
     "unprivileged": find_unprivileged,
 }
@@ -61,6 +63,13 @@ def postgresql() -> Iterator[Cluster]:
     """A PostgreSQL of this run; for tests marked `real("postgresql")`."""
     with running_cluster() as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def openbao() -> Iterator[OpenBao]:
+    """An OpenBao of this run; for tests marked `real("openbao")`."""
+    with running_openbao() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
