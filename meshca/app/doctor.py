@@ -24,6 +24,7 @@ from meshca.clock import Clock, SystemClock
 from meshca.config.kubernetes import KubernetesConfig
 from meshca.config.loader import load_config
 from meshca.config.server import ServerConfig
+from meshca.config.vault import VaultConfig
 from meshca.doctor.address import Address
 from meshca.doctor.examine import examine
 from meshca.doctor.finding import Finding
@@ -70,6 +71,11 @@ async def findings(order: Order, environ: Mapping[str, str] = os.environ) -> Asy
     async with connect(config.kubernetes) as api:
         site = _site(order, config, config.kubernetes, Looking(api))
         async for finding in examine(CHECKS, site, order.seconds):
+            yield finding
+    if isinstance(config.upstream, VaultConfig):
+        from meshca.app import vault  # hvac, which others need not wait for
+
+        async for finding in vault.check(order.config, order.seconds, sign=False, environ=environ):
             yield finding
 
 

@@ -83,10 +83,10 @@ def istio(
             place=place,
             ca_address=_address("--ca-address", ca_address),
             endpoint=_address("--endpoint", endpoint),
-            seconds=_seconds(timeout),
+            seconds=seconds_of(timeout),
         )
-        found = asyncio.run(_told(findings(order), output))
-    _conclude(found, output)
+        found = asyncio.run(told(findings(order), output))
+    conclude(found, output)
 
 
 @app.command()
@@ -107,11 +107,11 @@ def roots(
         from meshca.app.doctor import root_findings
 
         path = find_socket(socket, config, os.environ)
-        found = asyncio.run(_told(root_findings(path, _seconds(timeout)), output))
-    _conclude(found, output)
+        found = asyncio.run(told(root_findings(path, seconds_of(timeout)), output))
+    conclude(found, output)
 
 
-def _conclude(found: list[Finding], output: Format) -> None:
+def conclude(found: list[Finding], output: Format) -> None:
     """How many there are of each; exit code 1 when something is wrong."""
     counts = {verdict: sum(one.verdict.value == verdict for one in found) for verdict in COLOURS}
     total = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
@@ -120,7 +120,7 @@ def _conclude(found: list[Finding], output: Format) -> None:
         raise typer.Exit(EXIT_FAILED)
 
 
-async def _told(findings: AsyncIterator[Finding], output: Format) -> list[Finding]:
+async def told(findings: AsyncIterator[Finding], output: Format) -> list[Finding]:
     """All findings; as text each is printed as it comes."""
     found = []
     async for finding in findings:
@@ -149,7 +149,8 @@ def _address(flag: str, text: str) -> Address | None:
         raise ConfigError(flag, [error.detail]) from None
 
 
-def _seconds(text: str) -> float:
+def seconds_of(text: str) -> float:
+    """What `--timeout` says; a bad one is a wrong usage."""
     from meshca.agent.options import waiting_seconds
 
     try:

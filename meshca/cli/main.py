@@ -26,6 +26,7 @@ GROUPS: Mapping[str, str] = {
     "ledger": "ledger",
     "policy": "policy",
     "root": "root",
+    "vault": "vault",
 }
 COMMANDS: Mapping[str, str] = {
     "agent": "agent",

@@ -14,6 +14,7 @@ from meshca.doctor.address import Address
 from meshca.doctor.istio import CHECKS, ROOT_CHECKS
 from meshca.doctor.mesh import Place
 from meshca.doctor.site import Issued, Wish
+from meshca.doctor.vault_checks import CHECKS as VAULT_CHECKS
 from meshca.errors import ConfigError, Denied, MeshcaError, Unauthenticated, Unavailable
 from meshca.identity.service_account import ServiceAccount
 from meshca.secret import Secret
@@ -91,21 +92,33 @@ async def test_no_cluster(tmp_path: Path) -> None:
         _ = [one async for one in findings(order(tmp_path, "{}"), {})]
 
 
+KUBECONFIG = """
+    clusters: [{name: a, cluster: {server: "https://127.0.0.1:1"}}]
+    users: [{name: a, user: {token: x}}]
+    contexts: [{name: a, context: {cluster: a, user: a, namespace: meshca}}]
+    current-context: a
+"""
+
+
 async def test_dead_cluster(tmp_path: Path) -> None:
     """Every check is asked all the same."""
-    kubeconfig = """
-        clusters: [{name: a, cluster: {server: "https://127.0.0.1:1"}}]
-        users: [{name: a, user: {token: x}}]
-        contexts: [{name: a, context: {cluster: a, user: a, namespace: meshca}}]
-        current-context: a
-    """
-    (tmp_path / "kubeconfig").write_text(kubeconfig)
+    (tmp_path / "kubeconfig").write_text(KUBECONFIG)
     config = (
         "{serving: {names: [127.0.0.1]}, listen: {token: '127.0.0.1:1'}, kubernetes: {kubeconfig: kubeconfig}}"
     )
     found = {one.name: one.verdict.value async for one in findings(order(tmp_path, config), {})}
     wrong = {"api-server": "wrong", "endpoint": "wrong"}
     assert found == dict.fromkeys(CHECKS, "unknown") | wrong
+
+
+async def test_a_vault(tmp_path: Path) -> None:
+    """Where one signs for us it is looked at too; nothing is signed."""
+    (tmp_path / "kubeconfig").write_text(KUBECONFIG)
+    login = "{token: {file: /none}}"
+    upstream = f"{{kind: vault, address: 'https://127.0.0.1:1', login: {login}, roots: {{accept: any}}}}"
+    config = f"{{kubernetes: {{kubeconfig: kubeconfig}}, upstream: {upstream}}}"
+    names = [one.name async for one in findings(order(tmp_path, config), {})]
+    assert names == [*CHECKS, *VAULT_CHECKS]
 
 
 async def test_roots_of_no_server(tmp_path: Path) -> None:

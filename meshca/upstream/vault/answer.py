@@ -79,11 +79,13 @@ class Answer:
     """One answer.
 
     Attributes:
+        whole: all of it; pages such as the server's health have no data.
         data: what it is about.
         auth: what a login gave; empty for any other.
         warnings: what the server remarks, made harmless for a log.
     """
 
+    whole: Part
     data: Part
     auth: Part
     warnings: tuple[str, ...]
@@ -103,6 +105,7 @@ def read_answer(body: object) -> Answer:
     remarks = body.get("warnings")
     warnings = remarks[:MOST] if isinstance(remarks, list) else []
     return Answer(
+        whole=whole,
         data=whole.part("data"),
         auth=whole.part("auth"),
         warnings=tuple(printable(one[:_SHOWN]) for one in warnings if isinstance(one, str)),

@@ -6,8 +6,9 @@ The key of a request that failed is in no place but the memory of this call, and
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Final
+from typing import Final, Protocol
 
 from cryptography import x509
 
@@ -18,12 +19,25 @@ from meshca.config.vault import VaultConfig
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.log import log
 from meshca.upstream.ca_certificates import audit
+from meshca.upstream.vault.answer import Answer
+from meshca.upstream.vault.client import Method
 from meshca.upstream.vault.faults import Fault, failure
 from meshca.upstream.vault.mount import Issuer, certificates, chain_of
-from meshca.upstream.vault.session import Session
 from meshca.upstream.vault.signed import SHORTEST, Wish, judge
 
 AHEAD: Final = timedelta(minutes=1)  # before the issuer's end, so that no clock makes ours outlive it
+
+
+class Asking(Protocol):
+    """Calls as us: `upstream.vault.session`, or the one login of a check."""
+
+    async def call(self, method: Method, path: str, body: Mapping[str, object] | None = None) -> Answer:
+        """One call.
+
+        Raises:
+            Unavailable: reason `vault_<fault>`.
+        """
+        ...
 
 
 class Signing:
@@ -36,24 +50,27 @@ class Signing:
         clock: for their ends.
     """
 
-    def __init__(self, config: VaultConfig, session: Session, trust_domain: TrustDomain, clock: Clock) -> None:
+    def __init__(self, config: VaultConfig, session: Asking, trust_domain: TrustDomain, clock: Clock) -> None:
         self._config = config
         self._session = session
         self._trust_domain = trust_domain
         self._clock = clock
 
-    async def below(self, issuer: Issuer, ref: str, roots: tuple[x509.Certificate, ...]) -> SigningMaterial:
+    async def below(
+        self, issuer: Issuer, ref: str, roots: tuple[x509.Certificate, ...], *, kind: str = "intermediate"
+    ) -> SigningMaterial:
         """A new intermediate, proven, with its key; it is kept nowhere yet.
 
         Args:
             issuer: that signs.
             ref: what the path of the call names it by: a policy may allow one name only.
             roots: that count.
+            kind: what the log calls it.
 
         Raises:
             Unavailable: reason `vault_<fault>`: it was not signed, or what came back is not what was asked for.
         """
-        wish = self._wish(issuer, roots)
+        wish = self.wish(issuer, roots)
         path = f"{self._config.mount}/issuer/{ref}/sign-intermediate"
         answer = await self._session.call("post", path, wish.body())
         for warning in answer.warnings:
@@ -63,10 +80,10 @@ class Signing:
         material, problems = judge(wish, given[0], above, roots, self._clock.now())
         if material is None:
             raise failure(Fault.ANSWER, "; ".join(problems))
-        audit("intermediate", material.certificate)
+        audit(kind, material.certificate)
         return material
 
-    def _wish(self, issuer: Issuer, roots: tuple[x509.Certificate, ...]) -> Wish:
+    def wish(self, issuer: Issuer, roots: tuple[x509.Certificate, ...]) -> Wish:
         """What to ask for: no longer than everything above lasts.
 
         Raises:

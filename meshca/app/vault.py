@@ -1,0 +1,84 @@
+"""Wires `meshca vault`: the configured Vault, and the checks and facts that are asked about it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+from meshca.clock import SystemClock
+from meshca.config.loader import load_config
+from meshca.config.server import ServerConfig
+from meshca.config.vault import VaultConfig
+from meshca.doctor import vault_conformance
+from meshca.doctor.examine import examine
+from meshca.doctor.finding import Finding
+from meshca.doctor.vault_checks import CHECKS, SIGNING_CHECKS
+from meshca.doctor.vault_place import VaultPlace, Visit
+from meshca.errors import ConfigError
+from meshca.upstream.vault import policy
+from meshca.upstream.vault.environment import completed
+from meshca.upstream.vault.logins import login_by
+from meshca.upstream.vault.opening import reach
+
+KIND = "upstream.kind is not vault: this command asks the Vault that signs for us"
+
+
+def policy_text(path: Path | None, environ: Mapping[str, str] = os.environ) -> str:
+    """The least policy and the commands that give it to our login; nobody is asked.
+
+    Raises:
+        ConfigError: the configuration is not valid, or has no Vault.
+    """
+    config = _vault(load_config(path, environ), path)
+    return policy.text(completed(config, environ)[0])
+
+
+async def check(
+    path: Path | None, seconds: float, *, sign: bool, environ: Mapping[str, str] = os.environ
+) -> AsyncIterator[Finding]:
+    """What each check finds, as it finds it.
+
+    Args:
+        path: of the server's configuration.
+        seconds: longest time of each check.
+        sign: whether a throw-away intermediate is signed too.
+        environ: where settings may be as well.
+
+    Raises:
+        ConfigError: the configuration is not valid, or has no Vault.
+    """
+    async with _place(load_config(path, environ), path, environ) as place:
+        async for finding in examine(SIGNING_CHECKS if sign else CHECKS, place, seconds):
+            yield finding
+
+
+async def conformance(
+    path: Path | None, seconds: float, environ: Mapping[str, str] = os.environ
+) -> AsyncIterator[Finding]:
+    """What each fact is at this server, as it is seen; arguments and errors as `check`."""
+    async with _place(load_config(path, environ), path, environ) as place:
+        trial = vault_conformance.Trial(place)
+        async for finding in examine(vault_conformance.FACTS, trial, seconds):
+            yield finding
+
+
+@contextlib.asynccontextmanager
+async def _place(server: ServerConfig, path: Path | None, environ: Mapping[str, str]) -> AsyncIterator[VaultPlace]:
+    clock = SystemClock()
+    async with reach(_vault(server, path), environ=environ, clock=clock) as way:
+        yield VaultPlace(
+            config=way.config,
+            notes=way.notes,
+            client=way.client,
+            visit=Visit(way.config, way.client, login_by(way.config.login)),
+            trust_domain=server.trust_domain,
+            clock=clock,
+        )
+
+
+def _vault(server: ServerConfig, path: Path | None) -> VaultConfig:
+    if not isinstance(server.upstream, VaultConfig):
+        raise ConfigError(str(path or "configuration"), [KIND])
+    return server.upstream

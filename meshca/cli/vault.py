@@ -1,0 +1,83 @@
+"""`meshca vault`: what the Vault that signs for us is like. Parses and prints, nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from meshca.cli.doctor import Timeout, conclude, seconds_of, told
+from meshca.cli.output import EXIT_FAILED, Format, Output, emit, reporting_errors
+from meshca.cli.serve import ConfigFile
+
+if TYPE_CHECKING:
+    from meshca.doctor.finding import Finding
+
+app = typer.Typer(help="The Vault, or OpenBao, that signs for us.", no_args_is_help=True)
+
+POLICY = "vault-policy"  # the check that is mended by the policy
+
+
+@app.command()
+def check(
+    config: ConfigFile = None,
+    sign: Annotated[
+        bool, typer.Option(help="Have an intermediate signed for a throw-away key: all that is changed there.")
+    ] = True,
+    timeout: Timeout = "10s",
+    output: Output = Format.TEXT,
+) -> None:
+    """Check the server, our login, its policy and its issuer; nothing is changed but one throw-away certificate.
+
+    Each line is ok, wrong or unknown, with what mends it below. Exit code 1 when something is wrong, 2 for a bad
+    configuration or flag.
+
+    Example: meshca vault check --config /etc/meshca/meshca.yaml
+    """
+    with reporting_errors(output):
+        from meshca.app import vault
+
+        found = asyncio.run(told(vault.check(config, seconds_of(timeout), sign=sign), output))
+        if output is Format.TEXT and any(one.name == POLICY and one.mend for one in found):
+            typer.echo(f"\n{vault.policy_text(config)}\n")
+    conclude(found, output)
+
+
+@app.command()
+def policy(config: ConfigFile = None) -> None:
+    """Print the least policy that our login needs, and as comments the commands that give it; nobody is asked.
+
+    Example: meshca vault policy --config /etc/meshca/meshca.yaml | bao policy write meshca -
+    """
+    with reporting_errors():
+        from meshca.app import vault
+
+        typer.echo(vault.policy_text(config))
+
+
+@app.command()
+def conformance(config: ConfigFile = None, timeout: Timeout = "10s", output: Output = Format.TEXT) -> None:
+    """Try whether the server does what meshca relies on; two throw-away intermediates are signed, nothing else.
+
+    Each line is ok, wrong or unknown. Exit code 1 when something is wrong, 2 for a bad configuration or flag.
+
+    Example: meshca vault conformance --config /etc/meshca/meshca.yaml --output json > report.json
+    """
+    with reporting_errors(output):
+        from meshca.app import vault
+        from meshca.doctor.vault_conformance import SIGNED
+
+        found = asyncio.run(told(vault.conformance(config, seconds_of(timeout)), output))
+        _report(found, SIGNED, output)
+
+
+def _report(found: list[Finding], signed: int, output: Format) -> None:
+    """How many facts hold, and how many intermediates were signed for it."""
+    counts = Counter(one.verdict.value for one in found)
+    text = f"{counts['ok']} of {len(found)} facts hold; at most {signed} throw-away intermediates were signed"
+    emit({"facts": [dataclasses.asdict(one) for one in found], "signed": signed}, text, output)
+    if counts["wrong"]:
+        raise typer.Exit(EXIT_FAILED)

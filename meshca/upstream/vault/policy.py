@@ -1,0 +1,126 @@
+"""What we need at the server and nothing more: the least policy, and how an operator gives it to our login.
+
+The one list behind `meshca vault policy`, the check of capabilities and docs/operations/vault.md. Pure: nothing is
+asked, and no secret is printed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from meshca.config.vault import (
+    VaultAppRoleLogin,
+    VaultConfig,
+    VaultKubernetesLogin,
+    VaultTokenLogin,
+)
+
+NAME: Final = "meshca"  # of the policy, and of a role whose name the configuration does not say
+STRANGE: Final = "meshca-probe"  # a name that nobody has: what may be done with it may be done with all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """One rule of the policy.
+
+    Attributes:
+        path: exact, never with a wildcard.
+        capability: the only one on it.
+        why: what it is for.
+    """
+
+    path: str
+    capability: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Excess:
+    """What a policy broader than ours allows.
+
+    Attributes:
+        path: where it is seen.
+        why: what a thief of our token could do.
+    """
+
+    path: str
+    why: str
+
+
+def needs(config: VaultConfig) -> tuple[Need, ...]:
+    """What the least policy has: a thief of our token gets CAs below one issuer with it, and nothing else."""
+    issuer = f"{config.mount}/issuer/{config.issuer}"
+    return (
+        Need(path=f"{issuer}/sign-intermediate", capability="update", why="have our intermediate signed"),
+        Need(path=issuer, capability="read", why="see that the issuer may sign; only checks ask"),
+        Need(path="auth/token/renew-self", capability="update", why="make our token last"),
+        Need(path="auth/token/lookup-self", capability="read", why="see how long our token lasts"),
+        Need(path="sys/capabilities-self", capability="update", why="compare this policy; only checks ask"),
+    )
+
+
+def excesses(config: VaultConfig) -> tuple[Excess, ...]:
+    """Where a policy that is too broad shows itself."""
+    mount = config.mount
+    rows = (
+        (f"{mount}/issuer/{STRANGE}/sign-intermediate", "have a CA signed by every issuer of the mount"),
+        (f"{mount}/root/sign-intermediate", "have a CA signed by whatever the default issuer is"),
+        (f"{mount}/sign-verbatim", "have any certificate signed as it asks"),
+        (f"{mount}/sign/{STRANGE}", "have certificates signed by every role"),
+        (f"{mount}/issue/{STRANGE}", "have certificates and keys made by every role"),
+        (f"{mount}/roles/{STRANGE}", "make roles"),
+        (f"{mount}/config/issuers", "choose which issuer signs"),
+        (f"{mount}/issuers/import/bundle", "bring an issuer in"),
+        (f"{mount}/root/rotate/internal", "make a root"),
+        (f"{mount}/root", "delete roots"),
+        (f"sys/mounts/{STRANGE}", "mount secrets engines"),
+        (f"sys/auth/{STRANGE}", "mount logins"),
+        (f"sys/policies/acl/{NAME}", "change its own policy"),
+        ("auth/token/create", "make further tokens"),
+        (f"auth/approle/role/{STRANGE}", "make roles of a login"),
+        ("sys/seal", "seal the server"),
+        (f"secret/data/{STRANGE}", "read the secrets of others"),
+    )
+    asked = {need.path for need in needs(config)}
+    return tuple(Excess(path=path, why=why) for path, why in rows if path not in asked)
+
+
+def policy(config: VaultConfig) -> str:
+    """The least policy, in HCL."""
+    return "\n".join(
+        f"# {need.why}\n" + f'path "{need.path}" {{ capabilities = ["{need.capability}"] }}'
+        for need in needs(config)
+    )
+
+
+def commands(config: VaultConfig) -> tuple[str, ...]:
+    """What an operator types, each a command of `bao`; `vault` of HashiCorp takes the same."""
+    return (f"meshca vault policy --config FILE | bao policy write {NAME} -", *_role(config))
+
+
+def _role(config: VaultConfig) -> tuple[str, ...]:
+    token = f"token_policies={NAME} token_no_default_policy=true token_ttl=1h"
+    match method := config.login.method:
+        case VaultTokenLogin(file=file):
+            made = f"bao token create -policy={NAME} -no-default-policy -orphan -period=24h -field=token"
+            return (f"(umask 077; {made} > {file})",)
+        case VaultKubernetesLogin(mount=mount, role=role):
+            bound = f"bound_service_account_names={NAME} bound_service_account_namespaces=NAMESPACE audience=vault"
+            return (f"bao write auth/{mount}/role/{role} {bound} {token}",)
+        case VaultAppRoleLogin(mount=mount, secret_id_file=file, wrapped=wrapped):
+            path = f"auth/{mount}/role/{NAME}"
+            wrap, field = ("-wrap-ttl=5m ", "wrapping_token") if wrapped else ("", "secret_id")
+            return (
+                f"bao write {path} secret_id_bound_cidrs=CIDR token_bound_cidrs=CIDR {token}",
+                f"bao read -field=role_id {path}/role-id",
+                f"(umask 077; bao write {wrap}-f -field={field} {path}/secret-id > {file})",
+            )
+    path, shown = f"auth/{method.mount}/certs/{method.role or NAME}", "certificate=@CA_FILE allowed_uri_sans=URI"
+    return (f"bao write {path} {shown} {token}",)
+
+
+def text(config: VaultConfig) -> str:
+    """The policy, with the commands as comments below it: what is printed can be given to the server as it is."""
+    told = "\n".join(f"#   {command}" for command in commands(config))
+    return f"{policy(config)}\n\n# Give it to our login (`vault` takes the same words):\n{told}"

@@ -1,0 +1,33 @@
+"""One login for all checks, and faults in the words of the table."""
+
+from __future__ import annotations
+
+import pytest
+
+from meshca.doctor.finding import unknown, wrong
+from meshca.doctor.vault_place import at_fault, of
+from meshca.errors import Refused
+from meshca.upstream.vault.faults import TABLE, Fault, failure
+from tests.fakes.vault_place import ISSUER, FakeVault
+
+
+async def test_one_login_serves_all() -> None:
+    """However many checks ask."""
+    vault = FakeVault()
+    place = vault.place()
+    for _ in range(3):
+        await place.visit.call("get", ISSUER)
+    assert vault.logins == 1
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_each_fault_has_its_words(fault: Fault) -> None:
+    """What happened is found, and its remedy mends it."""
+    row = TABLE[fault]
+    assert at_fault(failure(fault)) == wrong(row.meaning, row.remedy)
+    assert of(fault, "there") == wrong(f"{row.meaning} (there)", row.remedy)
+
+
+def test_another_error() -> None:
+    """It is not known to be wrong."""
+    assert at_fault(Refused("other", "it cannot be")) == unknown("it cannot be")
