@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +18,9 @@ from meshca.config.vault import VaultConfig
 from meshca.durable import is_folder
 from meshca.keystore.file import FileKeyStore
 from meshca.upstream import files, secret, self_signed
+from meshca.upstream.ca_folder import CaFolder
+from meshca.upstream.kept_folder import KeptFolder
+from meshca.upstream.succession import Succession
 
 if TYPE_CHECKING:
     from meshca.kube.published_roots import PublishedRoots
@@ -84,7 +87,20 @@ async def _vault(config: VaultConfig, server: ServerConfig, clock: Clock) -> Asy
         config, data_dir=server.data_dir, environ=os.environ, trust_domain=server.trust_domain, clock=clock
     )
     async with opened as upstream:
-        yield upstream
+        before = _before(server, clock)
+        yield Succession(upstream, before) if before else upstream
+
+
+def _before(server: ServerConfig, clock: Clock) -> Sequence[Upstream]:
+    """What the data directory has of another upstream, which the configuration named before."""
+    found = list[Upstream]()
+    data_dir, kept = server.data_dir, KeptFolder(server.data_dir)
+    if is_folder(data_dir / "ca"):
+        config, keys = SelfSignedConfig(kind="self_signed"), FileKeyStore(data_dir / KEYS)
+        found.append(self_signed.SelfSigned(config, CaFolder(data_dir), keys, server.trust_domain, clock))
+    if is_folder(kept.path):  # nothing is plugged in there: what it kept is all that there is
+        found.append(files.Files(kept.path, kept, server.trust_domain, clock))
+    return found
 
 
 UPSTREAMS: Final[Mapping[type, _Plugin]] = {

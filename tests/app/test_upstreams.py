@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import get_args
@@ -14,12 +15,14 @@ from meshca.app.upstreams import UPSTREAMS, check_upstream, open_upstream
 from meshca.config.kubernetes import KubernetesConfig
 from meshca.config.server import ServerConfig
 from meshca.config.upstream import FilesConfig, SecretConfig, UpstreamConfig
+from meshca.config.vault import VaultConfig
 from meshca.errors import ConfigError, Unavailable
 from tests.fakes.cacerts import cacerts, write
 from tests.fakes.clock import FakeClock
 from tests.fakes.kube_server import serving, status
 from tests.fakes.pki import make_ca
 from tests.fakes.upstream import first_offer
+from tests.fakes.vault_place import vault_config
 
 
 def config(folder: Path, **changes: object) -> ServerConfig:
@@ -56,6 +59,40 @@ async def test_checking_looks_at_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "data" / "ca" / "root.pem").write_text("damaged")
     with pytest.raises(ConfigError, match=r"root\.pem"):
         await check_upstream(config(tmp_path), FakeClock())
+
+
+def dead_vault() -> VaultConfig:
+    """One at an address where nobody listens."""
+    return vault_config(address="https://127.0.0.1:1", ca_file=None)
+
+
+async def test_vault_after_a_root_of_our_own(tmp_path: Path) -> None:
+    """What signed before goes on to sign, also while Vault cannot be had."""
+    async with open_upstream(config(tmp_path), FakeClock()) as upstream:
+        before = await first_offer(upstream)
+    async with open_upstream(config(tmp_path, upstream=dead_vault()), FakeClock()) as upstream:
+        assert (await first_offer(upstream)).material.fingerprint == before.material.fingerprint
+        assert upstream.problem is not None
+
+
+async def test_vault_after_files(tmp_path: Path) -> None:
+    """What was plugged in before goes on to sign although its folder is gone."""
+    folder, root = tmp_path / "cacerts", make_ca("root")
+    write(folder, cacerts(make_ca("below", root), roots=(root,)))
+    plugged_in = config(tmp_path, upstream=FilesConfig(kind="files", dir=folder))
+    async with open_upstream(plugged_in, FakeClock()) as upstream:
+        before = await first_offer(upstream)
+    shutil.rmtree(folder)
+    async with open_upstream(config(tmp_path, upstream=dead_vault()), FakeClock()) as upstream:
+        assert (await first_offer(upstream)).material.fingerprint == before.material.fingerprint
+
+
+async def test_vault_from_the_beginning(tmp_path: Path) -> None:
+    """Where nothing was before, nothing is made in its place."""
+    async with open_upstream(config(tmp_path, upstream=dead_vault()), FakeClock()) as upstream:
+        with pytest.raises(Unavailable, match="nothing answers"):
+            await upstream.lines()
+    assert not (tmp_path / "data" / "ca").exists()
 
 
 async def test_files_that_are_not_there(tmp_path: Path) -> None:

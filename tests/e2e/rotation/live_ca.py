@@ -65,7 +65,7 @@ class LiveCa:
     def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
         self.folder = folder
         (folder.parent / "tmp").mkdir(exist_ok=True)  # what a killed server leaves there goes with the test
-        self._settings = {**SETTINGS, "TMPDIR": str(folder.parent / "tmp"), **settings}
+        self.settings = {**SETTINGS, "TMPDIR": str(folder.parent / "tmp"), **settings}
         self._ports = _free_ports()
         self._life = contextlib.ExitStack()
         self.server: Server
@@ -79,7 +79,7 @@ class LiveCa:
         """Start a process that may not serve yet."""
         token, mtls = map(str, self._ports)
         life = launched_server(
-            self.folder, "--port", token, "--mtls-port", mtls, settings=self._settings, through=through
+            self.folder, "--port", token, "--mtls-port", mtls, settings=self.settings, through=through
         )
         (self.folder / "ready").unlink(missing_ok=True)  # what a killed one left
         self.server = self._life.enter_context(life)
