@@ -12,15 +12,17 @@ from meshca.config.loader import load_config
 from meshca.config.server import ServerConfig
 from meshca.config.vault import VaultConfig
 from meshca.doctor import vault_conformance
+from meshca.doctor.certificates import Certificates
 from meshca.doctor.examine import examine
 from meshca.doctor.finding import Finding
 from meshca.doctor.vault_checks import CHECKS, SIGNING_CHECKS
 from meshca.doctor.vault_place import VaultPlace, Visit
 from meshca.errors import ConfigError
+from meshca.upstream.kept_folder import KeptFolder
 from meshca.upstream.vault import policy
 from meshca.upstream.vault.environment import completed
 from meshca.upstream.vault.logins import login_by
-from meshca.upstream.vault.opening import reach
+from meshca.upstream.vault.opening import FOLDER, reach
 
 KIND = "upstream.kind is not vault: this command asks the Vault that signs for us"
 
@@ -75,7 +77,16 @@ async def _place(server: ServerConfig, path: Path | None, environ: Mapping[str, 
             visit=Visit(way.config, way.client, login_by(way.config.login)),
             trust_domain=server.trust_domain,
             clock=clock,
+            known=known(server.data_dir),
         )
+
+
+def known(data_dir: Path) -> Certificates:
+    """The roots that counted last, for `accept: first_use`; none where we may not look."""
+    try:
+        return tuple(KeptFolder(data_dir, FOLDER).named([]))
+    except OSError:
+        return ()
 
 
 def _vault(server: ServerConfig, path: Path | None) -> VaultConfig:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="The Vault, or OpenBao, that signs for us.", no_args_is_help=True)
 
-POLICY = "vault-policy"  # the check that is mended by the policy
+POLICY, WRONG = "vault-policy", "wrong"  # the check that the policy mends
 
 
 @app.command()
@@ -41,7 +41,7 @@ def check(
         from meshca.app import vault
 
         found = asyncio.run(told(vault.check(config, seconds_of(timeout), sign=sign), output))
-        if output is Format.TEXT and any(one.name == POLICY and one.mend for one in found):
+        if output is Format.TEXT and any(one.name == POLICY and one.verdict.value == WRONG for one in found):
             typer.echo(f"\n{vault.policy_text(config)}\n")
     conclude(found, output)
 

@@ -22,14 +22,14 @@ SLACK = timedelta(minutes=2)  # that what was signed may end before what was ask
 
 
 async def seen(place: VaultPlace) -> Sight:
-    """The mount, judged; a root that was accepted on first use is not known here.
+    """The mount, judged as the server does.
 
     Raises:
         ConfigError: the file of roots cannot be used.
         Unavailable: reason `vault_<fault>`.
     """
     found = await look(place.client, place.config.mount, place.config.issuer)
-    return judged(place.config.roots, found, known=(), now=place.clock.now())
+    return judged(place.config.roots, found, known=place.known, now=place.clock.now())
 
 
 async def root(place: VaultPlace) -> Said:

@@ -11,6 +11,7 @@ from typing import Final
 
 from meshca.clock import Clock
 from meshca.config.vault import VaultAppRoleLogin, VaultConfig
+from meshca.doctor.certificates import Certificates
 from meshca.doctor.finding import Said, Unseen, unknown, wrong
 from meshca.errors import MeshcaError, Unavailable
 from meshca.identity.spiffe_id import TrustDomain
@@ -87,6 +88,7 @@ class VaultPlace:
         visit: asks as us.
         trust_domain: that is signed for.
         clock: ours.
+        known: roots that a running server has accepted, as far as we may see.
     """
 
     config: VaultConfig
@@ -95,6 +97,7 @@ class VaultPlace:
     visit: Visit
     trust_domain: TrustDomain
     clock: Clock
+    known: Certificates = ()
 
     async def health(self) -> Answer:
         """The server's health page; a server that is sealed or not initialised has one too.

@@ -10,11 +10,13 @@ import pytest
 import yaml
 
 from meshca.app.openbao_process import OpenBao
-from meshca.app.vault import check, conformance, policy_text
+from meshca.app.vault import check, conformance, known, policy_text
 from meshca.cli.doctor import line
 from meshca.doctor.finding import Finding, Verdict
 from meshca.doctor.vault_checks import CHECKS, SIGNING_CHECKS
 from meshca.errors import ConfigError
+from meshca.upstream.kept_folder import KeptFolder
+from tests.fakes.pki import make_ca
 from tests.real.openbao import Mount, new_mount, own_openbao, vault_config
 
 REPORT = (Path(__file__).parent / "vault_conformance.txt").read_text()
@@ -82,6 +84,26 @@ async def test_an_issuer_that_may_not_sign(openbao: OpenBao, tmp_path: Path) -> 
         "vault-issuer",
         "vault-signature",
     }
+
+
+@pytest.mark.real("openbao")
+async def test_another_root_than_the_first(openbao: OpenBao, tmp_path: Path) -> None:
+    """Which root was accepted on first use is known from what the server keeps; where none may look, it is not."""
+    mount = await new_mount(openbao)
+    config = written(tmp_path, openbao, mount, roots={"accept": "first_use"})
+    await least(openbao, mount, config)
+    KeptFolder(tmp_path / "data", "vault").name([make_ca("first").certificate])
+    assert (await verdicts(check(config, 20, sign=False, environ={})))["vault-root"] is Verdict.WRONG
+
+
+def test_what_may_not_be_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No root is known then."""
+
+    def refused(_: KeptFolder, __: list[str]) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(KeptFolder, "named", refused)
+    assert known(tmp_path) == ()
 
 
 @pytest.mark.real("openbao")

@@ -75,6 +75,12 @@ def test_without_a_signature(config: str, findings: list[Finding]) -> None:
     )
 
 
+def test_a_policy_that_is_not_seen(config: str, findings: list[Finding]) -> None:
+    """Nothing is to be pasted then."""
+    findings += [Finding(name="vault-policy", verdict=Verdict.UNKNOWN, found="not logged in", mend=("see login",))]
+    assert 'path "' not in run("check", "--config", config)[1]
+
+
 def test_check_as_json(config: str, findings: list[Finding]) -> None:
     """One document."""
     findings += [OK, BROAD]
