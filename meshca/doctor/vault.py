@@ -100,8 +100,7 @@ async def login(place: VaultPlace) -> Said:
 
 async def capabilities(place: VaultPlace) -> Said:
     """Our token may do what we need, and nothing else."""
-    wanted, broad = needs(place.config), excesses(place.config)
-    paths = [*(one.path for one in wanted), *(one.path for one in broad)]
+    paths = _paths(place.config)
     try:
         data = (await place.visit.call("post", "sys/capabilities-self", {"paths": paths})).data
     except Unavailable as error:
@@ -111,23 +110,29 @@ async def capabilities(place: VaultPlace) -> Said:
     may = {path: frozenset(data.texts(path)) - _DENIED for path in paths}
     if any("root" in allowed for allowed in may.values()):
         return wrong("our token has the policy root: it may do everything", POLICY)
-    lines = [*_lacking(place.config, may), *_exceeding(place.config, may)]
-    return wrong("; ".join(lines), POLICY) if lines else ok("exactly what is needed")
+    lacking, broad = list(_lacking(place.config, may)), list(_exceeding(place.config, may))
+    if not lacking and not broad:
+        return ok("exactly what is needed")
+    return wrong(f"{len(lacking)} rights lack, {len(broad)} are too much", *lacking, *broad, POLICY)
+
+
+def _paths(config: VaultConfig) -> list[str]:
+    return [*(need.path for need in needs(config)), *(excess.path for excess in excesses(config))]
 
 
 def _lacking(config: VaultConfig, may: Mapping[str, Collection[str]]) -> Iterator[str]:
     for need in needs(config):
         if need.capability not in may[need.path]:
-            yield f"lacks: {need.capability} on {need.path}, to {need.why}"
+            yield f"grant: {need.capability} on {need.path}, to {need.why}"
 
 
 def _exceeding(config: VaultConfig, may: Mapping[str, Collection[str]]) -> Iterator[str]:
     for need in needs(config):
         if more := sorted(set(may[need.path]) - {need.capability}):
-            yield f"too broad: also {', '.join(more)} on {need.path}"
+            yield f"take away: {', '.join(more)} on {need.path}, where {need.capability} is enough"
     for excess in excesses(config):
         if more := sorted(may[excess.path]):
-            yield f"too broad: {', '.join(more)} on {excess.path}; a stolen token could {excess.why}"
+            yield f"take away: {', '.join(more)} on {excess.path}: a stolen token could {excess.why}"
 
 
 async def mount(place: VaultPlace) -> Said:

@@ -47,7 +47,10 @@ async def root(place: VaultPlace) -> Said:
     if ends - place.clock.now() >= place.config.intermediate_lifetime:
         return ok(told)
     lifetime = format_duration(place.config.intermediate_lifetime)
-    return wrong(f"{told}, less than upstream.intermediate_lifetime ({lifetime})", "make another root or issuer")
+    return wrong(
+        f"{told}, less than upstream.intermediate_lifetime ({lifetime})",
+        "make another root or issuer in time, or ask for less in upstream.intermediate_lifetime",
+    )
 
 
 async def issuer(place: VaultPlace) -> Said:
@@ -64,7 +67,7 @@ async def issuer(place: VaultPlace) -> Said:
     usage = data.text("usage")
     if "issuing-certificates" not in usage.split(","):
         return wrong(
-            f"{path} may not sign; its usage is {usage}", f"bao patch {path} usage=issuing-certificates,…"
+            f"{path} may not sign; its usage is {usage}", f"bao patch {path} usage={usage},issuing-certificates"
         )
     return ok(f"{path} may sign; its usage is {usage}")
 

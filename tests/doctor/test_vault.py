@@ -9,9 +9,10 @@ from meshca.doctor.vault import POLICY, capabilities, clock, login, mount, serve
 from meshca.doctor.vault_place import HEALTH
 from meshca.errors import Unavailable
 from meshca.upstream.vault.faults import TABLE, Fault, failure
-from tests.fakes.vault_place import TUNE, FakeVault
+from tests.fakes.vault_place import SIGN, TUNE, FakeVault
 
 WHERE = "https://vault.example:8200, version 2.7.2"
+TOO_MUCH = "0 rights lack, 1 are too much"
 EVERY = "have a CA signed by every issuer of the mount"
 NTP = "let both synchronise their clocks by NTP: what one signs now begins in the future of the other"
 
@@ -172,40 +173,52 @@ async def test_the_least_policy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "may", "found"),
+    ("path", "may", "found", "mend"),
     [
         (
-            "pki/issuer/default/sign-intermediate",
+            SIGN,
             ["deny"],
-            "lacks: update on pki/issuer/default/sign-intermediate, to have our intermediate signed",
+            "1 rights lack, 0 are too much",
+            f"grant: update on {SIGN}, to have our intermediate signed",
         ),
         (
-            "pki/issuer/default/sign-intermediate",
+            SIGN,
             ["update", "create", "sudo"],
-            "too broad: also create, sudo on pki/issuer/default/sign-intermediate",
+            TOO_MUCH,
+            f"take away: create, sudo on {SIGN}, where update is enough",
         ),
         (
             "pki/issuer/meshca-probe/sign-intermediate",
             ["update"],
-            "too broad: update on pki/issuer/meshca-probe/sign-intermediate; a stolen token could " + EVERY,
+            TOO_MUCH,
+            "take away: update on pki/issuer/meshca-probe/sign-intermediate: a stolen token could " + EVERY,
         ),
         (
             "pki/sign-verbatim",
             ["update"],
-            "too broad: update on pki/sign-verbatim; a stolen token could have any certificate signed as it asks",
+            TOO_MUCH,
+            "take away: update on pki/sign-verbatim: a stolen token could have any certificate signed as it asks",
         ),
         (
             "pki/roles/meshca-probe",
             ["create"],
-            "too broad: create on pki/roles/meshca-probe; a stolen token could make roles",
+            TOO_MUCH,
+            "take away: create on pki/roles/meshca-probe: a stolen token could make roles",
         ),
-        ("sys/seal", ["root"], "our token has the policy root: it may do everything"),
     ],
 )
-async def test_another_policy(path: str, may: list[str], found: str) -> None:
+async def test_another_policy(path: str, may: list[str], found: str, mend: str) -> None:
     """What lacks and what is too much is named."""
     vault = FakeVault()
     vault.may[path] = may
+    assert await capabilities(vault.place()) == wrong(found, mend, POLICY)
+
+
+async def test_the_policy_root() -> None:
+    """It is told once, not for each path."""
+    vault = FakeVault()
+    vault.may["sys/seal"] = ["root"]
+    found = "our token has the policy root: it may do everything"
     assert await capabilities(vault.place()) == wrong(found, POLICY)
 
 

@@ -60,4 +60,6 @@ async def test_while_vault_is_sealed(place: Path) -> None:
             return await ca.states() == [State.RETIRED, State.ACTIVE]
 
         await until(over, "the move does not go on")
+        exported = await ca.run("root", "export", json_=False)
+        (ca.folder / "root.pem").write_text(exported.out)  # what clients are given is from the start
         await ca.server.create(ca.server.token(pod="web"))
