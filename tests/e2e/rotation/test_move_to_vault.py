@@ -10,7 +10,7 @@ import pytest
 from meshca.app.openbao_process import OpenBao
 from meshca.authority.history import Kind
 from meshca.authority.lifecycle import Act, State
-from tests.e2e.rotation.live_ca import LiveCa, live_ca, until
+from tests.e2e.rotation.live_ca import LiveCa, live_ca, stopped, until
 from tests.e2e.rotation.mesh import running_mesh
 from tests.real.openbao import Mount, new_mount, own_openbao, vault_config
 
@@ -43,6 +43,23 @@ async def test_under_load(openbao: OpenBao, place: Path) -> None:
         await ca.kill()
         await ca.start()
         assert await ca.states() == [State.RETIRED, State.ACTIVE]
+
+
+async def test_the_way_back(openbao: OpenBao, place: Path) -> None:
+    """Until Vault's root signs, the old configuration leads back, and Vault's root can be given up."""
+    mount = await new_mount(openbao)
+    async with live_ca(place, {}) as ca, running_mesh(place, ca) as mesh:
+        agent = await mesh.agent("web")
+        await mesh.everybody_acknowledges(1)
+        with stopped(agent.process.pid):
+            await begun_below_vault(ca, openbao, mount, place)
+            await ca.reaches(State.ACTIVE, State.DISTRIBUTING)
+            await ca.stop()
+            del ca.settings["MESHCA__UPSTREAM"]
+            await ca.start()
+            assert (await ca.run("root", "abort", "--reason", "not yet")).code == 0
+        await ca.finishes(State.ACTIVE, State.RETIRED)
+        await ca.server.create(ca.server.token(pod="web"))
 
 
 async def test_while_vault_is_sealed(place: Path) -> None:
