@@ -14,7 +14,8 @@ from meshca.config.authn import AuthnConfig
 from meshca.config.kubernetes import KubernetesConfig
 from meshca.config.model import Duration, FilePath, ListenAddress, Model, PositiveDuration, TrustDomainName
 from meshca.config.rotation import RotationConfig
-from meshca.config.upstream import SecretConfig, SelfSignedConfig, UpstreamConfig
+from meshca.config.upstream import FilesConfig, SecretConfig, SelfSignedConfig, UpstreamConfig
+from meshca.config.vault import VaultConfig
 from meshca.identity.spiffe_id import TrustDomain
 
 MAX_LIFETIME = timedelta(days=90)  # Istio's MAX_WORKLOAD_CERT_TTL; nobody may configure more
@@ -266,7 +267,7 @@ class ServerConfig(Model):
         due, upstream = self.rotation.before_end, self.upstream
         if due is None:
             return self
-        if upstream.kind == "files" or (upstream.kind == "secret" and not upstream.rotate):
+        if isinstance(upstream, FilesConfig | VaultConfig) or (upstream.kind == "secret" and not upstream.rotate):
             raise ValueError(
                 "rotation.before_end has no effect where meshca makes no roots: leave it out, and put another root"
                 " in place when meshca root status warns; or use upstream.kind: secret with upstream.rotate"

@@ -130,7 +130,13 @@ def test_what_just_fits(rotation: dict[str, Any], others: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize(
-    "upstream", [{"kind": "files", "dir": "/ca"}, {"kind": "secret", "rotate": False}], ids=["files", "secret"]
+    "upstream",
+    [
+        {"kind": "files", "dir": "/ca"},
+        {"kind": "secret", "rotate": False},
+        {"kind": "vault", "login": {"token": {"file": "/token"}}, "roots": {"accept": "any"}},
+    ],
+    ids=["files", "secret", "vault"],
 )
 def test_a_schedule_that_nothing_follows_is_refused(upstream: dict[str, Any]) -> None:
     """Before anybody relies on it."""
