@@ -115,6 +115,12 @@ reload_failures = Counter(
     "Changes refused while the last good thing stays: what is config, admission, policies or upstream",
     ["what"],
 )
+upstream_autonomy = Gauge(
+    "meshca_upstream_autonomy_seconds",
+    "For how long certificates can be issued if whoever signs for us gives nothing more: until the signing"
+    " certificate ends, or what is above it",
+    multiprocess_mode="livemax",
+)
 vault_faults = Counter(
     "meshca_vault_faults_total",
     "Calls to Vault that failed; fault is a row of the table in docs/operations/vault.md",

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from meshca import metrics
+from meshca.app.ending import autonomy
 from meshca.app.in_force import InForce
 from meshca.authority.history import Kind, Lifecycle
 from meshca.authority.lifecycle import TRUSTED
@@ -23,13 +24,14 @@ PRUNE_SECONDS: Final = 3600.0
 
 
 async def show_expiry(rotation: Rotation, clock: Clock) -> None:
-    """Keep the gauges of our own certificates, of all trusted roots, and the count of the upstream's failures."""
+    """Keep the gauges of our own certificates, of trusted roots and of autonomy, and the upstream's failures."""
     failures = 0
     while True:
         progress = rotation.progress
         if progress.slot is not None:
             for kind, ends in progress.slot.expiries.items():
                 metrics.expires(kind, ends)
+            metrics.upstream_autonomy.set(autonomy(progress.slot, clock.now()).total_seconds())
         metrics.roots_expire(_ends(progress.kept))
         metrics.reload_failures.labels("upstream").inc(progress.failures - failures)
         failures = progress.failures

@@ -25,6 +25,7 @@ from meshca.log import log
 from meshca.rotation.driver import Rotation
 from meshca.rotation.explain import endings
 from meshca.rotation.report import RootReport
+from meshca.upstream.ca_certificates import BACKDATE
 
 INTERVAL: Final = 5.0  # seconds between two looks
 ROOTS_EVERY: Final = (
@@ -48,12 +49,19 @@ class Ending:
     urgency: int
 
 
-def ending(slot: Slot, config: ServerConfig, now: datetime) -> Ending | None:
+def autonomy(slot: Slot | None, now: datetime) -> timedelta:
+    """For how long certificates can be issued if nobody signs another for us; nothing while none signs."""
+    if slot is None:
+        return timedelta(0)
+    return max(min(one.not_valid_after_utc for one in slot.path) - now, timedelta(0))
+
+
+def ending(slot: Slot, config: ServerConfig, now: datetime, *, alone: bool = False) -> Ending | None:
     """The end of the certificate that ends first of those that sign below the root, if it is near.
 
     Near is the last fifth of its life, 30 days at most. In a plugged-in CA also twice the default lifetime of a
     workload's certificate, if that is longer, and half of its own life at most: below that lifetime certificates
-    are cut short.
+    are cut short. While Vault does not sign (`alone`) it is near from its half life on, when the next is due.
     """
     if len(slot.path) == 1:  # the root signs itself
         return None
@@ -63,6 +71,8 @@ def ending(slot: Slot, config: ServerConfig, now: datetime) -> Ending | None:
     near = min(life / PART, LONGEST)
     if isinstance(config.upstream, FilesConfig | SecretConfig):
         near = min(max(near, 2 * config.svid.default_lifetime), life / 2)
+    if alone and isinstance(config.upstream, VaultConfig):
+        near = max(near, (life - BACKDATE) / 2)
     left = end - now
     if left > near:
         return None
@@ -122,8 +132,10 @@ class EndWatch:
 
     def _look(self) -> None:
         """Keep the warning; log it when it is new and each time that half of the rest has gone."""
-        slot = self._rotation.progress.slot
-        found = ending(slot, self._in_force.loaded.config, self._clock.now()) if slot is not None else None
+        progress, config = self._rotation.progress, self._in_force.loaded.config
+        found = None
+        if progress.slot is not None:
+            found = ending(progress.slot, config, self._clock.now(), alone=progress.error is not None)
         self.warning = "; ".join([*([found.detail] if found is not None else []), *self._roots])
         told = (found.detail, found.urgency) if found is not None else None
         if found is not None and told != self._told:

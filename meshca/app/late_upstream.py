@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 
 from meshca.authority.upstream import Line, Offer, Upstream
 from meshca.errors import MeshcaError
@@ -36,6 +37,11 @@ class LateUpstream:
     def problem(self) -> MeshcaError | None:
         """As the upstream; None before it is open."""
         return None if self._opened is None else self._opened.problem
+
+    @property
+    def reached_at(self) -> datetime | None:
+        """As the upstream; None before it is open."""
+        return None if self._opened is None else self._opened.reached_at
 
     async def lines(self) -> Sequence[Line]:
         """As the upstream, once it is open.

@@ -196,6 +196,7 @@ async def _answer(
         end_watch=parts.end_watch,
         adoptions=parts.store.adoption,
         started_at=parts.clock.now(),
+        clock=parts.clock,
         kubernetes=controllers.report if controllers else None,
     )
     administration = Administration(

@@ -9,12 +9,13 @@ from importlib.metadata import version
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from meshca.app.ending import EndWatch
+from meshca.app.ending import EndWatch, autonomy
 from meshca.app.in_force import InForce
 from meshca.app.place import WorkerState
 from meshca.app.supervisor import Supervisor
 from meshca.authority.adoption import Adoption, AdoptionStore
 from meshca.authority.slot import Slot
+from meshca.clock import Clock
 from meshca.config.kubernetes import KubernetesConfig
 from meshca.discovery.resources import content_hash
 from meshca.errors import Unavailable
@@ -26,9 +27,11 @@ from meshca.rpc.status_report import (
     PolicyReport,
     StatusReport,
     TokenReviewReport,
+    UpstreamReport,
     WorkerReport,
     agents_of,
 )
+from meshca.upstream.vault.faults import TABLE, fault_of
 
 
 class Status:
@@ -41,6 +44,7 @@ class Status:
         end_watch: knows whether it ends soon.
         adoptions: what agents hold.
         started_at: when the server started.
+        clock: for how long is left.
         kubernetes: tells what is written to the cluster; None when nothing is configured.
     """
 
@@ -53,6 +57,7 @@ class Status:
         end_watch: EndWatch,
         adoptions: AdoptionStore,
         started_at: datetime,
+        clock: Clock,
         kubernetes: Callable[[], KubernetesReport] | None = None,
     ) -> None:
         self._in_force = in_force
@@ -61,6 +66,7 @@ class Status:
         self._end_watch = end_watch
         self._adoptions = adoptions
         self._started_at = started_at
+        self._clock = clock
         self._kubernetes = kubernetes
 
     async def report(self) -> StatusReport:
@@ -86,6 +92,18 @@ class Status:
             kubernetes=self._kubernetes() if self._kubernetes else None,
             token_review=_token_review(self._in_force.loaded.config.kubernetes),
             clusters=tuple(_clusters(workers)),
+            upstream=self._upstream(),
+        )
+
+    def _upstream(self) -> UpstreamReport:
+        progress = self._rotation.progress
+        fault = fault_of(progress.error) if isinstance(progress.error, Unavailable) else None
+        return UpstreamReport(
+            kind=self._in_force.loaded.config.upstream.kind,
+            autonomy=autonomy(progress.slot, self._clock.now()),
+            reached_at=self._rotation.reached_at,
+            fault=fault.value if fault else "",
+            remedy=TABLE[fault].remedy if fault else "",
         )
 
     async def _held(self) -> tuple[Sequence[Adoption], str]:

@@ -67,6 +67,11 @@ class Upstream(Protocol):
         """
         ...
 
+    @property
+    def reached_at(self) -> datetime | None:
+        """When whoever signs was last there and answered; None before that, and where nobody has to be reached."""
+        ...
+
     async def lines(self) -> Sequence[Line]:
         """Every root that there is, the one that began first first; at a first start one is made.
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from meshca.cli import status_kubernetes
+from meshca.cli import status_kubernetes, status_upstream
 from meshca.cli.admin_socket import ConfigFile, Socket, ask
 from meshca.cli.columns import WIDTH, exact, fit, iso, workload
 from meshca.cli.output import Format, Output, emit, reporting_errors, table
@@ -53,6 +53,7 @@ def text(report: StatusReport) -> str:
         f"meshca {report.version}, trust domain {report.trust_domain}, up since {iso(report.started_at)}\n"
         f"roots {short(report.roots_version)}, {count} {short(policies.version)}"
     )
+    heading += f"\n{status_upstream.line(report.upstream)}"
     if report.token_review:
         heading += f"\n{_token_review(report.token_review)}"
     parts = [heading, _certificates(report), _workers(report)]

@@ -141,6 +141,11 @@ class Rotation:
         self._woken.set()
 
     @property
+    def reached_at(self) -> datetime | None:
+        """When whoever signs for us was last there; None before that, and where nobody has to be reached."""
+        return self._upstream.reached_at
+
+    @property
     def pressing(self) -> bool:
         """Whether a root is on its way, so that gates are looked at often."""
         moving = (State.PREPARED, State.DISTRIBUTING, State.RETIRING, State.TAINTED)

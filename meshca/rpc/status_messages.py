@@ -18,6 +18,7 @@ from meshca.rpc.status_report import (
     ResourceReport,
     StatusReport,
     TokenReviewReport,
+    UpstreamReport,
     WorkerReport,
 )
 from meshca.rpc.timestamps import instant, timestamp
@@ -55,6 +56,19 @@ def status_message(report: StatusReport) -> admin_pb2.Status:
         kubernetes=kubernetes_message(report.kubernetes) if report.kubernetes else None,
         token_review=_review_message(report.token_review) if report.token_review else None,
         clusters=[admin_pb2.ClusterStatus(**asdict(one)) for one in report.clusters],
+        upstream=_upstream_message(report.upstream),
+    )
+
+
+def _upstream_message(report: UpstreamReport) -> admin_pb2.UpstreamStatus:
+    autonomy = Duration()
+    autonomy.FromTimedelta(report.autonomy)
+    return admin_pb2.UpstreamStatus(
+        kind=report.kind,
+        autonomy=autonomy,
+        reached_at=None if report.reached_at is None else timestamp(report.reached_at),
+        fault=report.fault,
+        remedy=report.remedy,
     )
 
 
@@ -138,6 +152,17 @@ def status_of(message: admin_pb2.Status) -> StatusReport:
             for one in message.clusters
         ),
         agents_left_out=message.agents_left_out,
+        upstream=_upstream_of(message.upstream),
+    )
+
+
+def _upstream_of(message: admin_pb2.UpstreamStatus) -> UpstreamReport:
+    return UpstreamReport(
+        kind=message.kind,
+        autonomy=message.autonomy.ToTimedelta(),
+        reached_at=instant(message.reached_at) if message.HasField("reached_at") else None,
+        fault=message.fault,
+        remedy=message.remedy,
     )
 
 

@@ -134,6 +134,25 @@ class ClusterReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamReport:
+    """Whoever signs for us.
+
+    Attributes:
+        kind: as the configuration says it.
+        autonomy: for how long certificates can be issued if it gives nothing more.
+        reached_at: when it was last there and answered; None before that, and where nobody has to be reached.
+        fault: what is wrong with Vault, a row of the table in docs/operations/vault.md; empty when nothing is.
+        remedy: what mends it.
+    """
+
+    kind: str
+    autonomy: timedelta
+    reached_at: datetime | None = None
+    fault: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StatusReport:
     """A server.
 
@@ -146,6 +165,7 @@ class StatusReport:
         workers: by place.
         policies: in force.
         agents: that it ever heard of and has not forgotten.
+        upstream: whoever signs for it.
         admission_error, config_error, authority_error, store_error: why the newest of each is not in force or
             cannot be used; empty when it is and can.
         agents_left_out: how many more agents there are than fit into an answer.
@@ -163,6 +183,7 @@ class StatusReport:
     workers: tuple[WorkerReport, ...]
     policies: PolicyReport
     agents: tuple[AgentReport, ...]
+    upstream: UpstreamReport
     admission_error: str = ""
     config_error: str = ""
     authority_error: str = ""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
@@ -81,9 +82,11 @@ class Files:
 
     Attributes:
         problem: what is wrong with the folder, or with what is kept, as of the last `lines`.
+        reached_at: None: nobody has to be reached.
     """
 
     problem: ConfigError | None = None
+    reached_at: datetime | None = None
 
     def __init__(self, folder: Path, kept: KeptFolder, trust_domain: TrustDomain, clock: Clock) -> None:
         self._folder = folder

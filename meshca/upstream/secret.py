@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Final
 
 from cryptography import x509
@@ -85,9 +86,11 @@ class SecretUpstream:
 
     Attributes:
         problem: what is wrong with the Secrets, as of the last `lines`.
+        reached_at: None: keys that sign are here.
     """
 
     problem: ConfigError | None = None
+    reached_at: datetime | None = None
 
     def __init__(
         self,

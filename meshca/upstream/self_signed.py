@@ -75,9 +75,11 @@ class SelfSigned:
 
     Attributes:
         problem: None: an operator gives nothing here.
+        reached_at: None: we sign by ourselves.
     """
 
     problem: ConfigError | None = None
+    reached_at: datetime | None = None
 
     def __init__(
         self, config: SelfSignedConfig, folder: CaFolder, keys: KeyStore, trust_domain: TrustDomain, clock: Clock

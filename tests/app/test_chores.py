@@ -97,6 +97,8 @@ async def test_shows_when_certificates_end() -> None:
     assert counter._value.get() == before + 2
     for kind, ends in slot.expiries.items():
         assert metrics.certificate_expiry.labels(kind)._value.get() == ends.timestamp()
+    first = min(one.not_valid_after_utc for one in slot.path)
+    assert metrics.upstream_autonomy._value.get() == (first - clock.now()).total_seconds()
 
 
 async def test_shows_when_each_trusted_root_ends() -> None:

@@ -27,6 +27,7 @@ from meshca.config.upstream import FilesConfig, SecretConfig
 from meshca.errors import Unavailable
 from meshca.rotation.driver import Progress, Rotation
 from meshca.rotation.report import AuthorityReport, RootReport
+from meshca.upstream.ca_certificates import BACKDATE
 from tests.fakes.clock import FakeClock
 from tests.fakes.logs import captured_logs
 from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, Ca, make_ca, material_of
@@ -36,6 +37,15 @@ FILES = ServerConfig(upstream=FilesConfig(kind="files", dir=Path("/ca")))
 HOURLY = FILES.model_copy(update={"svid": SvidConfig(default_lifetime=timedelta(hours=1))})
 OWN = ServerConfig()
 SECRET = ServerConfig(kubernetes=KubernetesConfig(), upstream=SecretConfig(kind="secret"))
+VAULT = ServerConfig.model_validate(
+    {
+        "upstream": {
+            "kind": "vault",
+            "login": {"token": {"file": "/token"}},
+            "roots": {"accept": "any"},
+        }
+    }
+)
 ROOT = make_ca("root")
 
 
@@ -57,6 +67,7 @@ SHORT, MONTH, YEARS = slot_of(timedelta(hours=2)), slot_of(30 * DAY), slot_of(10
         pytest.param(slot_of(5 * DAY), FILES, 2 * DAY, id="twice a workload's lifetime"),
         pytest.param(SHORT, FILES, timedelta(hours=1), id="half of a short life"),
         pytest.param(SHORT, OWN, timedelta(minutes=24), id="our own short one, renewed at half"),
+        pytest.param(MONTH, VAULT, 6 * DAY, id="a fifth of what Vault signed, while it is there"),
     ],
 )
 def test_when_it_begins(slot: Slot, config: ServerConfig, left: timedelta) -> None:
@@ -68,14 +79,25 @@ def test_when_it_begins(slot: Slot, config: ServerConfig, left: timedelta) -> No
     assert found.urgency == 0
 
 
+def test_alone_from_half_life_on() -> None:
+    """While Vault does not sign, the warning begins when the next is due, and again at 1/4, 1/8 of the life."""
+    end, half = MONTH.issuer.not_after, (30 * DAY - BACKDATE) / 2
+    assert ending(MONTH, VAULT, end - half - timedelta(seconds=1), alone=True) is None
+    lefts = (half, half / 2 + timedelta(seconds=1), half / 2, half / 4)
+    found = [ending(MONTH, VAULT, end - left, alone=True) for left in lefts]
+    assert [one.urgency for one in found if one] == [0, 0, 1, 2]
+    assert ending(MONTH, OWN, end - half, alone=True) is None
+
+
 @pytest.mark.parametrize(
     ("config", "slot", "detail"),
     [
         (FILES, MONTH, "the intermediate ended at 2026-01-31T00:00:00+00:00: put a new intermediate into /ca"),
         (OWN, MONTH, "the intermediate ended at 2026-01-31T00:00:00+00:00: it could not be renewed; mend what"),
         (SECRET, MONTH, "put a new intermediate into the Secret, or mend what signer.refused"),
+        (VAULT, MONTH, "Vault did not sign another; run `meshca vault check`, which says what is wrong"),
     ],
-    ids=["files", "self-signed", "secret"],
+    ids=["files", "self-signed", "secret", "vault"],
 )
 def test_says_what_to_do(config: ServerConfig, slot: Slot, detail: str) -> None:
     """The warning names what ends and when, and what to do about it."""
@@ -123,7 +145,8 @@ class Rig:
         )
         self.roots: list[AuthorityReport] = []
         self.down = False
-        self.watch = EndWatch(cast("Rotation", self.rotation), InForce(loaded, {}), self._report, self.clock)
+        self.in_force = InForce(loaded, {})
+        self.watch = EndWatch(cast("Rotation", self.rotation), self.in_force, self._report, self.clock)
 
     async def _report(self) -> RootReport:
         if self.down:
@@ -165,6 +188,21 @@ async def test_logged_when_half_of_the_rest_has_gone(rig: Rig) -> None:
             counts.append(len(logs))
     assert counts == [0, 1, 2, 3, 4]
     assert {line["event"] for line in logs} == {"signer.ending"}
+
+
+async def test_earlier_while_nobody_signs(rig: Rig) -> None:
+    """With Vault away it is said from half life on; once it is there again, only in the last fifth."""
+    rig.in_force.loaded = replace(rig.in_force.loaded, config=VAULT)
+    rig.clock.move((16 * DAY).total_seconds())
+    with captured_logs():
+        await rig.clock.advance(10)
+        assert rig.watch.warning == ""
+        rig.rotation.progress = Progress(slot=MONTH, error=Unavailable("vault_sealed", "x"))
+        await rig.clock.advance(10)
+        assert "Vault did not sign another" in rig.watch.warning
+        rig.rotation.progress = Progress(slot=MONTH)
+        await rig.clock.advance(10)
+    assert rig.watch.warning == ""
 
 
 async def test_gone_with_a_newer_signer(rig: Rig) -> None:

@@ -12,7 +12,7 @@ from meshca.app.late_upstream import late_upstream
 from meshca.authority.material import certificate_id
 from meshca.authority.upstream import Upstream
 from meshca.errors import ConfigError, MeshcaError, Refused, Unavailable
-from tests.fakes.pki import good_material
+from tests.fakes.pki import NOW, good_material
 from tests.fakes.upstream import FakeUpstream, first_offer
 
 MATERIAL = good_material()
@@ -81,6 +81,16 @@ async def test_problem() -> None:
         assert upstream.problem is None
         await upstream.lines()
         assert upstream.problem is opener.upstream.problem
+
+
+async def test_when_it_was_reached() -> None:
+    """As the upstream tells it, and never before it is open."""
+    opener = Opener()
+    opener.upstream.reached_at = NOW
+    async with late_upstream(opener) as upstream:
+        assert upstream.reached_at is None
+        await upstream.lines()
+        assert upstream.reached_at == NOW
 
 
 async def test_roots() -> None:

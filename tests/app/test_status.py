@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 import pytest
@@ -24,7 +25,8 @@ from meshca.config.server import ServerConfig
 from meshca.errors import ConfigError, Unavailable
 from meshca.rotation.driver import Progress, Rotation
 from meshca.rotation.report import RootReport
-from meshca.rpc.status_report import ClusterReport, StatusReport
+from meshca.rpc.status_report import ClusterReport, StatusReport, UpstreamReport
+from meshca.upstream.vault.faults import Fault, failure
 from tests.fakes.adoption import RecordedAdoptions
 from tests.fakes.clock import FakeClock
 from tests.fakes.logs import captured_logs
@@ -60,6 +62,8 @@ class FakeSupervisor:
 
 class FakeRotation:
     """A rotation that has published, or failed."""
+
+    reached_at: datetime | None = None
 
     def __init__(self) -> None:
         self.progress = Progress()
@@ -100,6 +104,7 @@ class Rig:
             end_watch=self.end_watch,
             adoptions=cast("AdoptionStore", adoptions or RecordedAdoptions()),
             started_at=NOW,
+            clock=FakeClock(),
         )
 
     async def report(self) -> StatusReport:
@@ -180,6 +185,25 @@ async def test_failed_rotation_is_shown() -> None:
     rig = Rig()
     rig.rotation.progress = Progress(error=ConfigError("roots", ["differ"]))
     assert (await rig.status.report()).authority_error == "roots: differ"
+
+
+async def test_how_long_it_can_do_without_whoever_signs() -> None:
+    """Until the first certificate of the chain ends, roots included; nothing before anything signs."""
+    rig = Rig()
+    assert (await rig.status.report()).upstream == UpstreamReport(kind="self_signed", autonomy=timedelta(0))
+    found = (await rig.report()).upstream
+    slot = rig.rotation.progress.slot
+    assert slot is not None
+    assert found.autonomy == min(one.not_valid_after_utc for one in slot.path) - NOW
+
+
+async def test_vault_that_is_sealed() -> None:
+    """When it was seen last, which row of the table of faults it is, and what mends it."""
+    rig = Rig()
+    rig.rotation.reached_at = NOW
+    rig.rotation.progress = Progress(error=failure(Fault.SEALED))
+    found = (await rig.status.report()).upstream
+    assert (found.reached_at, found.fault, found.remedy) == (NOW, "sealed", "unseal it")
 
 
 async def test_end_that_is_near_is_shown() -> None:

@@ -43,6 +43,7 @@ def test_a_server_that_is_well(server: FakeAdminClient) -> None:
         (
             "meshca 0.1.0, trust domain cluster.local, up since 2026-01-01T00:00:00Z\n"
             "roots rrrrrrrrrrrr, 2 policies pppppppppppp\n"
+            "upstream self_signed; can do without it for 15 days\n"
             "\n"
             "CERTIFICATE  ENDS                  SHA256            SUBJECT\n"
             "root         2035-12-30T00:00:00Z  cdcdcdcdcdcdcdcd  CN=meshca root 1,O=cluster.local\n"
@@ -92,7 +93,7 @@ def test_how_tokens_are_proven(server: FakeAdminClient, mode: str, cache: int, e
     """Mode, and how long a revoked token may still be believed."""
     review = TokenReviewReport(cluster="home", mode=mode, cache=timedelta(seconds=cache))
     server.report = report(token_review=review)
-    assert run()[1].splitlines()[2] == f"tokens are proven by cluster home, {expected}"
+    assert run()[1].splitlines()[3] == f"tokens are proven by cluster home, {expected}"
     assert json.loads(run("-o", "json")[1])["token_review"] == {
         "cluster": "home",
         "mode": mode,

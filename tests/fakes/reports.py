@@ -12,6 +12,7 @@ from meshca.rpc.status_report import (
     PolicyReport,
     ResourceReport,
     StatusReport,
+    UpstreamReport,
     WorkerReport,
 )
 
@@ -64,5 +65,6 @@ def report(**changes: Any) -> StatusReport:
         workers=(WorkerReport(name="w0", pid=101, ready=True, detail="", restarts=0),),
         policies=PolicyReport(version="p" * 32, count=2),
         agents=(agent(),),
+        upstream=UpstreamReport(kind="self_signed", autonomy=timedelta(days=15)),
     )
     return replace(usual, **changes)

@@ -29,6 +29,7 @@ class FakeUpstream:
         current: ids of roots below which what signs is there now, not only kept from before.
         renew_at: with every offer.
         problem: what `problem` says.
+        reached_at: what `reached_at` says.
         error: raised instead of every answer, while it is set.
         errors: raised instead of one method's answers, by its name.
         makes_roots: whether roots are made here.
@@ -43,6 +44,7 @@ class FakeUpstream:
         self.current: set[str] = set()
         self.renew_at = renew_at
         self.problem: ConfigError | None = None
+        self.reached_at: datetime | None = None
         self.error: MeshcaError | None = None
         self.errors: dict[str, MeshcaError] = {}
         self.makes_roots = True

@@ -18,6 +18,7 @@ from meshca.rpc.status_report import (
     ResourceReport,
     StatusReport,
     TokenReviewReport,
+    UpstreamReport,
     WorkerReport,
 )
 from tests.fakes.any_records import instants, texts
@@ -73,6 +74,14 @@ reports = st.builds(
         st.builds(ClusterReport, name=texts, secret=texts, state=texts, problem=texts), max_size=2
     ).map(tuple),
     agents_left_out=pids,
+    upstream=st.builds(
+        UpstreamReport,
+        kind=texts,
+        autonomy=st.timedeltas(timedelta(0), timedelta(days=9000)),
+        reached_at=st.none() | instants,
+        fault=texts,
+        remedy=texts,
+    ),
 )
 
 

@@ -69,9 +69,11 @@ class VaultUpstream:
 
     Attributes:
         problem: what went wrong since the last `lines` began, while what is kept goes on.
+        reached_at: when the mount was last seen.
     """
 
     problem: MeshcaError | None = None
+    reached_at: datetime | None = None
 
     def __init__(  # noqa: PLR0913 - its parts, by name
         self,
@@ -179,6 +181,7 @@ class VaultUpstream:
 
     async def _sighted(self) -> Sight:
         found = await look(self._client, self._config.mount, self._config.issuer)
+        self.reached_at = self._clock.now()
         return judged(self._config.roots, found, known=self._custody.named([]), now=self._clock.now())
 
     def _current(self) -> str:

@@ -23,8 +23,11 @@ async def test_signs(openbao: OpenBao, tmp_path: Path) -> None:
     mount = await new_mount(openbao)
     config = vault_config(openbao, mount, tmp_path)
     clock = SystemClock()
+    begun = clock.now()
     async with open_(config, data_dir=tmp_path, environ={}, trust_domain=TRUST_DOMAIN, clock=clock) as upstream:
         root = x509.load_pem_x509_certificate(mount.root.encode())
         assert [line.root for line in await upstream.lines() if line.signs] == [root]
+        assert upstream.reached_at is not None
+        assert begun <= upstream.reached_at <= clock.now()
         offer = await upstream.obtain(certificate_id(root))
     assert Slot.prove(offer.material, TRUST_DOMAIN, clock.now()).path[-1] == root

@@ -56,6 +56,7 @@ class Status(_message.Message):
     CLUSTERS_FIELD_NUMBER: _builtins.int
     KUBERNETES_FIELD_NUMBER: _builtins.int
     AGENTS_LEFT_OUT_FIELD_NUMBER: _builtins.int
+    UPSTREAM_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     trust_domain: _builtins.str
     roots_version: _builtins.str
@@ -93,6 +94,10 @@ class Status(_message.Message):
     def kubernetes(self) -> Global___KubernetesStatus:
         """What is written to the cluster; absent when nothing is configured."""
 
+    @_builtins.property
+    def upstream(self) -> Global___UpstreamStatus:
+        """Whoever signs for the server."""
+
     def __init__(
         self,
         *,
@@ -113,14 +118,54 @@ class Status(_message.Message):
         clusters: _abc.Iterable[Global___ClusterStatus] | None = ...,
         kubernetes: Global___KubernetesStatus | None = ...,
         agents_left_out: _builtins.int = ...,
+        upstream: Global___UpstreamStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["kubernetes", b"kubernetes", "policies", b"policies", "started_at", b"started_at", "token_review", b"token_review"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kubernetes", b"kubernetes", "policies", b"policies", "started_at", b"started_at", "token_review", b"token_review", "upstream", b"upstream"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission_error", b"admission_error", "agents", b"agents", "agents_left_out", b"agents_left_out", "authority_error", b"authority_error", "certificates", b"certificates", "clusters", b"clusters", "config_error", b"config_error", "ending_warning", b"ending_warning", "kubernetes", b"kubernetes", "policies", b"policies", "roots_version", b"roots_version", "started_at", b"started_at", "store_error", b"store_error", "token_review", b"token_review", "trust_domain", b"trust_domain", "version", b"version", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission_error", b"admission_error", "agents", b"agents", "agents_left_out", b"agents_left_out", "authority_error", b"authority_error", "certificates", b"certificates", "clusters", b"clusters", "config_error", b"config_error", "ending_warning", b"ending_warning", "kubernetes", b"kubernetes", "policies", b"policies", "roots_version", b"roots_version", "started_at", b"started_at", "store_error", b"store_error", "token_review", b"token_review", "trust_domain", b"trust_domain", "upstream", b"upstream", "version", b"version", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Status: _TypeAlias = Status  # noqa: Y015
+
+@_typing.final
+class UpstreamStatus(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    AUTONOMY_FIELD_NUMBER: _builtins.int
+    REACHED_AT_FIELD_NUMBER: _builtins.int
+    FAULT_FIELD_NUMBER: _builtins.int
+    REMEDY_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """As the configuration says it: "self_signed", "files", "secret" or "vault"."""
+    fault: _builtins.str
+    """What is wrong with Vault and what mends it; empty when nothing is."""
+    remedy: _builtins.str
+    @_builtins.property
+    def autonomy(self) -> _duration_pb2.Duration:
+        """For how long certificates can be issued if it gives nothing more."""
+
+    @_builtins.property
+    def reached_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was last there and answered; absent before that, and where nobody has to be reached."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        autonomy: _duration_pb2.Duration | None = ...,
+        reached_at: _timestamp_pb2.Timestamp | None = ...,
+        fault: _builtins.str = ...,
+        remedy: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["autonomy", b"autonomy", "reached_at", b"reached_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["autonomy", b"autonomy", "fault", b"fault", "kind", b"kind", "reached_at", b"reached_at", "remedy", b"remedy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpstreamStatus: _TypeAlias = UpstreamStatus  # noqa: Y015
 
 @_typing.final
 class ClusterStatus(_message.Message):
