@@ -21,6 +21,7 @@ from meshca.authority.faults import find_faults
 from meshca.authority.material import SigningMaterial
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.svid.signature import SigningKey, hash_for
+from meshca.upstream.ca_certificates import BACKDATE
 from meshca.upstream.sound_root import trial_faults
 
 Ext = TypeVar("Ext", bound=x509.ExtensionType)
@@ -70,6 +71,7 @@ class Wish:
             "organization": "meshca",
             "uri_sans": self.trust_domain.id,
             "ttl": f"{int(self.lifetime.total_seconds())}s",
+            "not_before_duration": f"{int(BACKDATE.total_seconds())}s",
             "max_path_length": 0,
             "exclude_cn_from_sans": True,
             "use_csr_values": False,
