@@ -1,4 +1,4 @@
-"""A folder with a name short enough for sockets, and a mesh in it."""
+"""A folder with a name short enough for sockets."""
 
 from __future__ import annotations
 
