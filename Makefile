@@ -20,8 +20,8 @@ help: ## list the targets
 env: $(VENV)/.ready ## make the Python environment in .venv from the hash-pinned lock
 
 demo: export MESHCA_DEMO_STARTED := $(shell date +%s)
-demo: $(VENV)/.ready ## the main job on this machine: a CA, three workloads with real Envoys, one policy
-	$(BIN)/meshca demo
+demo: $(VENV)/.ready ## the main job on this machine: a CA, three workloads with real Envoys, one policy; UPSTREAM=vault: with OpenBao
+	$(BIN)/meshca demo $(if $(UPSTREAM),--upstream $(UPSTREAM))
 
 test: $(VENV)/.ready ## every suite whose real part is here; names the ones it leaves out
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

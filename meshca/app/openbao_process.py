@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import signal
+import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -38,6 +39,17 @@ def find_openbao() -> Path | None:
         return None
     binary = Path(found.origin).parent / "bin" / "bao"
     return binary if os.access(binary, os.X_OK) else None
+
+
+def free_pair() -> int:
+    """A free port of this machine whose successor is free too: the server takes both."""
+    while True:
+        with socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", 0))
+            port: int = one.getsockname()[1]
+            with contextlib.suppress(OSError):
+                other.bind(("127.0.0.1", port + 1))
+                return port
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -117,7 +129,7 @@ class OpenBao:
         deadline = self.clock.monotonic() + _STARTED_WITHIN
         while await self._health() != 200:
             if self.clock.monotonic() > deadline:
-                raise Unavailable("openbao_start", f"not active after it was unsealed: {self._tail()}")
+                raise Unavailable("openbao_start", f"not active after it was unsealed: {self.log_tail()}")
             await self.clock.sleep(_POLL_SECONDS)
 
     async def call(
@@ -192,7 +204,7 @@ class OpenBao:
             ended = self._process.returncode is not None
             if ended or self.clock.monotonic() > deadline:
                 await self.stop()
-                raise Unavailable("openbao_start", f"it does not answer: {self._tail()}")
+                raise Unavailable("openbao_start", f"it does not answer: {self.log_tail()}")
             await self.clock.sleep(_POLL_SECONDS)
 
     async def _health(self) -> int:
@@ -209,7 +221,8 @@ class OpenBao:
     def _ssl(self) -> ssl.SSLContext | bool:
         return True if self.roots is None else ssl.create_default_context(cafile=str(self.roots))
 
-    def _tail(self) -> str:
+    def log_tail(self) -> str:
+        """The end of what it wrote."""
         path = self.folder / "bao.log"
         return path.read_bytes()[-_TAIL_BYTES:].decode(errors="replace") if path.exists() else "no log"
 

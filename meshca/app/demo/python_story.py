@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from meshca.app.demo import calls, mesh, python_peer
+from meshca.app.demo import calls, mesh, python_peer, vault
 from meshca.app.demo.calls import expect
 from meshca.app.demo.forged import forged_client
 from meshca.app.demo.load import Callers
@@ -52,6 +52,8 @@ async def play(start: Start, began: float) -> list[str]:
     await _checked(peers, began)
     await _refused(peers)
     await _renewed(peers)
+    if start.vault is not None:
+        await vault.sealed(start.vault, peers.ca.admin, start.tell, _everybody(peers), peers.serials)
     return [
         f"openssl x509 -noout -text -in {peers.web.folder / 'cert-chain.pem'}",
         f"meshca ledger list --socket {peers.ca.admin}",
@@ -112,18 +114,20 @@ async def _renewed(peers: Peers) -> None:
     title = "all certificates are renewed under load, and no request fails"
     with peers.start.tell.step(title, "CA", "agent") as step:
         before = peers.server.handshakes
-        rows = [
-            Callers(name="web", call=functools.partial(_status, peers, peers.web), expected=200, count=3),
-            Callers(
-                name="intruder", call=functools.partial(_status, peers, peers.intruder), expected=403, count=1
-            ),
-        ]
-        requests = await renewed_under_load(step, rows, peers.serials, peers.start.clock)
+        requests = await renewed_under_load(step, _everybody(peers), peers.serials, peers.start.clock)
         made, resumed = peers.server.handshakes - before, peers.server.resumed
         same("the number of full handshakes", requests, made - resumed)
         step.say(
             f"{made} TLS handshakes for {requests} requests, {resumed} resumed", handshakes=made, resumed=resumed
         )
+
+
+def _everybody(peers: Peers) -> list[Callers]:
+    web, intruder = (functools.partial(_status, peers, one) for one in (peers.web, peers.intruder))
+    return [
+        Callers(name="web", call=web, expected=200, count=3),
+        Callers(name="intruder", call=intruder, expected=403, count=1),
+    ]
 
 
 async def _status(peers: Peers, identity: Identity) -> int:

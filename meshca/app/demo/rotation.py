@@ -1,4 +1,4 @@
-"""Replaces the root of the demo's mesh under load, by the command that an operator types, and times each phase."""
+"""Replaces the root of the demo's mesh under load, as an operator does it, and times each phase."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from meshca.app.demo import child, load
+from meshca.app.demo import child, load, vault
 from meshca.app.demo.changes import everybody
 from meshca.app.demo.handshakes import handshakes
 from meshca.app.demo.load import Callers
@@ -42,12 +42,16 @@ async def rotated(mesh: Mesh) -> None:
 
 
 async def _rotate(mesh: Mesh, rows: Sequence[Callers], step: Step) -> None:
-    """One command, with everybody calling until it ends."""
-    step.note("meshca root rotate --wait")
+    """One command, or what an operator does in Vault, with everybody calling until it ends."""
+    signs = mesh.start.vault
+    step.note("another root is made in Vault" if signs else "meshca root rotate --wait")
     async with contextlib.AsyncExitStack() as calling:
         for callers in rows:
             await calling.enter_async_context(load.calling(callers, mesh.start.clock))
-        await _meshca(mesh, "rotate", "--wait", "--reason", "the demo")
+        if signs:
+            await vault.change_root(signs, mesh.ca.admin, mesh.start.clock)
+        else:
+            await _meshca(mesh, "rotate", "--wait", "--reason", "the demo")
     for callers in rows:
         callers.none_failed()
     for phase, seconds in phases(json.loads(await _meshca(mesh, "history"))).items():

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from meshca.app.demo import python_story, story
+from meshca.app.demo import python_story, story, vault
 from meshca.app.demo.parts import Start
 from meshca.app.demo.telling import Teller
 from meshca.app.demo.topology import Places
@@ -27,7 +27,12 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 async def run(
-    tell: Teller, *, binary: Path | None, began: float, kept: Callable[[Sequence[str]], None] | None = None
+    tell: Teller,
+    *,
+    binary: Path | None,
+    began: float,
+    bao: Path | None = None,
+    kept: Callable[[Sequence[str]], None] | None = None,
 ) -> None:
     """Show the demo and clean up.
 
@@ -35,6 +40,7 @@ async def run(
         tell: shows the steps.
         binary: the Envoy to run; None for peers in Python.
         began: steady time at which the user asked for the demo.
+        bao: the OpenBao that the CA's root is in; None for a root of its own.
         kept: shows what to try; everything then runs on until a signal comes. None ends the demo at once.
 
     Raises:
@@ -43,7 +49,9 @@ async def run(
     try:
         with _cancelled_by_signals(), tempfile.TemporaryDirectory(prefix=_PREFIX, dir=_base()) as folder:
             async with AsyncExitStack() as running:
-                start = Start(places=Places(Path(folder)), running=running, tell=tell, clock=tell.clock)
+                places = Places(Path(folder))
+                signs = await vault.start(bao, places.vault, running, tell) if bao else None
+                start = Start(places=places, running=running, tell=tell, clock=tell.clock, vault=signs)
                 played = story.play(start, binary, began) if binary else python_story.play(start, began)
                 to_try = await played
                 if kept is not None:

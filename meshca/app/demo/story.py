@@ -30,6 +30,7 @@ async def play(start: Start, binary: Path, began: float) -> list[str]:
     await answers.refused(built)
     await changes.edited_live(built)
     await changes.renewed(built)
+    await changes.sealed(built)
     await rotation.rotated(built)
     return to_try(built)
 

@@ -37,6 +37,11 @@ class Places:
         return self.folder / "ca"
 
     @property
+    def vault(self) -> Path:
+        """The folder of Vault, if there is one."""
+        return self.folder / "vault"
+
+    @property
     def policies(self) -> Path:
         """The folder whose policies the CA pushes."""
         return self.folder / "policies"
