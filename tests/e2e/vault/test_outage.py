@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.rotation.live_ca import LiveCa, live_ca, until
+from tests.e2e.rotation.live_ca import LiveCa, live_ca, stopped, until
 from tests.e2e.vault.below import another_signer, fault, faults, issuing, kept, second_root, settings, signer
 from tests.real.openbao import OpenBao, free_pair, new_mount, own_openbao
 
@@ -148,3 +148,18 @@ async def test_quota(vault: OpenBao, place: Path) -> None:
         await load.goes_on()
         await vault.call("DELETE", "sys/quotas/rate-limit/ours")
         await fault(ca, "")
+
+
+async def test_hung(vault: OpenBao, place: Path) -> None:
+    """A server that takes calls and never answers: told, waited for, and no reason not to end in peace."""
+    mount = await new_mount(vault)
+    async with live_ca(place, settings(vault, mount, place, timeout="500ms")) as ca:
+        async with issuing(ca) as load:
+            with stopped(vault.pid):
+                await fault(ca, "timeout")
+                assert ready(ca)
+                await load.goes_on()
+            await fault(ca, "")
+        with stopped(vault.pid):
+            await fault(ca, "timeout")
+            assert await asyncio.to_thread(ca.server.stop) == 0

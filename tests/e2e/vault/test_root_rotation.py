@@ -10,7 +10,7 @@ from meshca.authority.history import Kind
 from meshca.authority.lifecycle import Act, State
 from tests.e2e.rotation.live_ca import LiveCa, live_ca
 from tests.e2e.rotation.mesh import running_mesh
-from tests.e2e.vault.below import kept, settings
+from tests.e2e.vault.below import fault, issuing, kept, settings
 from tests.real.openbao import OpenBao, add_root, make_default, new_mount
 
 pytestmark = [pytest.mark.real("envoy"), pytest.mark.real("openbao")]
@@ -59,3 +59,20 @@ async def test_taken_out_of_the_mount(openbao: OpenBao, place: Path) -> None:
         await openbao.call("DELETE", f"{mount.path}/issuer/one")
         await ca.finishes(State.RETIRED, State.ACTIVE)
         assert kept(ca) == 1
+
+
+async def test_unpinned_too_early(openbao: OpenBao, place: Path) -> None:
+    """The old root's pin goes before the new root is the default: told, what signs goes on, the rest by itself."""
+    mount = await new_mount(openbao)
+    async with live_ca(place, {**settings(openbao, mount, place), **SHORT}) as ca:
+        async with issuing(ca) as load:  # to callers who learnt only the old root, so not after its end
+            second = await add_root(openbao, mount.path, issuer="two")
+            (place / "roots.pem").write_text(second)
+            await ca.reaches(State.ACTIVE, State.DISTRIBUTING)
+            await fault(ca, "root_unpinned")
+            await load.goes_on()
+            await make_default(openbao, mount.path, "two")
+            await ca.reaches(State.RETIRING, State.ACTIVE)
+            await load.goes_on()
+        await ca.finishes(State.RETIRED, State.ACTIVE)
+        await fault(ca, "")
