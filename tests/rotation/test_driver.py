@@ -434,3 +434,12 @@ def test_material_is_what_it_says() -> None:
     """The material of these tests differs as the tests need it."""
     assert len({FIRST.fingerprint, SECOND.fingerprint, OTHER_ROOT.fingerprint, MORE_ROOTS.fingerprint}) == 4
     assert material_of(ROOT, roots=[ROOT]).root_set == FIRST.root_set == SECOND.root_set
+
+
+async def test_when_whoever_signs_was_there(clock: FakeClock, published: Published) -> None:
+    """As the upstream tells it."""
+    upstream = FakeUpstream(FIRST)
+    rotation = rotation_of(upstream, clock, published)
+    assert rotation.reached_at is None
+    upstream.reached_at = NOW
+    assert rotation.reached_at == NOW
