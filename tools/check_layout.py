@@ -45,7 +45,6 @@ WITHOUT_OWN_TEST: dict[str, str] = {
     "meshca/app/demo/parts.py": "tests/e2e/test_demo.py",  # each starts a real process
     "meshca/app/demo/python_story.py": "tests/e2e/test_demo.py",
     "meshca/app/demo/story.py": "tests/e2e/test_demo.py",
-    "meshca/app/demo/vault.py": "tests/e2e/test_demo.py",
     "meshca/app/openbao_mount.py": "tests/upstream/vault/test_upstream.py",  # each test has a mount
     "meshca/cli/demo.py": "tests/e2e/test_demo.py",
     "meshca/doctor/site.py": "tests/doctor/test_endpoint.py",  # values and a port

@@ -13,17 +13,8 @@ from meshca.app.openbao_process import OpenBao, find_openbao, free_pair
 from meshca.clock import SystemClock
 from meshca.errors import Unavailable
 from meshca.secret import Secret
-from tests.fakes.clock import FakeClock
+from tests.fakes.hurried_clock import HurriedClock
 from tests.real.openbao import own_openbao
-
-
-class Impatient(FakeClock):
-    """A clock on which waiting takes no time, but other tasks run meanwhile."""
-
-    async def sleep(self, seconds: float) -> None:
-        """Move at once."""
-        self.move(seconds)
-        await asyncio.sleep(0)
 
 
 def stand_in(folder: Path, text: str) -> OpenBao:
@@ -31,7 +22,7 @@ def stand_in(folder: Path, text: str) -> OpenBao:
     path = folder / "program"
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
-    return OpenBao(binary=path, folder=folder, port=free_pair(), clock=Impatient())
+    return OpenBao(binary=path, folder=folder, port=free_pair(), clock=HurriedClock())
 
 
 def gone(pid: int) -> bool:

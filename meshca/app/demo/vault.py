@@ -94,13 +94,13 @@ async def sealed(vault: Vault, admin: str, tell: Teller, rows: Sequence[Callers]
     with tell.step(title, "CA", "OpenBao", "agent") as step:
         await vault.server.seal()
         begun = tell.clock.monotonic()
-        told = await _upstream(admin, "sealed", tell.clock)
+        told = await says(admin, "sealed", tell.clock)
         days = told.autonomy.days
         step.say(f"the CA says: sealed; it can do without for {days} days", autonomy_days=days)
         await renewed_under_load(step, rows, serials, tell.clock)
         away = tell.clock.monotonic() - begun
         await vault.server.unseal()
-        await _upstream(admin, "", tell.clock)
+        await says(admin, "", tell.clock)
         back = tell.clock.monotonic() - begun - away
         step.say(
             f"{away:5.1f} s sealed; {back:.1f} s after it was to be unsealed the CA sees it again",
@@ -117,15 +117,19 @@ async def change_root(vault: Vault, admin: str, clock: Clock) -> None:
     """
     second = await openbao_mount.add_root(vault.server, _MOUNT, issuer="two")
     vault.pins.write_text(vault.mount.root + second, encoding="ascii")
-    await _reaches(admin, (State.ACTIVE, State.DISTRIBUTING), clock)
+    await reaches(admin, (State.ACTIVE, State.DISTRIBUTING), clock)
     await openbao_mount.make_default(vault.server, _MOUNT, "two")
-    await _reaches(admin, (State.RETIRING, State.ACTIVE), clock)
+    await reaches(admin, (State.RETIRING, State.ACTIVE), clock)
     vault.pins.write_text(second, encoding="ascii")
-    await _reaches(admin, (State.RETIRED, State.ACTIVE), clock)
+    await reaches(admin, (State.RETIRED, State.ACTIVE), clock)
 
 
-async def _upstream(admin: str, fault: str, clock: Clock) -> UpstreamReport:
-    """What the CA says of it, once that is this fault, or nothing."""
+async def says(admin: str, fault: str, clock: Clock) -> UpstreamReport:
+    """What the CA says of Vault, once that is this fault, or nothing.
+
+    Raises:
+        Unavailable: reason `demo_vault`, when it does not come to that.
+    """
     deadline = clock.monotonic() + _SOON
     async with connect(Path(admin)) as client:
         while (found := (await client.status()).upstream).fault != fault:
@@ -135,8 +139,12 @@ async def _upstream(admin: str, fault: str, clock: Clock) -> UpstreamReport:
     return found
 
 
-async def _reaches(admin: str, wanted: tuple[State, ...], clock: Clock) -> None:
-    """Return once the roots stand so, the oldest first."""
+async def reaches(admin: str, wanted: tuple[State, ...], clock: Clock) -> None:
+    """Return once the roots stand so, the oldest first.
+
+    Raises:
+        Unavailable: reason `demo_vault`, when they do not come to that.
+    """
     deadline = clock.monotonic() + _SOON
     async with connect(Path(admin)) as client:
         while (states := _states(await client.roots.records())) != wanted:
