@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Final
 
 from meshca.authority.material import certificate_id
@@ -39,6 +40,11 @@ class Succession:
         self._whose: dict[str, Upstream] = {}
         self._over: frozenset[str] = frozenset()
         self._told = ""
+
+    @property
+    def reached_at(self) -> datetime | None:
+        """When what is named today was last there."""
+        return self._now.reached_at
 
     async def lines(self) -> Sequence[Line]:
         """Those of today, and what was signed below before; while only the latter can be had, that goes on.

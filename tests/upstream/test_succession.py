@@ -74,6 +74,13 @@ async def test_a_problem_of_today_is_shown() -> None:
     assert both.problem is today.problem
 
 
+async def test_reached_is_who_is_named_today() -> None:
+    """What was before is nobody to be reached."""
+    today = FakeUpstream(NEW)
+    today.reached_at = NOW
+    assert Succession(today, [FakeUpstream(OLD)]).reached_at == NOW
+
+
 @pytest.mark.parametrize("error", [ConfigError("fake", ["bad"]), Unavailable("gone", "gone")])
 async def test_neither_can_be_had(error: MeshcaError) -> None:
     """Then today's reason counts."""
