@@ -20,7 +20,7 @@ def find_path(
 
     A root that is at hand ends the way, so that a cross-signed twin of it makes no detour.
     """
-    return _upwards((start,), (*roots, *others), frozenset(roots))
+    return _upwards((start,), (*roots, *others), frozenset(roots), set())
 
 
 def signed_by(child: x509.Certificate, parent: x509.Certificate) -> bool:
@@ -32,12 +32,16 @@ def signed_by(child: x509.Certificate, parent: x509.Certificate) -> bool:
     return True
 
 
-def _upwards(path: Path, candidates: Path, roots: frozenset[x509.Certificate]) -> Path:
+def _upwards(
+    path: Path, candidates: Path, roots: frozenset[x509.Certificate], tried: set[x509.Certificate]
+) -> Path:
+    """The way on; each certificate is tried once, or hostile ones that sign each other would take for ever."""
     if path[-1] in roots:
         return path
+    tried.add(path[-1])
     for parent in candidates:
-        if parent not in path and signed_by(path[-1], parent):
-            found = _upwards((*path, parent), candidates, roots)
+        if parent not in tried and signed_by(path[-1], parent):
+            found = _upwards((*path, parent), candidates, roots, tried)
             if found:
                 return found
     return ()

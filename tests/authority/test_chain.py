@@ -80,3 +80,9 @@ def test_circle() -> None:
 def test_signed_by(child: Ca, parent: Ca, *, expected: bool) -> None:
     """Name and key must both be those that signed."""
     assert signed_by(child.certificate, parent.certificate) == expected
+
+
+def test_certificates_that_sign_each_other() -> None:
+    """Each is tried once: a crowd of one name and one key has more ways than could be walked."""
+    crowd = [make_ca("crowd", key=UPPER.key) for _ in range(40)]
+    assert find_path(crowd[0].certificate, certificates(*crowd), certificates(ROOT)) == ()
