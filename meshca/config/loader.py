@@ -77,6 +77,18 @@ def validated(tree: Mapping[str, Any], source: str) -> ServerConfig:
         raise ConfigError(source, [_explain(detail) for detail in error.errors()]) from None
 
 
+def changed(config: M, changes: dict[str, object], source: str) -> M:
+    """The same model with keys whose values come from elsewhere than its file.
+
+    Raises:
+        ConfigError: it is not valid so.
+    """
+    try:
+        return type(config).model_validate(config.model_dump() | changes)
+    except ValidationError as error:
+        raise ConfigError(source, [_words(detail) for detail in error.errors()]) from None
+
+
 def _overridden(path: Path | None, environ: Mapping[str, str]) -> dict[str, Any]:
     """The tree of a file, with what the environment says in place of what it says."""
     tree = _read(path) if path else {}
@@ -115,10 +127,14 @@ def _named(problem: str, environ: Mapping[str, str]) -> str:
 
 def _explain(detail: ErrorDetails) -> str:
     place = ".".join(str(part) for part in detail["loc"]) or "the file"
+    return f"{place}: {_words(detail)}"
+
+
+def _words(detail: ErrorDetails) -> str:
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
         message = "unknown key; remove it or correct its spelling"
-    return f"{place}: {message[:1].lower()}{message[1:]}"
+    return f"{message[:1].lower()}{message[1:]}"
 
 
 def _anchored(model: M, folder: Path) -> M:

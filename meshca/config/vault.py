@@ -17,15 +17,46 @@ from meshca.config.model import FilePath, Model, PositiveDuration
 from meshca.identity.key_type import KeyType
 
 _PROJECTED = Path("/var/run/secrets/vault/token")  # where docs/operations/vault.md has Kubernetes put it
-_ADDRESS = re.compile(r"https?://(?:[0-9A-Za-z.-]+|\[[0-9a-fA-F:]+\])(?::\d{1,5})?/?")
+_HOST = r"(?:[0-9A-Za-z-]{1,63}(?:\.[0-9A-Za-z-]{1,63})*|\[[0-9a-fA-F:]+\])"
+_ADDRESS = re.compile(rf"https?://{_HOST}(?::(?P<port>\d{{1,5}}))?/?")
+_HOST_AND_PORT = re.compile(rf"{_HOST}:(?P<port>\d{{1,5}})")
+_PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*/?")
+_ISSUER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_LONGEST_PATH = 256
+_PORTS = range(1, 65536)
 
 
 def _address(value: str) -> str:
-    if not _ADDRESS.fullmatch(value):
+    match = _ADDRESS.fullmatch(value)
+    if match is None or int(match["port"] or 443) not in _PORTS:
         raise ValueError(
             "expected https://host or https://host:port without a path, such as https://vault.example.org:8200"
         )
     return value.rstrip("/")
+
+
+def _host_and_port(value: str) -> str:
+    match = _HOST_AND_PORT.fullmatch(value)
+    if match is None or int(match["port"]) not in _PORTS:
+        raise ValueError("expected host:port without a scheme, such as vault-1.example.org:8200")
+    return value
+
+
+def _path(value: str) -> str:
+    if len(value) > _LONGEST_PATH or not _PATH.fullmatch(value):
+        raise ValueError(
+            "expected a path as `vault secrets list`, `vault auth list` or `vault namespace list` shows it,"
+            " such as pki or team/pki"
+        )
+    return value.rstrip("/")
+
+
+def _issuer(value: str) -> str:
+    if not _ISSUER.fullmatch(value):
+        raise ValueError(
+            "expected the name or id of an issuer as `vault list <mount>/issuers` shows it, or default"
+        )
+    return value
 
 
 def _sha256(value: str) -> str:
@@ -39,9 +70,9 @@ def _sha256(value: str) -> str:
 
 Address = Annotated[str, AfterValidator(_address)]
 Fingerprint = Annotated[str, AfterValidator(_sha256)]
-MountPath = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*\z", max_length=256)]
-IssuerRef = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,127})\z")]
-NamespacePath = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*/?\z", max_length=256)]
+HostAndPort = Annotated[str, AfterValidator(_host_and_port)]
+VaultPath = Annotated[str, AfterValidator(_path)]
+IssuerRef = Annotated[str, AfterValidator(_issuer)]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -66,7 +97,7 @@ class VaultKubernetesLogin(Model):
 
     role: Name
     token_file: FilePath = _PROJECTED
-    mount: MountPath = "kubernetes"
+    mount: VaultPath = "kubernetes"
 
 
 class VaultAppRoleLogin(Model):
@@ -83,7 +114,7 @@ class VaultAppRoleLogin(Model):
     role_id: Name
     secret_id_file: FilePath
     wrapped: bool = False
-    mount: MountPath = "approle"
+    mount: VaultPath = "approle"
 
 
 class VaultCertLogin(Model):
@@ -99,7 +130,7 @@ class VaultCertLogin(Model):
     certificate_file: FilePath
     key_file: FilePath
     role: Name | None = None
-    mount: MountPath = "cert"
+    mount: VaultPath = "cert"
 
 
 class VaultLogin(Model):
@@ -162,7 +193,7 @@ class VaultConfig(Model):
         ca_file: roots that verify the server's TLS certificate; VAULT_CACERT, or the machine's, when absent.
         certificate_sha256: the server's TLS certificate itself, in place of `ca_file`.
         redirect_hosts: `host:port` that a standby may send us to with our token; its own host only when empty.
-        timeout: of one call, from the first byte sent to the last received.
+        timeout: of each step of one call as a whole: connecting, TLS, sending, the answer.
         poll: between two looks at the issuers of the mount.
         login: who we are.
         roots: which roots count.
@@ -175,12 +206,12 @@ class VaultConfig(Model):
     kind: Literal["vault"]
     address: Address | None = None
     allow_http: bool = False
-    namespace: NamespacePath | None = None
-    mount: MountPath = "pki"
+    namespace: VaultPath | None = None
+    mount: VaultPath = "pki"
     issuer: IssuerRef = "default"
     ca_file: FilePath | None = None
     certificate_sha256: Fingerprint | None = None
-    redirect_hosts: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    redirect_hosts: Annotated[tuple[HostAndPort, ...], Field(strict=False)] = ()
     timeout: PositiveDuration = timedelta(seconds=10)
     poll: PositiveDuration = timedelta(seconds=30)
     login: VaultLogin
