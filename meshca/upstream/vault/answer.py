@@ -6,6 +6,7 @@ must never be shown.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -29,18 +30,18 @@ class Part:
     fields: Mapping[str, object] = field(repr=False)
 
     def text(self, name: str) -> str:
-        """A text.
+        """A text in ASCII, as all are that we ask for: certificates, names and tokens.
 
         Raises:
             Unavailable: reason `vault_answer`, when there is none.
         """
         value = self.fields.get(name)
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not value or not value.isascii():
             raise failure(Fault.ANSWER, f"it has no text {name}")
         return value
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """A list of texts, empty when it is not there.
+        """A list of texts in ASCII, empty when it is not there.
 
         Raises:
             Unavailable: reason `vault_answer`, when it is something else, or too long.
@@ -48,7 +49,7 @@ class Part:
         value = self.fields.get(name) or []
         if not isinstance(value, list) or len(value) > MOST:
             raise failure(Fault.ANSWER, f"its {name} is not a list of at most {MOST} texts")
-        texts = tuple(one for one in value if isinstance(one, str))
+        texts = tuple(one for one in value if isinstance(one, str) and one.isascii())
         if len(texts) < len(value):
             raise failure(Fault.ANSWER, f"its {name} holds something else than texts")
         return texts
@@ -91,14 +92,22 @@ class Answer:
     warnings: tuple[str, ...]
 
 
+def parsed(raw: bytes) -> object:
+    """A body as a value: an empty object when there is none, and None when it is no JSON."""
+    if not raw:
+        return {}
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):  # the latter is what a deep nest of brackets gives
+        return None
+
+
 def read_answer(body: object) -> Answer:
-    """An answer as the server's API has it; one without a body has nothing in it.
+    """An answer as the server's API has it.
 
     Raises:
         Unavailable: reason `vault_not_vault`, when it is something else.
     """
-    if body is None:
-        body = {}
     if not isinstance(body, dict):
         raise failure(Fault.NOT_VAULT, "it answers no JSON object")
     whole = Part(body)
@@ -110,3 +119,9 @@ def read_answer(body: object) -> Answer:
         auth=whole.part("auth"),
         warnings=tuple(printable(one[:_SHOWN]) for one in warnings if isinstance(one, str)),
     )
+
+
+def errors_in(body: object) -> tuple[str, ...] | None:
+    """What the server says went wrong; None when these are not the words of a Vault."""
+    said = body.get("errors") if isinstance(body, dict) else None
+    return tuple(one for one in said if isinstance(one, str)) if isinstance(said, list) else None

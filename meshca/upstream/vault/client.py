@@ -18,13 +18,13 @@ from typing import Final, Literal
 import hvac
 import requests
 from hvac.adapters import RawAdapter
-from urllib3.exceptions import ReadTimeoutError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from meshca import metrics
 from meshca.errors import Unavailable
 from meshca.secret import Secret
-from meshca.upstream.vault.answer import Answer, read_answer
-from meshca.upstream.vault.faults import Fault, failure, fault_of
+from meshca.upstream.vault.answer import Answer, errors_in, parsed, read_answer
+from meshca.upstream.vault.faults import Fault, failure
 from meshca.upstream.vault.statuses import GOOD, fault_for
 from meshca.upstream.vault.wire import Wire
 
@@ -54,8 +54,8 @@ async def connect(place: Place) -> AsyncIterator[Client]:
     try:
         yield Client(place, thread)
     finally:
-        thread.shutdown(wait=False, cancel_futures=True)
-        place.wire.close()
+        thread.submit(place.wire.close)  # after a call that still runs, whose connection would be left open
+        thread.shutdown(wait=False)
 
 
 class Client:
@@ -92,47 +92,24 @@ class Client:
         try:
             return await loop.run_in_executor(self._thread, self._call, method, path, body, token)
         except Unavailable as error:
-            if (fault := fault_of(error)) is not None:
-                metrics.vault_faults.labels(fault.value).inc()
+            metrics.vault_faults.labels(error.reason.removeprefix("vault_")).inc()
             raise
 
     def _call(self, method: Method, path: str, body: Mapping[str, object] | None, token: Secret[str]) -> Answer:
-        adapter = self._hvac.adapter
-        adapter.token = token.reveal()
+        headers = {"X-Vault-Token": token.reveal()} if token.reveal() else {}
+        request = self._hvac.adapter.request
         try:
-            response = adapter.request(method, f"/v1/{path}", raise_exception=False, json=body)
-        except requests.RequestException as error:
+            response = request(method, f"/v1/{path}", headers=headers, raise_exception=False, json=body)
+        except (requests.RequestException, HTTPError) as error:
             raise failure(_fault_of_transport(error)) from None
-        finally:
-            adapter.token = ""
-        parsed = _json(response)
-        if response.status_code in GOOD:
-            return read_answer(parsed)
-        said = parsed.get("errors") if isinstance(parsed, dict) else None
-        errors = [one for one in said if isinstance(one, str)] if isinstance(said, list) else []
-        if said is None and response.status_code < 500:
-            raise failure(Fault.NOT_VAULT, f"HTTP status {response.status_code}")
-        fault = fault_for(response.status_code, errors, logged_in=bool(token.reveal()))
-        raise failure(fault, f"HTTP status {response.status_code} at {path}")
+        status, said = response.status_code, parsed(response.content)
+        if status in GOOD:
+            return read_answer(said)
+        fault = fault_for(status, errors_in(said), logged_in=bool(token.reveal()))
+        raise failure(fault, f"HTTP status {status} at {path}")
 
 
-def _json(response: requests.Response) -> object:
-    """What the answer holds; None when it is empty.
-
-    Raises:
-        Unavailable: reason `vault_not_vault`, when a good answer is not JSON.
-    """
-    if not response.content:
-        return None
-    try:
-        return response.json()
-    except ValueError:
-        if response.status_code in GOOD:
-            raise failure(Fault.NOT_VAULT, "it does not answer in JSON") from None
-        return None
-
-
-def _fault_of_transport(error: requests.RequestException) -> Fault:
+def _fault_of_transport(error: requests.RequestException | HTTPError) -> Fault:
     """What kept an answer from coming."""
     if isinstance(error, requests.exceptions.SSLError):
         return Fault.UNTRUSTED
@@ -140,10 +117,8 @@ def _fault_of_transport(error: requests.RequestException) -> Fault:
         return Fault.UNREACHABLE
     if isinstance(error, requests.Timeout) or isinstance(_cause(error), ReadTimeoutError):
         return Fault.TIMEOUT
-    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidHeader):
-        return Fault.NOT_VAULT
     return Fault.UNREACHABLE
 
 
-def _cause(error: requests.RequestException) -> object:
+def _cause(error: requests.RequestException | HTTPError) -> object:
     return error.args[0] if error.args else None

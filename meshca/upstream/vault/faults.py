@@ -12,6 +12,9 @@ from types import MappingProxyType
 from typing import Final
 
 from meshca.errors import Unavailable
+from meshca.printable import printable
+
+_SHOWN: Final = 2000  # characters of a detail
 
 
 class Fault(StrEnum):
@@ -36,6 +39,7 @@ class Fault(StrEnum):
     NAMESPACE = "namespace"
     MOUNT = "mount"
     ISSUER = "issuer"
+    ISSUER_ENDS = "issuer_ends"
     BAD_REQUEST = "bad_request"
     ANSWER = "answer"
     ROOT_UNPINNED = "root_unpinned"
@@ -94,7 +98,7 @@ TABLE: Final = MappingProxyType(
         Fault.NOT_VAULT: Row(
             False,
             "what answers at upstream.address is no Vault",
-            "check upstream.address; a proxy may answer for it",
+            "check upstream.address, and whether it is http or https; a proxy may answer for it",
         ),
         Fault.TOO_LARGE: Row(
             False,
@@ -123,12 +127,19 @@ TABLE: Final = MappingProxyType(
             "correct upstream.namespace, or leave it out",
         ),
         Fault.MOUNT: Row(
-            False, "there is no PKI secrets engine at upstream.mount", "correct it, or enable the engine"
+            False,
+            "there is no PKI secrets engine at upstream.mount",
+            "correct it, or upstream.namespace, or enable the engine",
         ),
         Fault.ISSUER: Row(
             False,
             "the mount has no issuer upstream.issuer",
             "give a name or id that `vault list <mount>/issuers` shows",
+        ),
+        Fault.ISSUER_ENDS: Row(
+            False,
+            "the issuer, or what is above it, ends too soon to sign for us",
+            "renew it in Vault, or give another one in upstream.issuer",
         ),
         Fault.BAD_REQUEST: Row(
             False,
@@ -136,7 +147,7 @@ TABLE: Final = MappingProxyType(
             "see its audit log; the issuer may lack the usage issuing-certificates",
         ),
         Fault.ANSWER: Row(
-            False, "what the server signed is not what was asked for", "check the issuer and its chain"
+            False, "what the server gave is not what was asked for", "check the issuer and its chain in Vault"
         ),
         Fault.ROOT_UNPINNED: Row(
             False,
@@ -152,10 +163,11 @@ def failure(fault: Fault, detail: str = "") -> Unavailable:
 
     Args:
         fault: what went wrong.
-        detail: where, in our own words: never a text of the server's.
+        detail: where, in our own words: never a text of the server's. Names of certificates may be in it, so it
+            is cut, and harmless for a log.
     """
     row = TABLE[fault]
-    where = f" ({detail})" if detail else ""
+    where = f" ({printable(detail[:_SHOWN])})" if detail else ""
     return Unavailable(f"vault_{fault.value}", f"{row.meaning}{where}; {row.remedy}")
 
 

@@ -31,6 +31,7 @@ _BY_STATUS: Final = MappingProxyType(
         503: Fault.SEALED,
     }
 )
+_ANYBODY: Final = frozenset({408, 412, 429, 472, 473, 474})  # also by a proxy, or without a word
 _BY_WORDS: Final = (  # lower case, the first that is found counts
     ("namespace not found", Fault.NAMESPACE),
     ("namespaces are not supported", Fault.NAMESPACE),
@@ -43,15 +44,17 @@ _BY_WORDS: Final = (  # lower case, the first that is found counts
 )
 
 
-def fault_for(status: int, errors: Sequence[str], *, logged_in: bool) -> Fault:
+def fault_for(status: int, errors: Sequence[str] | None, *, logged_in: bool) -> Fault:
     """What went wrong.
 
     Args:
         status: of the answer; one of `GOOD` is no fault and must not be asked about.
-        errors: what the server says, unverified.
+        errors: what the server says, unverified; None when it does not speak as a Vault does.
         logged_in: whether a token was shown. Where none is needed a refusal means that there is nothing there.
     """
-    said = " ".join(errors).lower()
+    if errors is None and status not in _ANYBODY and status < 500:
+        return Fault.NOT_VAULT
+    said = " ".join(errors or ()).lower()
     for words, fault in _BY_WORDS:
         if words in said:
             return fault
