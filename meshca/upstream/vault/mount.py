@@ -84,19 +84,28 @@ async def look(client: Client, mount: str, ref: str) -> Look:
     """
     current = await _issuer(client, mount, ref)
     listed = (await client.call("get", f"{mount}/issuers?list=true")).data.texts("keys")
-    if not all(_ID.fullmatch(id_) for id_ in listed):
-        raise failure(Fault.ANSWER, "it names an issuer by no id")
-    others = [await _issuer(client, mount, id_) for id_ in listed if id_ != current.id]
+    others = [await _issuer(client, mount, _id(one)) for one in listed if one != current.id]
     return Look(current=current, issuers=(current, *others))
 
 
 async def _issuer(client: Client, mount: str, ref: str) -> Issuer:
     data = (await client.call("get", f"{mount}/issuer/{ref}/json")).data
     return Issuer(
-        id=data.text("issuer_id"),
+        id=_id(data.text("issuer_id")),
         certificate=certificates((data.text("certificate"),))[0],
         others=certificates(data.texts("ca_chain")),
     )
+
+
+def _id(text: str) -> str:
+    """An issuer's id, fit to be part of a path.
+
+    Raises:
+        Unavailable: reason `vault_answer`.
+    """
+    if not _ID.fullmatch(text):
+        raise failure(Fault.ANSWER, "it names an issuer by no id")
+    return text
 
 
 def certificates(pems: Sequence[str]) -> tuple[x509.Certificate, ...]:

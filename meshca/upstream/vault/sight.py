@@ -72,8 +72,10 @@ def judged(config: VaultRoots, found: Look, *, known: Sequence[x509.Certificate]
     above = found.current.path(tuple(dict.fromkeys((*pinned, *found.roots))))
     top = above[-1] if above else None
     counted = accepted(config, found.roots, pinned=pinned, current=top, known=known)
-    sound = tuple(root for root in counted if not _faults(root, counted, now))
-    told = [fault for root in counted for fault in _faults(root, counted, now)]
+    older_first = sorted(counted, key=lambda root: root not in known)  # of two with one subject the older stays
+    faults = {root: _faults(root, older_first[:place], now) for place, root in enumerate(older_first)}
+    sound = tuple(root for root in counted if not faults[root])
+    told = [fault for root in counted for fault in faults[root]]
     if top is None:
         told.append("no chain of signatures leads from the issuer to a root; import its root, or pin it by a file")
     problem = failure(Fault.ANSWER, "; ".join(told)) if told else None
@@ -83,7 +85,9 @@ def judged(config: VaultRoots, found: Look, *, known: Sequence[x509.Certificate]
 
 
 def _faults(root: x509.Certificate, company: Sequence[x509.Certificate], now: datetime) -> list[str]:
-    faults = root_faults([root], [one for one in company if one != root])
+    faults = root_faults([root], company)
+    if not any(isinstance(one.value, x509.BasicConstraints) and one.value.ca for one in root.extensions):
+        faults.append(f"certificate {root.subject.rfc4514_string()!r}: no CA; take it out of the mount")
     if spent(root.not_valid_after_utc, now):
         faults.append(f"certificate {root.subject.rfc4514_string()!r}: expired; take it out of the mount")
     return faults

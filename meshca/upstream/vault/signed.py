@@ -2,7 +2,10 @@
 
 Sources: X1 and X4 to X8 of X509-SVID.md; RFC 5280 sections 4.2.1.9 and 6.1. OpenBao signs beyond the end of the
 issuer with only a warning, makes a DNS name of a common name unless told not to, and both servers put chains
-together in several ways, so nothing is believed for its place in a list.
+together in several ways, so nothing is believed for its place in a list. Key usage may be keyCertSign and cRLSign,
+which is what both servers give: with digitalSignature our CA certificate could be shown in a TLS handshake.
+Constraints on names are not judged here: the trial leaf meets them, and refuses those on URIs, which the library
+cannot verify.
 """
 
 from __future__ import annotations
@@ -10,11 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Final, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtensionOID, NameOID
 
 from meshca.authority.chain import find_path
 from meshca.authority.faults import find_faults
@@ -32,6 +36,19 @@ _USAGES: Final = (
     "key_encipherment",
     "data_encipherment",
     "key_agreement",
+)
+_EXTENSIONS: Final = frozenset(
+    {
+        ExtensionOID.BASIC_CONSTRAINTS,
+        ExtensionOID.KEY_USAGE,
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+        ExtensionOID.SUBJECT_KEY_IDENTIFIER,
+        ExtensionOID.AUTHORITY_KEY_IDENTIFIER,
+        ExtensionOID.NAME_CONSTRAINTS,
+        ExtensionOID.CERTIFICATE_POLICIES,
+        ExtensionOID.AUTHORITY_INFORMATION_ACCESS,  # these two when the mount has URLs configured
+        ExtensionOID.CRL_DISTRIBUTION_POINTS,
+    }
 )
 
 
@@ -101,7 +118,7 @@ def judge(
     if not path:
         problems.append("no chain of signatures leads from it to a root that counts")
     problems += find_faults((given, *between), list(roots), wish.key, wish.trust_domain, now)
-    problems += _outliving(path)
+    problems += [*_outliving(path), *_misnamed(path)]
     if problems:
         return None, list(dict.fromkeys(problems))
     material = SigningMaterial(certificate=given, others=between, roots=tuple(roots), key=wish.key)
@@ -117,21 +134,26 @@ def _own_faults(wish: Wish, given: x509.Certificate, now: datetime) -> Iterator[
         yield "it is for another key than ours"
     if _names(given) != [x509.UniformResourceIdentifier(wish.trust_domain.id)]:
         yield f"its names are not exactly {wish.trust_domain.id}"
+    yield from _extension_faults(given)
+    if given.not_valid_after_utc - now < SHORTEST:
+        ends = given.not_valid_after_utc.isoformat()
+        yield f"it ends at {ends}, in less than a minute: the issuer may have ended"
+    if given.not_valid_after_utc > now + wish.lifetime + SHORTEST:
+        yield f"it lives longer than the {wish.lifetime} that were asked for"
+
+
+def _extension_faults(given: x509.Certificate) -> Iterator[str]:
     constraints = _value(given, x509.BasicConstraints)
     if constraints is None or not constraints.ca:
         yield "it is no CA: a role of leaves may have signed it; upstream.issuer needs an issuer"
     elif constraints.path_length != 0:
         yield "its path length is not 0, so another CA could be made below it"
     usage = _value(given, x509.KeyUsage)
-    if usage is not None and any(getattr(usage, name) for name in _USAGES[1:]):
+    if usage is not None and any(getattr(usage, name) for name in _USAGES):
         yield "its key usage allows more than signing"
-    if _value(given, x509.ExtendedKeyUsage) is not None:
-        yield "it is limited to purposes"
-    if given.not_valid_after_utc - now < SHORTEST:
-        ends = given.not_valid_after_utc.isoformat()
-        yield f"it ends at {ends}, in less than a minute: the issuer may have ended"
-    if given.not_valid_after_utc > now + wish.lifetime + SHORTEST:
-        yield f"it lives longer than the {wish.lifetime} that were asked for"
+    for extension in given.extensions:
+        if extension.oid not in _EXTENSIONS:
+            yield f"it has the extension {extension.oid.dotted_string}, which was not asked for"
 
 
 def _outliving(path: Sequence[x509.Certificate]) -> Iterator[str]:
@@ -141,6 +163,16 @@ def _outliving(path: Sequence[x509.Certificate]) -> Iterator[str]:
                 f"it ends at {path[0].not_valid_after_utc.isoformat()}, after {above.subject.rfc4514_string()!r}"
                 f" above it at {above.not_valid_after_utc.isoformat()}"
             )
+
+
+def _misnamed(path: Sequence[x509.Certificate]) -> Iterator[str]:
+    """Key identifiers that do not fit: Envoy then finds no issuer, whatever the signature (RFC 5280 4.2.1.1)."""
+    for below, above in pairwise(path):
+        named, mine = _value(below, x509.AuthorityKeyIdentifier), _value(above, x509.SubjectKeyIdentifier)
+        if named is None and below == path[0]:
+            yield "it has no authority key identifier"
+        elif named and mine and named.key_identifier not in {None, mine.digest}:
+            yield f"the authority key identifier of {below.subject.rfc4514_string()!r} is not its issuer's"
 
 
 def _names(certificate: x509.Certificate) -> list[x509.GeneralName]:

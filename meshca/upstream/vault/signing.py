@@ -87,14 +87,12 @@ class Signing:
         """What to ask for: no longer than everything above lasts.
 
         Raises:
-            Unavailable: reason `vault_answer`, when that is almost over.
+            Unavailable: reason `vault_issuer_ends`, when that is almost over.
         """
         ends = min(one.not_valid_after_utc for one in issuer.path(roots) or (issuer.certificate,))
         lifetime = min(self._config.intermediate_lifetime, ends - AHEAD - self._clock.now())
         if lifetime <= SHORTEST:
-            raise failure(
-                Fault.ANSWER, f"the issuer, or what is above it, ends at {ends.isoformat()}; give another issuer"
-            )
+            raise failure(Fault.ISSUER_ENDS, f"at {ends.isoformat()}")
         return Wish(
             key=new_key(self._config.key_type),
             common_name=f"intermediate {secrets.token_hex(8)}",
