@@ -29,6 +29,10 @@ class Part:
 
     fields: Mapping[str, object] = field(repr=False)
 
+    def has(self, name: str) -> bool:
+        """Whether there is a text."""
+        return isinstance(self.fields.get(name), str)
+
     def text(self, name: str) -> str:
         """A text in ASCII, as all are that we ask for: certificates, names and tokens.
 

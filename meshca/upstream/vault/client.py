@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,11 +25,12 @@ from meshca import metrics
 from meshca.errors import Unavailable
 from meshca.secret import Secret
 from meshca.upstream.vault.answer import Answer, errors_in, parsed, read_answer
-from meshca.upstream.vault.faults import Fault, failure
+from meshca.upstream.vault.faults import Fault, Throttled, failure
 from meshca.upstream.vault.statuses import GOOD, fault_for
 from meshca.upstream.vault.wire import Wire
 
 NOBODY: Final = Secret("")
+_SECONDS: Final = re.compile(r"[0-9]{1,6}")  # RFC 9110 section 10.2.3; its other form, a date, is not used
 Method = Literal["get", "post"]
 
 
@@ -73,6 +75,11 @@ class Client:
             adapter=RawAdapter,
         )
         self._thread = thread
+        self._wire = place.wire
+
+    async def reconnect(self) -> None:
+        """Let the next call open a new connection, which shows the certificate that is in our files then."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._wire.close)
 
     async def call(
         self, method: Method, path: str, body: Mapping[str, object] | None = None, *, token: Secret[str] = NOBODY
@@ -102,11 +109,15 @@ class Client:
             response = request(method, f"/v1/{path}", headers=headers, raise_exception=False, json=body)
         except (requests.RequestException, HTTPError) as error:
             raise failure(_fault_of_transport(error)) from None
+        except OSError:  # what the library raises for a file that it is to read at each connection
+            raise failure(Fault.UNTRUSTED, "a file of upstream.ca_file or upstream.login.cert is gone") from None
         status, said = response.status_code, parsed(response.content)
         if status in GOOD:
             return read_answer(said)
         fault = fault_for(status, errors_in(said), logged_in=bool(token.reveal()))
-        raise failure(fault, f"HTTP status {status} at {path}")
+        told = failure(fault, f"HTTP status {status} at {path}")
+        hint = response.headers.get("retry-after", "")
+        raise Throttled(told, float(hint)) if fault is Fault.RATE_LIMITED and _SECONDS.fullmatch(hint) else told
 
 
 def _fault_of_transport(error: requests.RequestException | HTTPError) -> Fault:

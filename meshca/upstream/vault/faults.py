@@ -158,6 +158,18 @@ TABLE: Final = MappingProxyType(
 )
 
 
+class Throttled(Unavailable):
+    """A quota refuses us, and the server says for how long.
+
+    Attributes:
+        retry_after: seconds.
+    """
+
+    def __init__(self, error: Unavailable, retry_after: float) -> None:
+        super().__init__(error.reason, error.detail)
+        self.retry_after = retry_after
+
+
 def failure(fault: Fault, detail: str = "") -> Unavailable:
     """The error for a fault.
 

@@ -5,6 +5,7 @@ What is in a file must never reach an error text or a log.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from meshca.upstream.vault.client import Client
 from meshca.upstream.vault.faults import Fault, failure, fault_of
 
 LONGEST: Final = 64 * 1024  # bytes of a token; a JSON Web Token has 1 to 4 KB
-_REFUSED: Final = frozenset({Fault.FORBIDDEN, Fault.BAD_REQUEST, Fault.MOUNT, Fault.SERVER_ERROR})
+_REFUSED: Final = frozenset({Fault.FORBIDDEN, Fault.BAD_REQUEST, Fault.MOUNT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +37,11 @@ class Token:
         value: the token.
         seconds: that it lives from when it was asked for; 0 for ever.
         renewable: whether it may be renewed; a batch token may not.
-        ours: whether we logged in for it, so that another can be had by the same way.
     """
 
     value: Secret[str]
     seconds: int
     renewable: bool
-    ours: bool = True
 
 
 class Login(Protocol):
@@ -72,7 +71,7 @@ class _ByToken:
             data = (await client.call("get", "auth/token/lookup-self", token=token)).data
         except Unavailable as error:
             raise _refused(error, f"by the token in {self._config.file}") from None
-        return Token(value=token, seconds=data.seconds("ttl"), renewable=data.flag("renewable"), ours=False)
+        return Token(value=token, seconds=data.seconds("ttl"), renewable=data.flag("renewable"))
 
 
 class _ByKubernetes:
@@ -99,7 +98,8 @@ class _ByAppRole:
         if config.wrapped:
             secret_id = await self._unwrap(client, secret_id)
         body = {"role_id": config.role_id, "secret_id": secret_id.reveal()}
-        return await _logged_in(client, f"auth/{config.mount}/login", body, f"as the role {config.role_id}")
+        how = f"as the role {config.role_id}; its secret id may have ended, or been used as often as it may be"
+        return await _logged_in(client, f"auth/{config.mount}/login", body, how)
 
     async def _unwrap(self, client: Client, wrapping: Secret[str]) -> Secret[str]:
         if self._unwrapped is not None and self._unwrapped[0] == wrapping:
@@ -110,18 +110,28 @@ class _ByAppRole:
             if fault_of(error) in {Fault.FORBIDDEN, Fault.BAD_REQUEST, Fault.SECRET_ID_USED}:
                 raise failure(Fault.SECRET_ID_USED) from None
             raise
+        if not data.has("secret_id"):
+            problem = (
+                f"{self._config.secret_id_file}: its wrapping token had something else than a secret id in it"
+            )
+            raise failure(Fault.LOGIN_UNREADABLE, problem)
         self._unwrapped = wrapping, Secret(data.text("secret_id"))
         return self._unwrapped[1]
 
 
 class _ByCertificate:
-    """The certificate is shown by TLS: the connection has it, this only names the role."""
+    """The certificate is shown by TLS: a new connection reads it, this only names the role."""
 
     def __init__(self, config: VaultCertLogin) -> None:
         self._config = config
 
     async def __call__(self, client: Client) -> Token:
         config = self._config
+        try:
+            check_pair(config)
+        except ConfigError as error:
+            raise failure(Fault.LOGIN_UNREADABLE, error.detail) from None
+        await client.reconnect()
         body = {"name": config.role} if config.role else {}
         return await _logged_in(client, f"auth/{config.mount}/login", body, f"by {config.certificate_file}")
 
@@ -153,6 +163,26 @@ def token_of(auth: Part) -> Token:
         seconds=auth.seconds("lease_duration"),
         renewable=auth.flag("renewable"),
     )
+
+
+def check_pair(config: VaultCertLogin) -> None:
+    """Find what keeps our certificate from being shown by TLS.
+
+    Raises:
+        ConfigError: a file cannot be read, or is not what it should be.
+    """
+    for path in (config.certificate_file, config.key_file):
+        durable.read(path)
+    try:
+        # The password is for a key that has one: nobody shall be asked for it at a terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(
+            config.certificate_file, config.key_file, password=""
+        )
+    except (OSError, ValueError):
+        wanted = f"{config.certificate_file} and {config.key_file} do not fit"
+        raise ConfigError(
+            "upstream.login.cert", [f"{wanted}: expected a certificate and its own key, PEM, without a password"]
+        ) from None
 
 
 def _refused(error: Unavailable, how: str) -> Unavailable:

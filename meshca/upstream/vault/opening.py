@@ -17,7 +17,7 @@ from meshca.upstream.kept_folder import KeptFolder
 from meshca.upstream.kept_memory import KeptMemory
 from meshca.upstream.vault.client import Client, Place, connect
 from meshca.upstream.vault.environment import completed
-from meshca.upstream.vault.logins import login_by
+from meshca.upstream.vault.logins import check_pair, login_by
 from meshca.upstream.vault.mount import look
 from meshca.upstream.vault.session import Session
 from meshca.upstream.vault.sight import judged
@@ -70,11 +70,13 @@ async def open_(
     async with reach(config, environ=environ, clock=clock) as way, running("vault token", way.session.run, clock):
         for note in way.notes:
             log.warning("vault.environment", detail=note)
+        folder = KeptFolder(data_dir, FOLDER)
+        folder.sweep()
         yield VaultUpstream(
             way.config,
             client=way.client,
             signing=Signing(way.config, way.session, trust_domain, clock),
-            custody=KeptMemory() if way.config.custody == "memory" else KeptFolder(data_dir, FOLDER),
+            custody=KeptMemory() if way.config.custody == "memory" else folder,
             trust_domain=trust_domain,
             clock=clock,
         )
@@ -98,19 +100,22 @@ def _place(config: VaultConfig) -> Place:
     """Where and how, with the files that it needs looked at.
 
     Raises:
-        ConfigError: one cannot be read.
+        ConfigError: one cannot be used.
     """
     method = config.login.method
-    files = (method.certificate_file, method.key_file) if isinstance(method, VaultCertLogin) else ()
-    for path in (*files, *([config.ca_file] if config.ca_file else [])):
-        durable.read(path)
+    if config.ca_file is not None:
+        durable.read(config.ca_file)
+    pair = None
+    if isinstance(method, VaultCertLogin):
+        check_pair(method)
+        pair = str(method.certificate_file), str(method.key_file)
     return Place(
         address=config.address or "",
         namespace=config.namespace or "",
         wire=Wire(
             verify=True if config.ca_file is None else str(config.ca_file),
             fingerprint=config.certificate_sha256 or "",
-            certificate=(str(files[0]), str(files[1])) if files else None,
+            certificate=pair,
             timeout=config.timeout,
             redirect_hosts=config.redirect_hosts,
         ),

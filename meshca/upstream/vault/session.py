@@ -1,8 +1,8 @@
 """The life of our token: had before it is needed, renewed at two thirds, replaced when it cannot be renewed.
 
 A refusal (403) says nothing about why: the token may be over, or may not do this. So it is answered by exactly one
-fresh login, and the call is repeated once; what is refused then is refused for a while, so that a wrong policy is
-no storm of logins.
+fresh login, and the call is repeated once; what is refused to a fresh token is not asked again for a while. A
+token that is good is used whatever becomes of the next login.
 """
 
 from __future__ import annotations
@@ -12,18 +12,17 @@ import random
 from collections.abc import Mapping
 from typing import Final
 
-from meshca.backoff import JITTER, Backoff
-from meshca.clock import Clock
+from meshca.backoff import JITTER
+from meshca.clock import Clock, pause
 from meshca.errors import Unavailable
 from meshca.log import log
 from meshca.upstream.vault.answer import Answer
 from meshca.upstream.vault.client import Client, Method
-from meshca.upstream.vault.faults import Fault, fault_of
+from meshca.upstream.vault.faults import TABLE, Fault, fault_of
 from meshca.upstream.vault.logins import Login, Token, token_of
+from meshca.upstream.vault.patience import Patience
 
-BACKOFF: Final = Backoff(floor=1.0, ceiling=60.0)
 RENEWED_AT: Final = 2 / 3  # of a token's life
-FOR_EVER: Final = 3600.0  # seconds between two looks at a token that does not end
 SOONEST: Final = 1.0  # seconds between two renewals
 WORN: Final = 2  # a renewal that gives less than one such part of what the login gave has met the token's last end
 
@@ -46,9 +45,11 @@ class Session:
         self._token: Token | None = None
         self._since = 0.0
         self._granted = 0  # seconds that the last login gave
-        self._failures = 0
-        self._refused: tuple[Unavailable, float] | None = None
+        self._logins = 0
         self._one = asyncio.Lock()
+        self._replaced = asyncio.Event()
+        self._with_login = Patience(clock, rng)
+        self._with_path: dict[str, Patience] = {}
 
     async def call(self, method: Method, path: str, body: Mapping[str, object] | None = None) -> Answer:
         """One call as us.
@@ -56,105 +57,104 @@ class Session:
         Raises:
             Unavailable: reason `vault_<fault>`.
         """
-        token = await self._held()
+        patience = self._with_path.setdefault(path, Patience(self._clock, self._rng))
+        patience.check()
         try:
-            answer = await self._client.call(method, path, body, token=token.value)
+            answer = await self._call(method, path, body)
         except Unavailable as error:
-            if fault_of(error) is not Fault.FORBIDDEN:
-                raise
-            answer = await self._again(token, method, path, body)
-        self._failures, self._refused = 0, None
+            if fault_of(error) is Fault.FORBIDDEN:
+                patience.failed(error)
+            raise
+        patience.succeeded()
         return answer
 
     async def run(self) -> None:
         """Keep the token fresh for ever; a failure is logged and tried again."""
-        failures = 0
         while True:
             try:
-                await self._held()
-                failures = 0
-                await self._clock.sleep(self._left())
-                await self._renew()
+                token = await self._held()
+                self._replaced.clear()
+                await pause(self._clock, self._left(token), self._replaced)
+                if not self._replaced.is_set():
+                    await self._renew()
             except Unavailable as error:
-                failures += 1
                 log.warning("vault.token", reason=error.reason, detail=error.detail)
-                await self._clock.sleep(BACKOFF.pause(failures, self._rng))
+                await self._clock.sleep(self._with_login.left)
+
+    async def _call(self, method: Method, path: str, body: Mapping[str, object] | None) -> Answer:
+        """The call, and once more with a fresh token when it is refused to one that was not fresh."""
+        before = self._logins
+        token = await self._held()
+        try:
+            return await self._client.call(method, path, body, token=token.value)
+        except Unavailable as error:
+            if fault_of(error) is not Fault.FORBIDDEN or (self._logins != before and token is self._token):
+                raise
+        token = await self._instead_of(token)
+        return await self._client.call(method, path, body, token=token.value)
 
     async def _held(self) -> Token:
         """The token, had by a login when there is none or when it is over."""
         async with self._one:
-            self._check_patience()
-            if self._token is None or self._over():
-                await self._log_in()
-            assert self._token is not None  # noqa: S101 - `_log_in` has set it
+            return await self._log_in() if self._token is None or self._is_over(self._token) else self._token
+
+    async def _instead_of(self, refused: Token) -> Token:
+        """A fresh token, unless another call has had one meanwhile."""
+        async with self._one:
+            if self._token is None or self._token.value == refused.value:
+                return await self._log_in()
             return self._token
 
-    async def _again(self, refused: Token, method: Method, path: str, body: Mapping[str, object] | None) -> Answer:
-        """The call once more with a fresh token, unless another call has had one meanwhile."""
-        async with self._one:
-            if self._token is refused:
-                await self._log_in()
-            assert self._token is not None  # noqa: S101 - as above
-            token = self._token
-        try:
-            return await self._client.call(method, path, body, token=token.value)
-        except Unavailable as error:
-            self._be_patient(error)
-            raise
-
     async def _renew(self) -> None:
-        """Make the token last; another when it cannot."""
+        """Make the token last; another when it cannot: near its last end a renewal gives less and less."""
         async with self._one:
             if self._token is None or not self._token.renewable or not await self._renewed(self._token):
                 await self._log_in()
 
     async def _renewed(self, token: Token) -> bool:
-        """Whether a renewal gave what lasts; near its last end (`max_ttl`) it gives less and less."""
+        """Whether a renewal gave what lasts.
+
+        Raises:
+            Unavailable: nobody knows, as the server is not there; the token goes on.
+        """
         begun = self._clock.monotonic()
         try:
-            answer = await self._client.call("post", "auth/token/renew-self", {}, token=token.value)
-            renewed = token_of(answer.auth)
+            renewed = token_of(
+                (await self._client.call("post", "auth/token/renew-self", {}, token=token.value)).auth
+            )
         except Unavailable as error:
+            fault = fault_of(error)
+            if fault is not None and TABLE[fault].passes:
+                self._with_login.failed(error)
+                raise
             log.info("vault.renewal_failed", reason=error.reason, detail=error.detail)
             return False
-        if renewed.seconds * WORN < self._granted:
+        if renewed.seconds == 0:  # over within this second
             return False
         self._token, self._since = renewed, begun
-        return True
+        return renewed.seconds * WORN >= self._granted
 
-    async def _log_in(self) -> None:
+    async def _log_in(self) -> Token:
+        """Another token; whoever calls this has the lock."""
+        self._with_login.check()
         begun = self._clock.monotonic()
         try:
             token = await self._login(self._client)
         except Unavailable as error:
-            self._be_patient(error)
+            self._with_login.failed(error)
             raise
+        self._with_login.succeeded()
         self._token, self._since, self._granted = token, begun, token.seconds
+        self._logins += 1
+        self._replaced.set()
         log.info("vault.logged_in", seconds=token.seconds, renewable=token.renewable)
+        return token
 
-    def _over(self) -> bool:
-        token = self._token
-        return token is not None and token.seconds > 0 and self._clock.monotonic() >= self._since + token.seconds
+    def _is_over(self, token: Token) -> bool:
+        return token.seconds > 0 and self._clock.monotonic() >= self._since + token.seconds
 
-    def _left(self) -> float:
-        """Seconds until the token is to be renewed."""
-        token = self._token
-        if token is None:
-            return 0.0
+    def _left(self, token: Token) -> float | None:
+        """Seconds until the token is to be renewed; None for one that lasts for ever."""
         if token.seconds == 0:
-            return FOR_EVER
+            return None
         return max(self._since + token.seconds * RENEWED_AT - self._clock.monotonic(), SOONEST)
-
-    def _be_patient(self, error: Unavailable) -> None:
-        self._failures += 1
-        until = self._clock.monotonic() + BACKOFF.pause(self._failures, self._rng)
-        self._refused = error, until
-
-    def _check_patience(self) -> None:
-        """Refuse what was refused just now.
-
-        Raises:
-            Unavailable: the same as then.
-        """
-        if self._refused is not None and self._clock.monotonic() < self._refused[1]:
-            raise self._refused[0]

@@ -9,51 +9,23 @@ is `rotation`'s decision.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
-from typing import Protocol
 
-from cryptography import x509
-
-from meshca.authority.chain import find_path
 from meshca.authority.faults import find_faults
 from meshca.authority.material import SigningMaterial, certificate_id
 from meshca.authority.upstream import Line, Offer
 from meshca.clock import Clock
 from meshca.config.vault import VaultConfig
-from meshca.errors import InvariantBroken, MeshcaError, Refused
+from meshca.errors import ConfigError, InvariantBroken, MeshcaError, Refused, Unavailable
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.log import log
-from meshca.upstream.ca_certificates import half_life
 from meshca.upstream.sound_root import root_of
 from meshca.upstream.vault.client import Client
+from meshca.upstream.vault.custody import Custody, known_roots
+from meshca.upstream.vault.due import half_life_of, is_due
 from meshca.upstream.vault.faults import Fault, failure
 from meshca.upstream.vault.mount import look
 from meshca.upstream.vault.sight import Sight, judged
-from meshca.upstream.vault.signing import AHEAD, Signing
-
-
-class Custody(Protocol):
-    """Keeps signing material: `upstream.kept_folder` or `upstream.kept_memory`."""
-
-    def load(self, problems: list[str]) -> Mapping[str, SigningMaterial]:
-        """What is kept, by the root's id."""
-        ...
-
-    def named(self, problems: list[str]) -> Sequence[x509.Certificate]:
-        """The roots that were named last."""
-        ...
-
-    def keep(self, material: SigningMaterial) -> None:
-        """Keep sound material and the roots it names."""
-        ...
-
-    def name(self, roots: Sequence[x509.Certificate]) -> None:
-        """Keep the roots that are named now."""
-        ...
-
-    def forget(self, keep: Collection[str]) -> tuple[str, ...]:
-        """Drop what is kept below every other root."""
-        ...
+from meshca.upstream.vault.signing import Signing
 
 
 class VaultUpstream:
@@ -108,6 +80,7 @@ class VaultUpstream:
                 await self._sign(current)
             except MeshcaError as error:
                 self.problem = error
+        self._tell_damage()
         lines = self._lines(self._good())
         if self.problem is not None and not any(line.signs for line in lines):
             raise self.problem
@@ -117,18 +90,19 @@ class VaultUpstream:
         """What is kept while it is in the first half of its life and below the issuer of today; otherwise new.
 
         Raises:
+            ConfigError: nothing good is kept below this root, and nothing in the mount signs below it.
             Unavailable: nothing good is kept below this root, and none can be had now.
         """
         kept = self._good().get(root)
-        if kept is not None and not self._is_due(kept):
-            return _offer(kept)
+        if kept is not None and not is_due(kept, self._sight, self._clock.now()):
+            return self._offer(kept)
         try:
-            return _offer(await self._sign(root))
+            return self._offer(await self._sign(root))
         except MeshcaError as error:
             if kept is None:
                 raise
             self.problem = error
-            return _offer(kept)
+            return self._offer(kept)
 
     async def make_root(self, *, same_key: str = "") -> Line:  # noqa: ARG002 - the port's
         """Never: whoever owns the mount makes its roots.
@@ -139,9 +113,9 @@ class VaultUpstream:
         mount = self._config.mount
         raise Refused(
             "upstream",
-            f"roots are made in Vault: `vault write {mount}/root/rotate/internal common_name=...`, pin it in"
-            f" upstream.roots, and once `meshca root status` shows that it is trusted, make it the default by"
-            f" `vault write {mount}/root/replace default=next`",
+            f"roots are made in Vault; put one there by `vault write {mount}/root/rotate/internal"
+            " common_name=...`, pin it in upstream.roots, and once `meshca root status` shows that it is trusted,"
+            f" make it the default by `vault write {mount}/root/replace default=next`",
         )
 
     async def forget(self, keep: Collection[str]) -> None:
@@ -171,18 +145,29 @@ class VaultUpstream:
         """See what there is now; what was seen before stays when that fails."""
         try:
             sight = await self._sighted()
+            if sight.roots and tuple(self._custody.named([])) != sight.roots:
+                self._custody.name(sight.roots)
         except MeshcaError as error:
             self.problem, self._seen = error, error.reason
             return False
-        if tuple(self._custody.named([])) != sight.roots:
-            self._custody.name(sight.roots)
         self._sight, self._seen, self.problem = sight, sight.digest, sight.problem
         return True
 
     async def _sighted(self) -> Sight:
         found = await look(self._client, self._config.mount, self._config.issuer)
         self.reached_at = self._clock.now()
-        return judged(self._config.roots, found, known=self._custody.named([]), now=self._clock.now())
+        known = known_roots(self._custody, self._config.roots)
+        return judged(self._config.roots, found, known=known, now=self._clock.now())
+
+    def _tell_damage(self) -> None:
+        """Add what cannot be read of what is kept to the problem."""
+        damage: list[str] = []
+        self._custody.load(damage)
+        if damage and self.problem is None:
+            self.problem = ConfigError("upstream.custody", damage)
+        elif damage and isinstance(self.problem, Unavailable):
+            told = "; ".join((self.problem.detail, *damage))
+            self.problem = Unavailable(self.problem.reason, told)
 
     def _current(self) -> str:
         """The id of the root above the issuer that signs, as it was seen last; empty when it does not count."""
@@ -192,13 +177,24 @@ class VaultUpstream:
         """A new intermediate below a root, kept when this returns.
 
         Raises:
-            Unavailable: Vault refuses, or has no issuer below this root now.
+            ConfigError: Vault has no issuer below this root.
+            Unavailable: Vault refuses, or is not there.
         """
-        issuer = None if self._sight is None else self._sight.issuer_below(root)
-        if self._sight is None or issuer is None:
-            raise self.problem or failure(Fault.ISSUER, f"nothing in the mount signs below the root {root}")
-        ref = self._config.issuer if issuer == self._sight.look.current else issuer.id
-        material = await self._signing.below(issuer, ref, self._sight.roots)
+        if self._sight is None:
+            await self._look()
+        sight = self._sight
+        if sight is None:
+            raise self.problem or failure(Fault.UNREACHABLE)
+        issuer = sight.issuer_below(root)
+        if issuer is None:
+            problem = f"nothing in the mount signs below the root {root}, or it does not count; see upstream.roots"
+            raise ConfigError("upstream.issuer", [problem])
+        ref = self._config.issuer if issuer == sight.look.current else issuer.id
+        material = await self._signing.below(issuer, ref, sight.roots)
+        if (signed := certificate_id(root_of(material))) != root:
+            raise failure(
+                Fault.ANSWER, f"it is below the root {signed}: the mount's default issuer has just changed"
+            )
         self._custody.keep(material)
         return material
 
@@ -213,17 +209,11 @@ class VaultUpstream:
             )
         }
 
-    def _is_due(self, kept: SigningMaterial) -> bool:
-        """Whether another shall be signed: at half life, or when another issuer signs below the same root now."""
-        at = _half_life(kept)
-        if at is not None and self._clock.now() >= at:
-            return True
-        sight, path = self._sight, _path(kept)
-        mine = sight is not None and sight.root == path[-1] and len(path) > 1
-        return mine and sight is not None and path[1] != sight.look.current.certificate
+    def _offer(self, material: SigningMaterial) -> Offer:
+        return Offer(material=material, renew_at=half_life_of(material, self._sight))
 
     def _lines(self, good: Mapping[str, SigningMaterial]) -> Sequence[Line]:
-        named = self._custody.named([])
+        named = known_roots(self._custody, self._config.roots) if self._sight is None else self._sight.roots
         current = self._current() or _newest(good)
         roots = dict.fromkeys((*named, *map(root_of, good.values())))
         return [
@@ -236,20 +226,6 @@ class VaultUpstream:
             )
             for root in sorted(roots, key=lambda one: (one.not_valid_before_utc, certificate_id(one)))
         ]
-
-
-def _offer(material: SigningMaterial) -> Offer:
-    return Offer(material=material, renew_at=_half_life(material))
-
-
-def _half_life(material: SigningMaterial) -> datetime | None:
-    """When to ask for the next; None when this lasts as long as what is above it: no other could last longer."""
-    above = min(_path(material)[1:], key=lambda one: one.not_valid_after_utc)
-    return half_life(material.certificate, above, 2 * AHEAD)
-
-
-def _path(material: SigningMaterial) -> tuple[x509.Certificate, ...]:
-    return find_path(material.certificate, material.others, material.roots)
 
 
 def _newest(good: Mapping[str, SigningMaterial]) -> str:
