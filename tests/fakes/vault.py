@@ -63,7 +63,7 @@ class FakeVault(Client):
         self.signed = 0
         self._last_ends: dict[str, float] = {}
 
-    async def login(self, client: Client) -> Token:  # noqa: ARG002 - the port's
+    async def login(self, client: Client) -> Token:
         """A login of ours, for a session."""
         return token_of((await self.call("post", LOGIN)).auth)
 

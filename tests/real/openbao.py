@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from meshca.app import openbao_mount, openbao_process
 from meshca.app.openbao_mount import Mount, add_root, enable_approle, make_default
 from meshca.app.openbao_process import OpenBao, find_openbao, free_pair
 from meshca.clock import SystemClock
 from meshca.config.vault import VaultConfig
+from tests.fakes.pki import DAY, SIGNS_DATA, Ca, make_ca
 
 __all__ = [
     "Mount",
@@ -31,9 +38,12 @@ __all__ = [
     "new_mount",
     "own_openbao",
     "running_openbao",
+    "tls_client",
+    "tls_files",
     "vault_config",
 ]
 _numbers = itertools.count()
+_LEAF = x509.BasicConstraints(ca=False, path_length=None)
 
 
 @contextlib.contextmanager
@@ -89,3 +99,33 @@ def vault_config(server: OpenBao, mount: Mount, folder: Path, **changes: Any) ->
         }
         | changes
     )
+
+
+def tls_files(folder: Path) -> tuple[tuple[Path, Path], Path]:
+    """Certificate and key of a server on 127.0.0.1, and the file with their root."""
+    now = datetime.now(UTC)
+    root = make_ca("root of the server", begin=now - DAY, end=now + DAY)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    leaf = make_ca("server", root, begin=now - DAY, end=now + DAY, constraints=_LEAF, usage=None, extra=[address])
+    (roots := folder / "server-roots.pem").write_text(root.pem)
+    return _written(folder, "server", leaf), roots
+
+
+@functools.cache
+def _client(name: str) -> Ca:
+    now = datetime.now(UTC)
+    client = [ExtendedKeyUsageOID.CLIENT_AUTH]
+    return make_ca(name, begin=now - DAY, end=now + DAY, constraints=_LEAF, usage=SIGNS_DATA, purposes=client)
+
+
+def tls_client(folder: Path, name: str) -> Ca:
+    """A self-signed client certificate, the same for the same name, put into `client.crt` and `client.key`."""
+    _written(folder, "client", _client(name))
+    return _client(name)
+
+
+def _written(folder: Path, name: str, pair: Ca) -> tuple[Path, Path]:
+    certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
+    certificate.write_text(pair.pem)
+    key.write_text(pair.key_pem)
+    return certificate, key
