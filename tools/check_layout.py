@@ -52,6 +52,8 @@ WITHOUT_OWN_TEST: dict[str, str] = {
     "meshca/app/server.py": "tests/e2e/test_server_life.py",  # wires real processes together
     "meshca/app/worker.py": "tests/e2e/test_server_life.py",
     "meshca/app/doors.py": "tests/e2e/test_status_codes.py",
+    "meshca/upstream/vault/custody.py": "tests/upstream/vault/test_upstream_roots.py",  # a port, and its lost list
+    "meshca/upstream/vault/due.py": "tests/upstream/vault/test_upstream.py",
     "meshca/agent/once.py": "tests/cli/test_cert.py",
     "meshca/config/authn.py": "tests/config/test_loader.py",
     "meshca/config/server.py": "tests/config/test_loader.py",
