@@ -3,126 +3,55 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from meshca.app.openbao_process import OpenBao
 from meshca.authority.material import certificate_id
 from meshca.authority.slot import Slot
 from meshca.authority.upstream import Upstream
-from meshca.config.upstream import FilesConfig, SecretConfig, SelfSignedConfig
 from meshca.errors import ConfigError, InvariantBroken, Refused
-from meshca.keystore.file import FileKeyStore
-from meshca.upstream import files, secret, self_signed
-from tests.fakes.cacerts import Files, cacerts, write
+from tests.contract.upstream_rigs import (
+    Rig,
+    fake,
+    fake_plugged_in,
+    own,
+    plugged_in_files,
+    plugged_in_secret,
+    shared_root,
+    vault,
+)
 from tests.fakes.clock import FakeClock
-from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, make_ca, material_of
-from tests.fakes.secret_source import FakeSecrets, FakeSource
-from tests.fakes.upstream import FakeUpstream, first_offer
+from tests.fakes.pki import TRUST_DOMAIN
+from tests.fakes.upstream import first_offer
+from tests.real.openbao import running_openbao, tls_files
 
-Opened = contextlib.AbstractAsyncContextManager[Upstream]
-ROOT, OTHER = make_ca("root"), make_ca("other root", begin=NOW - DAY / 2)
-SIGNER, OTHERS = (make_ca("signer", root, end=NOW + 30 * DAY) for root in (ROOT, OTHER))
-MOVED = cacerts(OTHERS, roots=(OTHER,))  # what an operator plugs in instead
 SECONDS = 10.0  # of the fake clock, in which a change is told
+REAL = pytest.mark.real("openbao")
+PLUGGED_IN = (
+    *(pytest.param(make, id=make.__name__) for make in (plugged_in_files, plugged_in_secret, fake_plugged_in)),
+    pytest.param("openbao", id="vault", marks=REAL),
+    pytest.param("openbao_over_tls", id="vault_over_tls", marks=REAL),
+)
+RIGS = (*(pytest.param(make, id=make.__name__) for make in (own, shared_root, fake)), *PLUGGED_IN)
+plugged_in = pytest.mark.parametrize("rig", PLUGGED_IN, indirect=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Rig:
-    """A place, and how to open an upstream over it.
-
-    Attributes:
-        open: each time as a start after a restart would.
-        clock: of all that is opened.
-        plug_in: what an operator does; None where an operator can give nothing.
-        restarts_same: whether a restart offers the same signing certificate.
-    """
-
-    open: Callable[[], Opened]
-    clock: FakeClock
-    plug_in: Callable[[Files], None] | None = None
-    restarts_same: bool = True
+@pytest.fixture(scope="module")
+def openbao_over_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
+    """A server of this module, which is reached by TLS."""
+    tls, roots = tls_files(tmp_path_factory.mktemp("tls"))
+    with running_openbao(tls=tls, roots=roots) as server:
+        yield server
 
 
-def plugged_in_files(folder: Path, clock: FakeClock) -> Rig:
-    """A plugged-in CA."""
-    ca = folder / "ca"
-    config = FilesConfig(kind="files", dir=ca)
-    write(ca, cacerts(SIGNER, roots=(ROOT,)))
-    return Rig(
-        lambda: files.open_(config, data_dir=folder / "data", trust_domain=TRUST_DOMAIN, clock=clock),
-        clock,
-        lambda parts: write(ca, parts),
-    )
-
-
-def own(folder: Path, clock: FakeClock) -> Rig:
-    """A CA of our own."""
-    keys = FileKeyStore(folder / "keys")
-    return Rig(
-        lambda: self_signed.open_(
-            SelfSignedConfig(), data_dir=folder, keys=keys, trust_domain=TRUST_DOMAIN, clock=clock
-        ),
-        clock,
-    )
-
-
-def plugged_in_secret(_: Path, clock: FakeClock) -> Rig:
-    """A plugged-in CA in a Secret."""
-    store = FakeSecrets()
-    store.put("cacerts", cacerts(SIGNER, roots=(ROOT,)))
-    return Rig(lambda: over(store, clock), clock, lambda parts: store.put("cacerts", parts))
-
-
-def shared_root(_: Path, clock: FakeClock) -> Rig:
-    """A root in a Secret that a first start makes."""
-    store = FakeSecrets()
-    return Rig(lambda: over(store, clock), clock, restarts_same=False)
-
-
-def over(store: FakeSecrets, clock: FakeClock) -> Opened:
-    """A CA in one of Istio's Secrets."""
-    config = SecretConfig(kind="secret", create=True)
-    source = FakeSource(store, secret.secret_names(config))
-    return secret.open_(config, source=source, published=None, trust_domain=TRUST_DOMAIN, clock=clock)
-
-
-def fake(_: Path, clock: FakeClock) -> Rig:
-    """The fake that other tests use."""
-    return Rig(_again(FakeUpstream(material_of(SIGNER, roots=[ROOT]))), clock)
-
-
-def fake_plugged_in(_: Path, clock: FakeClock) -> Rig:
-    """The fake, as one where roots are not made."""
-    upstream = FakeUpstream(material_of(SIGNER, roots=[ROOT]))
-    upstream.makes_roots = False
-
-    def plug_in(_: Files) -> None:
-        upstream.unwanted.add(certificate_id(ROOT.certificate))
-        upstream.change(material_of(SIGNER, roots=[ROOT]), material_of(OTHERS, roots=[OTHER]))
-
-    return Rig(_again(upstream), clock, plug_in)
-
-
-def _again(upstream: FakeUpstream) -> Callable[[], Opened]:
-    @contextlib.asynccontextmanager
-    async def opened() -> AsyncIterator[Upstream]:
-        yield upstream
-
-    return opened
-
-
-PLUGGED_IN = (plugged_in_files, plugged_in_secret, fake_plugged_in)
-RIGS = (own, shared_root, fake, *PLUGGED_IN)
-plugged_in = pytest.mark.parametrize("rig", PLUGGED_IN, ids=[make.__name__ for make in PLUGGED_IN], indirect=True)
-
-
-@pytest.fixture(params=RIGS, ids=[make.__name__ for make in RIGS])
+@pytest.fixture(params=RIGS)
 def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Rig:
     """A place where nothing was started yet."""
+    if isinstance(request.param, str):
+        return vault(request.getfixturevalue(request.param), tmp_path)
     make: Callable[[Path, FakeClock], Rig] = request.param
     return make(tmp_path, FakeClock())
 
@@ -139,9 +68,9 @@ async def ids(upstream: Upstream) -> list[str]:
     return [certificate_id(line.root) for line in await upstream.lines() if line.signs]
 
 
-async def signs(upstream: Upstream, root: str) -> bool:
+async def signs(upstream: Upstream, rig: Rig, root: str) -> bool:
     """Whether what is offered below a root signs and verifies a trial leaf below just that."""
-    slot = Slot.prove((await upstream.obtain(root)).material, TRUST_DOMAIN, NOW)
+    slot = Slot.prove((await upstream.obtain(root)).material, TRUST_DOMAIN, rig.clock.now())
     return certificate_id(slot.path[-1]) == root
 
 
@@ -149,8 +78,7 @@ async def second(upstream: Upstream, rig: Rig) -> str:
     """A second root that signs: made here, or else plugged in."""
     if rig.plug_in is None:
         return certificate_id((await upstream.make_root()).root)
-    rig.plug_in(MOVED)
-    return certificate_id(OTHER.certificate)
+    return await rig.plug_in()
 
 
 async def test_one_line_to_begin_with(upstream: Upstream) -> None:
@@ -159,10 +87,10 @@ async def test_one_line_to_begin_with(upstream: Upstream) -> None:
     assert (line.signs, line.wanted, upstream.problem) == (True, True, None)
 
 
-async def test_material_proves_itself(upstream: Upstream) -> None:
+async def test_material_proves_itself(upstream: Upstream, rig: Rig) -> None:
     """What is offered below a root signs a leaf that verifies below it."""
     [root] = await ids(upstream)
-    assert await signs(upstream, root)
+    assert await signs(upstream, rig, root)
 
 
 async def test_unknown_root(upstream: Upstream) -> None:
@@ -224,7 +152,7 @@ async def test_both_sign(upstream: Upstream, rig: Rig) -> None:
     await upstream.obtain(old)
     new = await second(upstream, rig)
     assert set(await ids(upstream)) == {old, new}
-    assert [await signs(upstream, root) for root in (old, new)] == [True, True]
+    assert [await signs(upstream, rig, root) for root in (old, new)] == [True, True]
 
 
 async def test_order(upstream: Upstream, rig: Rig) -> None:
@@ -238,10 +166,10 @@ async def test_order(upstream: Upstream, rig: Rig) -> None:
 @plugged_in
 async def test_what_is_no_longer_plugged_in(upstream: Upstream, rig: Rig) -> None:
     """A root that the operator no longer names is not wanted, and still signs."""
-    await upstream.lines()
-    await second(upstream, rig)
-    wanted = {line.root: (line.signs, line.wanted) for line in await upstream.lines()}
-    assert wanted == {ROOT.certificate: (True, False), OTHER.certificate: (True, True)}
+    [old] = await ids(upstream)
+    new = await second(upstream, rig)
+    wanted = {certificate_id(line.root): (line.signs, line.wanted) for line in await upstream.lines()}
+    assert wanted == {old: (True, False), new: (True, True)}
 
 
 async def test_forget(upstream: Upstream, rig: Rig) -> None:
@@ -254,7 +182,7 @@ async def test_forget(upstream: Upstream, rig: Rig) -> None:
     async with rig.open() as again:
         for each in (upstream, again):
             assert await ids(each) == [new]
-            assert await signs(each, new)
+            assert await signs(each, rig, new)
             with pytest.raises(ConfigError):
                 await each.obtain(old)
 
@@ -298,7 +226,7 @@ async def test_changed(upstream: Upstream, rig: Rig) -> None:
     await second(upstream, rig)
     late = asyncio.create_task(upstream.changed())
     await rig.clock.advance(SECONDS)
-    assert (task.done(), late.done()) == (True, True)
+    await asyncio.gather(task, late)
 
 
 async def test_the_key_does_not_print(upstream: Upstream) -> None:

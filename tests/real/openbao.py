@@ -47,12 +47,13 @@ _LEAF = x509.BasicConstraints(ca=False, path_length=None)
 
 
 @contextlib.contextmanager
-def running_openbao() -> Iterator[OpenBao]:
-    """A server of this run, HTTP on loopback; its `call` works in any event loop."""
+def running_openbao(*, tls: tuple[Path, Path] | None = None, roots: Path | None = None) -> Iterator[OpenBao]:
+    """A server of this run on loopback, HTTP unless it has TLS; its `call` works in any event loop."""
     binary = find_openbao()
     assert binary is not None, 'mark the test with @pytest.mark.real("openbao")'
     with tempfile.TemporaryDirectory(prefix="meshca-bao-") as folder, asyncio.Runner() as runner:
-        server = OpenBao(binary=binary, folder=Path(folder), port=free_pair(), clock=SystemClock())
+        place, clock = Path(folder), SystemClock()
+        server = OpenBao(binary=binary, folder=place, port=free_pair(), clock=clock, tls=tls, roots=roots)
         try:
             runner.run(server.begin())
             runner.run(enable_approle(server))
