@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -83,12 +84,36 @@ async def _secrets(
 async def _vault(config: VaultConfig, server: ServerConfig, clock: Clock) -> AsyncIterator[Upstream]:
     from meshca.upstream.vault import opening  # hvac, which others need not wait for
 
-    opened = opening.open_(
-        config, data_dir=server.data_dir, environ=os.environ, trust_domain=server.trust_domain, clock=clock
-    )
-    async with opened as upstream:
-        before = _before(server, clock)
-        yield Succession(upstream, before) if before else upstream
+    async with _vault_custody(config, server, clock) as custody:
+        opened = opening.open_(
+            config,
+            data_dir=server.data_dir,
+            environ=os.environ,
+            trust_domain=server.trust_domain,
+            clock=clock,
+            secret=custody,
+        )
+        async with opened as upstream:
+            before = _before(server, clock)
+            yield Succession(upstream, before) if before else upstream
+
+
+@contextlib.asynccontextmanager
+async def _vault_custody(
+    config: VaultConfig, server: ServerConfig, clock: Clock
+) -> AsyncIterator[KubeSecrets | None]:
+    """The Secret of this replica, where intermediates are kept in one."""
+    if config.custody != "secret":
+        yield None
+        return
+    from meshca.kube.connection import connect, own_namespace  # as above
+    from meshca.kube.secrets import KubeSecrets
+
+    cluster = server.kubernetes
+    assert cluster is not None  # noqa: S101 - the model refuses this custody without it
+    name = config.custody_secret or f"meshca-vault-{(server.replica or socket.gethostname()).lower()}"
+    async with connect(cluster) as api:
+        yield KubeSecrets(api, own_namespace(cluster), (name,), clock)
 
 
 def _before(server: ServerConfig, clock: Clock) -> Sequence[Upstream]:

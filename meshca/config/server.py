@@ -243,6 +243,10 @@ class ServerConfig(Model):
             raise ValueError(
                 "upstream.kind: secret needs the section kubernetes; `kubernetes: {}` will do in a pod"
             )
+        if isinstance(self.upstream, VaultConfig) and self.upstream.custody == "secret" and not self.kubernetes:
+            raise ValueError(
+                "upstream.custody: secret needs the section kubernetes; `kubernetes: {}` will do in a pod"
+            )
         return self
 
     @model_validator(mode="after")

@@ -197,8 +197,11 @@ class VaultConfig(Model):
         poll: between two looks at the issuers of the mount.
         login: who we are.
         roots: which roots count.
-        custody: where intermediates and their keys are kept: `file` in the data directory, or `memory`, so that
-            each start makes another.
+        custody: where intermediates and their keys are kept: `file` in the data directory, `secret` in a
+            Kubernetes Secret of this replica, or `memory`, so that each start makes another.
+        custody_secret: name of that Secret, in our own namespace, which no other replica has;
+            `meshca-vault-<replica>` when absent, which lasts where the replica's name does, as in a StatefulSet.
+        custody_seal_file: holds 32 random bytes in base64 that seal what is in the Secret.
         key_type: of the intermediate.
         intermediate_lifetime: that is asked for; re-made at half of what was given.
     """
@@ -216,7 +219,9 @@ class VaultConfig(Model):
     poll: PositiveDuration = timedelta(seconds=30)
     login: VaultLogin
     roots: VaultRoots
-    custody: Literal["file", "memory"] = "file"
+    custody: Literal["file", "secret", "memory"] = "file"
+    custody_secret: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\z")] | None = None
+    custody_seal_file: FilePath | None = None
     key_type: Annotated[KeyType, Field(strict=False)] = KeyType.EC_P256
     intermediate_lifetime: PositiveDuration = timedelta(days=30)
 
@@ -226,6 +231,15 @@ class VaultConfig(Model):
             raise ValueError(
                 "address: expected https; over http anybody on the way reads our token and forges the answers."
                 " Give an https address, or say allow_http: true"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _custody_fits(self) -> Self:
+        given = [name for name in ("custody_secret", "custody_seal_file") if getattr(self, name) is not None]
+        if given and self.custody != "secret":
+            raise ValueError(
+                f"{' and '.join(given)}: only for custody: secret; take it out, or say custody: secret"
             )
         return self
 

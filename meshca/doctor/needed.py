@@ -11,6 +11,7 @@ from typing import Final
 from meshca.config.kubernetes import KubernetesConfig
 from meshca.config.server import ServerConfig
 from meshca.config.upstream import SecretConfig
+from meshca.config.vault import VaultConfig
 from meshca.doctor.permission import Permission
 from meshca.upstream.secret_reading import next_name
 
@@ -36,6 +37,7 @@ def needed(config: ServerConfig, kubernetes: KubernetesConfig, own: str) -> tupl
         *_istiod_certificate(kubernetes),
         *_lease(kubernetes, own),
         *_ca(config, own),
+        *_custody(config, own),
     )
     return tuple(dict.fromkeys(found))
 
@@ -123,3 +125,13 @@ def _ca(config: ServerConfig, own: str) -> Iterator[Permission]:
         yield Permission(verb="create", resource="secrets", namespace=at, value=value)
         for name in (main, spare) if ca.rotate else (main,):
             yield Permission(verb="update", resource="secrets", namespace=at, name=name, value=value)
+
+
+def _custody(config: ServerConfig, own: str) -> Iterator[Permission]:
+    ca = config.upstream
+    if not isinstance(ca, VaultConfig) or ca.custody != "secret":
+        return
+    value = "upstream.custody: secret"
+    for verb in ("get", "update"):
+        yield Permission(verb=verb, resource="secrets", namespace=own, name=ca.custody_secret or "", value=value)
+    yield Permission(verb="create", resource="secrets", namespace=own, value=value)

@@ -9,7 +9,6 @@ error text.
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,14 +17,13 @@ from typing import Final
 from cryptography import x509
 
 from meshca import durable
-from meshca.authority.material import SigningMaterial, WireMaterial, certificate_id, read_certificates, to_pem
+from meshca.authority.material import SigningMaterial, certificate_id, read_certificates, to_pem
 from meshca.errors import ConfigError, Unavailable
-from meshca.secret import Secret
+from meshca.upstream.kept_text import RESTORE, from_text, name_of, to_text
 from meshca.upstream.sound_root import root_of
 
 _NAMED: Final = "named.pem"
 _KEPT: Final = re.compile(r"[0-9a-f]{16}\.json")
-_RESTORE: Final = "restore it from a backup, or remove it if its root is not needed any more"
 
 
 class KeptFolder:
@@ -48,7 +46,7 @@ class KeptFolder:
         found: dict[str, SigningMaterial] = {}
         for path in self._files():
             try:
-                material = _read(path)
+                material = from_text(durable.read_private(path), path.name, str(path))
             except ConfigError as error:
                 problems += [f"{error.source}: {problem}" for problem in error.problems]
                 continue
@@ -67,7 +65,7 @@ class KeptFolder:
         try:
             return read_certificates(durable.read(path), str(path))
         except ConfigError as error:
-            problems += [f"{path}: {problem}; {_RESTORE}" for problem in error.problems]
+            problems += [f"{path}: {problem}; {RESTORE}" for problem in error.problems]
             return ()
 
     def keep(self, material: SigningMaterial) -> None:
@@ -78,10 +76,8 @@ class KeptFolder:
             Unavailable: reason `ca_folder`; what was kept before still is.
         """
         durable.make_private_folder(self.path)
-        wire = material.to_wire()
-        text = json.dumps({"chain": wire.chain, "roots": wire.roots, "key": wire.key.reveal()}, indent=0)
         with _writing(self.path):
-            _replace(self.path / f"{certificate_id(root_of(material))[:16]}.json", text)
+            _replace(self.path / name_of(material), to_text(material))
         self.name(material.roots)
 
     def name(self, roots: Sequence[x509.Certificate]) -> None:
@@ -127,25 +123,6 @@ class KeptFolder:
             for path in paths:
                 path.unlink(missing_ok=True)
             durable.sync_folder(self.path)
-
-
-def _read(path: Path) -> SigningMaterial:
-    """What one file holds.
-
-    Raises:
-        ConfigError: it is damaged, readable by others, or not what its name says.
-    """
-    text = durable.read_private(path)
-    try:
-        parts = json.loads(text)
-        wire = WireMaterial(chain=parts["chain"], roots=parts["roots"], key=Secret(parts["key"]))
-        material = SigningMaterial.from_wire(wire)
-        root = root_of(material)
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError, ConfigError):
-        raise ConfigError(str(path), [f"is damaged; {_RESTORE}"]) from None
-    if not path.name.startswith(certificate_id(root)[:16]):
-        raise ConfigError(str(path), [f"holds another root than its name says; {_RESTORE}"])
-    return material
 
 
 def _replace(path: Path, text: str) -> None:

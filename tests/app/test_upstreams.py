@@ -166,3 +166,36 @@ async def test_checking_creates_no_secret(cluster: Cluster) -> None:
     """Checking asks for each of the Secrets, that of a root that follows too, and writes none."""
     await check_upstream(cluster.config, FakeClock())
     assert cluster.asked == ["GET", "GET", "GET"]
+
+
+@pytest.mark.parametrize(
+    ("named", "replica", "asked"),
+    [
+        (None, "Mesh-0", "/api/v1/namespaces/mesh/secrets/meshca-vault-mesh-0"),
+        ("keys", "Mesh-0", "/api/v1/namespaces/mesh/secrets/keys"),
+    ],
+)
+async def test_custody_in_a_secret(tmp_path: Path, named: str | None, replica: str, asked: str) -> None:
+    """Intermediates of Vault's are looked for in the Secret of this replica, though Vault is away."""
+    paths: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        paths.append(request.path)
+        return web.json_response(status("NotFound", 404), status=404)
+
+    vault = VaultConfig.model_validate(
+        {
+            "kind": "vault",
+            "address": "https://127.0.0.1:1",
+            "login": {"token": {"file": str(tmp_path / "token")}},
+            "roots": {"accept": "any"},
+            "custody": "secret",
+            "custody_secret": named,
+        }
+    )
+    async with serving(handler) as address:
+        server = Cluster(tmp_path, address, []).config.model_copy(update={"upstream": vault, "replica": replica})
+        async with open_upstream(server, FakeClock()) as upstream:
+            with pytest.raises(Unavailable, match="vault_unreachable"):
+                await upstream.lines()
+    assert set(paths) == {asked}

@@ -110,3 +110,21 @@ def test_ca_in_a_secret(create: bool, rotate: bool, written: set[str]) -> None: 
     names = ("cacerts", "ca", "ca-next")
     read = {f"{verb} secrets {name} in own" for verb in ("get", "list", "watch") for name in names}
     assert of({"token_review": {"enabled": False}}, upstream=upstream) == read | written
+
+
+@pytest.mark.parametrize(
+    ("changes", "more"),
+    [
+        ({}, set()),
+        ({"custody": "secret"}, {"get secrets in own", "update secrets in own", "create secrets in own"}),
+        (
+            {"custody": "secret", "custody_secret": "one"},
+            {"get secrets one in own", "update secrets one in own", "create secrets in own"},
+        ),
+    ],
+)
+def test_custody_in_a_secret(changes: dict[str, Any], more: set[str]) -> None:
+    """One Secret of ours is read and written, by its name where that is configured."""
+    login = {"token": {"file": "/token"}}
+    upstream = {"kind": "vault", "address": "https://vault", "login": login, "roots": {"accept": "any"}}
+    assert of({"token_review": {"enabled": False}}, upstream=upstream | changes) == more

@@ -11,7 +11,7 @@ from meshca.authority.material import certificate_id
 from meshca.authority.upstream import Line, Offer
 from meshca.config.vault import VaultConfig
 from meshca.upstream.kept_folder import KeptFolder
-from meshca.upstream.vault.custody import Custody
+from meshca.upstream.vault.custody import AtOnce, Custody
 from meshca.upstream.vault.session import Session
 from meshca.upstream.vault.signing import Signing
 from meshca.upstream.vault.upstream import VaultUpstream
@@ -53,7 +53,7 @@ class Rig:
             config,
             client=self.vault,
             signing=Signing(config, session, TRUST_DOMAIN, self.clock),
-            custody=custody or KeptFolder(self.folder, "vault"),
+            custody=custody or AtOnce(KeptFolder(self.folder, "vault")),
             trust_domain=TRUST_DOMAIN,
             clock=self.clock,
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meshca import durable
+from meshca.authority.secret_source import SecretSource
 from meshca.background import running
 from meshca.clock import Clock
 from meshca.config.vault import VaultCertLogin, VaultConfig
@@ -15,7 +16,10 @@ from meshca.identity.spiffe_id import TrustDomain
 from meshca.log import log
 from meshca.upstream.kept_folder import KeptFolder
 from meshca.upstream.kept_memory import KeptMemory
+from meshca.upstream.kept_secret import KeptSecret
+from meshca.upstream.seal import Seal
 from meshca.upstream.vault.client import Client, Place, connect
+from meshca.upstream.vault.custody import AtOnce, Custody
 from meshca.upstream.vault.environment import completed
 from meshca.upstream.vault.logins import check_pair, login_by
 from meshca.upstream.vault.mount import look
@@ -59,24 +63,37 @@ async def reach(config: VaultConfig, *, environ: Mapping[str, str], clock: Clock
 
 
 @contextlib.asynccontextmanager
-async def open_(
-    config: VaultConfig, *, data_dir: Path, environ: Mapping[str, str], trust_domain: TrustDomain, clock: Clock
+async def open_(  # noqa: PLR0913 - its surroundings, by name
+    config: VaultConfig,
+    *,
+    data_dir: Path,
+    environ: Mapping[str, str],
+    trust_domain: TrustDomain,
+    clock: Clock,
+    secret: SecretSource | None = None,
 ) -> AsyncIterator[VaultUpstream]:
     """The upstream, with a token that is kept fresh beside it; Vault need not be there yet.
 
+    Args:
+        config: of it.
+        data_dir: for the custody `file`.
+        environ: of the process.
+        trust_domain: that is signed for.
+        clock: for lives.
+        secret: for the custody `secret`: one of this replica.
+
     Raises:
-        ConfigError: there is no address, or a file that the connection needs cannot be read.
+        ConfigError: there is no address, or a file that the connection or the custody needs cannot be used.
+        Unavailable: reason `ca_folder`.
     """
     async with reach(config, environ=environ, clock=clock) as way, running("vault token", way.session.run, clock):
         for note in way.notes:
             log.warning("vault.environment", detail=note)
-        folder = KeptFolder(data_dir, FOLDER)
-        folder.sweep()
         yield VaultUpstream(
             way.config,
             client=way.client,
             signing=Signing(way.config, way.session, trust_domain, clock),
-            custody=KeptMemory() if way.config.custody == "memory" else folder,
+            custody=_custody(way.config, data_dir, secret),
             trust_domain=trust_domain,
             clock=clock,
         )
@@ -94,6 +111,23 @@ async def check(config: VaultConfig, *, environ: Mapping[str, str], clock: Clock
         seen = judged(way.config.roots, found, known=(), now=clock.now())
         if seen.problem is not None:
             raise seen.problem
+
+
+def _custody(config: VaultConfig, data_dir: Path, secret: SecretSource | None) -> Custody:
+    """Where intermediates are kept, without what a process that was killed has left half written.
+
+    Raises:
+        ConfigError: the file of the seal cannot be used.
+        Unavailable: reason `ca_folder`.
+    """
+    if config.custody == "memory":
+        return AtOnce(KeptMemory())
+    if config.custody == "file":
+        folder = KeptFolder(data_dir, FOLDER)
+        folder.sweep()
+        return AtOnce(folder)
+    assert secret is not None  # noqa: S101 - `app` gives it for this custody
+    return KeptSecret(secret, None if config.custody_seal_file is None else Seal(config.custody_seal_file))
 
 
 def _place(config: VaultConfig) -> Place:

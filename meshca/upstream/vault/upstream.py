@@ -75,13 +75,13 @@ class VaultUpstream:
         """
         self.problem = None
         looked, current = await self._look(), self._current()
-        if looked and current and current not in self._good():
+        if looked and current and current not in await self._good():
             try:
                 await self._sign(current)
             except MeshcaError as error:
                 self.problem = error
-        self._tell_damage()
-        lines = self._lines(self._good())
+        await self._tell_damage()
+        lines = await self._lines(await self._good())
         if self.problem is not None and not any(line.signs for line in lines):
             raise self.problem
         return lines
@@ -93,7 +93,7 @@ class VaultUpstream:
             ConfigError: nothing good is kept below this root, and nothing in the mount signs below it.
             Unavailable: nothing good is kept below this root, and none can be had now.
         """
-        kept = self._good().get(root)
+        kept = (await self._good()).get(root)
         if kept is not None and not is_due(kept, self._sight, self._clock.now()):
             return self._offer(kept)
         try:
@@ -125,9 +125,9 @@ class VaultUpstream:
             InvariantBroken: reason `forget`: not one that signs is to be kept; nothing was deleted.
             Unavailable: reason `ca_folder`.
         """
-        if not any(id_ in keep for id_ in self._good()):
+        if not any(id_ in keep for id_ in await self._good()):
             raise InvariantBroken("forget", "no root that signs was named to be kept; nothing was deleted")
-        for name in self._custody.forget(keep):
+        for name in await self._custody.forget(keep):
             log.info("ca.forgotten", kind="root", sha256=name)
 
     async def changed(self) -> None:
@@ -145,8 +145,8 @@ class VaultUpstream:
         """See what there is now; what was seen before stays when that fails."""
         try:
             sight = await self._sighted()
-            if sight.roots and tuple(self._custody.named([])) != sight.roots:
-                self._custody.name(sight.roots)
+            if sight.roots and tuple(await self._custody.named([])) != sight.roots:
+                await self._custody.name(sight.roots)
         except MeshcaError as error:
             self.problem, self._seen = error, error.reason
             return False
@@ -156,13 +156,13 @@ class VaultUpstream:
     async def _sighted(self) -> Sight:
         found = await look(self._client, self._config.mount, self._config.issuer)
         self.reached_at = self._clock.now()
-        known = known_roots(self._custody, self._config.roots)
+        known = await known_roots(self._custody, self._config.roots)
         return judged(self._config.roots, found, known=known, now=self._clock.now())
 
-    def _tell_damage(self) -> None:
+    async def _tell_damage(self) -> None:
         """Add what cannot be read of what is kept to the problem."""
         damage: list[str] = []
-        self._custody.load(damage)
+        await self._custody.load(damage)
         if damage and self.problem is None:
             self.problem = ConfigError("upstream.custody", damage)
         elif damage and isinstance(self.problem, Unavailable):
@@ -195,15 +195,15 @@ class VaultUpstream:
             raise failure(
                 Fault.ANSWER, f"it is below the root {signed}: the mount's default issuer has just changed"
             )
-        self._custody.keep(material)
+        await self._custody.keep(material)
         return material
 
-    def _good(self) -> Mapping[str, SigningMaterial]:
+    async def _good(self) -> Mapping[str, SigningMaterial]:
         """What is kept and can sign now, by the root's id."""
         now = self._clock.now()
         return {
             id_: material
-            for id_, material in self._custody.load([]).items()
+            for id_, material in (await self._custody.load([])).items()
             if not find_faults(
                 (material.certificate, *material.others), material.roots, material.key, self._trust_domain, now
             )
@@ -212,8 +212,8 @@ class VaultUpstream:
     def _offer(self, material: SigningMaterial) -> Offer:
         return Offer(material=material, renew_at=half_life_of(material, self._sight))
 
-    def _lines(self, good: Mapping[str, SigningMaterial]) -> Sequence[Line]:
-        named = known_roots(self._custody, self._config.roots) if self._sight is None else self._sight.roots
+    async def _lines(self, good: Mapping[str, SigningMaterial]) -> Sequence[Line]:
+        named = await known_roots(self._custody, self._config.roots) if self._sight is None else self._sight.roots
         current = self._current() or _newest(good)
         roots = dict.fromkeys((*named, *map(root_of, good.values())))
         return [

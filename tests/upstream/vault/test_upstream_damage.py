@@ -8,6 +8,7 @@ import pytest
 
 from meshca.errors import Unavailable
 from meshca.upstream.kept_folder import KeptFolder
+from meshca.upstream.vault.custody import AtOnce
 from meshca.upstream.vault.faults import Fault, failure
 from tests.fakes.clock import FakeClock
 from tests.fakes.vault_rig import (
@@ -61,7 +62,7 @@ class TestDamage:
     async def test_disk_is_full(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
         """Roots that cannot be written down are told, and what is kept signs on."""
         custody = KeptFolder(rig.folder, "vault")
-        upstream = rig.open(custody=custody)
+        upstream = rig.open(custody=AtOnce(custody))
         await upstream.lines()
         rig.vault.issuers = [(ROOT,), (OTHER,)]
 
