@@ -14,10 +14,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.workermanage import WorkerController
 
+from meshca.keystore.token_uri import Token
 from tests.real.envoy import find_envoy
 from tests.real.mounts import find_mounts
 from tests.real.openbao import OpenBao, find_openbao, running_openbao
 from tests.real.postgresql import Cluster, find_postgresql, running_cluster
+from tests.real.softhsm import find_softhsm, running_softhsm
 from tests.real.unprivileged import find_unprivileged
 
 # No test is timed: a busy machine must not turn a law into a failure.
@@ -36,6 +38,7 @@ PARTS: dict[str, Callable[[], object | None]] = {
     "mounts": find_mounts,
     "openbao": find_openbao,
     "postgresql": find_postgresql,
+    "softhsm": find_softhsm,
     "unprivileged": find_unprivileged,
 }
 SHOWN = 4_000  # characters of a failure that are shown at once
@@ -70,6 +73,13 @@ def openbao() -> Iterator[OpenBao]:
     """An OpenBao of this run; for tests marked `real("openbao")`."""
     with running_openbao() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def softhsm() -> Iterator[Token]:
+    """A PKCS#11 token of this run; for tests marked `real("softhsm")`."""
+    with running_softhsm() as token:
+        yield token
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,7 @@ WITHOUT_OWN_TEST: dict[str, str] = {
     "meshca/app/doors.py": "tests/e2e/test_status_codes.py",
     "meshca/upstream/vault/custody.py": "tests/upstream/vault/test_upstream_roots.py",  # a port, and its lost list
     "meshca/upstream/vault/due.py": "tests/upstream/vault/test_upstream.py",
+    "meshca/keystore/token_session.py": "tests/keystore/test_pkcs11.py",
     "meshca/agent/once.py": "tests/cli/test_cert.py",
     "meshca/config/authn.py": "tests/config/test_loader.py",
     "meshca/config/server.py": "tests/config/test_loader.py",

@@ -28,6 +28,7 @@ from meshca.discovery.order import NO_ORDER, RenewalOrder
 from meshca.errors import BadRequest, InvariantBroken
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.issuance import Issuing
+from meshca.keystore.pkcs11 import open_key
 from meshca.quota import Quota, Rate
 from meshca.secret import Secret
 from meshca.store.engine import Store, open_store
@@ -191,7 +192,7 @@ def _slots(news: UseAuthority, trust_domain: TrustDomain, now: datetime) -> tupl
 
     def prove(chain: str, key: str) -> Slot:
         wire = WireMaterial(chain=chain, roots=news.chain_roots or news.roots, key=Secret(key))
-        return Slot.prove(SigningMaterial.from_wire(wire), trust_domain, now)
+        return Slot.prove(SigningMaterial.from_wire(wire, open_key), trust_domain, now)
 
     serving = prove(news.serving_chain, news.serving_key) if news.serving_chain else None
     return prove(news.chain, news.key), serving

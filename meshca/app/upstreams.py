@@ -18,6 +18,8 @@ from meshca.config.upstream import FilesConfig, SecretConfig, SelfSignedConfig
 from meshca.config.vault import VaultConfig
 from meshca.durable import is_folder
 from meshca.keystore.file import FileKeyStore
+from meshca.keystore.pkcs11 import Pkcs11KeyStore, open_key
+from meshca.keystore.token_uri import Token
 from meshca.upstream import files, secret, self_signed
 from meshca.upstream.ca_folder import CaFolder
 from meshca.upstream.kept_folder import KeptFolder
@@ -26,6 +28,7 @@ from meshca.upstream.succession import Succession
 if TYPE_CHECKING:
     from meshca.kube.published_roots import PublishedRoots
     from meshca.kube.secrets import KubeSecrets
+    from meshca.upstream.vault.opening import Outside
 
 KEYS: Final = "keys"  # folder of the signing keys in the data directory
 
@@ -84,14 +87,14 @@ async def _secrets(
 async def _vault(config: VaultConfig, server: ServerConfig, clock: Clock) -> AsyncIterator[Upstream]:
     from meshca.upstream.vault import opening  # hvac, which others need not wait for
 
-    async with _vault_custody(config, server, clock) as custody:
+    async with _outside(config, server, clock) as outside:
         opened = opening.open_(
             config,
             data_dir=server.data_dir,
             environ=os.environ,
             trust_domain=server.trust_domain,
             clock=clock,
-            secret=custody,
+            outside=outside,
         )
         async with opened as upstream:
             before = _before(server, clock)
@@ -99,21 +102,29 @@ async def _vault(config: VaultConfig, server: ServerConfig, clock: Clock) -> Asy
 
 
 @contextlib.asynccontextmanager
-async def _vault_custody(
-    config: VaultConfig, server: ServerConfig, clock: Clock
-) -> AsyncIterator[KubeSecrets | None]:
-    """The Secret of this replica, where intermediates are kept in one."""
+async def _outside(config: VaultConfig, server: ServerConfig, clock: Clock) -> AsyncIterator[Outside]:
+    """What the custody of Vault's intermediates needs."""
+    from meshca.upstream.vault.opening import Outside  # as above
+
+    replica = server.replica or socket.gethostname()
+    if (token := config.custody_token) is not None:
+        place = Token(module=token.module, label=token.token, pin_file=token.pin_file)
+        yield Outside(
+            keys=Pkcs11KeyStore(place, token.key_label or f"meshca-{replica}"),
+            open_key=open_key,
+        )
+        return
     if config.custody != "secret":
-        yield None
+        yield Outside()
         return
     from meshca.kube.connection import connect, own_namespace  # as above
     from meshca.kube.secrets import KubeSecrets
 
     cluster = server.kubernetes
     assert cluster is not None  # noqa: S101 - the model refuses this custody without it
-    name = config.custody_secret or f"meshca-vault-{(server.replica or socket.gethostname()).lower()}"
+    name = config.custody_secret or f"meshca-vault-{replica.lower()}"
     async with connect(cluster) as api:
-        yield KubeSecrets(api, own_namespace(cluster), (name,), clock)
+        yield Outside(secret=KubeSecrets(api, own_namespace(cluster), (name,), clock))
 
 
 def _before(server: ServerConfig, clock: Clock) -> Sequence[Upstream]:

@@ -6,7 +6,7 @@ a key without a certificate is recognisably left over.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
@@ -16,6 +16,16 @@ from meshca.identity.key_type import KeyType
 from meshca.svid.signature import SigningKey
 
 CA_RSA_BITS = 3072  # 128 bits of security, as P-256 has (NIST SP 800-57 part 1, table 2)
+
+
+@runtime_checkable
+class Referred(Protocol):
+    """A key that is not here: what leads to it goes from process to process in its place."""
+
+    @property
+    def reference(self) -> str:
+        """Leads to it, and is no secret."""
+        ...
 
 
 class KeyStore(Protocol):

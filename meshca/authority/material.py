@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -21,10 +22,12 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from meshca.authority.keys import Referred
 from meshca.errors import ConfigError
 from meshca.secret import Secret
 from meshca.svid.signature import SigningKey
 
+OpenKey = Callable[[str], SigningKey]
 # What the library raises while it parses; only the first is a ValueError.
 _UNREADABLE = (
     ValueError,
@@ -38,7 +41,7 @@ _UNREADABLE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WireMaterial:
-    """Signing material as PEM, to be handed to a worker process."""
+    """Signing material as PEM, for a worker process; in place of a key that is elsewhere, what leads to it."""
 
     chain: str
     roots: str
@@ -84,25 +87,36 @@ class SigningMaterial:
 
     def to_wire(self) -> WireMaterial:
         """The material as PEM, signing certificate first."""
-        key = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-        return WireMaterial(
-            chain=to_pem(self.certificate, *self.others), roots=to_pem(*self.roots), key=Secret(key)
-        )
+        chain, roots = to_pem(self.certificate, *self.others), to_pem(*self.roots)
+        return WireMaterial(chain=chain, roots=roots, key=Secret(_key_text(self.key)))
 
     @classmethod
-    def from_wire(cls, wire: WireMaterial) -> SigningMaterial:
+    def from_wire(cls, wire: WireMaterial, open_key: OpenKey | None = None) -> SigningMaterial:
         """Read what `to_wire` gave.
+
+        Args:
+            wire: that.
+            open_key: follows what leads to a key that is not in it; None where no such key can be.
 
         Raises:
             ConfigError: a part of it cannot be read.
+            Unavailable: the key is elsewhere, and cannot be reached now.
         """
+        key = wire.key.reveal()
+        elsewhere = None if key.startswith("-----BEGIN") else open_key
         certificate, *others = read_certificates(wire.chain.encode(), "signing chain")
         return cls(
             certificate=certificate,
             others=tuple(others),
             roots=tuple(read_certificates(wire.roots.encode(), "roots")),
-            key=read_key(wire.key.reveal().encode(), "signing key"),
+            key=elsewhere(key) if elsewhere else read_key(key.encode(), "signing key"),
         )
+
+
+def _key_text(key: SigningKey) -> str:
+    if isinstance(key, Referred):
+        return key.reference
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
 def to_pem(*certificates: x509.Certificate) -> str:

@@ -181,6 +181,23 @@ class VaultRoots(Model):
         return self
 
 
+class VaultTokenCustody(Model):
+    """A PKCS#11 token that makes our keys and signs with them.
+
+    Attributes:
+        module: the vendor's library.
+        token: label of the token.
+        pin_file: holds the user PIN; nobody else may read it.
+        key_label: of our keys, which no other replica and nobody else may give to theirs: others with it are
+            destroyed; `meshca-<replica>` when absent.
+    """
+
+    module: FilePath
+    token: Name
+    pin_file: FilePath
+    key_label: Name | None = None
+
+
 class VaultConfig(Model):
     """Vault or OpenBao signs our intermediate; its key never leaves us, and the root's never leaves Vault.
 
@@ -198,10 +215,12 @@ class VaultConfig(Model):
         login: who we are.
         roots: which roots count.
         custody: where intermediates and their keys are kept: `file` in the data directory, `secret` in a
-            Kubernetes Secret of this replica, or `memory`, so that each start makes another.
+            Kubernetes Secret of this replica, `pkcs11` with the keys in a token, or `memory`, so that each start
+            makes another.
         custody_secret: name of that Secret, in our own namespace, which no other replica has;
             `meshca-vault-<replica>` when absent, which lasts where the replica's name does, as in a StatefulSet.
         custody_seal_file: holds 32 random bytes in base64 that seal what is in the Secret.
+        custody_token: the token, for `pkcs11`.
         key_type: of the intermediate.
         intermediate_lifetime: that is asked for; re-made at half of what was given.
     """
@@ -219,9 +238,10 @@ class VaultConfig(Model):
     poll: PositiveDuration = timedelta(seconds=30)
     login: VaultLogin
     roots: VaultRoots
-    custody: Literal["file", "secret", "memory"] = "file"
+    custody: Literal["file", "secret", "pkcs11", "memory"] = "file"
     custody_secret: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\z")] | None = None
     custody_seal_file: FilePath | None = None
+    custody_token: VaultTokenCustody | None = None
     key_type: Annotated[KeyType, Field(strict=False)] = KeyType.EC_P256
     intermediate_lifetime: PositiveDuration = timedelta(days=30)
 
@@ -241,6 +261,10 @@ class VaultConfig(Model):
             raise ValueError(
                 f"{' and '.join(given)}: only for custody: secret; take it out, or say custody: secret"
             )
+        if (self.custody_token is not None) != (self.custody == "pkcs11"):
+            raise ValueError("custody_token and custody: pkcs11 belong together: give both, or neither")
+        if self.custody_token is not None and self.key_type is KeyType.RSA:
+            raise ValueError("key_type: RSA is not made in a token; say ec-p256 or ec-p384")
         return self
 
     @model_validator(mode="after")

@@ -17,7 +17,7 @@ from typing import Final
 from cryptography import x509
 
 from meshca import durable
-from meshca.authority.material import SigningMaterial, certificate_id, read_certificates, to_pem
+from meshca.authority.material import OpenKey, SigningMaterial, certificate_id, read_certificates, to_pem
 from meshca.errors import ConfigError, Unavailable
 from meshca.upstream.kept_text import RESTORE, from_text, name_of, to_text
 from meshca.upstream.sound_root import root_of
@@ -32,10 +32,12 @@ class KeptFolder:
     Args:
         data_dir: in which the folder is made with the first material.
         name: of the folder.
+        open_key: as for `SigningMaterial.from_wire`.
     """
 
-    def __init__(self, data_dir: Path, name: str = "plugged-in") -> None:
+    def __init__(self, data_dir: Path, name: str = "plugged-in", open_key: OpenKey | None = None) -> None:
         self.path = data_dir / name
+        self._open_key = open_key
 
     def load(self, problems: list[str]) -> Mapping[str, SigningMaterial]:
         """What is kept, by the root's id, the root that began first first.
@@ -46,7 +48,7 @@ class KeptFolder:
         found: dict[str, SigningMaterial] = {}
         for path in self._files():
             try:
-                material = from_text(durable.read_private(path), path.name, str(path))
+                material = from_text(durable.read_private(path), path.name, str(path), self._open_key)
             except ConfigError as error:
                 problems += [f"{error.source}: {problem}" for problem in error.problems]
                 continue

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from meshca.authority.material import SigningMaterial, WireMaterial, certificate_id
+from meshca.authority.material import OpenKey, SigningMaterial, WireMaterial, certificate_id
 from meshca.errors import ConfigError
 from meshca.secret import Secret
 from meshca.upstream.sound_root import root_of
@@ -27,21 +27,23 @@ def to_text(material: SigningMaterial) -> str:
     return json.dumps({"chain": wire.chain, "roots": wire.roots, "key": wire.key.reveal()}, indent=0)
 
 
-def from_text(text: str | bytes, name: str, source: str) -> SigningMaterial:
+def from_text(text: str | bytes, name: str, source: str, open_key: OpenKey | None = None) -> SigningMaterial:
     """What a text holds.
 
     Args:
         text: as `to_text` made it.
         name: that it is kept as.
         source: where it lies, for people.
+        open_key: as for `SigningMaterial.from_wire`.
 
     Raises:
-        ConfigError: it is damaged, or not what its name says.
+        ConfigError: it is damaged, or not what its name says, or its key is not where it leads.
+        Unavailable: its key cannot be reached now.
     """
     try:
         parts = json.loads(text)
         wire = WireMaterial(chain=parts["chain"], roots=parts["roots"], key=Secret(parts["key"]))
-        material = SigningMaterial.from_wire(wire)
+        material = SigningMaterial.from_wire(wire, open_key)
         says = name_of(material)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, ConfigError):
         raise ConfigError(source, [f"is damaged; {RESTORE}"]) from None

@@ -17,6 +17,7 @@ from meshca.config.server import ServerConfig
 from meshca.config.upstream import FilesConfig, SecretConfig, UpstreamConfig
 from meshca.config.vault import VaultConfig
 from meshca.errors import ConfigError, Unavailable
+from meshca.keystore.token_uri import Token
 from tests.fakes.cacerts import cacerts, write
 from tests.fakes.clock import FakeClock
 from tests.fakes.kube_server import serving, status
@@ -199,3 +200,22 @@ async def test_custody_in_a_secret(tmp_path: Path, named: str | None, replica: s
             with pytest.raises(Unavailable, match="vault_unreachable"):
                 await upstream.lines()
     assert set(paths) == {asked}
+
+
+@pytest.mark.real("softhsm")
+async def test_custody_in_a_token(tmp_path: Path, softhsm: Token) -> None:
+    """Intermediates of Vault's whose keys are in a token are opened though Vault is away."""
+    token = {"module": str(softhsm.module), "token": softhsm.label, "pin_file": str(softhsm.pin_file)}
+    vault = VaultConfig.model_validate(
+        {
+            "kind": "vault",
+            "address": "https://127.0.0.1:1",
+            "login": {"token": {"file": str(tmp_path / "token")}},
+            "roots": {"accept": "any"},
+            "custody": "pkcs11",
+            "custody_token": token,
+        }
+    )
+    async with open_upstream(config(tmp_path, upstream=vault), FakeClock()) as upstream:
+        with pytest.raises(Unavailable, match="vault_unreachable"):
+            await upstream.lines()

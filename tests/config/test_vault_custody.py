@@ -9,6 +9,8 @@ import pytest
 from meshca.config.loader import validated
 from meshca.errors import ConfigError
 
+TOKEN = {"module": "/usr/lib/hsm.so", "token": "meshca", "pin_file": "/pin"}
+
 
 def checked(**changes: Any) -> None:
     """A server whose upstream is Vault, in a cluster unless told otherwise."""
@@ -30,6 +32,7 @@ def checked(**changes: Any) -> None:
         {"custody": "memory"},
         {"custody": "secret"},
         {"custody": "secret", "custody_secret": "meshca-one", "custody_seal_file": "/seal"},
+        {"custody": "pkcs11", "custody_token": TOKEN},
     ],
 )
 def test_good(changes: dict[str, Any]) -> None:
@@ -45,6 +48,9 @@ def test_good(changes: dict[str, Any]) -> None:
         ({"custody": "secret", "cluster": None}, "upstream.custody: secret needs the section kubernetes"),
         ({"custody": "secret", "custody_secret": "One_"}, "custody_secret"),
         ({"custody": "attic"}, "custody"),
+        ({"custody": "pkcs11"}, "custody_token and custody: pkcs11 belong together"),
+        ({"custody_token": TOKEN}, "custody_token and custody: pkcs11 belong together"),
+        ({"custody": "pkcs11", "custody_token": TOKEN, "key_type": "rsa"}, "RSA is not made in a token"),
     ],
 )
 def test_bad(changes: dict[str, Any], said: str) -> None:

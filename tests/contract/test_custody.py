@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from meshca.authority.material import certificate_id
+from meshca.authority.slot import Slot
+from meshca.keystore.pkcs11 import Pkcs11KeyStore, open_key
+from meshca.keystore.token_uri import Token
 from meshca.upstream.kept_folder import KeptFolder
 from meshca.upstream.kept_memory import KeptMemory
 from meshca.upstream.kept_secret import KeptSecret
 from meshca.upstream.seal import Seal
-from meshca.upstream.vault.custody import AtOnce, Custody
-from tests.fakes.pki import NOW, make_ca, material_of
+from meshca.upstream.vault.custody import AtOnce, Custody, InToken
+from tests.fakes.pki import NOW, TRUST_DOMAIN, make_ca, material_of
 from tests.fakes.secret_source import FakeSecrets, FakeSource
 
 ROOT, LATER = make_ca("root"), make_ca("later", begin=NOW)
@@ -51,9 +54,21 @@ def sealed(place: Path) -> Open:
     return lambda: KeptSecret(FakeSource(store, ("meshca-vault-one",)), Seal(file))
 
 
-@pytest.fixture(params=[folder, memory, secret, sealed], ids=lambda make: make.__name__)
+def in_token(place: Path, token: Token) -> Open:
+    """Files, with keys in a token."""
+    keys = Pkcs11KeyStore(token, str(place))
+    return lambda: InToken(AtOnce(KeptFolder(place, "vault", open_key)), keys)
+
+
+MAKES = (folder, memory, secret, sealed)
+IN_TOKEN = pytest.param("softhsm", id="token", marks=pytest.mark.real("softhsm"))
+
+
+@pytest.fixture(params=[*(pytest.param(make, id=make.__name__) for make in MAKES), IN_TOKEN])
 def start(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     """Each call is a start after a restart, where that finds anything."""
+    if request.param == "softhsm":
+        return in_token(tmp_path, request.getfixturevalue("softhsm"))
     make: Callable[[Path], Open] = request.param
     return make(tmp_path)
 
@@ -78,7 +93,8 @@ async def test_keep(start: Open) -> None:
     custody = start()
     assert await held(custody) == {ONE: FIRST.fingerprint}
     [material] = (await custody.load([])).values()
-    assert material.key.private_numbers() == FIRST.key.private_numbers()
+    assert material.key.public_key() == FIRST.key.public_key()
+    assert Slot.prove(material, TRUST_DOMAIN, NOW).path[-1] == ROOT.certificate
     assert tuple(await custody.named([])) == FIRST.roots
 
 

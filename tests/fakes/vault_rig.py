@@ -13,7 +13,7 @@ from meshca.config.vault import VaultConfig
 from meshca.upstream.kept_folder import KeptFolder
 from meshca.upstream.vault.custody import AtOnce, Custody
 from meshca.upstream.vault.session import Session
-from meshca.upstream.vault.signing import Signing
+from meshca.upstream.vault.signing import Keys, Signing
 from meshca.upstream.vault.upstream import VaultUpstream
 from tests.fakes.clock import FakeClock
 from tests.fakes.jitter import Jitter
@@ -42,7 +42,9 @@ class Rig:
         """The files of what is kept."""
         return sorted(path.name for path in self.folder.glob("vault/*.json"))
 
-    def open(self, roots: Mapping[str, Any] = BY_ANY, custody: Custody | None = None) -> VaultUpstream:
+    def open(
+        self, roots: Mapping[str, Any] = BY_ANY, custody: Custody | None = None, keys: Keys | None = None
+    ) -> VaultUpstream:
         """An upstream with which nothing was done yet."""
         login = {"token": {"file": "/nowhere"}}
         config = VaultConfig.model_validate(
@@ -52,7 +54,7 @@ class Rig:
         return VaultUpstream(
             config,
             client=self.vault,
-            signing=Signing(config, session, TRUST_DOMAIN, self.clock),
+            signing=Signing(config, session, TRUST_DOMAIN, self.clock, keys),
             custody=custody or AtOnce(KeptFolder(self.folder, "vault")),
             trust_domain=TRUST_DOMAIN,
             clock=self.clock,

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from cryptography import x509
 
+from meshca.authority.keys import KeyStore, key_id
 from meshca.authority.material import SigningMaterial
 from meshca.config.vault import VaultRoots
 from meshca.errors import ConfigError
@@ -71,6 +72,61 @@ class AtOnce:
     async def forget(self, keep: Collection[str]) -> tuple[str, ...]:
         """As it does."""
         return self._kept.forget(keep)
+
+
+class InToken:
+    """Certificates in a folder, their keys in a token: keys that no certificate is kept for are destroyed.
+
+    The one before the newest stays, since it signs until the newest is in force.
+
+    Args:
+        folder: of the certificates.
+        keys: of the token, all of them ours.
+    """
+
+    def __init__(self, folder: Custody, keys: KeyStore) -> None:
+        self._folder = folder
+        self._keys = keys
+        self._swept = False
+
+    async def load(self, problems: list[str]) -> Mapping[str, SigningMaterial]:
+        """As the folder; at the first time, keys of preparations that were cut off are destroyed.
+
+        Raises:
+            Unavailable: the token cannot be reached.
+        """
+        found: list[str] = []
+        kept = await self._folder.load(found)
+        problems += found
+        if not self._swept and not found:  # what cannot be read may have a key
+            self._keys.keep_only(_key_ids(kept))
+            self._swept = True
+        return kept
+
+    async def named(self, problems: list[str]) -> Sequence[x509.Certificate]:
+        """As the folder."""
+        return await self._folder.named(problems)
+
+    async def keep(self, material: SigningMaterial) -> None:
+        """As the folder."""
+        before = await self._folder.load([])
+        await self._folder.keep(material)
+        if self._swept:
+            self._keys.keep_only(_key_ids(before) | {key_id(material.certificate.public_key())})
+
+    async def name(self, roots: Sequence[x509.Certificate]) -> None:
+        """As the folder."""
+        await self._folder.name(roots)
+
+    async def forget(self, keep: Collection[str]) -> tuple[str, ...]:
+        """As the folder, keys included."""
+        forgotten = await self._folder.forget(keep)
+        self._keys.keep_only(_key_ids(await self._folder.load([])))
+        return forgotten
+
+
+def _key_ids(kept: Mapping[str, SigningMaterial]) -> frozenset[str]:
+    return frozenset(key_id(material.certificate.public_key()) for material in kept.values())
 
 
 async def known_roots(custody: Custody, config: VaultRoots) -> Sequence[x509.Certificate]:

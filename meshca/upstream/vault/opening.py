@@ -6,8 +6,11 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from meshca import durable
+from meshca.authority.keys import KeyStore
+from meshca.authority.material import OpenKey
 from meshca.authority.secret_source import SecretSource
 from meshca.background import running
 from meshca.clock import Clock
@@ -19,13 +22,13 @@ from meshca.upstream.kept_memory import KeptMemory
 from meshca.upstream.kept_secret import KeptSecret
 from meshca.upstream.seal import Seal
 from meshca.upstream.vault.client import Client, Place, connect
-from meshca.upstream.vault.custody import AtOnce, Custody
+from meshca.upstream.vault.custody import AtOnce, Custody, InToken
 from meshca.upstream.vault.environment import completed
 from meshca.upstream.vault.logins import check_pair, login_by
 from meshca.upstream.vault.mount import look
 from meshca.upstream.vault.session import Session
 from meshca.upstream.vault.sight import judged
-from meshca.upstream.vault.signing import Signing
+from meshca.upstream.vault.signing import Keys, Signing
 from meshca.upstream.vault.upstream import VaultUpstream
 from meshca.upstream.vault.wire import Wire
 
@@ -49,6 +52,25 @@ class Reached:
     notes: tuple[str, ...]
 
 
+class TokenKeys(Keys, KeyStore, Protocol):
+    """Keys in a token: made for a request, kept with its certificate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """What some custodies need, which is not ours to reach; `app` gives it.
+
+    Attributes:
+        secret: of this replica, for the custody `secret`.
+        keys: of the token, for the custody `pkcs11`.
+        open_key: follows what leads to one of them.
+    """
+
+    secret: SecretSource | None = None
+    keys: TokenKeys | None = None
+    open_key: OpenKey | None = None
+
+
 @contextlib.asynccontextmanager
 async def reach(config: VaultConfig, *, environ: Mapping[str, str], clock: Clock) -> AsyncIterator[Reached]:
     """A way to Vault; nothing is asked yet.
@@ -70,7 +92,7 @@ async def open_(  # noqa: PLR0913 - its surroundings, by name
     environ: Mapping[str, str],
     trust_domain: TrustDomain,
     clock: Clock,
-    secret: SecretSource | None = None,
+    outside: Outside | None = None,
 ) -> AsyncIterator[VaultUpstream]:
     """The upstream, with a token that is kept fresh beside it; Vault need not be there yet.
 
@@ -80,7 +102,7 @@ async def open_(  # noqa: PLR0913 - its surroundings, by name
         environ: of the process.
         trust_domain: that is signed for.
         clock: for lives.
-        secret: for the custody `secret`: one of this replica.
+        outside: what the custodies `secret` and `pkcs11` need.
 
     Raises:
         ConfigError: there is no address, or a file that the connection or the custody needs cannot be used.
@@ -92,8 +114,10 @@ async def open_(  # noqa: PLR0913 - its surroundings, by name
         yield VaultUpstream(
             way.config,
             client=way.client,
-            signing=Signing(way.config, way.session, trust_domain, clock),
-            custody=_custody(way.config, data_dir, secret),
+            signing=Signing(
+                way.config, way.session, trust_domain, clock, None if outside is None else outside.keys
+            ),
+            custody=_custody(way.config, data_dir, outside),
             trust_domain=trust_domain,
             clock=clock,
         )
@@ -113,7 +137,7 @@ async def check(config: VaultConfig, *, environ: Mapping[str, str], clock: Clock
             raise seen.problem
 
 
-def _custody(config: VaultConfig, data_dir: Path, secret: SecretSource | None) -> Custody:
+def _custody(config: VaultConfig, data_dir: Path, outside: Outside | None) -> Custody:
     """Where intermediates are kept, without what a process that was killed has left half written.
 
     Raises:
@@ -122,12 +146,13 @@ def _custody(config: VaultConfig, data_dir: Path, secret: SecretSource | None) -
     """
     if config.custody == "memory":
         return AtOnce(KeptMemory())
-    if config.custody == "file":
-        folder = KeptFolder(data_dir, FOLDER)
-        folder.sweep()
-        return AtOnce(folder)
-    assert secret is not None  # noqa: S101 - `app` gives it for this custody
-    return KeptSecret(secret, None if config.custody_seal_file is None else Seal(config.custody_seal_file))
+    if outside is not None and outside.secret is not None:
+        seal = None if config.custody_seal_file is None else Seal(config.custody_seal_file)
+        return KeptSecret(outside.secret, seal)
+    folder = KeptFolder(data_dir, FOLDER, None if outside is None else outside.open_key)
+    folder.sweep()
+    kept = AtOnce(folder)
+    return kept if outside is None or outside.keys is None else InToken(kept, outside.keys)
 
 
 def _place(config: VaultConfig) -> Place:

@@ -16,8 +16,11 @@ from meshca.authority.keys import new_key
 from meshca.authority.material import SigningMaterial
 from meshca.clock import Clock
 from meshca.config.vault import VaultConfig
+from meshca.errors import MeshcaError
+from meshca.identity.key_type import KeyType
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.log import log
+from meshca.svid.signature import SigningKey
 from meshca.upstream.ca_certificates import audit
 from meshca.upstream.vault.answer import Answer
 from meshca.upstream.vault.client import Method
@@ -40,6 +43,37 @@ class Asking(Protocol):
         ...
 
 
+class Keys(Protocol):
+    """Makes keys of intermediates."""
+
+    def create(self, key_type: KeyType) -> SigningKey:
+        """A new key.
+
+        Raises:
+            ConfigError, Unavailable: it cannot be made.
+        """
+        ...
+
+    def discard(self, key: SigningKey) -> None:
+        """Leave nothing of one that no certificate came of.
+
+        Raises:
+            Unavailable: it cannot be reached now.
+        """
+        ...
+
+
+class InMemory:
+    """Keys that are nowhere else."""
+
+    def create(self, key_type: KeyType) -> SigningKey:
+        """A new key."""
+        return new_key(key_type)
+
+    def discard(self, key: SigningKey) -> None:
+        """Whoever lets go of it has done so."""
+
+
 class Signing:
     """Asks for intermediates.
 
@@ -48,13 +82,22 @@ class Signing:
         session: calls as us.
         trust_domain: that they sign for.
         clock: for their ends.
+        keys: where their keys are made; in memory when None.
     """
 
-    def __init__(self, config: VaultConfig, session: Asking, trust_domain: TrustDomain, clock: Clock) -> None:
+    def __init__(
+        self,
+        config: VaultConfig,
+        session: Asking,
+        trust_domain: TrustDomain,
+        clock: Clock,
+        keys: Keys | None = None,
+    ) -> None:
         self._config = config
         self._session = session
         self._trust_domain = trust_domain
         self._clock = clock
+        self._keys = keys or InMemory()
 
     async def below(
         self, issuer: Issuer, ref: str, roots: tuple[x509.Certificate, ...], *, kind: str = "intermediate"
@@ -71,6 +114,17 @@ class Signing:
             Unavailable: reason `vault_<fault>`: it was not signed, or what came back is not what was asked for.
         """
         wish = self.wish(issuer, roots)
+        try:
+            material = await self._signed(wish, issuer, ref, roots)
+        except BaseException:
+            self._discard(wish)
+            raise
+        audit(kind, material.certificate)
+        return material
+
+    async def _signed(
+        self, wish: Wish, issuer: Issuer, ref: str, roots: tuple[x509.Certificate, ...]
+    ) -> SigningMaterial:
         path = f"{self._config.mount}/issuer/{ref}/sign-intermediate"
         answer = await self._session.call("post", path, wish.body())
         for warning in answer.warnings:
@@ -80,8 +134,13 @@ class Signing:
         material, problems = judge(wish, given[0], above, roots, self._clock.now())
         if material is None:
             raise failure(Fault.ANSWER, "; ".join(problems))
-        audit(kind, material.certificate)
         return material
+
+    def _discard(self, wish: Wish) -> None:
+        try:
+            self._keys.discard(wish.key)
+        except MeshcaError as error:  # the next start destroys it
+            log.warning("vault.key_left", reason=error.reason, detail=error.detail)
 
     def wish(self, issuer: Issuer, roots: tuple[x509.Certificate, ...]) -> Wish:
         """What to ask for: no longer than everything above lasts.
@@ -94,7 +153,7 @@ class Signing:
         if lifetime <= SHORTEST:
             raise failure(Fault.ISSUER_ENDS, f"at {ends.isoformat()}")
         return Wish(
-            key=new_key(self._config.key_type),
+            key=self._keys.create(self._config.key_type),
             common_name=f"intermediate {secrets.token_hex(8)}",
             trust_domain=self._trust_domain,
             lifetime=lifetime,
