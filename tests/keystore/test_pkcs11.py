@@ -79,6 +79,7 @@ def test_stays_in_the_token(key: TokenKey) -> None:
     with pytest.raises(NotImplementedError):
         key.exchange(ec.ECDH(), key.public_key())
     assert copy.copy(key) is copy.deepcopy(key) is key
+    assert (key.key_size, key.curve.name) == (256, "secp256r1")
 
 
 def test_cannot_be_extracted(key: TokenKey, softhsm: Token) -> None:

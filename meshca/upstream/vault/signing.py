@@ -1,6 +1,6 @@
 """Has an intermediate signed: a fresh key, our request, and what came back judged before it is given on.
 
-The key of a request that failed is in no place but the memory of this call, and goes with it.
+The key of a request that failed goes with it: from memory, or from the token that it was made in.
 """
 
 from __future__ import annotations
