@@ -136,6 +136,17 @@ async def test_over_within_a_second(session: Session, vault: Served, clock: Fake
     assert vault.calls == [LOGIN, RENEWAL, LOGIN]
 
 
+async def test_over_while_logins_fail(session: Session, vault: Served, clock: FakeClock) -> None:
+    """Nor is it then shown when it is over."""
+    vault.longest = SECONDS * 2 / 3 + 0.5
+    async with running(session):
+        await clock.advance(0)
+        vault.errors[LOGIN] = failure(Fault.SEALED)
+        await clock.advance(SECONDS + 1)
+        assert await fault(session) is Fault.SEALED
+    assert vault.times(PATH) == 0
+
+
 async def test_last_end_while_logins_fail(session: Session, vault: Served, clock: FakeClock) -> None:
     """What the last renewals give is used as long as no login succeeds."""
     vault.longest = SECONDS + 50
@@ -246,6 +257,29 @@ async def test_login_fails(session: Session, vault: Served, clock: FakeClock) ->
     clock.move(REFUSAL.ceiling)
     await session.call("post", PATH)
     assert vault.calls == [LOGIN, LOGIN, PATH]
+
+
+async def test_login_fails_anew(session: Session, vault: Served, clock: FakeClock) -> None:
+    """After a login that succeeded the next failure is a first one: it is soon asked again."""
+    for errors in (3, 1):
+        vault.errors[LOGIN] = failure(Fault.LOGIN_REFUSED)
+        for _ in range(errors):
+            assert await fault(session) is Fault.LOGIN_REFUSED
+            clock.move(REFUSAL.ceiling if errors > 1 else REFUSAL.floor * 2)
+        vault.errors.clear()
+        await session.call("post", PATH)
+        vault.revoke()
+
+
+async def test_refused_anew(session: Session, vault: Served, clock: FakeClock) -> None:
+    """Nor is a refusal of a path counted with those before a call that was allowed."""
+    for errors in (3, 1):
+        vault.errors[PATH] = failure(Fault.FORBIDDEN)
+        for _ in range(errors):
+            assert await fault(session) is Fault.FORBIDDEN
+            clock.move(REFUSAL.ceiling if errors > 1 else REFUSAL.floor * 2)
+        vault.errors.clear()
+        await session.call("post", PATH)
 
 
 async def test_good_token_while_logins_fail(session: Session, vault: Served, clock: FakeClock) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from meshca.authority.material import certificate_id
 from meshca.errors import ConfigError, Unavailable
 from meshca.upstream.sound_root import root_of
 from meshca.upstream.vault.faults import Fault, failure
@@ -181,6 +182,7 @@ class TestTrust:
         rig.vault.issuers = [(first,)]
         upstream = rig.open(ON_FIRST_USE)
         await upstream.lines()
+        lose(rig.folder / f"vault/{certificate_id(first.certificate)[:16]}.json", None)
         rig.clock.move(2 * DAY.total_seconds())
         rig.vault.issuers = [(OTHER,)]
         for _ in range(2):
