@@ -7,10 +7,11 @@ token; one that is not there is told, and never made in its place.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import threading
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, Final, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
@@ -49,7 +50,7 @@ class Session:
                 self._found[key_id] = next(iter(session.get_objects(wanted)))
             return bytes(self._found[key_id].sign(digest, mechanism=pkcs11.Mechanism.ECDSA))
 
-        return self._do(sign)
+        return self._do(sign, alone=False)
 
     def make(self, key_type: KeyType, label: str) -> ec.EllipticCurvePublicKey:
         """The public half of a new key, whose CKA_ID is its subject key identifier.
@@ -118,8 +119,12 @@ class Session:
 
         self._do(destroy)
 
-    def _do(self, deed: Callable[[Any], T]) -> T:
+    def _do(self, deed: Callable[[Any], T], *, alone: bool = True) -> T:
         """Do it, and once more with another session when it fails: a token that was away has lost the first.
+
+        Args:
+            deed: what to do with a session.
+            alone: while no other process of ours opens, finds, makes or destroys: not every token bears that.
 
         Raises:
             Unavailable: reason `key_token`.
@@ -130,14 +135,22 @@ class Session:
         with self._one:
             for _ in range(2):
                 try:
-                    if self._open is None:
-                        self._open = self._opened()
+                    if self._open is None or alone:
+                        with self._alone():
+                            self._open = self._open or self._opened()
+                            return deed(self._open)
                     return deed(self._open)
                 except (pkcs11.PKCS11Error, StopIteration) as error:
                     failed = type(error).__name__
                     self._close()
         problem = f"the token {self.token.label} by {self.token.module}: {failed}; check module, label and PIN"
         raise Unavailable("key_token", problem)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        with _pin_file(self.token) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def _close(self) -> None:
         """Without it a token that is still there would not be opened again."""
@@ -161,6 +174,16 @@ class Session:
 def session_of(token: Token) -> Session:
     """The session of a token, one in a process; nothing is opened yet."""
     return Session(token)
+
+
+def _pin_file(token: Token) -> BinaryIO:
+    """Open, to be locked.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    durable.read_private(token.pin_file)
+    return token.pin_file.open("rb")
 
 
 def _labelled(session: Any, label: str) -> Any:  # noqa: ANN401 - the library has no types
