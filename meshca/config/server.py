@@ -239,14 +239,10 @@ class ServerConfig(Model):
 
     @model_validator(mode="after")
     def _has_a_cluster(self) -> Self:
-        if isinstance(self.upstream, SecretConfig) and self.kubernetes is None:
-            raise ValueError(
-                "upstream.kind: secret needs the section kubernetes; `kubernetes: {}` will do in a pod"
-            )
-        if isinstance(self.upstream, VaultConfig) and self.upstream.custody == "secret" and not self.kubernetes:
-            raise ValueError(
-                "upstream.custody: secret needs the section kubernetes; `kubernetes: {}` will do in a pod"
-            )
+        field = "kind" if isinstance(self.upstream, SecretConfig) else "custody"
+        if self.kubernetes is None and getattr(self.upstream, field, "") == "secret":
+            wanted = "needs the section kubernetes; `kubernetes: {}` will do in a pod"
+            raise ValueError(f"upstream.{field}: secret {wanted}")
         return self
 
     @model_validator(mode="after")
