@@ -115,7 +115,7 @@ class TestAppRole:
         (tmp_path / "secret-id").write_text("wrong")
         async with reach(config, environ={}, clock=SystemClock()) as way:
             await fault(way)
-            (tmp_path / "secret-id").write_text(mount.secret_id)
+            (tmp_path / "secret-id").write_text(mount.secret_id.reveal())
             await SystemClock().sleep(2.1)  # the longest first pause after a refusal
             assert await who(way) == "approle"
 

@@ -9,6 +9,7 @@ is `rotation`'s decision.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 
 from meshca.authority.faults import find_faults
 from meshca.authority.material import SigningMaterial, certificate_id
