@@ -99,7 +99,7 @@ async def test_what_others_put_there(store: FakeSecrets, source: FakeSource) -> 
     assert store.held[NAME].contents["notes"] == b"of an operator"
 
 
-@pytest.mark.parametrize("key", [f"{ONE[:16]}.json", "named.pem"])
+@pytest.mark.parametrize("key", [f"{ONE[:16]}.json", "named.pem"], ids=["material", "roots"])
 async def test_damage(store: FakeSecrets, source: FakeSource, key: str) -> None:
     """A key that is damaged is told by the name of the Secret and its own; the rest is used."""
     await KeptSecret(source, None).keep(FIRST)
