@@ -63,6 +63,16 @@ def test_the_commands_of_a_document_do_what_it_says(
                 run(command, checkout, environ)
 
 
+def test_a_place_that_is_taken(tmp_path: Path) -> None:
+    """Where something answers already nothing is started: later commands would speak to a stranger."""
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        place = f"127.0.0.1:{stranger.getsockname()[1]}"
+        command = Command(text="touch started; sleep 60", until=place)
+        with pytest.raises(AssertionError, match=f"{place} is taken"), serving(command, tmp_path, {}):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def run(command: Command, checkout: Path, environ: Mapping[str, str]) -> None:
     """Run a command to its end."""
     done = subprocess.run(
@@ -82,6 +92,7 @@ def run(command: Command, checkout: Path, environ: Mapping[str, str]) -> None:
 @contextlib.contextmanager
 def serving(command: Command, checkout: Path, environ: Mapping[str, str]) -> Iterator[None]:
     """Run a command in the background, in a process group of its own, which is ended with the block."""
+    assert not serves(command.until, checkout), f"{command.until} is taken; end what is there\n{command.text}"
     log = checkout / f"background-{len(list(checkout.glob('background-*')))}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
