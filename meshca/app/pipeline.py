@@ -7,6 +7,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from meshca.admission.model import RuleSet
 from meshca.admission.parse import parse
@@ -21,19 +22,24 @@ from meshca.authority.serials import Serials
 from meshca.authority.signing import Authority
 from meshca.authority.slot import Slot
 from meshca.authz.parse import ParsedFiles, parse_changed
+from meshca.backoff import JITTER, Backoff
 from meshca.clock import Clock
 from meshca.config.server import BucketConfig, ServerConfig
 from meshca.delivery import Delivery
 from meshca.discovery.order import NO_ORDER, RenewalOrder
-from meshca.errors import BadRequest, InvariantBroken
+from meshca.errors import BadRequest, InvariantBroken, Unavailable
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.issuance import Issuing
 from meshca.keystore.pkcs11 import open_key
+from meshca.log import log
 from meshca.quota import Quota, Rate
 from meshca.secret import Secret
 from meshca.store.engine import Store, open_store
 from meshca.svid.profile import Profile
 from meshca.svid.servable import servable_roots
+
+TOKEN_SECONDS: Final = 20.0  # for a token to answer a worker that starts; far less than the parent waits for one
+TOKEN_BACKOFF: Final = Backoff(floor=0.1, ceiling=3.0)
 
 
 class Pipeline:
@@ -127,6 +133,7 @@ async def open_pipeline(briefing: Briefing, clock: Clock) -> AsyncIterator[Pipel
 
     Raises:
         ConfigError: the store, the signing material or the rules cannot be used.
+        Unavailable: reason `key_token`: the token that signs did not answer for long enough.
     """
     config = briefing.config
     profile = profile_of(config)
@@ -163,10 +170,28 @@ async def open_pipeline(briefing: Briefing, clock: Clock) -> AsyncIterator[Pipel
             clock=clock,
             clusters=clusters,
         )
-        pipeline.use_authority(briefing.authority)
+        await begin(pipeline, briefing.authority)
         pipeline.use_order(briefing.order)
         await pipeline.use_policies(briefing.policies)
         yield pipeline
+
+
+async def begin(pipeline: Pipeline, news: UseAuthority) -> None:
+    """Sign with what the briefing says; a token that fails now is asked again, for others may be opening it."""
+    clock, failures = pipeline.clock, 0
+    until = clock.monotonic() + TOKEN_SECONDS
+    while True:
+        try:
+            pipeline.use_authority(news)
+        except Unavailable as error:
+            failures += 1
+            pause = TOKEN_BACKOFF.pause(failures, JITTER)
+            if error.reason != "key_token" or clock.monotonic() + pause > until:
+                raise
+            log.warning("worker.token_fails", detail=error.detail, again_in=round(pause, 1))
+            await clock.sleep(pause)
+        else:
+            return
 
 
 def profile_of(config: ServerConfig) -> Profile:

@@ -14,7 +14,8 @@ import pytest
 from meshca.admission.parse import parse, shipped_text
 from meshca.app import pipeline as pipeline_module
 from meshca.app.control import UseAdmission, UseAuthority, UseOrder, UsePolicies
-from meshca.app.pipeline import Pipeline
+from meshca.app.pipeline import TOKEN_SECONDS, Pipeline, begin
+from meshca.app.supervisor import READY_SECONDS
 from meshca.authority.serials import Serials
 from meshca.authority.signing import Authority
 from meshca.authz.parse import parse_changed
@@ -24,6 +25,7 @@ from meshca.discovery.order import NO_ORDER, RenewalOrder
 from meshca.discovery.resources import content_hash
 from meshca.errors import ConfigError, InvariantBroken, Unavailable
 from meshca.issuance import Issuing
+from meshca.svid.signature import SigningKey
 from tests.authz.documents import document_text
 from tests.fakes.clock import FakeClock
 from tests.fakes.pki import DAY, NOW, Ca, make_ca
@@ -184,3 +186,59 @@ async def test_refused_policies_change_nothing(pipeline: Pipeline) -> None:
     with pytest.raises(ConfigError):
         await pipeline.use_policies(UsePolicies(files={"a.yaml": "x"}))
     assert pipeline.delivery.versions == before
+
+
+class FailingToken:
+    """A token that fails some times before it gives its key."""
+
+    def __init__(self, key: SigningKey, failures: int, reason: str = "key_token") -> None:
+        self.failures = failures
+        self._key = key
+        self._reason = reason
+
+    def __call__(self, _: str) -> SigningKey:
+        """The key, when it may."""
+        self.failures -= 1
+        if self.failures >= 0:
+            raise Unavailable(self._reason, "the token meshca by module.so: GeneralError; check the PIN")
+        return self._key
+
+
+def in_token(active: Ca, root: Ca) -> UseAuthority:
+    """A parent's word on a key that is in a token."""
+    return UseAuthority(chain=active.pem, key="pkcs11:token=meshca;id=%01", roots=root.pem)
+
+
+@pytest.mark.parametrize("failures", [0, 3])
+async def test_a_token_that_fails_at_the_start_is_asked_again(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    """Another process may be opening it: the worker begins once it answers."""
+    root = make_ca("root")
+    active = signer("a", root)
+    monkeypatch.setattr(pipeline_module, "open_key", FailingToken(active.key, failures))
+    pipeline.authority = Authority(Serials(1), PROFILE)
+    clock = cast("FakeClock", pipeline.clock)
+    begun = asyncio.create_task(begin(pipeline, in_token(active, root)))
+    await clock.advance(TOKEN_SECONDS - 1)
+    await begun
+    assert pipeline.authority.current().path[0] == active.certificate
+
+
+@pytest.mark.parametrize(("reason", "least", "most"), [("key_token", 8, 200), ("other", 1, 1)])
+async def test_a_token_that_fails_for_long(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, reason: str, least: int, most: int
+) -> None:
+    """The worker ends with its words, soon enough for the parent to hear them; another failure ends it at once."""
+    root = make_ca("root")
+    active = signer("a", root)
+    token = FailingToken(active.key, 10_000, reason)
+    monkeypatch.setattr(pipeline_module, "open_key", token)
+    clock = cast("FakeClock", pipeline.clock)
+    begun = asyncio.create_task(begin(pipeline, in_token(active, root)))
+    await clock.advance(TOKEN_SECONDS)
+    with pytest.raises(Unavailable, match="GeneralError") as caught:
+        await begun
+    assert caught.value.reason == reason
+    assert least <= 10_000 - token.failures <= most
+    assert TOKEN_SECONDS < READY_SECONDS / 2
