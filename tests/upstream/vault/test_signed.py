@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from meshca.authority.slot import Slot
 from meshca.errors import ConfigError, Unavailable
 from meshca.svid.signature import hash_for
+from meshca.upstream.ca_certificates import BACKDATE
 from meshca.upstream.vault.mount import certificates
 from meshca.upstream.vault.signed import Wish, judge
 from tests.fakes.pki import DAY, NARROW, NOW, TRUST_DOMAIN, Ca, ec_key, make_ca, material_of, rsa_key
@@ -192,6 +193,7 @@ def test_body(key: Any) -> None:
         "organization": "meshca",
         "uri_sans": "spiffe://cluster.local",
         "ttl": "86400s",
+        "not_before_duration": f"{int(BACKDATE.total_seconds())}s",
         "max_path_length": 0,
         "exclude_cn_from_sans": True,
         "use_csr_values": False,
