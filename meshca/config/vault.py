@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
@@ -24,6 +24,7 @@ _PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)
 _ISSUER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _LONGEST_PATH = 256
 _PORTS = range(1, 65536)
+SHORTEST: Final = timedelta(minutes=1)  # VB3: an issuer that truncates can give what is as good as over
 
 
 def _address(value: str) -> str:
@@ -68,11 +69,21 @@ def _sha256(value: str) -> str:
     return digest
 
 
+def _signable(value: timedelta) -> timedelta:
+    if value <= SHORTEST:
+        raise ValueError(
+            "expected more than 1m, such as 30d: an intermediate that ends in less than a minute is not taken from"
+            " Vault, as its issuer may have ended"
+        )
+    return value
+
+
 Address = Annotated[str, AfterValidator(_address)]
 Fingerprint = Annotated[str, AfterValidator(_sha256)]
 HostAndPort = Annotated[str, AfterValidator(_host_and_port)]
 VaultPath = Annotated[str, AfterValidator(_path)]
 IssuerRef = Annotated[str, AfterValidator(_issuer)]
+Lifetime = Annotated[PositiveDuration, AfterValidator(_signable)]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -222,7 +233,7 @@ class VaultConfig(Model):
         custody_seal_file: holds 32 random bytes in base64 that seal what is in the Secret.
         custody_token: the token, for `pkcs11`.
         key_type: of the intermediate.
-        intermediate_lifetime: that is asked for; re-made at half of what was given.
+        intermediate_lifetime: that is asked for, more than a minute; re-made at half of what was given.
     """
 
     kind: Literal["vault"]
@@ -243,7 +254,7 @@ class VaultConfig(Model):
     custody_seal_file: FilePath | None = None
     custody_token: VaultTokenCustody | None = None
     key_type: Annotated[KeyType, Field(strict=False)] = KeyType.EC_P256
-    intermediate_lifetime: PositiveDuration = timedelta(days=30)
+    intermediate_lifetime: Lifetime = timedelta(days=30)
 
     @model_validator(mode="after")
     def _https(self) -> Self:

@@ -162,6 +162,8 @@ _FINGERPRINT = "expected the SHA-256 of a certificate's DER, 64 hexadecimal digi
         ({"roots": {"accept": "all"}}, "roots.accept: "),
         ({"roots": {"sha256": ["xy"]}}, "roots.sha256.0: " + _FINGERPRINT),
         ({"poll": "0s"}, "poll: must be longer than 0s"),
+        ({"intermediate_lifetime": "1m"}, "intermediate_lifetime: expected more than 1m, such as 30d: an interm"),
+        ({"intermediate_lifetime": "0s"}, "intermediate_lifetime: must be longer than 0s"),
         ({"timeout": 10}, "timeout: "),
         ({"key_type": "ed25519"}, "key_type: "),
         ({"custody": "vault"}, "custody: "),

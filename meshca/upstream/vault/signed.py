@@ -23,13 +23,13 @@ from cryptography.x509.oid import ExtensionOID, NameOID
 from meshca.authority.chain import find_path
 from meshca.authority.faults import find_faults
 from meshca.authority.material import SigningMaterial
+from meshca.config.vault import SHORTEST
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.svid.signature import SigningKey, hash_for
 from meshca.upstream.ca_certificates import BACKDATE
 from meshca.upstream.sound_root import trial_faults
 
 Ext = TypeVar("Ext", bound=x509.ExtensionType)
-SHORTEST: Final = timedelta(minutes=1)  # VB3: an issuer that truncates can give what is as good as over
 _USAGES: Final = (
     "digital_signature",
     "content_commitment",

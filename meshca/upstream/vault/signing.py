@@ -15,7 +15,7 @@ from cryptography import x509
 from meshca.authority.keys import new_key
 from meshca.authority.material import SigningMaterial
 from meshca.clock import Clock
-from meshca.config.vault import VaultConfig
+from meshca.config.vault import SHORTEST, VaultConfig
 from meshca.errors import MeshcaError
 from meshca.identity.key_type import KeyType
 from meshca.identity.spiffe_id import TrustDomain
@@ -26,7 +26,7 @@ from meshca.upstream.vault.answer import Answer
 from meshca.upstream.vault.client import Method
 from meshca.upstream.vault.faults import Fault, failure
 from meshca.upstream.vault.mount import Issuer, certificates, chain_of
-from meshca.upstream.vault.signed import SHORTEST, Wish, judge
+from meshca.upstream.vault.signed import Wish, judge
 
 AHEAD: Final = timedelta(minutes=1)  # before the issuer's end, so that no clock makes ours outlive it
 
