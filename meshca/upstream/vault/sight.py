@@ -69,12 +69,12 @@ def judged(config: VaultRoots, found: Look, *, known: Sequence[x509.Certificate]
         ConfigError: the file of roots cannot be used.
     """
     pinned = pinned_by_file(config)
-    above = found.current.path(tuple(dict.fromkeys((*pinned, *found.roots))))
-    top = above[-1] if above else None
-    counted = accepted(config, found.roots, pinned=pinned, current=top, known=known)
+    every = tuple(dict.fromkeys((*pinned, *found.roots)))
+    counted = accepted(config, found.roots, pinned=pinned, current=_above(found.current, every), known=known)
     older_first = sorted(counted, key=lambda root: root not in known)  # of two with one subject the older stays
     faults = {root: _faults(root, older_first[:place], now) for place, root in enumerate(older_first)}
     sound = tuple(root for root in counted if not faults[root])
+    top = _above(found.current, sound, counted, every)
     told = [fault for root in counted for fault in faults[root]]
     if top is None:
         told.append("no chain of signatures leads from the issuer to a root; import its root, or pin it by a file")
@@ -82,6 +82,11 @@ def judged(config: VaultRoots, found: Look, *, known: Sequence[x509.Certificate]
     if top is not None and top not in counted:
         problem = failure(Fault.ROOT_UNPINNED, f"its fingerprint is {certificate_id(top)}")
     return Sight(look=found, roots=sound, root=top if top in sound else None, problem=problem)
+
+
+def _above(issuer: Issuer, *choices: Sequence[x509.Certificate]) -> x509.Certificate | None:
+    """The root above an issuer, which may be cross-signed: one of the first choice, else of the next."""
+    return next((path[-1] for roots in choices if (path := issuer.path(roots))), None)
 
 
 def _faults(root: x509.Certificate, company: Sequence[x509.Certificate], now: datetime) -> list[str]:

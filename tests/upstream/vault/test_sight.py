@@ -80,6 +80,33 @@ def test_unpinned() -> None:
     assert certificate_id(ONE.certificate) in words
 
 
+@pytest.mark.parametrize("signs", [ONE, TWO], ids=["cross-signed", "itself"])
+@pytest.mark.parametrize("by", ["sha256", "file", "known"])
+def test_cross_signed(tmp_path: Path, by: str, signs: Ca) -> None:
+    """Where two roots are above the issuer, the one that counts is taken, wherever it stands in the mount."""
+    cross = make_ca("two", ONE, key=TWO.key)
+    path = tmp_path / "roots.pem"
+    path.write_text(to_pem(signs.certificate))
+    config = {
+        "sha256": VaultRoots(sha256=(certificate_id(signs.certificate),)),
+        "file": VaultRoots(file=path),
+        "known": VaultRoots(accept="first_use"),
+    }[by]
+    for above in ((TWO, cross, ONE), (ONE, cross, TWO)):
+        found = sight(config, issuer(make_ca("below two", TWO), *above), known=(signs,))
+        assert (found.root, found.problem) == (signs.certificate, None)
+        assert found.issuer_below(certificate_id(signs.certificate)) == found.look.current
+
+
+def test_cross_signed_by_a_root_that_is_unsound() -> None:
+    """Of two roots that are pinned the sound one is taken; what is wrong with the other is told."""
+    old = make_ca("old", begin=NOW - 2 * DAY, end=NOW - DAY)
+    cross = make_ca("two", old, key=TWO.key)
+    found = sight(ANY, issuer(make_ca("below two", TWO), cross, old, TWO))
+    assert found.root == TWO.certificate
+    assert "expired" in told(found)[1]
+
+
 def test_first_use_goes_on() -> None:
     """What was accepted first counts on, and another root above the issuer does not."""
     config = VaultRoots(accept="first_use")
