@@ -39,6 +39,7 @@ class Fault(StrEnum):
     NAMESPACE = "namespace"
     MOUNT = "mount"
     ISSUER = "issuer"
+    ISSUER_USAGE = "issuer_usage"
     ISSUER_ENDS = "issuer_ends"
     BAD_REQUEST = "bad_request"
     ANSWER = "answer"
@@ -136,6 +137,11 @@ TABLE: Final = MappingProxyType(
             "the mount has no issuer upstream.issuer",
             "give a name or id that `vault list <mount>/issuers` shows",
         ),
+        Fault.ISSUER_USAGE: Row(
+            False,
+            "the issuer may not sign certificates",
+            "add issuing-certificates to its usage, or give another one in upstream.issuer",
+        ),
         Fault.ISSUER_ENDS: Row(
             False,
             "the issuer, or what is above it, ends too soon to sign for us",
@@ -144,7 +150,7 @@ TABLE: Final = MappingProxyType(
         Fault.BAD_REQUEST: Row(
             False,
             "the server refuses what we ask for",
-            "see its audit log; the issuer may lack the usage issuing-certificates",
+            "see its audit log",
         ),
         Fault.ANSWER: Row(
             False, "what the server gave is not what was asked for", "check the issuer and its chain in Vault"

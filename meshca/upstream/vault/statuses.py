@@ -40,6 +40,7 @@ _BY_WORDS: Final = (  # lower case, the first that is found counts
     ("unable to find pki issuer", Fault.ISSUER),
     ("unable to find issuer", Fault.ISSUER),
     ("no default issuer", Fault.ISSUER),
+    ("requested usage issuing-certificates", Fault.ISSUER_USAGE),
     ("wrapping token is not valid", Fault.SECRET_ID_USED),
 )
 

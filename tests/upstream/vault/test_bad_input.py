@@ -212,6 +212,16 @@ async def test_real_role_in_place_of_an_issuer(openbao: OpenBao, tmp_path: Path)
 
 
 @pytest.mark.real("openbao")
+async def test_real_issuer_that_may_not_sign(openbao: OpenBao, tmp_path: Path) -> None:
+    """The issuer lacks the usage, which the server tells as an error of its own."""
+    mount = await new_mount(openbao)
+    await openbao.call("POST", f"{mount.path}/issuer/default", {"issuer_name": "one", "usage": "read-only"})
+    words = await told(vault_config(openbao, mount, tmp_path), tmp_path, real=True)
+    assert words.startswith("the issuer may not sign certificates")
+    assert words.endswith("; add issuing-certificates to its usage, or give another one in upstream.issuer")
+
+
+@pytest.mark.real("openbao")
 async def test_real_issuer_that_ends_soon(openbao: OpenBao, tmp_path: Path) -> None:
     """A root with a minute left, which the server would sign beyond."""
     mount = await new_mount(openbao, root_ttl="60s")
@@ -234,7 +244,7 @@ async def test_real_wrong_token(openbao: OpenBao, tmp_path: Path) -> None:
 async def test_real_secret_id_used_up(openbao: OpenBao, tmp_path: Path) -> None:
     """A secret id for one login, which somebody else had."""
     mount = await new_mount(openbao, token={"secret_id_num_uses": 1})
-    login = {"role_id": mount.role_id, "secret_id": mount.secret_id}
+    login = {"role_id": mount.role_id, "secret_id": mount.secret_id.reveal()}
     await openbao.call("POST", "auth/approle/login", login)
     words = await told(vault_config(openbao, mount, tmp_path), tmp_path, real=True)
     assert words.startswith(f"the server does not log us in (as the role {mount.role_id}")

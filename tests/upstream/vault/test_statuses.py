@@ -17,6 +17,11 @@ from meshca.upstream.vault.statuses import fault_for
         (400, ["namespaces are not supported"], Fault.NAMESPACE),
         (500, ["unable to find PKI issuer for reference: x"], Fault.ISSUER),
         (500, ["no default issuer currently configured"], Fault.ISSUER),
+        (
+            500,
+            ["requested usage issuing-certificates for issuer [id:1] but only had usage read-only"],
+            Fault.ISSUER_USAGE,
+        ),
         (400, ["wrapping token is not valid or does not exist"], Fault.SECRET_ID_USED),
         (408, None, Fault.TIMEOUT),
         (412, None, Fault.STALE),
