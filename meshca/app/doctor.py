@@ -27,7 +27,7 @@ from meshca.config.server import ServerConfig
 from meshca.config.vault import VaultConfig
 from meshca.doctor.address import Address
 from meshca.doctor.examine import examine
-from meshca.doctor.finding import Finding
+from meshca.doctor.finding import Finding, Said, ok, wrong
 from meshca.doctor.istio import CHECKS, ROOT_CHECKS
 from meshca.doctor.looking import Looking
 from meshca.doctor.mesh import Place
@@ -37,6 +37,8 @@ from meshca.kube.connection import connect, own_namespace
 from meshca.rotation.report import RootReport
 from meshca.wire.handshake import Handshake, shake_hands
 
+UPSTREAM: Final = "upstream"  # the check of it
+VAULT_CHECK: Final = "`meshca vault check --config <the server's>`"
 LIFETIME: Final = 600  # seconds: nobody uses the certificate
 
 
@@ -80,7 +82,7 @@ async def findings(order: Order, environ: Mapping[str, str] = os.environ) -> Asy
 
 
 async def root_findings(socket: Path, seconds: float) -> AsyncIterator[Finding]:
-    """What each check of the roots finds, wherever the server runs, as it finds it.
+    """What each check of the roots, and of who signs for them, finds, wherever the server runs, as it finds it.
 
     Args:
         socket: the running server's, for administrators.
@@ -88,6 +90,17 @@ async def root_findings(socket: Path, seconds: float) -> AsyncIterator[Finding]:
     """
     async for finding in examine(ROOT_CHECKS, _Server(roots=SocketRoots(socket), clock=SystemClock()), seconds):
         yield finding
+    async for finding in examine({UPSTREAM: _upstream}, socket, seconds):
+        yield finding
+
+
+async def _upstream(socket: Path) -> Said:
+    """Whoever signs for the server is well, as far as the server knows; a Vault is not asked."""
+    async with admin_client.connect(socket) as client:
+        told = (await client.status()).upstream
+    if told.fault:
+        return wrong(f"{told.kind}: {told.fault}", told.remedy, f"{VAULT_CHECK} says more")
+    return ok(f"{told.kind}; {VAULT_CHECK} looks at it" if told.kind == "vault" else told.kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -98,6 +98,8 @@ def roots(
 ) -> None:
     """Check the roots of a running server, in a cluster or not: what ends soon, and a rotation that stands still.
 
+    Whoever signs for it is told as the server knows it; a Vault is looked at by `meshca vault check`.
+
     Each line is ok, wrong or unknown, with what mends it below. Exit code 1 when something is wrong, 2 for a bad
     configuration or flag.
 

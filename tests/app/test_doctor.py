@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from meshca.app.doctor import AgentCa, Order, SocketRoots, findings, root_findings
+from meshca.app.doctor import UPSTREAM, VAULT_CHECK, AgentCa, Order, SocketRoots, findings, root_findings
 from meshca.clock import SystemClock
 from meshca.doctor.address import Address
 from meshca.doctor.istio import CHECKS, ROOT_CHECKS
@@ -17,9 +17,12 @@ from meshca.doctor.site import Issued, Wish
 from meshca.doctor.vault_checks import CHECKS as VAULT_CHECKS
 from meshca.errors import ConfigError, Denied, MeshcaError, Unauthenticated, Unavailable
 from meshca.identity.service_account import ServiceAccount
+from meshca.rpc.status_report import StatusReport, UpstreamReport
 from meshca.secret import Secret
 from tests.fakes.admin_server import admin_server
 from tests.fakes.ca import OWN, FakeCa, Mood, ServingCa, serving_ca
+from tests.fakes.pki import DAY
+from tests.fakes.reports import report
 from tests.fakes.root_commands import FakeRootCommands
 
 WEB = ServiceAccount(namespace="shop", name="web")
@@ -124,7 +127,8 @@ async def test_a_vault(tmp_path: Path) -> None:
 async def test_roots_of_no_server(tmp_path: Path) -> None:
     """Nobody listens: each check of the roots is unknown, and says where to ask."""
     found = [one async for one in root_findings(tmp_path / "admin.sock", 5)]
-    assert [(one.name, one.verdict.value) for one in found] == [(name, "unknown") for name in ROOT_CHECKS]
+    checks = [*ROOT_CHECKS, UPSTREAM]
+    assert [(one.name, one.verdict.value) for one in found] == [(name, "unknown") for name in checks]
     assert all(f"there is no socket at {tmp_path}/admin.sock" in one.found for one in found)
 
 
@@ -134,5 +138,26 @@ async def test_roots_of_a_server() -> None:
     async with admin_server(roots=commands) as socket:
         found = {one.name: one async for one in root_findings(socket, 5)}
         assert await SocketRoots(socket).records() == list(commands.state.records)
-    assert {name: one.verdict.value for name, one in found.items()} == dict.fromkeys(ROOT_CHECKS, "ok")
+    checks = [*ROOT_CHECKS, UPSTREAM]
+    assert {name: one.verdict.value for name, one in found.items()} == dict.fromkeys(checks, "ok")
     assert found["root-rotation"].found == "no root is being replaced"
+    assert found[UPSTREAM].found == "self_signed"
+
+
+@pytest.mark.parametrize(
+    ("fault", "remedy", "expected"),
+    [
+        ("", "", ("ok", f"vault; {VAULT_CHECK} looks at it", ())),
+        ("sealed", "unseal it", ("wrong", "vault: sealed", ("unseal it", f"{VAULT_CHECK} says more"))),
+    ],
+)
+async def test_roots_below_a_vault(fault: str, remedy: str, expected: tuple[str, str, tuple[str, ...]]) -> None:
+    """What the server knows of it is told, and where the checks of it are."""
+
+    async def status() -> StatusReport:
+        told = UpstreamReport(kind="vault", autonomy=DAY, fault=fault, remedy=remedy)
+        return report(upstream=told)
+
+    async with admin_server(status=status) as socket:
+        [found] = [one async for one in root_findings(socket, 5) if one.name == UPSTREAM]
+    assert (found.verdict.value, found.found, found.mend) == expected
