@@ -27,6 +27,45 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
+{{- /* Whether each replica keeps its key below Vault in a Secret of its own; not empty then. */ -}}
+{{- define "meshca.ownSecrets" -}}
+{{- if and (eq .Values.upstream.kind "vault") (eq .Values.upstream.vault.custody "secret") -}}yes{{- end -}}
+{{- end -}}
+
+{{- /* What follows the pods: a StatefulSet, whose pods keep their names, where Secrets are named after them. */ -}}
+{{- define "meshca.workload" -}}
+{{- ternary "StatefulSet" "Deployment" (ne (include "meshca.ownSecrets" .) "") -}}
+{{- end -}}
+
+{{- /* The section `upstream` for Vault. */ -}}
+{{- define "meshca.vault" -}}
+{{- $vault := .Values.upstream.vault -}}
+{{- if not $vault.address -}}
+{{- fail "upstream.vault.address is needed for upstream.kind: vault, such as https://vault.example.org:8200" -}}
+{{- end -}}
+{{- if not $vault.roots.configMap -}}
+{{- fail "upstream.vault.roots.configMap is needed for upstream.kind: vault: it names the roots that are trusted" -}}
+{{- end -}}
+{{- $own := dict
+  "kind" "vault"
+  "address" $vault.address
+  "mount" $vault.mount
+  "issuer" $vault.issuer
+  "login" (dict "kubernetes" (dict "role" $vault.role "mount" $vault.loginMount "token_file" "/var/run/secrets/vault/token"))
+  "roots" (dict "file" (printf "/etc/meshca-vault-roots/%s" $vault.roots.key))
+  "custody" $vault.custody
+-}}
+{{- if $vault.ca.configMap -}}
+{{- $_ := set $own "ca_file" (printf "/etc/meshca-vault-ca/%s" $vault.ca.key) -}}
+{{- end -}}
+{{- range $key := append (keys $own) "custody_secret" -}}
+{{- if hasKey $vault.config $key -}}
+{{- fail (printf "upstream.vault.config.%s is a value of the chart, which the rights and mounts follow: set that instead" $key) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml (merge $own $vault.config) -}}
+{{- end -}}
+
 {{- /* What meshca.yaml says: the chart's own part, with .Values.config merged over it. */ -}}
 {{- define "meshca.config" -}}
 {{- $service := include "meshca.name" . -}}
@@ -43,6 +82,9 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- $upstream := dict "kind" "secret" "create" .Values.upstream.create "rotate" .Values.upstream.rotate "names" .Values.upstream.names -}}
 {{- if eq .Values.upstream.kind "files" -}}
 {{- $upstream = dict "kind" "files" "dir" "/etc/meshca-ca" -}}
+{{- end -}}
+{{- if eq .Values.upstream.kind "vault" -}}
+{{- $upstream = include "meshca.vault" . | fromYaml -}}
 {{- end -}}
 {{- $kubernetes := dict
   "namespace" .Release.Namespace

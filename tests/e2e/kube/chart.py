@@ -21,6 +21,7 @@ KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "ServiceAccount": ("/api/v1", "serviceaccounts"),
     "Service": ("/api/v1", "services"),
     "Deployment": ("/apis/apps/v1", "deployments"),
+    "StatefulSet": ("/apis/apps/v1", "statefulsets"),
     "Pod": ("/api/v1", "pods"),
     "ClusterRole": ("/apis/rbac.authorization.k8s.io/v1", "clusterroles"),
     "ClusterRoleBinding": ("/apis/rbac.authorization.k8s.io/v1", "clusterrolebindings"),
@@ -69,8 +70,14 @@ async def install(api: Api, objects: list[dict[str, Any]]) -> list[str]:
     return paths
 
 
-def pod_of(deployment: Tree, name: str) -> dict[str, Any]:
-    """The pod that a Deployment would make."""
-    template = deployment["spec"]["template"]
-    metadata = {"name": name, "namespace": deployment["metadata"]["namespace"], **template["metadata"]}
+def workload(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    """What makes the pods: a Deployment, or a StatefulSet where they must keep their names."""
+    [found] = [each for each in objects if each["kind"] in {"Deployment", "StatefulSet"}]
+    return found
+
+
+def pod_of(made_by: Tree, name: str) -> dict[str, Any]:
+    """The pod that a workload would make."""
+    template = made_by["spec"]["template"]
+    metadata = {"name": name, "namespace": made_by["metadata"]["namespace"], **template["metadata"]}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}

@@ -8,6 +8,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,12 +20,14 @@ import yaml
 from meshca import metrics
 from meshca.app.doctor import Order, findings
 from meshca.config.server import ServerConfig
+from meshca.config.upstream import UpstreamConfig
+from meshca.config.vault import VaultConfig
 from meshca.doctor.finding import Finding
 from meshca.doctor.mesh import Place
 from meshca.doctor.needed import needed
 from meshca.doctor.permission import Permission
 from meshca.errors import NotFound
-from tests.e2e.kube.chart import CHART, install, only, pod_of, rendered, run_helm
+from tests.e2e.kube.chart import CHART, install, only, pod_of, rendered, run_helm, workload
 from tests.e2e.kube.cluster import TestCluster, until
 from tests.e2e.kube.rotating import rotate
 from tests.e2e.kube.serve import serving_cluster
@@ -54,13 +57,17 @@ EVERYTHING: dict[str, Any] = {
     "podAnnotations": {"e": "f"},
 }
 ONE_STORE: dict[str, Any] = {"replicas": 1, "persistence": {"existingClaim": "data"}}
-CHOICES = {
+VAULT: dict[str, Any] = {"address": "https://vault.example.org:8200", "roots": {"configMap": "mesh-roots"}}
+OWN_SECRETS: dict[str, Any] = {"kind": "vault", "vault": {**VAULT, "custody": "secret"}}
+CHOICES: dict[str, dict[str, Any]] = {
     "defaults": {},
     "everything": EVERYTHING,
     "files": {"upstream": {"kind": "files"}, **ONE_STORE},
     "read": {"upstream": {"create": False}},
     "begin": {"upstream": {"create": True, "names": ["ca"]}},
     "rotate": {"upstream": {"create": False, "rotate": True}, **ONE_STORE},
+    "vault": {"upstream": {"kind": "vault", "vault": {**VAULT, "ca": {"configMap": "vault-ca"}}}},
+    "vault-secrets": {"replicas": 3, "upstream": OWN_SECRETS},
     "nothing": {"rootConfigMap": {"enabled": False}, "podDisruptionBudget": {"enabled": False}},
 }
 # What is on in an installation that serves as Istio's CA.
@@ -97,6 +104,21 @@ def test_schema(choice: str, version: str) -> None:
         ({"upstream": {"rotate": True}}, "upstream.rotate needs one store of all replicas"),
         ({"upstream": {"rotate": True}, "replicas": 1}, "upstream.rotate needs one store of all replicas"),
         ({"upstream": {"rotate": True}, "config": {"ledger": {"url": "sqlite:////x"}}}, "needs one store"),
+        ({"upstream": {"kind": "vault"}}, "upstream.vault.address is needed"),
+        ({"upstream": {"kind": "vault", "vault": {"address": "http://vault"}}}, "address"),
+        (
+            {"upstream": {"kind": "vault", "vault": {"address": VAULT["address"]}}},
+            "upstream.vault.roots.configMap is needed",
+        ),
+        ({"upstream": {"kind": "vault", "vault": {**VAULT, "custody": "pkcs11"}}}, "custody"),
+        (
+            {"upstream": {"kind": "vault", "vault": {**VAULT, "config": {"custody_secret": "one"}}}},
+            "upstream.vault.config.custody_secret is a value of the chart",
+        ),
+        (
+            {"upstream": {"kind": "vault", "vault": {**VAULT, "config": {"roots": {"accept": "any"}}}}},
+            "upstream.vault.config.roots is a value of the chart",
+        ),
         ({"config": {"upstream": {"names": ["my-ca"]}}}, "config.upstream has a value of the chart"),
         ({"config": {"kubernetes": {"lease": "other"}}}, "config.kubernetes.lease has a value of the chart"),
     ],
@@ -176,9 +198,61 @@ def test_rights_are_those_that_are_needed(choice: str) -> None:
     text = only(objects, "ConfigMap", "meshca")["data"]["meshca.yaml"]
     config = ServerConfig.model_validate(yaml.safe_load(text))
     assert config.kubernetes is not None
-    asked = needed(config, config.kubernetes, "meshca-system")
+    asked = {
+        each
+        for upstream in _of_each_replica(config.upstream, values.get("replicas", 2))
+        for each in needed(config.model_copy(update={"upstream": upstream}), config.kubernetes, "meshca-system")
+    }
     theirs = {Right.of(each) for each in asked if each.resource and not _everybodys(each)}
     assert set(rights(objects)) == theirs
+
+
+def _of_each_replica(upstream: UpstreamConfig, replicas: int) -> list[UpstreamConfig]:
+    """As each pod has it: the name of its Secret is a variable there."""
+    if not isinstance(upstream, VaultConfig):
+        return [upstream]
+    names = (f"meshca-vault-meshca-{number}" for number in range(replicas))
+    return [upstream.model_copy(update={"custody_secret": name}) for name in names]
+
+
+def test_vault() -> None:
+    """The server finds what the pod mounts: a token for Vault alone, the roots, the CA; more keys are its own."""
+    ca = {"configMap": "vault-ca", "key": "vault.pem"}
+    vault = {**VAULT, "audience": "https://vault", "ca": ca, "config": {"timeout": "5s"}}
+    objects = rendered(upstream={"kind": "vault", "vault": vault})
+    config = ServerConfig.model_validate(
+        yaml.safe_load(only(objects, "ConfigMap", "meshca")["data"]["meshca.yaml"])
+    )
+    upstream = config.upstream
+    assert isinstance(upstream, VaultConfig)
+    assert (upstream.custody, upstream.timeout) == ("file", timedelta(seconds=5))
+    spec = workload(objects)["spec"]["template"]["spec"]
+    places = {Path(each["mountPath"]): each["name"] for each in spec["containers"][0]["volumeMounts"]}
+    volumes = {each["name"]: each for each in spec["volumes"]}
+    assert upstream.login.kubernetes is not None
+    assert upstream.roots.file is not None
+    assert upstream.ca_file is not None
+    token = volumes[places[upstream.login.kubernetes.token_file.parent]]["projected"]["sources"]
+    assert token == [
+        {"serviceAccountToken": {"path": "token", "audience": "https://vault", "expirationSeconds": 600}}
+    ]
+    assert volumes[places[upstream.roots.file.parent]]["configMap"] == {"name": "mesh-roots"}
+    assert volumes[places[upstream.ca_file.parent]]["configMap"] == {"name": "vault-ca"}
+    assert (upstream.roots.file.name, upstream.ca_file.name) == ("roots.pem", "vault.pem")
+
+
+def test_a_secret_of_each_replica() -> None:
+    """Pods keep their names, and each gives its own to its Secret; otherwise nothing needs a StatefulSet."""
+    made = workload(rendered(**CHOICES["vault-secrets"]))
+    assert made["kind"] == "StatefulSet"
+    [container] = made["spec"]["template"]["spec"]["containers"]
+    assert container["env"] == [
+        {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {"name": "MESHCA__UPSTREAM__CUSTODY_SECRET", "value": "meshca-vault-$(POD)"},
+    ]
+    assert {workload(rendered(**CHOICES[one]))["kind"] for one in CHOICES if one != "vault-secrets"} == {
+        "Deployment"
+    }
 
 
 class Right(NamedTuple):
@@ -235,7 +309,7 @@ async def test_pod_security(cluster: TestCluster, choice: str) -> None:
     namespace = await cluster.namespace({"pod-security.kubernetes.io/enforce": "restricted"})
     objects = rendered(namespace, **{**CHOICES[choice], "priorityClassName": ""})
     await install(cluster.api, [only(objects, "ServiceAccount")])
-    pod = pod_of(only(objects, "Deployment"), "one")
+    pod = pod_of(workload(objects), "one")
     await cluster.api.create(f"/api/v1/namespaces/{namespace}/pods", pod)
 
 
