@@ -16,7 +16,7 @@ class Newest(Generic[T]):
         act: what to do; must handle its own errors.
     """
 
-    def __init__(self, act: Callable[[T], Awaitable[None]]) -> None:
+    def __init__(self, act: Callable[[T], Awaitable[object]]) -> None:
         self._act = act
         self._waiting: list[T] = []  # at most one
         self._acting: asyncio.Task[None] | None = None

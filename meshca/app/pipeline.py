@@ -38,6 +38,7 @@ from meshca.store.engine import Store, open_store
 from meshca.svid.profile import Profile
 from meshca.svid.servable import servable_roots
 
+AWAY: Final = "key_token"  # the reason of a token that does not answer
 TOKEN_SECONDS: Final = 20.0  # for a token to answer a worker that starts; far less than the parent waits for one
 TOKEN_BACKOFF: Final = Backoff(floor=0.1, ceiling=3.0)
 
@@ -186,7 +187,7 @@ async def begin(pipeline: Pipeline, news: UseAuthority) -> None:
         except Unavailable as error:
             failures += 1
             pause = TOKEN_BACKOFF.pause(failures, JITTER)
-            if error.reason != "key_token" or clock.monotonic() + pause > until:
+            if error.reason != AWAY or clock.monotonic() + pause > until:
                 raise
             log.warning("worker.token_fails", detail=error.detail, again_in=round(pause, 1))
             await clock.sleep(pause)

@@ -34,10 +34,11 @@ from meshca.app.control import (
 )
 from meshca.app.doors import Doors
 from meshca.app.newest import Newest
-from meshca.app.pipeline import Pipeline, open_pipeline
+from meshca.app.pipeline import AWAY, Pipeline, open_pipeline
 from meshca.app.serving_certificate import ServingCertificate
 from meshca.app.stopping import Stopping
 from meshca.background import running
+from meshca.backoff import JITTER, Backoff
 from meshca.clock import Clock, SystemClock
 from meshca.errors import ConfigError, MeshcaError
 from meshca.log import configure, log
@@ -46,6 +47,7 @@ from meshca.wire.tls import Serving
 
 ORPHAN_SECONDS = 1.0  # for calls in flight when the parent has died
 ANSWER_SECONDS = 1.0  # for a probe; less than the parent waits, so that a store that hangs does not look like us
+TOKEN_BACKOFF = Backoff(floor=1.0, ceiling=30.0)  # while we serve, and are not ready
 COLLECT_AFTER = (20_000, 20, 20)  # new objects, young and middle collections; CPython's own: 700, 10, 10
 
 
@@ -62,6 +64,7 @@ class Worker:
         self._clock = clock
         self._probing: set[asyncio.Task[None]] = set()
         self._newest = {UseAdmission: Newest(self._use), UsePolicies: Newest(self._use)}
+        self._repeating: asyncio.Task[None] | None = None
         self._refused: dict[str, str] = {}  # why, by kind of news, until good news of that kind come
 
     async def follow(self) -> None:
@@ -80,7 +83,12 @@ class Worker:
 
     async def _obey(self, message: Message) -> None:
         match message:
-            case UseAuthority() | UseOrder():
+            case UseAuthority():
+                if self._repeating is not None:
+                    self._repeating.cancel()
+                if await self._use(message) == AWAY:
+                    self._repeating = asyncio.create_task(self._repeat(message))
+            case UseOrder():
                 await self._use(message)
             case (
                 UseAdmission() | UsePolicies()
@@ -91,8 +99,20 @@ class Worker:
             case _:
                 log.error("worker.unexpected_message", kind=type(message).__name__)
 
-    async def _use(self, news: UseAuthority | UseOrder | UseAdmission | UsePolicies) -> None:
-        """Put news in force, or keep what is in force and be not ready: other workers may hold the news."""
+    async def _repeat(self, news: UseAuthority) -> None:
+        """Until the token that signs answers: the parent says it once, and not again before the next half life."""
+        failures, reason = 0, AWAY
+        while reason == AWAY:
+            failures += 1
+            await self._clock.sleep(TOKEN_BACKOFF.pause(failures, JITTER))
+            reason = await self._use(news)
+
+    async def _use(self, news: UseAuthority | UseOrder | UseAdmission | UsePolicies) -> str:
+        """Put news in force, or keep what is in force and be not ready: other workers may hold the news.
+
+        Returns:
+            The reason why they are not; empty when they are.
+        """
         kind = kind_of(news)
         try:
             match news:
@@ -108,8 +128,9 @@ class Worker:
         except MeshcaError as error:  # unlikely: the parent has tried the same before
             self._refused[kind] = error.detail
             log.error("worker.news_refused", kind=kind, detail=error.detail)
-        else:
-            self._refused.pop(kind, None)
+            return error.reason
+        self._refused.pop(kind, None)
+        return ""
 
     def _probe(self, number: int) -> None:
         """Beside the messages: a store that hangs must not keep us from draining."""

@@ -45,13 +45,17 @@ class FakePipeline:
         self.failing = False
         self.hanging = False
         self.clusters: tuple[ClusterState, ...] = ()
+        self.token_away = 0  # how often
         self.taken: list[str] = []
         self.policies_may = asyncio.Event()
         self.policies_may.set()
 
     def use_authority(self, news: UseAuthority) -> None:
-        """Take it or refuse it."""
-        self._decide("authority")
+        """Take it or refuse it, or have no token to sign with."""
+        if self.token_away:
+            self.token_away -= 1
+            raise Unavailable("key_token", "the token is away")
+        self._decide(f"authority {news.chain}")
 
     def use_order(self, news: UseOrder) -> None:
         """Take it or refuse it."""
@@ -129,12 +133,13 @@ class Rig:
         self.certificate = FakeCertificate()
         self.doors = FakeDoors()
         self.channel = FakeChannel()
+        self.clock = FakeClock()
         self.worker = Worker(
             pipeline=cast("Pipeline", self.pipeline),
             doors=cast("Doors", self.doors),
             certificate=cast("ServingCertificate", self.certificate),
             channel=cast("Channel", self.channel),
-            clock=FakeClock(),
+            clock=self.clock,
         )
 
     async def tell(self, news: Message, *, refusing: bool = False) -> None:
@@ -179,6 +184,28 @@ async def test_refused_news_show_until_good_ones(rig: Rig, news: Message, kind: 
     assert (await rig.probed()).ok
 
 
+async def test_news_whose_token_is_away(rig: Rig) -> None:
+    """They are tried again until it answers, and the worker is not ready meanwhile: nobody says them twice."""
+    rig.pipeline.token_away = 3
+    await rig.tell(UseAuthority(chain="c", roots="r", key="k"))
+    assert (await rig.probed()).detail == "newer authority refused: the token is away"
+    await rig.clock.advance(2 + 4 + 8)
+    assert (rig.pipeline.taken, rig.certificate.renewals) == (["authority c"], 1)
+    assert (await rig.probed()).ok
+    await rig.clock.advance(1000)
+    assert rig.pipeline.taken == ["authority c"]
+
+
+@pytest.mark.parametrize("away", [1, 2], ids=["back", "away still"])
+async def test_newer_news_than_those_whose_token_is_away(rig: Rig, away: int) -> None:
+    """What is newer counts, and the older are not put in force after them."""
+    rig.pipeline.token_away = away
+    for chain in ("old", "new"):
+        await rig.tell(UseAuthority(chain=chain, roots="r", key="k"))
+    await rig.clock.advance(1000)
+    assert rig.pipeline.taken == ["authority new"]
+
+
 async def test_good_news_of_another_kind_mend_nothing(rig: Rig) -> None:
     """Good policies do not mend refused rules."""
     await rig.tell(UseAdmission(text="t", source="s"), refusing=True)
@@ -207,12 +234,12 @@ async def test_slow_news_hold_up_nothing_else(rig: Rig) -> None:
     for news in (
         UsePolicies(files={}),
         UseAdmission(text="t", source="s"),
-        UseAuthority(chain="", roots="", key=""),
+        UseAuthority(chain="c", roots="", key=""),
     ):
         await rig.worker._obey(news)
     await rig.worker._newest[UseAdmission].done()
     assert (await rig.probed()).ok
-    assert rig.pipeline.taken == ["authority", "admission"]
+    assert rig.pipeline.taken == ["authority c", "admission"]
     rig.pipeline.policies_may.set()
     await rig.worker._newest[UsePolicies].done()
     assert rig.pipeline.taken[2:] == ["policies"]
