@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from meshca.agent.envoys import HeldUp, InForce, Rejected, Undecided, Verdict
+from meshca.agent.envoys import HeldUp, InForce, Missing, Rejected, Undecided, Verdict
 
 VOID = "void"  # no nonce of any server of ours; an answer to a nonce that is not the newest is void (xDS protocol)
 
@@ -69,7 +69,7 @@ class Adopting:
             verdict = Rejected(error=self._invalid)
         if isinstance(verdict, InForce):
             verdict = self._at_least(verdict)
-        if isinstance(verdict, Undecided) or self._known(verdict):
+        if isinstance(verdict, Undecided | Missing) or self._known(verdict):
             return None
         self._told = verdict
         if isinstance(verdict, Rejected):

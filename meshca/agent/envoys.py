@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from meshca.agent.attendance import Attendance
 from meshca.config.resource_names import SECRET_TYPE_URL
 from meshca.discovery.event import Adopted, Closed, Overdue, Refused, Subscribed
 from meshca.wire.xds_streams import Notice
@@ -59,7 +60,12 @@ class Undecided:
     """An answer is still awaited."""
 
 
-Verdict = InForce | HeldUp | Rejected | Undecided
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Those that are here agree, but one that was here before us or left just now may refuse it when it comes."""
+
+
+Verdict = InForce | HeldUp | Rejected | Undecided | Missing
 
 
 @dataclass(slots=True)
@@ -82,9 +88,14 @@ class _Subscription:
 
 
 class Envoys:
-    """Every subscription of every connected Envoy."""
+    """Every subscription of every connected Envoy.
 
-    def __init__(self) -> None:
+    Args:
+        attendance: says who is waited for; nobody without it.
+    """
+
+    def __init__(self, attendance: Attendance | None = None) -> None:
+        self._attendance = attendance
         self._subscriptions: dict[tuple[str, str], _Subscription] = {}
 
     def __len__(self) -> int:
@@ -93,6 +104,11 @@ class Envoys:
 
     def observe(self, notice: Notice, pid: int) -> None:
         """Take what happened on a stream of the process with this id."""
+        self._observe(notice, pid)
+        if self._attendance is not None:
+            self._attendance.count(sum(len(one.names) for one in self._subscriptions.values()))
+
+    def _observe(self, notice: Notice, pid: int) -> None:
         key = (notice.stream, notice.type_url)
         event = notice.event
         if isinstance(event, Closed):
@@ -122,6 +138,8 @@ class Envoys:
         if ill:
             pids = tuple(sorted(late | ill.keys()))
             return HeldUp(pids=pids, error="; ".join(ill.values())[:LONGEST_ERROR])
+        if self._attendance is not None and self._attendance.missing:
+            return Missing()
         return InForce(grade="envoy" if asked else "agent", pending_pids=tuple(sorted(late)))
 
     def _by_envoy(self) -> Iterable[list[_Subscription]]:

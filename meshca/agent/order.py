@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from meshca.agent import pushed
-from meshca.agent.envoys import Envoys, InForce, Undecided, Verdict
+from meshca.agent.envoys import Envoys, InForce, Missing, Undecided, Verdict
 from meshca.agent.svid import Svid
 from meshca.backoff import Pace
 from meshca.config.resource_names import ORDER, ORDER_TYPE_URL
@@ -42,7 +42,8 @@ class Orders:
         """Seconds until a certificate is to be replaced by order; infinite when no order concerns it.
 
         While an Envoy's answer to the roots is awaited it is infinite as well: the answer is news. Roots that an
-        ill Envoy holds up are waited for until the window ends: then the others would be lost with it.
+        ill Envoy holds up are waited for until the window ends: then the others would be lost with it. An Envoy
+        that is away is not waited for: it gets the roots together with the certificate when it is back.
         """
         moment = self._turn.due(held.signers)
         if moment is None:
@@ -51,7 +52,7 @@ class Orders:
         if moment > now:
             return (moment - now).total_seconds()
         match self._roots():
-            case InForce():
+            case InForce() | Missing():
                 return 0.0
             case Undecided():
                 return math.inf

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from meshca.agent.attendance import Attendance
 from meshca.agent.ca_client import CaAddress, CaClient
 from meshca.agent.channel import Lent
 from meshca.agent.envoys import Envoys
@@ -81,9 +82,10 @@ class Agent:
         self._pace = pace
         self._account = options.account or _claimed(options.token_file)
         self.holding = Holding(clock)
-        self._envoys = Envoys()
         self._lent = Lent()
         state = State(options.state_dir) if options.state_dir else None
+        self._attendance = Attendance(clock, state)
+        self._envoys = Envoys(self._attendance)
         self._trust = Trust(
             options.pin,
             fetch=lambda: presented_chain(options.endpoint, options.server_name, options.call_timeout),
@@ -119,6 +121,7 @@ class Agent:
         """
         options = self._options
         works: list[Work] = [self.holding.run, self._renewal.run, partial(keep_small, self._clock)]
+        works.append(partial(self._attendance.run, self._noticed))
         if self._relay is not None:
             works.append(self._relay.run)
         if options.write_certs is not None:

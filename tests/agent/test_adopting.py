@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshca.agent.adopting import VOID, Adopting, Say
-from meshca.agent.envoys import HeldUp, InForce, Rejected, Undecided, Verdict
+from meshca.agent.envoys import HeldUp, InForce, Missing, Rejected, Undecided, Verdict
 
 ENVOY, AGENT, WAIT, NO = InForce(grade="envoy"), InForce(grade="agent"), Undecided(), Rejected(error="no")
 LATE = InForce(grade="envoy", pending_pids=(7,))
@@ -34,6 +34,14 @@ def test_nothing_is_said_before_a_push() -> None:
 def test_nothing_is_said_before_the_verdict() -> None:
     """The CA must not hope."""
     assert pushed().review(WAIT) is None
+
+
+def test_nothing_is_said_while_an_envoy_may_come_back() -> None:
+    """Neither on our own word nor on that of the others; what was told before stands."""
+    adopting = pushed()
+    assert adopting.review(Missing()) is None
+    assert adopting.review(ENVOY) is not None
+    assert [adopting.review(Missing()), adopting.review(ENVOY)] == [None, None]
 
 
 def test_an_adopted_version_is_acknowledged_once() -> None:
@@ -158,7 +166,7 @@ def test_the_same_version_on_a_new_stream_is_acknowledged_again() -> None:
 
 
 _VERDICTS: st.SearchStrategy[Verdict] = st.sampled_from(
-    [ENVOY, AGENT, WAIT, NO, LATE, ILL, Rejected(error="other")]
+    [ENVOY, AGENT, WAIT, Missing(), NO, LATE, ILL, Rejected(error="other")]
 )
 
 
@@ -186,5 +194,5 @@ def test_every_answer_is_for_the_newest_push_and_says_something_new(story: list[
                 assert bool(answer.error) == (bad or isinstance(step, Rejected))
                 assert answer.error or held_up or answer.version == f"v{count}"
                 said = answer
-            elif nonce and not isinstance(step, Undecided):
+            elif nonce and not isinstance(step, Undecided | Missing):
                 assert said is not None  # it knows already

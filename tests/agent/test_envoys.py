@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshca.agent.envoys import LONGEST_ERROR, Envoys, HeldUp, InForce, Rejected, Undecided
+from meshca.agent.attendance import RETURN_SECONDS, SOON_SECONDS, Attendance
+from meshca.agent.envoys import LONGEST_ERROR, Envoys, HeldUp, InForce, Missing, Rejected, Undecided
+from meshca.agent.state import State
 from meshca.config.resource_names import AUTHZ, DEFAULT, EXTENSION_TYPE_URL, ROOTCA, SECRET_TYPE_URL
 from meshca.discovery.event import Adopted, Closed, Event, Overdue, Pending, Refused, Sent, Stale, Subscribed
 from meshca.wire.node import Node
 from meshca.wire.xds_streams import Notice
+from tests.fakes.clock import FakeClock
 
 ROOT_NAMES = (ROOTCA, "spiffe://cluster.local")
 
@@ -19,8 +23,8 @@ ROOT_NAMES = (ROOTCA, "spiffe://cluster.local")
 class Fleet:
     """Envoys by a letter each; a stream for each of their names."""
 
-    def __init__(self) -> None:
-        self.envoys = Envoys()
+    def __init__(self, attendance: Attendance | None = None) -> None:
+        self.envoys = Envoys(attendance)
 
     def tell(self, envoy: str, name: str, event: Event) -> None:
         """Something happened on an Envoy's stream for a name."""
@@ -280,6 +284,50 @@ def test_events_of_unknown_streams_and_names_change_nothing() -> None:
     ]
     for event in events:
         fleet.tell("b", DEFAULT, event)
+    assert fleet.roots() == InForce(grade="agent")
+
+
+def test_nothing_is_in_force_while_an_envoy_that_was_here_may_come_back(tmp_path: Path) -> None:
+    """An agent that starts again waits until each name is asked for again, then for the answers."""
+    clock, state = FakeClock(), State(tmp_path)
+    Fleet(Attendance(clock, state)).asks("a", DEFAULT, ROOTCA, AUTHZ)
+    fleet = Fleet(Attendance(clock, state))
+    assert [fleet.roots(), fleet.policies()] == [Missing(), Missing()]
+    fleet.asks("a", DEFAULT, AUTHZ)
+    fleet.takes("a", AUTHZ, "p2")
+    assert [fleet.roots(), fleet.policies()] == [Missing(), Missing()]
+    fleet.asks("a", ROOTCA)
+    assert fleet.roots() == Undecided()
+    fleet.refuses("a", ROOTCA, "v2")
+    assert isinstance(fleet.roots(), HeldUp)
+
+
+def test_a_refusal_is_told_while_others_may_come_back(tmp_path: Path) -> None:
+    """It stands whatever they say; and whoever stays away does not count in the end."""
+    clock, state = FakeClock(), State(tmp_path)
+    Fleet(Attendance(clock, state)).asks("a", ROOTCA, DEFAULT, AUTHZ)
+    fleet = Fleet(Attendance(clock, state))
+    fleet.asks("b", ROOTCA, AUTHZ)
+    fleet.refuses("b", AUTHZ, "p2")
+    assert isinstance(fleet.policies(), Rejected)
+    fleet.refuses("b", ROOTCA, "v2")
+    assert isinstance(fleet.roots(), HeldUp)
+    fleet.takes("b", ROOTCA, "v2")
+    assert fleet.roots() == Missing()
+    clock.move(RETURN_SECONDS)
+    assert fleet.roots() == InForce(grade="envoy")
+
+
+def test_a_refusal_does_not_end_with_the_connection() -> None:
+    """An Envoy that refuses and connects anew gets a moment to say so again."""
+    clock = FakeClock()
+    fleet = Fleet(Attendance(clock, None))
+    fleet.asks("a", ROOTCA)
+    fleet.refuses("a", ROOTCA, "v2")
+    clock.move(SOON_SECONDS)
+    fleet.leaves("a", ROOTCA)
+    assert fleet.roots() == Missing()
+    clock.move(SOON_SECONDS)
     assert fleet.roots() == InForce(grade="agent")
 
 

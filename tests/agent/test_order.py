@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshca.agent.chain import fingerprint
-from meshca.agent.envoys import Envoys, HeldUp, InForce, Rejected, Undecided, Verdict
+from meshca.agent.envoys import Envoys, HeldUp, InForce, Missing, Rejected, Undecided, Verdict
 from meshca.agent.order import OrderIntake, Orders
 from meshca.backoff import Pace
 from meshca.config.resource_names import ORDER, ORDER_TYPE_URL
@@ -90,7 +90,7 @@ def test_every_certificate_above_ours_may_be_named() -> None:
     st.floats(0, 100_000),
     st.floats(0, 200_000),
     st.sets(st.sampled_from([OLD, NEW])),
-    st.sampled_from([IN_FORCE, ILL, AWAITED]),
+    st.sampled_from([IN_FORCE, ILL, AWAITED, Missing()]),
 )
 def test_never_outside_the_window_and_never_for_another_leaf(
     part: float, window: float, later: float, signers: set[str], roots: Verdict
@@ -107,6 +107,15 @@ def test_never_outside_the_window_and_never_for_another_leaf(
         assert 0 <= left <= max(0.0, window - later) + 1e-3
     else:
         assert roots == AWAITED
+
+
+def test_an_envoy_that_is_away_is_not_waited_for() -> None:
+    """It gets roots and certificate together when it is back; a stolen root is dropped before."""
+    scene = Scene()
+    scene.roots = Missing()
+    scene.order(OLD, window=0)
+    assert scene.orders.left(SVID) == 0.0
+    assert scene.orders.roots_answered
 
 
 @pytest.mark.parametrize("window", [0.0, 300.0])

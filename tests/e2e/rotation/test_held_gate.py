@@ -97,7 +97,8 @@ async def test_ill_envoy(place: Path) -> None:
 async def test_refused_bundle(place: Path) -> None:
     """An Envoy that refuses the new roots holds them up in its own words; offered again, it takes them.
 
-    Meanwhile its agent offers them again and again, acknowledges nothing, and the next certificate is refused too.
+    Meanwhile its agent offers them again and again, acknowledges nothing, and the next certificate is refused too;
+    an agent that starts again knows nothing of that, and still acknowledges nothing before its Envoy is back.
     """
     async with live_ca(place, SHORT) as ca, running_mesh(place, ca) as mesh, mesh.load() as load:
         await mesh.agent("bank")
@@ -108,6 +109,8 @@ async def test_refused_bundle(place: Path) -> None:
             await rotate(ca)
             await refuses_roots(ca, "bank", of=3)
             await until(lambda: DEFAULT in meddler.refusals, "the next certificate is not refused")
+            await mesh.end("bank")
+            await mesh.agent("bank")
             await refuses_roots(ca, "bank", of=3)
             await load.is_answered()
             meddler.spoils = False
