@@ -62,14 +62,19 @@ class RootClient:
         request = roots_pb2.ForecastRotationRequest(compromised=compromised, window=duration(window))
         return forecast_of(await self._ask(self._stub.ForecastRotation, request))
 
-    async def foresee(self, act: Literal["activate", "retire"], root: str, reason: str) -> Forecast:
-        """What an act would do that is forced."""
-        if act == "activate":
-            activate = roots_pb2.ActivateRootRequest(root=root, reason=reason, force=True)
-            request = roots_pb2.ForecastActRequest(activate=activate)
-        else:
-            retire = roots_pb2.RetireRootRequest(root=root, reason=reason, force=True)
-            request = roots_pb2.ForecastActRequest(retire=retire)
+    async def foresee(
+        self, act: Literal["activate", "taint", "retire"], root: str, reason: str, window: timedelta | None = None
+    ) -> Forecast:
+        """What an act would do that is forced, or goes past a gate when its window ends."""
+        request = roots_pb2.ForecastActRequest()
+        match act:
+            case "activate":
+                request.activate.MergeFrom(roots_pb2.ActivateRootRequest(root=root, reason=reason, force=True))
+            case "taint":
+                taint = roots_pb2.TaintRootRequest(root=root, reason=reason, window=duration(window))
+                request.taint.MergeFrom(taint)
+            case _:
+                request.retire.MergeFrom(roots_pb2.RetireRootRequest(root=root, reason=reason, force=True))
         return forecast_of(await self._ask(self._stub.ForecastAct, request))
 
     async def foresee_request(self, request: str) -> Forecast:

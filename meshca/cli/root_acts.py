@@ -92,6 +92,7 @@ def activate(
 def taint(
     root: Id,
     window: Window = None,
+    yes: Yes = False,
     reason: Reason = "",
     socket: Socket = None,
     config: ConfigFile = None,
@@ -99,13 +100,16 @@ def taint(
 ) -> None:
     """Have every certificate below a root replaced because its key is stolen, and drop it then. Needs --reason.
 
-    It must not sign any more: activate another first, or do all of it by `meshca root rotate --compromised`.
+    Shows who would lose trust, and asks. It must not sign any more: activate another first, or do all of it by
+    `meshca root rotate --compromised`.
 
     Example: meshca root taint 3f9c02d1 --window 5m --reason "backup tape lost"
     """
     with reporting_errors(output):
         check_reason("tainting", reason)
         span = window_of(window)
+        shown = consequences(socket, config, "taint", root, reason, span)
+        confirm(shown, "drop it when the window ends, whoever breaks?", yes=yes)
         answer = act(socket, config, _on(root, lambda roots, id_: roots.taint(id_, window=span, reason=reason)))
     tell(answer, "certificates below it are being replaced; `meshca root status` shows how far that is", output)
 

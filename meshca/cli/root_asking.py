@@ -82,9 +82,14 @@ def confirm(consequences: str, question: str, *, yes: bool) -> None:
 
 
 def consequences(
-    socket: Path | None, config: Path | None, act: Literal["activate", "retire"], root: str, reason: str
+    socket: Path | None,
+    config: Path | None,
+    act: Literal["activate", "taint", "retire"],
+    root: str,
+    reason: str,
+    window: timedelta | None = None,
 ) -> str:
-    """What an act would do that is forced, and who would break.
+    """What an act would do that waits for nobody, and who would break.
 
     Raises:
         MeshcaError: as `ask`.
@@ -92,7 +97,7 @@ def consequences(
 
     async def question(client: AdminClient) -> str:
         id_ = chosen(await client.roots.records(), root).id
-        return root_text.forecast(await client.roots.foresee(act, id_, reason))
+        return root_text.forecast(await client.roots.foresee(act, id_, reason, window))
 
     return ask(socket, config, question)
 

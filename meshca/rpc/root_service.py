@@ -34,7 +34,7 @@ from meshca.rpc.root_second_person import SecondPerson
 
 DEFAULT_CHANGES: Final = 100
 MAX_CHANGES: Final = 10_000
-FORESEEN: Final = {"activate": "ActivateRoot", "retire": "RetireRoot"}
+FORESEEN: Final = {"activate": "ActivateRoot", "retire": "RetireRoot", "taint": "TaintRoot"}
 WATCH_SECONDS: Final = 0.5  # between two looks
 
 
@@ -122,7 +122,7 @@ class Roots:
         """
         name = request.WhichOneof("act")
         if name is None:
-            raise BadRequest("act", "act must be set: request, activate or retire")
+            raise BadRequest("act", "act must be set: request, activate, retire or taint")
         if name == "request":
             return forecast_message(await self._second_person.forecast(request.request), entered.sight)
         act, message = ACTS[FORESEEN[name]], getattr(request, name)

@@ -96,9 +96,13 @@ async def test_a_forecast(client: RootClient, commands: FakeRootCommands) -> Non
         steps=(ForecastStep(says="a"), ForecastStep(says="b")), losers=(straggler(),), unnamed=2
     )
     assert await client.forecast(compromised=True, window=timedelta(minutes=1)) == commands.foreseen
+    old = active(commands)
     made = (await client.prepare(same_key=False, reason="")).root
     assert made is not None
     assert await client.foresee("activate", made.id, "lost") == commands.foreseen
+    await client.activate(made.id, force=False, reason="")
+    assert await client.foresee("taint", old, "lost", timedelta(minutes=1)) == commands.foreseen
+    assert await client.foresee("retire", old, "lost") == commands.foreseen
 
 
 async def test_what_waits_for_a_second_person(client: RootClient, commands: FakeRootCommands) -> None:

@@ -29,8 +29,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Running:
         (["prepare", "--reason", "r"], "prepare", {"same_key": False, "reason": "r"}),
         (["prepare", "--same-key"], "prepare", {"same_key": True, "reason": ""}),
         (["activate", "0b0b"], "activate", {"root": NEW, "force": False, "reason": ""}),
-        (["taint", "0a0a", "--reason", "r"], "taint", {"root": OLD, "window": None, "reason": "r"}),
-        (["taint", "0a0a", "--reason", "r", "--window", "0s"], "taint",
+        (["taint", "0a0a", "--reason", "r", "--yes"], "taint", {"root": OLD, "window": None, "reason": "r"}),
+        (["taint", "0a0a", "--reason", "r", "--yes", "--window", "0s"], "taint",
          {"root": OLD, "window": timedelta(0), "reason": "r"}),
         (["retire", "0a0a", "--reason", "r"], "retire", {"root": OLD, "force": False, "reason": "r"}),
         (["pause", "--reason", "r"], "pause", {"compromised": False, "reason": "r"}),
@@ -79,7 +79,7 @@ class TestForce:
         code, out, err = server.run("root", name, "0a0a", *FORCED, typed="y\n")
         assert (code, "shop/web" in err, "shop/web" in out) == (0, True, False)
         assert server.roots.asked == [
-            ("foresee", {"act": name, "root": OLD, "reason": "disk lost"}),
+            ("foresee", {"act": name, "root": OLD, "reason": "disk lost", "window": None}),
             (name, {"root": OLD, "force": True, "reason": "disk lost"}),
         ]
 
@@ -111,6 +111,20 @@ def test_a_taint_needs_a_reason(server: Running) -> None:
     """It is dangerous."""
     code, _, err = server.run("root", "taint", "0a0a")
     assert (code, "tainting needs a reason" in err, server.acts()) == (2, True, [])
+
+
+def test_a_taint_shows_who_would_break_before(server: Running) -> None:
+    """Within its window; only somebody who is sure goes on, and scripts are shown it all the same."""
+    server.roots.foreseen = Forecast(steps=(ForecastStep(says="done at once"),), losers=(straggler(),))
+    asked = ("root", "taint", "0a0a", "--reason", "r", "--window", "5m")
+    code, _, err = server.run(*asked)
+    assert (code, "shop/web" in err, server.acts()) == (1, True, [])
+    window = timedelta(minutes=5)
+    assert server.roots.asked == [("foresee", {"act": "taint", "root": OLD, "reason": "r", "window": window})]
+    assert server.run(*asked, typed="y\n")[0] == 0
+    code, out, err = server.run(*asked, "--yes", "-o", "json")
+    assert (code, json.loads(out)["done"], "WHO WOULD BREAK" in err) == (0, True, True)
+    assert server.acts() == [("taint", {"root": OLD, "window": window, "reason": "r"})] * 2
 
 
 def test_a_window_has_a_unit(server: Running) -> None:

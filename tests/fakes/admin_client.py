@@ -106,9 +106,9 @@ class FakeRootClient:
         self.asked.append(("forecast", {"compromised": compromised, "window": window}))
         return self.foreseen
 
-    async def foresee(self, act: str, root: str, reason: str) -> Forecast:
+    async def foresee(self, act: str, root: str, reason: str, window: timedelta | None = None) -> Forecast:
         """What a forced act would do."""
-        self.asked.append(("foresee", {"act": act, "root": root, "reason": reason}))
+        self.asked.append(("foresee", {"act": act, "root": root, "reason": reason, "window": window}))
         return self.foreseen
 
     async def foresee_request(self, request: str) -> Forecast:

@@ -151,8 +151,9 @@ async def test_a_forecast_of_an_act(stub: Any, commands: FakeRootCommands) -> No
     [
         (roots_pb2.ForecastActRequest(), "act"),
         (roots_pb2.ForecastActRequest(retire=roots_pb2.RetireRootRequest(root="x")), "root"),
+        (roots_pb2.ForecastActRequest(taint=roots_pb2.TaintRootRequest(root="x" * 64)), "reason"),
     ],
-    ids=["none", "wrong"],
+    ids=["none", "wrong", "without a reason"],
 )
 async def test_a_wrong_forecast_of_an_act(stub: Any, request_: Any, reason: str) -> None:
     """INVALID_ARGUMENT, as the act itself."""

@@ -652,24 +652,28 @@ class ForecastActRequest(_message.Message):
     REQUEST_FIELD_NUMBER: _builtins.int
     ACTIVATE_FIELD_NUMBER: _builtins.int
     RETIRE_FIELD_NUMBER: _builtins.int
+    TAINT_FIELD_NUMBER: _builtins.int
     request: _builtins.str
     """The id of one that waits for a second person."""
     @_builtins.property
     def activate(self) -> Global___ActivateRootRequest: ...
     @_builtins.property
     def retire(self) -> Global___RetireRootRequest: ...
+    @_builtins.property
+    def taint(self) -> Global___TaintRootRequest: ...
     def __init__(
         self,
         *,
         request: _builtins.str = ...,
         activate: Global___ActivateRootRequest | None = ...,
         retire: Global___RetireRootRequest | None = ...,
+        taint: Global___TaintRootRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["act", b"act", "activate", b"activate", "request", b"request", "retire", b"retire"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["act", b"act", "activate", b"activate", "request", b"request", "retire", b"retire", "taint", b"taint"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["act", b"act", "activate", b"activate", "request", b"request", "retire", b"retire"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["act", b"act", "activate", b"activate", "request", b"request", "retire", b"retire", "taint", b"taint"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_act: _TypeAlias = _typing.Literal["request", "activate", "retire"]  # noqa: Y015
+    _WhichOneofReturnType_act: _TypeAlias = _typing.Literal["request", "activate", "retire", "taint"]  # noqa: Y015
     _WhichOneofArgType_act: _TypeAlias = _typing.Literal["act", b"act"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_act) -> _WhichOneofReturnType_act | None: ...
 
