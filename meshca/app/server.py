@@ -214,7 +214,8 @@ def _beside(parts: _Parts) -> Mapping[str, Callable[[], Awaitable[None]]]:
     return {
         "watch": _watch(parts.parent, clock).run,
         "rotation": rotation.run,
-        "leadership": parts.store.lead,
+        # Who has nothing to sign with takes no steps, and must not keep those who have from it.
+        "leadership": functools.partial(parts.store.lead, lambda: rotation.progress.slot is not None),
         "end watch": parts.end_watch.run,
         "expiry": functools.partial(chores.show_expiry, rotation, clock),
         "prune": functools.partial(chores.prune, parts.store, parts.parent.in_force, clock),

@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import os
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Final, Protocol
@@ -83,8 +83,12 @@ class Store(Protocol):
         """The name of the replica that does; empty when that is not known, or one is alone."""
         ...
 
-    async def lead(self) -> None:
-        """Try to lead, for ever; for the one parent of a server."""
+    async def lead(self, standing: Callable[[], bool]) -> None:
+        """Try to lead, for ever; for the one parent of a server.
+
+        Args:
+            standing: whether it could take steps now; else it leaves that to others.
+        """
         ...
 
     async def silent(self, within: timedelta) -> tuple[str, ...]:
@@ -162,8 +166,9 @@ class SqliteStore:
         """As `Store` says."""
         return ""
 
-    async def lead(self) -> None:
+    async def lead(self, standing: Callable[[], bool]) -> None:
         """As `Store` says: there is nobody to lead."""
+        del standing
         await asyncio.Event().wait()
 
     async def silent(self, within: timedelta) -> tuple[str, ...]:

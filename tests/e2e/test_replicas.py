@@ -184,7 +184,10 @@ async def test_a_replica_is_cut_off(
 
 
 async def test_a_replica_that_was_not_given_the_new_ca(replicas: Replicas) -> None:
-    """It signs on while the old root retires and holds that up by its name; without that root it signs nothing."""
+    """It signs on while the old root retires and holds that up by its name; without that root it signs nothing.
+
+    Nor does it lead then, though it has until then.
+    """
     signer = ca("old signer", OLD)
     late = replicas.own["two"] = Projected(replicas.folder / "late")
     for volume in (replicas.volume, late):
@@ -200,10 +203,14 @@ async def test_a_replica_that_was_not_given_the_new_ca(replicas: Replicas) -> No
     held = await two.create(two.token())
     assert (held.leaf.issuer, held.answer.cert_chain[-1]) == (signer.certificate.subject, OLD.pem + NEW.pem)
     assert "nothing signs below the root" in replicas.asked("two", "status")["authority_error"]
+    replicas.kill("one")
+    await asyncio.to_thread(wait_for, lambda: replicas.driver_by("two") == "two", 30)
+    await asyncio.to_thread(replicas.start, "one")
     async with connect(Path(replicas.servers["one"].endpoint("endpoint-admin"))) as one:
         old = certificate_id(OLD.certificate)
         await one.roots.retire(old, force=True, reason="it shall not be waited for")
     await asyncio.to_thread(wait_for, lambda: two.http("/readyz")[0] == HTTPStatus.SERVICE_UNAVAILABLE, 30)
+    await asyncio.to_thread(wait_for, lambda: replicas.driver() == "one", 30)
     error = await refused(two.create(two.token()))
     assert (error.code(), reason(error)) == (grpc.StatusCode.UNAVAILABLE, "no_signer")
     (told,) = {worker["detail"] for worker in two.workers()}

@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any, Final
 
@@ -94,10 +94,10 @@ class PostgresStore:
         """The replica that does; empty when nobody does, or it cannot be seen."""
         return self._leadership.leader
 
-    async def lead(self) -> None:
+    async def lead(self, standing: Callable[[], bool]) -> None:
         """Try to lead, for ever."""
         self._led = True
-        await self._leadership.run()
+        await self._leadership.run(standing)
 
     async def silent(self, within: timedelta) -> tuple[str, ...]:
         """Replicas that may be cut off, and issue what is not recorded here yet.

@@ -1,7 +1,7 @@
 """Which of the replicas on one PostgreSQL takes steps: who holds an advisory lock of the database.
 
 A lock of a session goes with its connection, so a replica that dies stops leading without a word, and one that is
-cut off after some seconds of silence.
+cut off after some seconds of silence. Who could not do a leader's work leaves it to others.
 It only saves work: every step is a commit of a generation, which one replica wins, whoever believes to lead.
 """
 
@@ -28,6 +28,7 @@ _OURS: Final = (
     "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND pid = pg_backend_pid()"
 )
 _TRY: Final = "SELECT pg_try_advisory_lock(%s)"
+_GIVE_UP: Final = "SELECT pg_advisory_unlock(%s)"
 _HOLDER: Final = (
     "SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid) "
     "WHERE locktype = 'advisory' AND objid = %s AND granted"
@@ -76,12 +77,16 @@ class Leadership:
         self._replica = replica
         self._spools = spools
 
-    async def run(self) -> None:
-        """Look for ever."""
+    async def run(self, standing: Callable[[], bool] = lambda: True) -> None:
+        """Look for ever.
+
+        Args:
+            standing: whether we could do a leader's work; until then it is left to others.
+        """
         while True:
             before = self.leading
             try:
-                self.leading, self.leader = await self._link.run(self._look)
+                self.leading, self.leader = await self._link.run(lambda link: self._look(link, stands=standing()))
             except MeshcaError:  # the link has logged it
                 self.leading, self.leader = False, ""
             if self.leading != before:
@@ -122,7 +127,7 @@ class Leadership:
 
         return await self._link.run(ask)
 
-    async def _look(self, connection: Connection) -> tuple[bool, str]:
+    async def _look(self, connection: Connection, *, stands: bool) -> tuple[bool, str]:
         await connection.execute(_NAME, (_PREFIX + self._replica,))
         if connection.info.server_version >= _KNOWS_IDLE:
             await connection.execute(_IDLE)
@@ -130,9 +135,12 @@ class Leadership:
             await connection.execute(_ALIVE, (self._replica + _SUFFIX,))
         ours = await (await connection.execute(_OURS, (_LOCK,))).fetchone()
         if ours is not None and ours[0]:
-            return True, self._replica
-        tried = await (await connection.execute(_TRY, (_LOCK,))).fetchone()
-        if tried is not None and tried[0]:
-            return True, self._replica
+            if stands:
+                return True, self._replica
+            await connection.execute(_GIVE_UP, (_LOCK,))
+        if stands:
+            tried = await (await connection.execute(_TRY, (_LOCK,))).fetchone()
+            if tried is not None and tried[0]:
+                return True, self._replica
         holder = await (await connection.execute(_HOLDER, (_LOCK,))).fetchone()
         return False, "" if holder is None else str(holder[0]).removeprefix(_PREFIX)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from meshca.clock import SystemClock
 from meshca.store.postgres.address import parse
-from meshca.store.postgres.leadership import Leadership
+from meshca.store.postgres.leadership import LOOK_SECONDS, Leadership
 from meshca.store.postgres.link import Link
 from tests.real.cable import cable
 from tests.real.postgresql import PASSWORD, Cluster
@@ -29,11 +30,11 @@ def url(postgresql: object) -> Iterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def candidate(url: str, name: str) -> AsyncIterator[Leadership]:
+async def candidate(url: str, name: str, standing: Callable[[], bool] = lambda: True) -> AsyncIterator[Leadership]:
     """A replica that tries."""
     link = Link(parse(url), SystemClock(), "leader")
     made = Leadership(link, SystemClock(), name)
-    task = asyncio.create_task(made.run())
+    task = asyncio.create_task(made.run(standing))
     try:
         yield made
     finally:
@@ -69,6 +70,31 @@ async def test_another_leads_when_it_is_gone(url: str) -> None:
             await first.aclose()
             await until(two, "two")
             assert two.leading
+
+
+async def test_who_cannot_do_the_work_gives_it_up(url: str) -> None:
+    """Another takes over within moments, and keeps it when the first could again."""
+    stands = [True]
+    async with candidate(url, "one", lambda: stands[0]) as one:
+        await until(one, "one")
+        async with candidate(url, "two") as two:
+            await until(two, "one")
+            stands[0] = False
+            await until(two, "two")
+            await until(one, "two")
+            stands[0] = True
+            await asyncio.sleep(2 * LOOK_SECONDS)
+            assert (one.leading, two.leading) == (False, True)
+
+
+async def test_who_cannot_do_the_work_does_not_begin_it(url: str) -> None:
+    """Nobody leads where nobody can, and whoever can at last does."""
+    stands = [False]
+    async with candidate(url, "one", lambda: stands[0]) as one:
+        await asyncio.sleep(2 * LOOK_SECONDS)
+        assert (one.leading, one.leader) == (False, "")
+        stands[0] = True
+        await until(one, "one")
 
 
 async def test_who_is_cut_off_leads_no_more(
@@ -123,10 +149,10 @@ async def test_who_has_a_spool_is_silent(url: str, monkeypatch: pytest.MonkeyPat
     waits = [False]
     link = Link(parse(url), SystemClock(), "leader")
     made = Leadership(link, SystemClock(), "one", lambda: waits[0])
-    await link.run(made._look)
+    await link.run(partial(made._look, stands=True))
     waits[0] = True
     before = await made.silent(timedelta(hours=1))
-    await link.run(made._look)
+    await link.run(partial(made._look, stands=True))
     await made.goodbye()
     assert (before, await made.silent(timedelta(hours=1))) == (("one",), ("one",))
     await link.close()
