@@ -31,6 +31,7 @@ from meshca.identity.spiffe_id import TrustDomain
 from meshca.log import log
 from meshca.upstream.intermediates import Intermediates
 from meshca.upstream.secret_beginning import Beginning, Published
+from meshca.upstream.secret_copy import empty_copy
 from meshca.upstream.secret_reading import Reading, next_name, next_write, read_secrets, to_be_followed
 from meshca.upstream.sound_root import root_of
 
@@ -120,6 +121,7 @@ class SecretUpstream:
             Unavailable: it cannot be read or made now, there is none yet, or a living root is published.
         """
         reading = await self._found()
+        await empty_copy(self._source, reading)
         self._told = frozenset(reading.held)
         self.problem = self._problem(reading)
         for held in reading.held.values():

@@ -159,6 +159,7 @@ class TestForget:
         source.writes_left = 1
         with contextlib.suppress(asyncio.CancelledError):
             await upstream.forget({new})
+        assert store.held[SPARE].contents
         replica, _ = upstream_of(store)
         third = certificate_id((await replica.make_root()).root)
         assert third != new
