@@ -14,8 +14,10 @@ from meshca.authority.fleet import Word, Workload
 from meshca.authority.gate import Gate, Terms, activate_gate, over_gate, retire_gate
 from meshca.authority.history import Kind, Lifecycle, Plan, Record
 from meshca.authority.lifecycle import Act, Guard, State, step
-from meshca.authority.material import begins_at
+from meshca.authority.material import begins_at, certificate_id, to_pem
 from meshca.authority.straggling import short
+from meshca.authority.upstream import Line
+from meshca.errors import ConfigError
 from meshca.rotation.steady import SteadyClock
 from meshca.rotation.steps import trusted_for
 
@@ -73,7 +75,7 @@ class Judge:
         terms: when a gate counts as open.
         clock: for what has lasted long enough.
         silent: names other replicas that may issue what is not recorded here.
-        living: names every replica that is heard; what one signs by that has gone holds nothing up.
+        living: names every replica that is heard, us first; what one signs by that has gone holds nothing up.
         follow: how long after a step another replica may not have heard of it, and is not silent yet.
         publication: since when roots are published; without it none is, as far as terms ask for that.
     """
@@ -121,6 +123,15 @@ class Judge:
         if fleet is None:
             fleet = await self.fleet(kept) if guard in OF_THE_FLEET else ()
         return self._judged(kept, act, record, fleet)
+
+    async def others(self) -> tuple[str, ...]:
+        """Other replicas that are heard.
+
+        Raises:
+            Unavailable: reason `store`.
+        """
+        names = await self._living()
+        return tuple(sorted(set(names[1:]) - set(names[:1])))
 
     async def fleet(self, kept: Lifecycle) -> tuple[Workload, ...]:
         """Everyone who counts now; while no root is on its way the wall clock is believed.
@@ -199,6 +210,31 @@ def fits(kept: Lifecycle, new: Record) -> Gate:
     size = sum(len(one.pem) for one in kept.trusted if one.id != new.id) + len(new.pem)
     why = f"the bundle has {size} bytes with it, {LARGEST_BUNDLE} are the most"
     return Gate(open=size <= LARGEST_BUNDLE, ready=0, of=0, why=why)
+
+
+def check_room(kept: Lifecycle, new: Line, now: datetime, *, is_over: bool) -> None:
+    """See that a new root could be given out beside those that are.
+
+    Raises:
+        ConfigError: nobody needs it any more, or the bundle would be too large with it.
+    """
+    id_ = certificate_id(new.root)
+    if is_over:
+        ended_at = new.root.not_valid_after_utc.isoformat()
+        problem = f"{id_[:16]}: ended at {ended_at}, so nobody needs to trust it"
+        raise ConfigError("the new root", [f"{problem}; take it out"])
+    room = fits(kept, Record(id=id_, kind=Kind.ROOT, state=State.PREPARED, pem=to_pem(new.root), since=now))
+    if not room.open:
+        raise ConfigError("the new root", [f"{id_[:16]}: {room.why}; take it out, or others that end"])
+
+
+def given_to(others: tuple[str, ...], root: Record) -> Gate:
+    """Closed: another replica was given a root that we were not, and would never get it back."""
+    why = (
+        f"{short(root.id)} is not in the CA of this replica, and {', '.join(others)} may have it; give it to all,"
+        f" or say `meshca root retire {short(root.id)}`"
+    )
+    return Gate(open=False, ready=0, of=0, why=why)
 
 
 def _unheard(silent: tuple[str, ...]) -> Gate:

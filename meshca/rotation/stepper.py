@@ -26,7 +26,7 @@ from meshca.errors import ConfigError, Refused
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.log import log
 from meshca.rotation.acted import planned, version
-from meshca.rotation.judge import Judge, fits
+from meshca.rotation.judge import Judge, check_room, fits, given_to
 from meshca.rotation.stander import OURSELVES
 from meshca.rotation.steps import Due, Named, due, named_by, successor
 from meshca.validity import spent
@@ -68,6 +68,7 @@ class Stepper:
         self._trust_domain = trust_domain
         self.config = config
         self._plugged_in = plugged_in
+        self._given: set[str] = set()  # roots that the operator has named here since the start
 
     async def adopt(self, kept: Lifecycle, lines: Sequence[Line]) -> Lifecycle:
         """The state with every root of the upstream's in it; a new one is proven first.
@@ -76,6 +77,7 @@ class Stepper:
             ConfigError: what signs below the first root of all does not prove itself.
         """
         self.problem = None
+        self._given.update(certificate_id(line.root) for line in lines if line.wanted)
         known = {record.id for record in kept.of(Kind.ROOT)}
         fresh = [line for line in lines if certificate_id(line.root) not in known and (line.wanted or line.kept)]
         good = [line for line in fresh if await self._good(kept, line, first=not known)]
@@ -103,11 +105,18 @@ class Stepper:
         if found is None:
             metrics.rotation_stragglers.set(0)
             return kept, ""
-        gate = await self._judge.gate(kept, found.act, found.record)
+        gate = await self._gate(kept, found)
         metrics.rotation_stragglers.set(len(gate.stragglers) + gate.unnamed)
         if not gate.open and (found.deadline is None or self._clock.now() < found.deadline):
             return kept, f"{found.act.value} of {found.record.id[:16]} waits: {gate.why}"
         return await self.take(kept, found, _ourselves(gate, self._clock.now())), ""
+
+    async def _gate(self, kept: Lifecycle, found: Due) -> Gate:
+        """What is found of an act; a root that only another replica was given is not given up by this one."""
+        unknown = found.act is Act.ABORT and found.record.id not in self._given
+        if unknown and (others := await self._judge.others()):
+            return given_to(others, found.record)
+        return await self._judge.gate(kept, found.act, found.record)
 
     async def take(self, kept: Lifecycle, found: Due, cause: Cause) -> Lifecycle:
         """Take one act, kept when this returns; when it raises it was not taken."""
@@ -193,7 +202,7 @@ class Stepper:
         id_ = certificate_id(line.root)
         is_over = not line.signs and spent(line.root.not_valid_after_utc, self._clock.now())
         try:
-            self._has_room(kept, line, is_over=is_over)
+            check_room(kept, line, self._clock.now(), is_over=is_over)
             if line.signs:
                 offer = await self._upstream.obtain(id_)
                 Slot.prove(replace(offer.material, roots=(line.root,)), self._trust_domain, self._clock.now())
@@ -204,27 +213,6 @@ class Stepper:
             self.problem = error
             return False
         return True
-
-    def _has_room(self, kept: Lifecycle, line: Line, *, is_over: bool) -> None:
-        """See that a new root could be given out beside those that are.
-
-        Raises:
-            ConfigError: nobody needs it any more, or the bundle would be too large with it.
-        """
-        if is_over:
-            ended_at = line.root.not_valid_after_utc.isoformat()
-            problem = f"{certificate_id(line.root)[:16]}: ended at {ended_at}, so nobody needs to trust it"
-            raise ConfigError("the new root", [f"{problem}; take it out"])
-        made = Record(
-            id=certificate_id(line.root),
-            kind=Kind.ROOT,
-            state=State.PREPARED,
-            pem=to_pem(line.root),
-            since=self._clock.now(),
-        )
-        room = fits(kept, made)
-        if not room.open:
-            raise ConfigError("the new root", [f"{made.id[:16]}: {room.why}; take it out, or others that end"])
 
     async def _begun_by_itself(self, kept: Lifecycle, named: Named) -> Lifecycle:
         """A rotation that an operator's files or the schedule ask for."""

@@ -218,3 +218,21 @@ async def test_a_replica_that_was_not_given_the_new_ca(replicas: Replicas) -> No
     late.swap(after)
     await asyncio.to_thread(wait_for, lambda: two.http("/readyz")[0] == HTTPStatus.OK, 30)
     assert (await two.create(two.token())).answer.cert_chain[-1] == NEW.pem
+
+
+async def test_a_driver_that_was_not_given_the_new_ca(replicas: Replicas) -> None:
+    """It does not give up what another was given; once it is given it too, all goes on."""
+    late = replicas.own["one"] = Projected(replicas.folder / "late")
+    for volume in (replicas.volume, late):
+        volume.swap(cacerts(ca("old signer", OLD), roots=(OLD,)))
+    replicas.start("one")
+    await asyncio.to_thread(wait_for, lambda: replicas.driver() == "one", 30)
+    replicas.start("two")
+    after = cacerts(ca("new signer", NEW), roots=(NEW,))
+    replicas.volume.swap(after)
+    held = replicas.servers["one"].logged
+    (told,) = await asyncio.to_thread(held, "rotation.held")
+    assert "is not in the CA of this replica, and two may have it" in told["detail"]
+    assert replicas.states("two") == ["active", "prepared"]
+    late.swap(after)
+    await replicas.until(lambda: all_signed_by_new(replicas))

@@ -26,17 +26,21 @@ class Scene:
     """A stepper over fakes."""
 
     def __init__(self, *, config: RotationConfig | None = None, plugged_in: bool = False) -> None:
+        self.living: tuple[str, ...] = ("one",)
         self.clock = FakeClock(NOW)
         self.upstream, self.store, self.census = FakeUpstream(SIGNS), FakeLifecycles(), FakeCensus()
         self.stepper = Stepper(
             upstream=self.upstream,
             store=self.store,
-            judge=Judge(census=self.census, terms=TERMS, clock=SteadyClock(self.clock)),
+            judge=Judge(census=self.census, terms=TERMS, clock=SteadyClock(self.clock), living=self._living),
             clock=self.clock,
             trust_domain=TRUST_DOMAIN,
             config=config or RotationConfig(),
             plugged_in=plugged_in,
         )
+
+    async def _living(self) -> tuple[str, ...]:
+        return self.living
 
     async def adopt(self) -> Lifecycle:
         """Take up what the upstream has."""

@@ -16,7 +16,7 @@ from meshca.rotation.steps import Due
 from tests.fakes.logs import captured_logs
 from tests.fakes.pki import DAY, good_material, make_ca
 from tests.fakes.roots import MINUTE, workload
-from tests.fakes.stepper_scene import ANNA, OTHER, OTHER_SIGNS, ROOT_ID, SIGNS, Scene
+from tests.fakes.stepper_scene import ANNA, OTHER, OTHER_ID, OTHER_SIGNS, ROOT_ID, SIGNS, Scene
 
 
 class TestStep:
@@ -81,6 +81,41 @@ class TestStep:
         theirs.upstream.named = []
         await theirs.step()
         assert theirs.states == [State.ACTIVE, State.RETIRED]
+
+    async def late(self, theirs: Scene) -> Scene:
+        """A second replica over the same store; the first was given another root, which it takes up."""
+        late = Scene(plugged_in=True)
+        await late.adopt()
+        theirs.upstream.named = [OTHER]
+        late.store.lifecycle = await theirs.adopt()
+        return late
+
+    async def test_a_root_that_another_replica_was_given(self, theirs: Scene) -> None:
+        """It is left while another lives, which is named."""
+        late = await self.late(theirs)
+        late.living = ("one", "two", "one")
+        assert await late.step() == (
+            f"abort of {OTHER_ID[:16]} waits: {OTHER_ID[:12]} is not in the CA of this replica, and two may have"
+            f" it; give it to all, or say `meshca root retire {OTHER_ID[:12]}`"
+        )
+        assert late.states == [State.ACTIVE, State.PREPARED]
+
+    async def test_a_root_that_a_replica_that_is_gone_was_given(self, theirs: Scene) -> None:
+        """Nobody has it any more."""
+        late = await self.late(theirs)
+        late.living = ("one", "one")
+        await late.step()
+        assert late.states == [State.ACTIVE, State.RETIRED]
+
+    async def test_a_root_that_was_given_here_too_and_is_taken_away(self, theirs: Scene) -> None:
+        """The operator does not want it, whoever lives."""
+        late = await self.late(theirs)
+        late.living = ("one", "two")
+        late.upstream.named = [OTHER]
+        await late.adopt()
+        late.upstream.named = []
+        await late.step()
+        assert late.states == [State.ACTIVE, State.RETIRED]
 
     @pytest.mark.parametrize("down", ["census", "store"])
     async def test_what_cannot_be_counted_or_kept_is_not_done(self, scene: Scene, down: str) -> None:
