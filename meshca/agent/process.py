@@ -17,6 +17,7 @@ from meshca.agent.ca_client import CaAddress, CaClient
 from meshca.agent.channel import Lent
 from meshca.agent.envoys import Envoys
 from meshca.agent.holding import Holding
+from meshca.agent.instance import instance
 from meshca.agent.intake import PoliciesIntake, RootsIntake
 from meshca.agent.issuer import Issuer
 from meshca.agent.memory import keep_small
@@ -84,6 +85,7 @@ class Agent:
         self._envoys = Envoys()
         self._lent = Lent()
         state = State(options.state_dir) if options.state_dir else None
+        self._instance = instance(state, options.socket)
         self._trust = Trust(
             options.pin,
             fetch=lambda: presented_chain(options.endpoint, options.server_name, options.call_timeout),
@@ -185,6 +187,7 @@ class Agent:
             target=options.endpoint_mtls,
             server_name=options.server_name,
             node_id=options.node_id,
+            instance=self._instance,
             trust=self._trust,
             prove_anew=self._renewal.prove_anew,
             lent=self._lent,
