@@ -21,7 +21,6 @@ WITHOUT_OWN_TEST: dict[str, str] = {
     "meshca/rpc/kubernetes_report.py": "tests/rpc/test_kubernetes_messages.py",  # plain values
     "meshca/rpc/timestamps.py": "tests/rpc/test_admin_messages.py",
     "meshca/authn/cluster.py": "tests/kube/test_pods.py",  # ports and values
-    "meshca/authority/adoption.py": "tests/contract/test_adoption_store.py",  # values and the port
     "meshca/ledger/port.py": "tests/contract/test_ledger_store.py",
     "meshca/store/ledger.py": "tests/contract/test_ledger_store.py",
     "meshca/store/schema.py": "tests/store/test_migrate.py",  # compared with what the migrations build

@@ -1,13 +1,14 @@
 """Asks the CA for a certificate: by the token, or by the certificate that is still valid.
 
-Turns every way in which a call can fail into one of our errors, with what to do; must never retry (`renewal`
-does, with pauses) and never log the token.
+Turns every way in which a call can fail into one of our errors, with what to do. What the CA has answered stands:
+it must never be asked again here (`renewal` does that, with pauses). Must never log the token.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import grpc.aio
 
 from meshca._proto.istio.v1.auth.ca_pb2 import IstioCertificateRequest
 from meshca._proto.istio.v1.auth.ca_pb2_grpc import IstioCertificateServiceStub
-from meshca.agent.call_error import from_rpc
+from meshca.agent.call_error import decided, from_rpc
 from meshca.agent.channel import Lent, open_channel
 from meshca.agent.svid import Svid
 from meshca.agent.target import Target
@@ -70,13 +71,16 @@ class CaClient:
             MeshcaError: the call failed; `from_rpc` says as what.
         """
         bearer = read_token(self.token_file).reveal()
-        return await self._anew(self.address.token, csr, metadata=(("authorization", f"Bearer {bearer}"),))
+        target = self.address.token
+        async with self._in_time(target):
+            return await self._anew(target, csr, metadata=(("authorization", f"Bearer {bearer}"),))
 
     async def by_certificate(self, csr: str, svid: Svid) -> Sequence[str]:
         """Ask with the certificate that we hold; the answer is unverified.
 
         Where the open stream shows it too, the call goes beside that, and the answer has no roots: the stream
-        teaches them. If it is not answered there it goes over a new connection, which may reach another replica.
+        teaches them. If that connection fails it goes over a new one, which may reach another replica. Both have
+        one deadline.
 
         Raises:
             MeshcaError: the call failed; a certificate that the CA refuses in the handshake is `Unavailable`.
@@ -84,24 +88,43 @@ class CaClient:
         target = self.address.mtls
         if target is None:
             raise Unavailable("no_endpoint_mtls", "renewal by certificate needs --endpoint-mtls")
+        async with self._in_time(target):
+            answer = await self._beside_the_stream(target, csr, svid)
+            return answer or await self._anew(target, csr, svid=svid)
+
+    async def _beside_the_stream(self, target: Target, csr: str, svid: Svid) -> Sequence[str]:
+        """Ask over the lent channel; nothing when there is none, or when it failed before the CA had answered."""
         async with self.lent.borrowed(svid) as channel:
-            if channel is not None:
-                try:
-                    return (*(await self._call(channel, target, csr))[:-1], "")  # `Lent` says why
-                except Unavailable as error:
-                    log.info("certificate.fallback_to_new_channel", reason=error.reason, detail=error.detail)
-        return await self._anew(target, csr, svid=svid)
+            if channel is None:
+                return ()
+            try:
+                chain = await self._ask(channel, csr, seconds=self.timeout / 2)  # the rest is for a new one
+            except grpc.aio.AioRpcError as error:
+                told = from_rpc(error, str(target))
+                if decided(error) or not isinstance(told, Unavailable):
+                    raise told from None
+                log.info("certificate.fallback_to_new_channel", reason=told.reason, detail=told.detail)
+                return ()
+            return (*chain[:-1], "")  # `Lent` says why
 
     async def _anew(
         self, target: Target, csr: str, *, svid: Svid | None = None, metadata: Metadata = ()
     ) -> Sequence[str]:
         """Ask over a new channel."""
+        roots = await self.trust.channel_roots()
+        name = self.address.server_name
+        async with open_channel(target, roots=roots, server_name=name, svid=svid) as channel:
+            try:
+                return await self._ask(channel, csr, metadata, seconds=self.timeout)
+            except grpc.aio.AioRpcError as error:
+                raise from_rpc(error, str(target)) from None
+
+    @contextlib.asynccontextmanager
+    async def _in_time(self, target: Target) -> AsyncIterator[None]:
+        """One deadline for all that is done inside, and what it fails with explained."""
         try:
             async with asyncio.timeout(self.timeout):
-                roots = await self.trust.channel_roots()
-                name = self.address.server_name
-                async with open_channel(target, roots=roots, server_name=name, svid=svid) as channel:
-                    return await self._call(channel, target, csr, metadata)
+                yield
         except Unavailable as error:
             raise await self.trust.explain(error) from None
         except TimeoutError:
@@ -109,15 +132,10 @@ class CaClient:
                 "ca_deadline", f"the CA at {target} did not answer within {self.timeout:g} s"
             ) from None
 
-    async def _call(
-        self, channel: grpc.aio.Channel, target: Target, csr: str, metadata: Metadata = ()
+    async def _ask(
+        self, channel: grpc.aio.Channel, csr: str, metadata: Metadata = (), *, seconds: float
     ) -> Sequence[str]:
-        try:
-            answer = await IstioCertificateServiceStub(channel).CreateCertificate(
-                IstioCertificateRequest(csr=csr, validity_duration=self.lifetime),
-                metadata=metadata,
-                timeout=self.timeout,
-            )
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc(error, str(target)) from None
+        answer = await IstioCertificateServiceStub(channel).CreateCertificate(
+            IstioCertificateRequest(csr=csr, validity_duration=self.lifetime), metadata=metadata, timeout=seconds
+        )
         return tuple(answer.cert_chain)

@@ -13,7 +13,7 @@ from google.rpc.status_pb2 import Status
 
 from meshca.errors import BadRequest, Denied, Exhausted, MeshcaError, Unauthenticated, Unavailable
 from meshca.printable import printable
-from meshca.wire.status import DETAILS, PUSHBACK
+from meshca.wire.status import DETAILS, PUSHBACK, REQUEST_ID
 
 LONGEST_TEXT = 300
 # How gRPC's core words a server certificate that it does not accept; there is no code for it.
@@ -60,6 +60,11 @@ def from_rpc(error: grpc.aio.AioRpcError, target: str) -> MeshcaError:
             f"in --endpoint (or --server-name); {place}",
         )
     return Unavailable("ca_unavailable", f"the CA cannot be reached or cannot answer now; {place}")
+
+
+def decided(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the CA itself ended the call: its answers carry an id, those of gRPC and of proxies do not."""
+    return REQUEST_ID in _metadata(error)
 
 
 def retry_hint(error: grpc.aio.AioRpcError) -> float | None:

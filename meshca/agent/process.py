@@ -18,6 +18,7 @@ from meshca.agent.ca_client import CaAddress, CaClient
 from meshca.agent.channel import Lent
 from meshca.agent.envoys import Envoys
 from meshca.agent.holding import Holding
+from meshca.agent.instance import instance
 from meshca.agent.intake import PoliciesIntake, RootsIntake
 from meshca.agent.issuer import Issuer
 from meshca.agent.memory import keep_small
@@ -86,6 +87,7 @@ class Agent:
         state = State(options.state_dir) if options.state_dir else None
         self._attendance = Attendance(clock, state)
         self._envoys = Envoys(self._attendance)
+        self._instance = instance(state, options.socket)
         self._trust = Trust(
             options.pin,
             fetch=lambda: presented_chain(options.endpoint, options.server_name, options.call_timeout),
@@ -188,6 +190,7 @@ class Agent:
             target=options.endpoint_mtls,
             server_name=options.server_name,
             node_id=options.node_id,
+            instance=self._instance,
             trust=self._trust,
             prove_anew=self._renewal.prove_anew,
             lent=self._lent,

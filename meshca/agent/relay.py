@@ -47,6 +47,7 @@ class Desk:
         target: the CA's port for callers with a certificate.
         server_name: the name that the CA's certificate must carry; empty for the target's host.
         node_id: what we call ourselves at the CA (the pod's name).
+        instance: tells us from other agents that call themselves so.
         trust: gives the roots for each channel.
         prove_anew: called when the CA refuses the stream for who we are; asks for a certificate by the token.
         lent: is offered the channel of each stream that speaks.
@@ -55,6 +56,7 @@ class Desk:
     target: Target
     server_name: str
     node_id: str
+    instance: str
     trust: Trust
     prove_anew: Callable[[], None]
     lent: Lent
@@ -244,17 +246,21 @@ class Relay:
             resource_names=[intake.name],
             version_info=say.version,
             response_nonce=say.nonce,
-            node=Node(id=self._desk.node_id, user_agent_name="meshca-agent"),
+            node=Node(
+                id=self._desk.node_id,
+                user_agent_name="meshca-agent",
+                metadata=write_report(_report(say.verdict), self._desk.instance),
+            ),
         )
         if say.error:
             request.error_detail.code = INTERNAL
             request.error_detail.message = say.error
-        if say.verdict is not None:
-            request.node.metadata.CopyFrom(write_report(_report(say.verdict)))
         return request
 
 
-def _report(verdict: InForce | HeldUp) -> Report:
+def _report(verdict: InForce | HeldUp | None) -> Report:
+    if verdict is None:
+        return Report()
     if isinstance(verdict, HeldUp):
         return Report(pending_pids=verdict.pids, held_up=verdict.error)
     return Report(grade=verdict.grade, pending_pids=verdict.pending_pids, leaf=verdict.leaf)

@@ -8,7 +8,7 @@ against a step: it must never let a gate open.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -43,7 +43,7 @@ class Workload:
         signers: ids of the roots below which its leaves in use are; more than one while that is in doubt.
         leaf_ends: when the last of those leaves ends; None when it holds none.
         seen_at: when it was last heard or issued a leaf.
-        connected: whether its agent's stream is open.
+        connected: whether its agent's stream is open; of several agents, each one's whose Envoys may go on.
         trouble: why it holds up what it was sent, shortened and written by the agent, so not to be trusted; empty
             when it does not.
         acknowledges: whether an agent speaks for it, also one that has not answered yet.
@@ -91,8 +91,9 @@ def fleet(  # noqa: PLR0913, PLR0917 - what is known, and the terms
         settle: how long a new leaf and the one before it both count as in use, once it is known that it came.
     """
     given = Given(lifecycle)
-    agents = _agents(adoptions, now, seen_within)
     held = [one for one in holders(leaves, _said(adoptions), settle, now) if one.in_use]
+    used = {leaf.serial for holder in held for leaf, _ in holder.in_use}
+    agents = _agents(adoptions, used, now - seen_within)
     theirs, own = _divide(agents, held, given)
     found = [
         _with_agent(one, theirs.get(key, _NOTHING), given)
@@ -105,7 +106,10 @@ def fleet(  # noqa: PLR0913, PLR0917 - what is known, and the terms
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Agent:
-    """What is heard of a workload through its agent: of streams that are open, otherwise of the one heard last."""
+    """What is heard of a workload through its agents: on streams that are open, otherwise on the one heard last.
+
+    And of each that is gone while the certificate that it said was in force is in use: its Envoys go on with it.
+    """
 
     rows: tuple[Adoption, ...]
     counts: bool
@@ -130,22 +134,22 @@ def _said(adoptions: Sequence[Adoption]) -> Said:
     said: dict[tuple[str, str], set[str]] = {}
     for one in adoptions:
         if one.kind is Kind.ROOTS:
-            said.setdefault((str(one.agent), one.pod), set()).add(one.leaf)
+            said.setdefault((str(one.agent), one.pod_uid or one.pod), set()).add(one.leaf)
     return said
 
 
-def _agents(adoptions: Sequence[Adoption], now: datetime, seen_within: timedelta) -> dict[_Key, _Agent]:
+def _agents(adoptions: Sequence[Adoption], used: Collection[str], since: datetime) -> dict[_Key, _Agent]:
     rows: dict[_Key, list[Adoption]] = {}
     for one in adoptions:
         if one.kind is Kind.ROOTS:
             rows.setdefault((str(one.agent), bool(one.pod), one.pod or one.node_id), []).append(one)
-    return {key: _agent(of_key, now - seen_within) for key, of_key in rows.items()}
+    return {key: _agent(of_key, used, since) for key, of_key in rows.items()}
 
 
-def _agent(rows: list[Adoption], since: datetime) -> _Agent:
-    connected = tuple(row for row in rows if row.connected)
-    heard = connected or (max(rows, key=lambda row: row.seen_at),)
-    return _Agent(rows=heard, counts=bool(connected) or heard[0].seen_at >= since)
+def _agent(rows: list[Adoption], used: Collection[str], since: datetime) -> _Agent:
+    latest = max(rows, key=lambda row: (row.connected, row.seen_at))
+    heard = tuple(row for row in rows if row.connected or row is latest or row.leaf in used)
+    return _Agent(rows=heard, counts=latest.connected or latest.seen_at >= since)
 
 
 def _divide(
@@ -208,7 +212,9 @@ def _with_agent(agent: _Agent, held: _Held, given: Given) -> Workload:
     """What the agent says of trust, and what its leaves say of signers."""
     rows = agent.rows
     answered = all(row.grade is not Grade.NONE for row in rows)
-    seen = max(row.seen_at for row in rows)
+    gone = [row for row in rows if not row.connected]
+    seen = max(row.seen_at for row in gone or rows)
+    last = seen if 0 < len(gone) < len(rows) else held.issued_at or seen  # the newest leaf may be another agent's
     return Workload(
         identity=str(rows[0].agent),
         pod=rows[0].pod or rows[0].node_id,
@@ -218,8 +224,8 @@ def _with_agent(agent: _Agent, held: _Held, given: Given) -> Workload:
         given_at=None,
         signers=frozenset(root for root, _ in held.ends),
         leaf_ends=held.last,
-        seen_at=max(seen, held.issued_at or seen),
-        connected=rows[0].connected,
+        seen_at=max(seen, last),
+        connected=not gone,
         trouble=next((row.error for row in rows if row.error), ""),
         acknowledges=True,
         ends=held.ends,

@@ -64,8 +64,8 @@ class Holder:
         return self.leaves[-1]
 
 
-# By identity and pod (empty when unbound): the serials of what the agents there say is in force, an empty one for
-# an agent that does not say it.
+# By identity and the pod's uid (its name where that is not known, empty when unbound): the serials of what the
+# agents there say is in force, an empty one for an agent that does not say it.
 Said = Mapping[tuple[str, str], Collection[str]]
 
 
@@ -118,25 +118,40 @@ def _holder(leaf: Leaf, chain: str) -> _Key:
 
 def _followed(live: Sequence[Leaf], groups: Mapping[_Key, Sequence[Leaf]], said: Said) -> dict[str, datetime]:
     """By serial: when the first leaf came that surely took its place; what is in force keeps its own."""
-    in_force = {leaf.serial for leaf in live if leaf.serial in said.get((leaf.identity, leaf.pod), ())}
-    shown = {leaf.parent_serial for leaf in live if (leaf.identity, leaf.pod) not in said}
+    in_force = {leaf.serial for leaf in live if leaf.serial in _said(leaf, said)}
+    shown = {leaf.parent_serial for leaf in live if not _said(leaf, said)}
     follows = _descended(live, in_force | shown)
-    for (identity, kind, _), group in groups.items():
+    for (_, kind, _), group in groups.items():
         if kind == _POD:
-            follows |= _before_all(group, said.get((identity, group[0].pod), frozenset()))
+            follows |= _before_all(group, _said(group[0], said))
     return {serial: moment for serial, moment in follows.items() if serial not in in_force}
 
 
+def _said(leaf: Leaf, said: Said) -> set[str]:
+    """What the agents of a leaf's pod say; one whose uid is not known speaks for every pod of its name."""
+    names = {leaf.pod_uid or leaf.pod, leaf.pod}
+    return {serial for name in names for serial in said.get((leaf.identity, name), ())}
+
+
 def _descended(live: Sequence[Leaf], had: Collection[str]) -> dict[str, datetime]:
-    """By serial: when the first leaf came that its holder surely has, and that descends from it."""
+    """By serial: when the first leaf came that its holder surely has, and that descends from it.
+
+    Never of another holder: a node proxy's own certificate is the parent of those that it asks for.
+    """
     known = {leaf.serial: leaf for leaf in live}
     moments: dict[str, datetime] = {}
     for leaf in live:
-        before = known.get(leaf.parent_serial) if leaf.serial in had else None
+        before = _before(leaf, known) if leaf.serial in had else None
         while before is not None and before.serial not in moments:
             moments[before.serial] = leaf.issued_at
-            before = known.get(before.parent_serial)
+            before = _before(before, known)
     return moments
+
+
+def _before(leaf: Leaf, known: Mapping[str, Leaf]) -> Leaf | None:
+    """The leaf that its holder showed for this one."""
+    parent = known.get(leaf.parent_serial)
+    return parent if parent is not None and _holder(parent, "") == _holder(leaf, "") else None
 
 
 def _before_all(group: Sequence[Leaf], said: Collection[str]) -> dict[str, datetime]:

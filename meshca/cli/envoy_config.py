@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import enum
 import json
+import os
 import re
+import socket
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
@@ -128,7 +130,11 @@ def command(  # long by its flags: typer reads them from the signature
     ] = True,
     node_id: Annotated[
         str,
-        typer.Option(help="Name of this Envoy; <service account>.<namespace> if empty.", rich_help_panel=_MORE),
+        typer.Option(
+            help="Name of this Envoy; with --ca $POD_NAME or the host name, and the namespace, otherwise "
+            "<service account>.<namespace> if empty.",
+            rich_help_panel=_MORE,
+        ),
     ] = "",
     delta: Annotated[bool, typer.Option("--delta", help="Incremental xDS.", rich_help_panel=_MORE)] = False,
     test_full_handshakes: Annotated[bool, typer.Option("--test-full-handshakes", hidden=True)] = False,
@@ -151,7 +157,7 @@ def command(  # long by its flags: typer reads them from the signature
             outbound=tuple(map(_outbound, outbound or [])),
             admin=_admin(admin),
             ready=ReadyPage(port=ready, address=listen_address) if ready else None,
-            node_id=node_id,
+            node_id=node_id or (_pod(namespace) if ca else ""),
             max_connection_age=_age(max_connection_age),
             access_log=access_log,
             delta=delta,
@@ -165,6 +171,11 @@ def _print(built: dict[str, object], output: Notation) -> None:
         sys.stdout.write(json.dumps(built, indent=2) + "\n")
         return
     sys.stdout.write(render.in_lines(built))
+
+
+def _pod(namespace: str) -> str:
+    """What an Envoy without an agent is called: as its pod, for the CA shows it beside others of its identity."""
+    return f"{os.environ.get('POD_NAME') or socket.gethostname()}.{namespace}"
 
 
 def _identity(trust_domain: str, namespace: str, service_account: str) -> SpiffeId:

@@ -170,6 +170,8 @@ class Adoptions:
             agent=caller.identity(self._trust_domain),
             node_id=notice.node.id,
             pod=caller.pod.name if caller.pod else "",
+            pod_uid=caller.pod.uid if caller.pod else "",
+            instance=notice.node.instance,
             kind=kind,
             seen_at=self._clock.now(),
             worker=self._worker,

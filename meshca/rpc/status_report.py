@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import groupby
+from itertools import groupby, zip_longest
 
 from meshca.authority.adoption import Adoption
 from meshca.rpc.kubernetes_report import KubernetesReport
@@ -196,13 +196,16 @@ class StatusReport:
 
 
 def agents_of(adoptions: Iterable[Adoption]) -> tuple[AgentReport, ...]:
-    """Adoption records, one by kind, as reports, one by agent and node; ordered by both."""
-    ordered = sorted(adoptions, key=lambda one: (*_agent(one), one.kind))
-    return tuple(_report(list(records)) for _, records in groupby(ordered, key=_agent))
+    """Adoption records as reports, one by speaker; ordered by agent and node.
 
-
-def _agent(adoption: Adoption) -> tuple[str, str]:
-    return str(adoption.agent), adoption.node_id
+    Who speaks on several streams about the same is there several times: each may stand elsewhere.
+    """
+    ordered = sorted(adoptions, key=lambda one: (one.speaker, one.kind, one.row))
+    return tuple(
+        _report([one for one in together if one is not None])
+        for _, records in groupby(ordered, key=lambda one: one.speaker)
+        for together in zip_longest(*(list(some) for _, some in groupby(records, key=lambda one: one.kind)))
+    )
 
 
 def _report(records: list[Adoption]) -> AgentReport:

@@ -13,11 +13,11 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final, Protocol
 
-from meshca.authority.adoption import MAX_AGENTS, Adoption
+from meshca.authority.adoption import MAX_AGENTS, Adoption, standing
 from meshca.clock import Clock
 from meshca.errors import Unavailable
 from meshca.store.reader import Reader
-from meshca.store.rows import adoption_of, adoption_row, micros
+from meshca.store.rows import Row, adoption_of, adoption_row, micros
 from meshca.store.sql import (
     ADOPT,
     ADOPTIONS,
@@ -26,13 +26,14 @@ from meshca.store.sql import (
     DISCONNECT_STREAM,
     DISCONNECT_WORKER,
     FORGET_ADOPTIONS,
+    REPLACE,
 )
 from meshca.store.writer import Writer
 
 GATHER_SECONDS: Final = 0.05  # how long the first record waits for others
 MAX_WAITING: Final = 50_000  # records and ends of streams, a few hundred bytes each, while nothing can be written
 
-_Key = tuple[str, str, str]
+_Key = tuple[str, ...]
 _Stream = tuple[str, str]
 
 
@@ -40,11 +41,11 @@ class AdoptionTable(Protocol):
     """The rows of one database; each call is durable when it returns, and raises Unavailable, reason `store`."""
 
     async def write(self, adoptions: Collection[Adoption], ended: Collection[_Stream]) -> None:
-        """Put the latest of agents in place of what is older, then end streams, then crowd out."""
+        """Keep the latest of streams, then end streams, then remove what is replaced, then crowd out."""
         ...
 
     async def list(self) -> Sequence[Adoption]:
-        """Everything, ordered by agent, node id and kind."""
+        """What is `standing`, ordered by agent, node id and kind."""
         ...
 
     async def disconnect_worker(self, worker: str) -> None:
@@ -74,7 +75,7 @@ class SqliteAdoptions:
     async def list(self) -> Sequence[Adoption]:
         """As the port says."""
         return await self._reader.read(
-            lambda connection: [adoption_of(row) for row in connection.execute(ADOPTIONS)]
+            lambda connection: standing(adoption_of(row) for row in connection.execute(ADOPTIONS))
         )
 
     async def disconnect_worker(self, worker: str) -> None:
@@ -103,7 +104,7 @@ class SqlAdoption:
 
     def record(self, adoption: Adoption) -> None:
         """As the port says."""
-        self._latest[str(adoption.agent), adoption.node_id, adoption.kind] = adoption
+        self._latest[adoption.row] = adoption
         _bound(self._latest)
         self._plan()
 
@@ -175,8 +176,23 @@ class SqlAdoption:
 def _write(adoptions: Collection[Adoption], ended: Collection[_Stream], connection: sqlite3.Connection) -> None:
     connection.executemany(ADOPT, map(adoption_row, adoptions))
     connection.executemany(DISCONNECT_STREAM, ended)
-    crowds = {(str(one.agent), one.kind.value) for one in adoptions}
-    connection.executemany(CROWD_OUT, ((*crowd, *crowd, MAX_AGENTS) for crowd in crowds))
+    connection.executemany(REPLACE, replaced(adoptions))
+    connection.executemany(CROWD_OUT, crowds(adoptions))
+
+
+def replaced(adoptions: Collection[Adoption]) -> list[Row]:
+    """What `REPLACE` takes, once for each speaker and kind."""
+    latest: dict[_Key, int] = {}
+    for one in adoptions:
+        key = (*one.speaker, one.kind.value)
+        latest[key] = max(micros(one.seen_at), latest.get(key, 0))
+    return sorted((*key, seen_at) for key, seen_at in latest.items())
+
+
+def crowds(adoptions: Collection[Adoption]) -> list[Row]:
+    """What `CROWD_OUT` takes, once for each identity, pod and kind."""
+    found = {(str(one.agent), one.pod, one.pod_uid, one.kind.value) for one in adoptions}
+    return [(*crowd, *crowd, MAX_AGENTS) for crowd in sorted(found)]
 
 
 def _bound(waiting: dict[Any, Any]) -> None:

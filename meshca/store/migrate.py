@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
-_KNOWN: Final = ("0001", "0002", "0003", "0004")  # every revision, oldest first; a test compares
+_KNOWN: Final = ("0001", "0002", "0003", "0004", "0005")  # every revision, oldest first; a test compares
 HEAD: Final = _KNOWN[-1]
 VERSION_TABLE: Final = "alembic_version"
 NO_TABLES: Final = "has no tables yet; they are made by `meshca serve`, start that first"

@@ -150,6 +150,8 @@ def adoption_row(adoption: Adoption) -> Row:
         adoption.worker,
         adoption.stream,
         adoption.leaf,
+        adoption.pod_uid,
+        adoption.instance,
     )
 
 
@@ -170,4 +172,6 @@ def adoption_of(row: Row) -> Adoption:
         worker=row[11],
         stream=row[12],
         leaf=row[13],
+        pod_uid=row[14],
+        instance=row[15],
     )

@@ -77,9 +77,11 @@ adoption = Table(
     _text("error"),
     _instant("seen_at"),
     Column("connected", Integer, nullable=False),
-    _text("worker"),
-    _text("stream"),
+    Column("worker", Text, primary_key=True, nullable=False),  # in the key since 0005, and the stream
+    Column("stream", Text, primary_key=True, nullable=False),
     Column("leaf", Text, nullable=False, server_default=""),  # since 0004
+    Column("pod_uid", Text, nullable=False, server_default=""),  # since 0005
+    Column("instance", Text, nullable=False, server_default=""),  # since 0005
     Index("adoption_by_stream", "worker", "stream"),
 )
 

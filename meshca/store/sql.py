@@ -35,8 +35,10 @@ _INTENT_COLUMNS: Final = (
     "requested_by",
 )
 _OUTCOME_COLUMNS: Final = ("result", "reason", "finished_at")
-_ADOPTION_KEY: Final = ("agent", "node_id", "kind")
-_ADOPTION_NEWS: Final = (
+_ADOPTION_COLUMNS: Final = (
+    "agent",
+    "node_id",
+    "kind",
     "pod",
     "sent_version",
     "adopted_version",
@@ -48,7 +50,11 @@ _ADOPTION_NEWS: Final = (
     "worker",
     "stream",
     "leaf",
+    "pod_uid",
+    "instance",
 )
+_ADOPTION_KEY: Final = ("agent", "node_id", "kind", "worker", "stream")
+_ADOPTION_NEWS: Final = tuple(name for name in _ADOPTION_COLUMNS if name not in _ADOPTION_KEY)
 
 _LIVE_COLUMNS: Final = (
     "serial",
@@ -113,19 +119,27 @@ LIVE: Final = (
 FORGET_OUTCOME: Final = "DELETE FROM issuance_outcome WHERE issuance_outcome.serial = ?"
 FORGET_INTENT: Final = "DELETE FROM issuance_intent WHERE issuance_intent.serial = ?"
 
-# Two workers may write the same agent late and out of order; the one that heard it last is right.
+# What was said later is right, in whichever order it is written.
 ADOPT: Final = (
-    f"{_insert('adoption', _ADOPTION_KEY + _ADOPTION_NEWS)} "
+    f"{_insert('adoption', _ADOPTION_COLUMNS)} "
     f"ON CONFLICT ({_list(_ADOPTION_KEY)}) DO UPDATE SET {_replace(_ADOPTION_NEWS)} "
     "WHERE excluded.seen_at >= adoption.seen_at"
 )
 ADOPTIONS: Final = (
-    f"SELECT {_list(_ADOPTION_KEY + _ADOPTION_NEWS, 'adoption')} FROM adoption "  # noqa: S608 - our names
+    f"SELECT {_list(_ADOPTION_COLUMNS, 'adoption')} FROM adoption "  # noqa: S608 - our names
     f"ORDER BY {_list(_ADOPTION_KEY, 'adoption')}"
 )
+# What a speaker said earlier, on streams that have ended.
+REPLACE: Final = (
+    "DELETE FROM adoption WHERE adoption.agent = ? AND adoption.node_id = ? AND adoption.pod = ? "
+    "AND adoption.pod_uid = ? AND adoption.instance = ? AND adoption.kind = ? "
+    "AND adoption.connected = 0 AND adoption.seen_at < ?"
+)
 CROWD_OUT: Final = (
-    "DELETE FROM adoption WHERE adoption.agent = ? AND adoption.kind = ? AND adoption.node_id IN "
-    "(SELECT every.node_id FROM adoption AS every WHERE every.agent = ? AND every.kind = ? "
+    "DELETE FROM adoption WHERE adoption.agent = ? AND adoption.pod = ? AND adoption.pod_uid = ? "
+    "AND adoption.kind = ? AND (adoption.node_id, adoption.worker, adoption.stream) IN "
+    "(SELECT every.node_id, every.worker, every.stream FROM adoption AS every "
+    "WHERE every.agent = ? AND every.pod = ? AND every.pod_uid = ? AND every.kind = ? "
     "ORDER BY every.connected DESC, every.seen_at DESC LIMIT -1 OFFSET ?)"
 )
 DISCONNECT_STREAM: Final = "UPDATE adoption SET connected=0 WHERE adoption.worker = ? AND adoption.stream = ?"

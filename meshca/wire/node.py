@@ -20,6 +20,7 @@ MAX_PIDS = 256  # pending Envoys that one report may name
 MAX_WORDS = 512  # characters of what holds something up that are kept
 
 Grade = Literal["envoy", "agent", ""]
+_INSTANCE: Final = re.compile(r"[0-9a-f]{0,32}")
 _SERIAL: Final = re.compile(r"|[1-9a-f][0-9a-f]{0,39}")  # as the ledger spells it, or none
 _GRADES: Final[dict[str, Grade]] = {"envoy": "envoy", "agent": "agent", "": ""}
 
@@ -46,10 +47,17 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """What the client calls itself; a label for logs and adoption records, never a proof."""
+    """What the client calls itself; a label for logs and adoption records, never a proof.
+
+    Attributes:
+        id, cluster: as in every xDS node.
+        instance: which agent of its pod it is, the same over its restarts; empty when it does not say.
+        report: of an agent.
+    """
 
     id: str = ""
     cluster: str = ""
+    instance: str = ""
     report: Report = field(default_factory=Report)
 
 
@@ -62,14 +70,15 @@ def read_node(unverified: Any) -> Node:  # noqa: ANN401 - envoy.config.core.v3.N
     if len(unverified.id) > MAX_ID or len(unverified.cluster) > MAX_ID:
         raise BadRequest("node", f"node id and cluster must be at most {MAX_ID} characters")
     metadata = unverified.metadata.fields
-    report = _read_report(metadata[FIELD]) if FIELD in metadata else Report()
-    return Node(id=unverified.id, cluster=unverified.cluster, report=report)
+    ours = metadata[FIELD] if FIELD in metadata else struct_pb2.Value()
+    report, instance = _read_report(ours), _read_instance(ours)
+    return Node(id=unverified.id, cluster=unverified.cluster, instance=instance, report=report)
 
 
-def write_report(report: Report) -> struct_pb2.Struct:
-    """The report as node metadata; `read_node` of a node with it gives the report back."""
+def write_report(report: Report, instance: str = "") -> struct_pb2.Struct:
+    """Report and instance as node metadata; `read_node` of a node with it gives both back."""
     metadata = struct_pb2.Struct()
-    said = {"held_up": report.held_up, "leaf": report.leaf}
+    said = {"held_up": report.held_up, "leaf": report.leaf, "instance": instance}
     fields = {name: words for name, words in said.items() if words}
     metadata.update({FIELD: {"grade": report.grade, "pending_pids": list(report.pending_pids), **fields}})
     return metadata
@@ -86,6 +95,14 @@ def _read_report(value: struct_pb2.Value) -> Report:
     if not _SERIAL.fullmatch(leaf):
         raise BadRequest("node", f"metadata.{FIELD}.leaf must be a serial in lower-case hexadecimal")
     return Report(grade=grade, pending_pids=pids, held_up=held_up, leaf=leaf)
+
+
+def _read_instance(value: struct_pb2.Value) -> str:
+    fields = value.struct_value.fields
+    instance: str = fields["instance"].string_value if "instance" in fields else ""
+    if not _INSTANCE.fullmatch(instance):
+        raise BadRequest("node", f"metadata.{FIELD}.instance must be at most 32 lower-case hexadecimal digits")
+    return instance
 
 
 def _pid(value: struct_pb2.Value) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
@@ -156,7 +157,13 @@ async def test_a_ca_that_went_and_came_is_asked_over_the_channel_that_was_lent(d
 
 
 @pytest.mark.parametrize(
-    ("mood", "kind"), [(Mood.REFUSE, Unauthenticated), (Mood.DENY, Denied), (Mood.BUSY, Exhausted)]
+    ("mood", "kind"),
+    [
+        (Mood.REFUSE, Unauthenticated),
+        (Mood.DENY, Denied),
+        (Mood.BUSY, Exhausted),
+        (Mood.DOWN, Unavailable),
+    ],
 )
 async def test_what_the_ca_decides_over_a_lent_channel_stands(
     desk: Desk, mood: Mood, kind: type[MeshcaError]
@@ -170,15 +177,26 @@ async def test_what_the_ca_decides_over_a_lent_channel_stands(
     assert ca.asked == ["certificate"]
 
 
-async def test_a_ca_that_cannot_answer_is_asked_over_another_connection(desk: Desk) -> None:
-    """That may lead to another replica."""
+async def test_a_ca_that_hangs_over_a_lent_channel_is_asked_over_another_connection(desk: Desk) -> None:
+    """That may lead to another replica, and has the other half of the time."""
     svid, ca = await desk.svid(), desk.serving.ca
-    ca.certificate_mood = Mood.DOWN
+    ca.certificate_mood = Mood.HANG
     async with lending(desk, svid, desk.serving.mtls) as lent:
-        with pytest.raises(Unavailable):
-            await desk.client(lent=lent).by_certificate(KEY.csr, svid)
-    assert ca.asked == ["certificate", "certificate"]
+        asking = asyncio.create_task(desk.client(lent=lent, timeout=4).by_certificate(KEY.csr, svid))
+        await ca.hung.wait()
+        ca.certificate_mood = Mood.ISSUE
+        assert await asking
     assert desk.serving.handshakes == ["certificate", "certificate"]
+
+
+async def test_both_connections_have_one_deadline(desk: Desk) -> None:
+    """Whoever hangs on each."""
+    svid = await desk.svid()
+    desk.serving.ca.certificate_mood = Mood.HANG
+    async with lending(desk, svid, desk.serving.mtls) as lent:
+        with pytest.raises(Unavailable, match=r"within 0\.5 s") as caught:
+            await desk.client(lent=lent, timeout=0.5).by_certificate(KEY.csr, svid)
+    assert caught.value.reason == "ca_deadline"
 
 
 async def test_a_certificate_that_fails_the_handshake_is_unavailable(desk: Desk) -> None:

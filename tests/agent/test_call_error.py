@@ -10,7 +10,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc.aio import AioRpcError, Metadata
 
-from meshca.agent.call_error import LONGEST_TEXT, from_rpc, retry_hint
+from meshca.agent.call_error import LONGEST_TEXT, decided, from_rpc, retry_hint
 from meshca.errors import BadRequest, Denied, Exhausted, MeshcaError, Unauthenticated, Unavailable
 
 
@@ -54,6 +54,18 @@ def test_what_the_ca_says_cannot_forge_log_lines() -> None:
     error = from_rpc(failure(grpc.StatusCode.UNKNOWN, "a\nb\x1b[31m" + "x" * 10_000), "ca:1")
     assert error.detail.isprintable()
     assert len(error.detail) < LONGEST_TEXT + 200
+
+
+@pytest.mark.parametrize(
+    ("trailers", "expected"),
+    [((("meshca-request-id", "5f"),), True), ((("other", "5f"),), False), ((), False)],
+    ids=["the-ca", "a-proxy", "grpc"],
+)
+def test_what_the_ca_decided_is_told_from_what_failed_on_the_way(
+    trailers: tuple[tuple[str, str], ...], *, expected: bool
+) -> None:
+    """By the id that it gives each of its answers."""
+    assert decided(failure(grpc.StatusCode.UNAVAILABLE, "no", *trailers)) is expected
 
 
 def details(seconds: int, nanos: int = 0) -> tuple[str, bytes]:

@@ -236,7 +236,7 @@ async def test_nothing_secret_is_kept_on_disk(machine: Machine) -> None:
         await machine.secret(DEFAULT)
         await machine.plane.heard(lambda notice: isinstance(notice.event, Adopted))
     kept = stored(machine.folder / "state")
-    assert sorted(kept) == ["envoys.json", "policies.json"]
+    assert sorted(kept) == ["envoys.json", "instance.json", "policies.json"]
     assert not any("PRIVATE" in text or "c2ln" in text for text in kept.values())
 
 

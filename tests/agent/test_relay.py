@@ -76,6 +76,7 @@ class Scene:
             target=serving.mtls,
             server_name="",
             node_id="web-0",
+            instance="7c",
             trust=self.trust,
             prove_anew=self._prove_anew,
             lent=self.lent,

@@ -103,6 +103,17 @@ class TestAgents:
         (one,) = seen([agent("a", node_id="x"), agent("a+b", node_id="y")])
         assert one.trusts == {OLD}
 
+    def test_an_agent_that_is_gone_speaks_for_its_envoys_while_another_of_its_pod_is_there(self) -> None:
+        """They go on with what was in force there: until that ends the pod trusts no more than they do."""
+        gone = agent("a", node_id="x", connected=False, seen_at=NOW - HOUR, leaf="1", error="no")
+        rows = [gone, agent(node_id="y", leaf="2")]
+        leaves = [leaf("1", NOW - 2 * HOUR), leaf("2", NOW - MINUTE, signer="ib")]
+        (one,) = seen(rows, leaves)
+        assert (one.trusts, one.signers, one.connected) == (FIRST, BOTH, False)
+        assert (one.seen_at, one.trouble) == (NOW - HOUR, "no")
+        (one,) = seen(rows, leaves[1:])
+        assert (one.trusts, one.signers, one.connected, one.trouble) == (BOTH, frozenset({NEW}), True, "")
+
     def test_without_open_streams_the_one_heard_last_speaks(self) -> None:
         """The other one is its predecessor."""
         rows = [agent("a", node_id="x", connected=False), agent("a+b", node_id="y", connected=False)]
@@ -110,7 +121,7 @@ class TestAgents:
         assert one.trusts == {OLD}
 
     def test_pods_of_one_name_in_two_clusters_are_one_agent_with_both_leaves(self) -> None:
-        """Adoption does not tell them apart, so whatever either holds counts."""
+        """Whatever either holds counts."""
         (one,) = seen([agent()], [leaf("1", uid="u1"), leaf("2", NOW - HOUR, uid="u2", signer="ib")])
         assert one.signers == BOTH
 

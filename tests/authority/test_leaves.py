@@ -148,6 +148,32 @@ def test_a_leaf_that_an_unbound_agent_has_in_force_takes_the_place_of_what_it_ca
     assert in_use(*chain, *two, said={UNBOUND: {"3"}}) == {"3", "4"}
 
 
+@pytest.mark.parametrize(
+    "parent",
+    [
+        pytest.param(
+            leaf("1", EARLY, pod="", identity="spiffe://cluster.local/ns/istio-system/sa/z"), id="identity"
+        ),
+        pytest.param(leaf("1", EARLY, pod="web-0"), id="pod"),
+        pytest.param(leaf("1", EARLY, pod="", node="n1", requested_by=ZTUNNEL), id="proxy"),
+    ],
+)
+def test_a_leaf_that_proved_another_holder_keeps_its_place(parent: Leaf) -> None:
+    """A node proxy shows its own for those that it asks for; that these came says nothing of that one."""
+    child = leaf("2", LATE, pod="", parent="1")
+    assert in_use(parent, child, leaf("3", LATE + MINUTE, pod="", parent="2"), said={(WEB, ""): {"3"}}) == {
+        "1",
+        "3",
+    }
+
+
+def test_pods_of_one_name_are_told_apart_by_their_uid() -> None:
+    """Each agent says what is in force in its own pod; who is known by name only speaks for both."""
+    leaves = [leaf(f"{uid}{n}", EARLY + n * HOUR, uid=uid) for uid in "ab" for n in (1, 2)]
+    assert in_use(*leaves, said={(WEB, "a"): {"a2"}, (WEB, "b"): {"b1"}}) == {"a2", "b1", "b2"}
+    assert in_use(*leaves, said={(WEB, "a"): {"a2"}, WEB_1: {"b1"}}) == {"a1", "a2", "b1", "b2"}
+
+
 def test_a_leaf_that_was_shown_a_moment_after_it_came_has_to_settle() -> None:
     """As every other."""
     leaves = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,8 @@ def test_yaml_has_no_aliases() -> None:
             {
                 "source": DirectFromCa(
                     host="ca.mesh", port=15012, root_file=Path("/r"), token_file=Path("/t"), server_name="n"
-                )
+                ),
+                "node_id": f"{socket.gethostname()}.shop",
             },
             id="straight-from-the-ca",
         ),
@@ -91,6 +93,18 @@ def test_yaml_has_no_aliases() -> None:
 def test_flags(flags: tuple[str, ...], changes: dict[str, Any]) -> None:
     """Each flag is its field of the service."""
     assert printed(*IN, *OUT, *flags) == expected(**changes)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"), [((), "web-1.shop"), (("--node-id", "chosen"), "chosen")], ids=["unnamed", "named"]
+)
+def test_an_envoy_without_an_agent_is_called_as_its_pod(
+    monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], expected: str
+) -> None:
+    """Where the pod says its name; every pod of a Deployment has another."""
+    monkeypatch.setenv("POD_NAME", "web-1")
+    straight = ("--ca", "ca.mesh:15012", "--ca-root", "/r", "--token-file", "/t")
+    assert printed(*IN, *straight, *flags)["node"]["id"] == expected
 
 
 def test_several_ports_and_addresses() -> None:

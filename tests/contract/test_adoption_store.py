@@ -74,7 +74,7 @@ async def subject(
 
 async def test_what_was_recorded_is_listed(subject: Subject) -> None:
     """Every field comes back as it was given."""
-    one = adoption(grade=Grade.REFUSED, error="no SAN\nwas found", leaf="5f")
+    one = adoption(grade=Grade.REFUSED, error="no SAN\nwas found", leaf="5f", pod_uid="u", instance="7c")
     subject.store.record(one)
     await subject.settle()
     assert await subject.store.list() == [one]
@@ -98,15 +98,15 @@ async def test_the_latest_word_counts(subject: Subject) -> None:
     """It replaces the earlier one as a whole."""
     subject.store.record(adoption(error="bad", grade=Grade.REFUSED))
     await subject.settle()
-    later = adoption(adopted_version="v2", seen_at=NOW + timedelta(seconds=1), worker="worker-1")
+    later = adoption(adopted_version="v2", seen_at=NOW + timedelta(seconds=1))
     subject.store.record(later)
     await subject.settle()
     assert await subject.store.list() == [later]
 
 
 async def test_a_word_that_arrives_late_does_not_count(subject: Subject) -> None:
-    """Another worker may write an older record after a newer one."""
-    newer = adoption(seen_at=NOW + timedelta(seconds=1), worker="worker-1", stream="7")
+    """What waited for the store may be written after what came later."""
+    newer = adoption(seen_at=NOW + timedelta(seconds=1))
     subject.store.record(newer)
     await subject.settle()
     subject.store.record(adoption())
@@ -143,6 +143,72 @@ async def test_an_agent_that_came_back_stays_connected(subject: Subject) -> None
     assert await subject.store.list() == [back]
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({"stream": "2"}, id="same-pod"),
+        pytest.param({"worker": "worker-1"}, id="other-worker"),
+        pytest.param({"pod": "web-2", "stream": "2"}, id="other-pod"),
+        pytest.param({"pod_uid": "of another cluster", "stream": "2"}, id="other-cluster"),
+    ],
+)
+async def test_two_streams_of_one_name_are_two_rows(subject: Subject, other: dict[str, str]) -> None:
+    """What one of them refuses is not undone by what the other has in force."""
+    refuses = adoption(grade=Grade.REFUSED, error="no")
+    takes = adoption(adopted_version="v2", seen_at=NOW + timedelta(seconds=1), **other)
+    for one in (refuses, takes):
+        subject.store.record(one)
+        await subject.settle()
+    assert await subject.store.list() == [refuses, takes]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({"pod": "web-2"}, id="pod"),
+        pytest.param({"pod_uid": "of another cluster"}, id="uid"),
+        pytest.param({"instance": "b"}, id="agent-of-the-pod"),
+        pytest.param({"node_id": "web-2"}, id="name"),
+    ],
+)
+async def test_who_is_gone_is_not_replaced_by_another(subject: Subject, other: dict[str, str]) -> None:
+    """It may still hold what it said last; the other one takes its own place only, however often it comes back."""
+    subject.store.record(adoption(leaf="5f", instance="a"))
+    subject.store.record(adoption(stream="2", seen_at=NOW + timedelta(seconds=1), **{"instance": "a", **other}))
+    await subject.settle()
+    subject.store.disconnected("worker-0", "1")
+    subject.store.disconnected("worker-0", "2")
+    await subject.settle()
+    back = adoption(stream="3", seen_at=NOW + timedelta(seconds=2), **{"instance": "a", **other})
+    subject.store.record(back)
+    await subject.settle()
+    assert await subject.store.list() == [adoption(leaf="5f", instance="a", connected=False), back]
+
+
+async def test_who_comes_back_again_and_again_is_there_once(subject: Subject) -> None:
+    """Its streams that have ended do not pile up, whether their ends are heard before its next word or after."""
+    for number in range(6):
+        seen_at = NOW + timedelta(seconds=number)
+        subject.store.record(adoption(stream=f"{number}", seen_at=seen_at))
+        if number % 2:
+            await subject.settle()
+        subject.store.disconnected("worker-0", f"{number}")
+        await subject.settle()
+    assert [one.stream for one in await subject.store.list()] == ["5"]
+
+
+async def test_a_stream_that_seems_open_counts_until_its_end_is_heard(subject: Subject) -> None:
+    """Nobody knows yet whether it is the one that its agent left."""
+    left, next_one = adoption(stream="1"), adoption(stream="2", seen_at=NOW + timedelta(seconds=1))
+    subject.store.record(left)
+    subject.store.record(next_one)
+    await subject.settle()
+    assert await subject.store.list() == [left, next_one]
+    subject.store.disconnected("worker-0", "1")
+    await subject.settle()
+    assert await subject.store.list() == [next_one]
+
+
 async def test_streams_of_other_workers_stay_connected(subject: Subject) -> None:
     """Stream names are unique within a worker only."""
     subject.store.record(adoption(worker="worker-1"))
@@ -151,9 +217,16 @@ async def test_streams_of_other_workers_stay_connected(subject: Subject) -> None
     assert [one.connected for one in await subject.store.list()] == [True]
 
 
-async def test_a_crowd_of_one_identity_is_bounded(subject: Subject) -> None:
+async def test_a_crowd_of_one_pod_is_bounded(subject: Subject) -> None:
     """However many names it takes: others keep their place, and so do those of its own that are connected."""
-    others = [adoption(agent=PAYMENTS), adoption(kind=Kind.POLICIES)]
+    others = [
+        adoption(agent=PAYMENTS),
+        adoption(kind=Kind.POLICIES),
+        *(
+            adoption(node_id="a", pod=pod, pod_uid=uid, stream=pod + uid)
+            for pod, uid in [("web-1", "u"), ("web-2", "")]
+        ),
+    ]
     for one in (*others, adoption(node_id="kept")):
         subject.store.record(one)
     for number in range(MAX_AGENTS + 50):
@@ -161,9 +234,9 @@ async def test_a_crowd_of_one_identity_is_bounded(subject: Subject) -> None:
         subject.store.record(adoption(node_id=f"n{number:05}", seen_at=seen_at, connected=False))
     await subject.settle()
     found = await subject.store.list()
-    crowd = [one.node_id for one in found if one.agent == WEB and one.kind is Kind.ROOTS]
+    crowd = [one.node_id for one in found if one not in others]
     assert crowd == ["kept", *(f"n{number:05}" for number in range(51, MAX_AGENTS + 50))]
-    assert [one for one in found if one in others] == others
+    assert all(one in found for one in others)
 
 
 async def test_of_a_crowd_that_is_connected_the_last_heard_stay(subject: Subject) -> None:

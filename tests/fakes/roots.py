@@ -93,6 +93,8 @@ def agent(
     error: str = "",
     kind: Kind = Kind.ROOTS,
     leaf: str = "",
+    instance: str = "",
+    stream: str = "",
 ) -> Adoption:
     """What an agent holds; versions are as of `bundle`."""
     return Adoption(
@@ -107,8 +109,9 @@ def agent(
         seen_at=seen_at,
         connected=connected,
         worker="worker",
-        stream=f"{pod}/{node_id}",
+        stream=stream or f"{pod}/{node_id}",
         leaf=leaf,
+        instance=instance,
     )
 
 

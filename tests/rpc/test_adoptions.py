@@ -32,7 +32,7 @@ class Watched:
 
     def tell(self, observer: Observer, event: Event, stream: str = "s1", report: Report | None = None) -> None:
         """About secrets."""
-        node = Node(id="node-1", report=report or Report())
+        node = Node(id="node-1", instance="7c", report=report or Report())
         observer(Notice(peer="peer", stream=stream, node=node, type_url=SECRET_TYPE_URL, event=event))
 
     def tell_policies(self, observer: Observer, event: Event, stream: str = "s1") -> None:
@@ -62,11 +62,12 @@ def roots(version: str) -> dict[str, str]:
 
 
 def test_agent_is_known_by_its_proof(watched: Watched) -> None:
-    """Identity and pod from the caller; the node's name is a label."""
+    """Identity and pod from the caller; the node's name and which agent of the pod it is are labels."""
     watched.tell(watched.agent, Subscribed(names=frozenset({ROOTCA}), held="r0"))
     record = watched.roots()
     assert record.agent == SpiffeId.parse("spiffe://cluster.local/ns/shop/sa/web")
-    assert (record.node_id, record.pod) == ("node-1", POD.name)
+    assert (record.node_id, record.pod, record.pod_uid) == ("node-1", POD.name, POD.uid)
+    assert record.instance == "7c"
     assert (record.worker, record.stream, record.connected) == ("worker-1", "s1", True)
 
 

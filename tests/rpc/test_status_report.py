@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from meshca.authority.adoption import Kind
 from meshca.identity.spiffe_id import SpiffeId
 from meshca.rpc.status_report import agents_of
@@ -22,12 +24,31 @@ def test_kinds_of_one_agent_are_together() -> None:
     """Last seen is the latest of them, connected while any stream is open."""
     (found,) = agents_of(
         [
-            adoption(seen_at=LATER, connected=False, pod="web-1-new"),
+            adoption(seen_at=LATER, connected=False),
             adoption(kind=Kind.POLICIES),
         ]
     )
     assert [one.kind for one in found.resources] == ["policies", "roots"]
-    assert (found.last_seen, found.connected, found.pod) == (LATER, True, "web-1-new")
+    assert (found.last_seen, found.connected, found.pod) == (LATER, True, "web-1")
+
+
+def test_streams_of_one_name_are_shown_each() -> None:
+    """Each may stand elsewhere; what one says of roots and policies stays together."""
+    found = agents_of(
+        adoption(stream=stream, kind=kind, adopted_version=f"{kind}-{stream}") for stream in "ba" for kind in Kind
+    )
+    assert [[resource.adopted_version for resource in one.resources] for one in found] == [
+        ["policies-a", "roots-a"],
+        ["policies-b", "roots-b"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "other", [{"pod": "web-2"}, {"pod_uid": "u"}, {"instance": "b"}], ids=lambda other: next(iter(other))
+)
+def test_agents_that_call_themselves_the_same_are_shown_each(other: dict[str, str]) -> None:
+    """Of several pods, clusters, or of one pod."""
+    assert len(agents_of([adoption(), adoption(stream="2", **other)])) == 2
 
 
 def test_an_agent_without_open_stream_is_not_connected() -> None:

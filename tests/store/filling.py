@@ -29,6 +29,7 @@ BROUGHT: dict[str, tuple[tuple[str, str, Row, int], ...]] = {
         ("lifecycle_change", ADD_CHANGE, (1, 0, *"abcdef", 0, *"gh", 1), 12),
     ),
     "0004": (),
+    "0005": (),
 }
 
 

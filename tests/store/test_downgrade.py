@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from datetime import timedelta
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from meshca.authority.adoption import Kind
 from meshca.errors import ConfigError
 from meshca.store import migrate as subject
 from meshca.store.connection import connect
 from meshca.store.location import prepare
 from meshca.store.migrate import HEAD, check_schema, downgrade, migrate
-from meshca.store.rows import Row
+from meshca.store.rows import Row, adoption_row
 from meshca.store.schema import metadata
+from meshca.store.sql import ADOPT
+from tests.contract.test_adoption_store import adoption
+from tests.fakes.records import NOW
 from tests.store.filling import BROUGHT, at, filled, known_to
 from tests.store.opening import migrated
 
@@ -99,6 +104,22 @@ def test_going_back_that_fails_changes_nothing(tmp_path: Path) -> None:
         downgrade(path, "0001", "the file")
     assert shape(path) == before
     assert rows(path, "lifecycle") == [(1, 1, "{}")]
+
+
+def test_of_streams_of_one_name_an_older_schema_keeps_one(tmp_path: Path) -> None:
+    """One that is open, and of several the one heard last; other names and kinds keep theirs."""
+    path = filled(tmp_path)
+    every = [
+        adoption(stream="2", seen_at=NOW + timedelta(seconds=1)),
+        adoption(stream="3", seen_at=NOW + timedelta(seconds=2), connected=False),
+        adoption(stream="2", kind=Kind.POLICIES),
+        adoption(stream="2", node_id="web-2"),
+    ]
+    with contextlib.closing(connect(path)) as connection:
+        connection.executemany(ADOPT, map(adoption_row, every))
+    downgrade(path, "0004", "the file")
+    kept = [(row[1], row[2], row[12]) for row in rows(path, "adoption")]
+    assert sorted(kept) == [("web-1", "policies", "2"), ("web-1", "roots", "2"), ("web-2", "roots", "2")]
 
 
 def unable(path: Path, revision: str) -> str:

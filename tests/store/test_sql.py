@@ -8,7 +8,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import ClauseElement, Integer, bindparam, delete, insert, literal_column, or_, select, update
+from sqlalchemy import (
+    ClauseElement,
+    Integer,
+    bindparam,
+    delete,
+    insert,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from meshca.store import sql
@@ -23,6 +34,8 @@ _probe = sqlite_insert(probe)
 _outcome = (outcome.c.result, outcome.c.reason, outcome.c.finished_at)
 _every = adoption.alias("every")
 _key = list(adoption.primary_key.columns)
+_crowd = ("agent", "pod", "pod_uid", "kind")
+_stream = ("node_id", "worker", "stream")
 _lifecycle = sqlite_insert(lifecycle)
 _leaf = ("serial", "spiffe_id", "pod_name", "pod_uid", "node_name", "requested_by", "parent_serial", "signer")
 
@@ -49,19 +62,26 @@ STATEMENTS: dict[str, ClauseElement] = {
     "FORGET_INTENT": delete(intent).where(intent.c.serial == bindparam("a")),
     "ADOPT": _adopt.on_conflict_do_update(
         index_elements=_key,
-        set_={name: _adopt.excluded[name] for name in adoption.c.keys()[3:]},
+        set_={name: _adopt.excluded[name] for name in sql._ADOPTION_NEWS},
         where=_adopt.excluded.seen_at >= adoption.c.seen_at,
     ),
     "ADOPTIONS": select(adoption).order_by(*_key),
+    "REPLACE": delete(adoption).where(
+        *(
+            adoption.c[name] == bindparam(name)
+            for name in ("agent", "node_id", "pod", "pod_uid", "instance", "kind")
+        ),
+        adoption.c.connected == ZERO,
+        adoption.c.seen_at < bindparam("a"),
+    ),
     "CROWD_OUT": delete(adoption).where(
-        adoption.c.agent == bindparam("a"),
-        adoption.c.kind == bindparam("b"),
-        adoption.c.node_id.in_(
-            select(_every.c.node_id)
-            .where(_every.c.agent == bindparam("c"), _every.c.kind == bindparam("d"))
+        *(adoption.c[name] == bindparam(f"a_{name}") for name in _crowd),
+        tuple_(*(adoption.c[name] for name in _stream)).in_(
+            select(*(_every.c[name] for name in _stream))
+            .where(*(_every.c[name] == bindparam(f"b_{name}") for name in _crowd))
             .order_by(_every.c.connected.desc(), _every.c.seen_at.desc())
             .limit(literal_column("-1", Integer))
-            .offset(bindparam("e"))
+            .offset(bindparam("c"))
         ),
     ),
     "DISCONNECT_STREAM": update(adoption)

@@ -19,12 +19,12 @@ reports = st.builds(
 )
 
 
-@given(report=reports)
-def test_report_survives_the_wire(report: Report) -> None:
+@given(report=reports, instance=st.text("0123456789abcdef", max_size=32))
+def test_report_survives_the_wire(report: Report, instance: str) -> None:
     """What an agent writes, the CA reads."""
-    message = base_pb2.Node(id="n", cluster="c", metadata=write_report(report))
+    message = base_pb2.Node(id="n", cluster="c", metadata=write_report(report, instance))
     copy = base_pb2.Node.FromString(message.SerializeToString())
-    assert read_node(copy) == Node(id="n", cluster="c", report=report)
+    assert read_node(copy) == Node(id="n", cluster="c", instance=instance, report=report)
 
 
 def test_long_words_are_cut_short() -> None:
@@ -51,6 +51,8 @@ def test_node_without_a_report() -> None:
         pytest.param({"pending_pids": list(range(MAX_PIDS + 1))}, id="too many pids"),
         pytest.param({"leaf": "0F"}, id="serial in another spelling"),
         pytest.param({"leaf": "f" * 41}, id="serial too long"),
+        pytest.param({"instance": "web"}, id="instance in another spelling"),
+        pytest.param({"instance": "f" * 33}, id="instance too long"),
     ],
 )
 def test_report_of_another_shape_is_refused(value: dict[str, object]) -> None:
@@ -65,7 +67,9 @@ def test_report_of_another_shape_is_refused(value: dict[str, object]) -> None:
 @given(
     value=st.recursive(
         st.none() | st.booleans() | st.floats() | st.text(),
-        lambda v: st.lists(v) | st.dictionaries(st.sampled_from(["grade", "pending_pids", "leaf", "x"]), v),
+        lambda v: (
+            st.lists(v) | st.dictionaries(st.sampled_from(["grade", "pending_pids", "leaf", "instance", "x"]), v)
+        ),
         max_leaves=8,
     )
 )

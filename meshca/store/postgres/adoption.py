@@ -11,8 +11,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from meshca.authority.adoption import MAX_AGENTS, Adoption
+from meshca.authority.adoption import Adoption, standing
 from meshca.clock import Clock
+from meshca.store.adoption import crowds, replaced
 from meshca.store.postgres.ledger import collected
 from meshca.store.postgres.link import Connection, Link
 from meshca.store.postgres.sql import (
@@ -25,6 +26,7 @@ from meshca.store.postgres.sql import (
     DISCONNECT_WORKER,
     FORGET_ADOPTIONS,
     HEARD,
+    REPLACE,
     encoded,
     group,
 )
@@ -52,18 +54,18 @@ class PostgresAdoptions:
 
     async def write(self, adoptions: Collection[Adoption], ended: Collection[tuple[str, str]]) -> None:
         """As the port says."""
-        news = sorted((replace(one, worker=self._prefix + one.worker) for one in adoptions), key=_key)
+        news = sorted(
+            (replace(one, worker=self._prefix + one.worker) for one in adoptions), key=lambda one: one.row
+        )
         rows = group(encoded(ADOPTION_COLUMNS, adoption_row(one)) for one in news)
         streams = sorted(kept_row((self._prefix + worker, stream)) for worker, stream in ended)
-        crowds = [
-            (*crowd, *crowd, MAX_AGENTS) for crowd in sorted({(str(one.agent), one.kind.value) for one in news})
-        ]
 
         async def work(connection: Connection) -> None:
             async with connection.transaction(), connection.cursor() as cursor:
                 await cursor.execute(ADOPT, (rows,))
                 await cursor.executemany(DISCONNECT_STREAM, streams)
-                await cursor.executemany(CROWD_OUT, crowds)
+                await cursor.executemany(REPLACE, map(kept_row, replaced(news)))
+                await cursor.executemany(CROWD_OUT, map(kept_row, crowds(news)))
 
         await self._link.run(work)
 
@@ -77,7 +79,7 @@ class PostgresAdoptions:
 
         found, heard = await self._link.run(ask)
         alive = {replica for (replica,) in heard}
-        return [self._seen(one, alive) for one in found]
+        return standing(self._seen(one, alive) for one in found)
 
     async def disconnect_worker(self, worker: str) -> None:
         """As the port says."""
@@ -105,7 +107,3 @@ class PostgresAdoptions:
         replica = one.worker.partition("/")[0]
         worker = one.worker.removeprefix(self._prefix)
         return replace(one, worker=worker, connected=one.connected and replica in alive)
-
-
-def _key(one: Adoption) -> tuple[str, str, str]:
-    return str(one.agent), one.node_id, one.kind.value

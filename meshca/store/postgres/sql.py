@@ -52,7 +52,7 @@ def _insert(table: str, columns: Sequence[str]) -> str:
 
 INTENT_COLUMNS: Final = sql._INTENT_COLUMNS  # noqa: SLF001 - the same tables, of the same room
 OUTCOME_ORDER: Final = (*sql._OUTCOME_COLUMNS, "serial")  # noqa: SLF001 - as above; the order of `rows.outcome_row`
-ADOPTION_COLUMNS: Final = sql._ADOPTION_KEY + sql._ADOPTION_NEWS  # noqa: SLF001 - as above
+ADOPTION_COLUMNS: Final = sql._ADOPTION_COLUMNS  # noqa: SLF001 - as above
 
 # Gives the serials that were new: a serial that is recorded already refuses its own intent, not its neighbours'.
 INTEND: Final = (
@@ -80,8 +80,9 @@ ADOPT: Final = (
 )
 ADOPTIONS: Final = (
     f"SELECT {_list(ADOPTION_COLUMNS)} FROM adoption "  # noqa: S608 - our names
-    'ORDER BY agent COLLATE "C", node_id COLLATE "C", kind COLLATE "C"'
+    'ORDER BY agent COLLATE "C", node_id COLLATE "C", kind COLLATE "C", worker COLLATE "C", stream COLLATE "C"'
 )
+REPLACE: Final = respelled(sql.REPLACE)
 CROWD_OUT: Final = respelled(sql.CROWD_OUT.replace("LIMIT -1 ", ""))
 DISCONNECT_STREAM: Final = respelled(sql.DISCONNECT_STREAM)
 DISCONNECT_WORKER: Final = respelled(sql.DISCONNECT_WORKER)

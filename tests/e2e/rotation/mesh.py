@@ -92,28 +92,35 @@ class Mesh:
         await made.writes(self.socket(name), 60)
         return made
 
-    async def eager_agent(self, name: str) -> None:
-        """An agent in the test's process that hardly waits before it tries again; a real one waits longer."""
-        agent = Agent(read_options(self._flags(name), {}), Pace(clock=SystemClock(), backoff=EAGER))
+    async def eager_agent(self, name: str, of: str = "") -> Agent:
+        """An agent in the test's process that hardly waits before it tries again; a real one waits longer.
+
+        Args:
+            name: of the workload, and of its folder.
+            of: the workload, where this is another agent of its pod that calls itself the same.
+        """
+        agent = Agent(read_options(self._flags(name, of=of), {}), Pace(clock=SystemClock(), backoff=EAGER))
         await agent.check_root_file()
         self._hasty.append(agent)
         works = await self._stack.enter_async_context(agent.open())
         await self._stack.enter_async_context(_in_background([work() for work in works]))
         await until(self.socket(name).exists, f"{name} does not serve")
+        return agent
 
     def hurry(self) -> None:
         """Have the eager agents renew now, as they would at half the life of what they hold."""
         for agent in self._hasty:
             agent._renewal.hurry()
 
-    def _flags(self, name: str, pin: Sequence[str] = ()) -> list[str]:
+    def _flags(self, name: str, pin: Sequence[str] = (), of: str = "") -> list[str]:
+        workload = of or name
         place = self.folder / name
         if not place.exists():
             place.mkdir()
-            (place / "token").write_text(self.ca.server.token(NAMESPACE, name, pod=name))
+            (place / "token").write_text(self.ca.server.token(NAMESPACE, workload, pod=workload))
             (place / "root.pem").write_bytes(self.ca.server.root)
         endpoint, mtls = (self.ca.server.endpoint(port) for port in ("endpoint", "endpoint-mtls"))
-        flags = ["--endpoint", endpoint, "--endpoint-mtls", mtls, "--node-id", name, "--readiness", "off"]
+        flags = ["--endpoint", endpoint, "--endpoint-mtls", mtls, "--node-id", workload, "--readiness", "off"]
         flags += [*(pin or ("--root", str(place / "root.pem"))), "--token-file", str(place / "token")]
         return [*flags, "--socket", str(self.socket(name)), "--state-dir", str(place / "state")]
 

@@ -94,6 +94,16 @@ async def test_streams_of_a_replica_that_is_not_heard_have_ended(subject: Subjec
     assert await subject.connected(subject.one) == {"a": True, "b": True}
 
 
+async def test_who_left_a_replica_that_is_not_heard_is_there_once(subject: Subject) -> None:
+    """Nobody says that the stream there has ended: both count until the replica was silent for long enough."""
+    await subject.record(subject.one, "moves", stream="1")
+    await subject.record(subject.two, "moves", stream="2", seen_at=NOW + timedelta(seconds=1))
+    assert [one.stream for one in await subject.two.adoption.list() if one.node_id == "moves"] == ["1", "2"]
+    subject.clock.move(SILENCE.total_seconds() + 1)
+    await subject.two.probe()
+    assert [one.stream for one in await subject.two.adoption.list() if one.node_id == "moves"] == ["2"]
+
+
 async def test_who_was_not_heard_for_long_is_forgotten(subject: Subject) -> None:
     """Once it is not connected; how many is said."""
     await subject.one.adoption.disconnect_everyone()

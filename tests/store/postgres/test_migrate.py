@@ -21,6 +21,7 @@ from meshca.store.postgres import migrate as subject
 from meshca.store.postgres.address import Address, parse
 from meshca.store.postgres.migrate import LOCK, check_schema, downgrade, migrate
 from meshca.store.schema import metadata
+from tests.contract.test_adoption_store import adoption
 from tests.fakes.clock import FakeClock
 from tests.fakes.records import NOW, intent, issued
 from tests.real.postgresql import OWNER, Cluster
@@ -120,14 +121,18 @@ async def test_down_and_up_again(postgresql: Cluster, full: str, there: Address)
     async with opened_shared(postgresql.url(full), FakeClock(NOW)) as store:
         await store.ledger.intend(one)
         store.ledger.finish(issued(one))
-    for revision in ("0002", "0001"):
+        for stream in "12":
+            store.adoption.record(adoption(stream=stream))
+    for revision in ("0004", "0002", "0001"):
         await asyncio.to_thread(downgrade, there, revision)
         assert f"has schema {revision}, this version needs {HEAD}" in refusal(there, by_worker=True)
     await asyncio.to_thread(migrate, there)
     async with opened_shared(postgresql.url(full), FakeClock(NOW)) as store:
         found = await store.ledger.find(one.serial)
+        adopted = await store.adoption.list()
     assert found is not None
     assert found.intent == one
+    assert [row.stream for row in adopted] == ["2"]
 
 
 def test_everything_can_be_taken_away(postgresql: Cluster, full: str, there: Address) -> None:
