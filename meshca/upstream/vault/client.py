@@ -21,8 +21,6 @@ import requests
 from hvac.adapters import RawAdapter
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from meshca import metrics
-from meshca.errors import Unavailable
 from meshca.secret import Secret
 from meshca.upstream.vault.answer import Answer, errors_in, parsed, read_answer
 from meshca.upstream.vault.faults import Fault, Throttled, failure
@@ -95,12 +93,9 @@ class Client:
         Raises:
             Unavailable: reason `vault_<fault>`.
         """
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._thread, self._call, method, path, body, token)
-        except Unavailable as error:
-            metrics.vault_faults.labels(error.reason.removeprefix("vault_")).inc()
-            raise
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._call, method, path, body, token
+        )
 
     def _call(self, method: Method, path: str, body: Mapping[str, object] | None, token: Secret[str]) -> Answer:
         headers = {"X-Vault-Token": token.reveal()} if token.reveal() else {}

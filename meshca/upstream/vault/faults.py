@@ -11,7 +11,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from meshca.errors import Unavailable
+from meshca import metrics
+from meshca.errors import MeshcaError, Unavailable
 from meshca.printable import printable
 
 _SHOWN: Final = 2000  # characters of a detail
@@ -189,7 +190,13 @@ def failure(fault: Fault, detail: str = "") -> Unavailable:
     return Unavailable(f"vault_{fault.value}", f"{row.meaning}{where}; {row.remedy}")
 
 
-def fault_of(error: Unavailable) -> Fault | None:
+def fault_of(error: MeshcaError | None) -> Fault | None:
     """The fault that an error of `failure` tells; None for another error."""
-    slug = error.reason.removeprefix("vault_")
-    return next((fault for fault in Fault if slug != error.reason and fault.value == slug), None)
+    reason = error.reason if isinstance(error, Unavailable) else ""
+    return next((fault for fault in Fault if reason == f"vault_{fault.value}"), None)
+
+
+def count(error: MeshcaError | None) -> None:
+    """Count a fault where it stops a look, a signature or a login, whoever found it; another error is none."""
+    if fault := fault_of(error):
+        metrics.vault_faults.labels(fault.value).inc()
