@@ -74,7 +74,9 @@ TABLE: Final = MappingProxyType(
         Fault.RATE_LIMITED: Row(
             True, "a quota of the server refuses us", "raise the quota of our path or namespace"
         ),
-        Fault.SERVER_ERROR: Row(True, "the server failed", "see its log"),
+        Fault.SERVER_ERROR: Row(
+            True, "the server failed, or a proxy before it has nobody behind it", "see the logs of both"
+        ),
         Fault.STALE: Row(
             True, "the replica has not caught up with what we did before", "nothing, it is asked again"
         ),

@@ -91,6 +91,7 @@ class Session:
         except Unavailable as error:
             if fault_of(error) is not Fault.FORBIDDEN or (self._logins != before and token is self._token):
                 raise
+            count(error)  # whoever revokes our token is seen there, though nothing is stopped
         token = await self._instead_of(token)
         return await self._client.call(method, path, body, token=token.value)
 
