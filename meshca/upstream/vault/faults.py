@@ -6,6 +6,8 @@ that a server answers with are never shown: they may hold what was sent.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -202,3 +204,13 @@ def count(error: MeshcaError | None) -> None:
     """Count a fault where it stops a look, a signature or a login, whoever found it; another error is none."""
     if fault := fault_of(error):
         metrics.vault_faults.labels(fault.value).inc()
+
+
+@contextlib.contextmanager
+def counted() -> Iterator[None]:
+    """Count the fault that a block ends with."""
+    try:
+        yield
+    except Unavailable as error:
+        count(error)
+        raise

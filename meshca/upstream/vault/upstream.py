@@ -8,6 +8,7 @@ is `rotation`'s decision.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
@@ -23,8 +24,8 @@ from meshca.upstream.sound_root import root_of
 from meshca.upstream.vault.client import Client
 from meshca.upstream.vault.custody import Custody, known_roots
 from meshca.upstream.vault.due import half_life_of, is_due
-from meshca.upstream.vault.faults import Fault, count, failure
-from meshca.upstream.vault.mount import Issuer, look
+from meshca.upstream.vault.faults import Fault, count, counted, failure
+from meshca.upstream.vault.mount import look
 from meshca.upstream.vault.sight import Sight, judged
 from meshca.upstream.vault.signing import Signing
 
@@ -155,14 +156,11 @@ class VaultUpstream:
         return True
 
     async def _sighted(self) -> Sight:
-        try:
+        with counted():
             found = await look(self._client, self._config.mount, self._config.issuer)
-            self.reached_at = self._clock.now()
-            known = await known_roots(self._custody, self._config.roots)
-            sight = judged(self._config.roots, found, known=known, now=self._clock.now())
-        except MeshcaError as error:
-            count(error)
-            raise
+        self.reached_at = self._clock.now()
+        known = await known_roots(self._custody, self._config.roots)
+        sight = await asyncio.to_thread(judged, self._config.roots, found, known=known, now=self._clock.now())
         count(sight.problem)
         return sight
 
@@ -196,21 +194,13 @@ class VaultUpstream:
         if issuer is None:
             problem = f"nothing in the mount signs below the root {root}, or it does not count; see upstream.roots"
             raise ConfigError("upstream.issuer", [problem])
-        try:
-            material = await self._signed(root, issuer, sight)
-        except MeshcaError as error:
-            count(error)
-            raise
-        await self._custody.keep(material)
-        return material
-
-    async def _signed(self, root: str, issuer: Issuer, sight: Sight) -> SigningMaterial:
         ref = self._config.issuer if issuer == sight.look.current else issuer.id
         material = await self._signing.below(issuer, ref, sight.roots)
         if (signed := certificate_id(root_of(material))) != root:
             raise failure(
                 Fault.ANSWER, f"it is below the root {signed}: the mount's default issuer has just changed"
             )
+        await self._custody.keep(material)
         return material
 
     async def _good(self) -> Mapping[str, SigningMaterial]:
