@@ -133,8 +133,8 @@ class _ByAppRole:
         pattern = re.escape(makers).replace("ROLE", "[^/]+").replace("secret", "(custom-)?secret")
         if not re.fullmatch(f"(.+/)?{pattern}", path):  # after the namespace, if there is one
             problem = (
-                f"{self._config.secret_id_file}: its wrapping token was not made by {makers}, so that one may have been"
-                " opened: revoke its secret id, and have another wrapped one put there"
+                f"{self._config.secret_id_file}: its wrapping token was not made by {makers}, so that may have"
+                " been opened: revoke its secret id, and have another wrapped one put there"
             )
             raise failure(Fault.LOGIN_UNREADABLE, problem)
 
