@@ -5,12 +5,19 @@ Checks nothing but who signed whom; validity, constraints and usage are `authori
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import dsa, rsa
+
+from meshca.csr import LARGEST_RSA
 
 Path = tuple[x509.Certificate, ...]
+_LONGEST_EXPONENT: Final = 64  # bits: what real keys have, and what OpenSSL bears for large ones
+_REMEMBERED: Final = 8192  # pairs: a hostile crowd of 64 has 4096, and is walked from each of its own
 
 
 def find_path(
@@ -23,8 +30,11 @@ def find_path(
     return _upwards((start,), (*roots, *others), frozenset(roots), set())
 
 
+@functools.lru_cache(maxsize=_REMEMBERED)
 def signed_by(child: x509.Certificate, parent: x509.Certificate) -> bool:
-    """Whether the parent's name and key are those that signed the child."""
+    """Whether the parent's name and key are those that signed the child; never by a key that takes long to use."""
+    if _slow(parent):
+        return False
     try:
         child.verify_directly_issued_by(parent)
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
@@ -39,9 +49,26 @@ def _upwards(
     if path[-1] in roots:
         return path
     tried.add(path[-1])
-    for parent in candidates:
+    for parent in sorted(candidates, key=lambda one: _misnamed(path[-1], one)):
         if parent not in tried and signed_by(path[-1], parent):
             found = _upwards((*path, parent), candidates, roots, tried)
             if found:
                 return found
     return ()
+
+
+def _slow(certificate: x509.Certificate) -> bool:
+    """Whether a signature by it could take long to verify: larger than any key that `csr.allowed` allows."""
+    key = certificate.public_key()
+    if isinstance(key, rsa.RSAPublicKey):
+        return key.key_size > LARGEST_RSA or key.public_numbers().e.bit_length() > _LONGEST_EXPONENT
+    return isinstance(key, dsa.DSAPublicKey)
+
+
+def _misnamed(child: x509.Certificate, parent: x509.Certificate) -> bool:
+    """Whether key identifiers say that it was another; a hint only, as whoever signs may write what he likes."""
+    named = next(
+        (one.value for one in child.extensions if isinstance(one.value, x509.AuthorityKeyIdentifier)), None
+    )
+    mine = next((one.value for one in parent.extensions if isinstance(one.value, x509.SubjectKeyIdentifier)), None)
+    return named is not None and mine is not None and named.key_identifier not in {None, mine.digest}

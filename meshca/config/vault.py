@@ -219,7 +219,7 @@ class VaultConfig(Model):
         mount: of the PKI secrets engine.
         issuer: name or id of the issuer that signs; `default` follows the mount's default.
         ca_file: roots that verify the server's TLS certificate; VAULT_CACERT, or the machine's, when absent.
-        certificate_sha256: the server's TLS certificate itself, in place of `ca_file`.
+        certificate_sha256: the server's TLS certificate itself, in place of `ca_file`; each renewal needs another.
         redirect_hosts: `host:port` that a standby may send us to with our token; its own host only when empty.
         timeout: of each step of one call as a whole: connecting, TLS, sending, the answer.
         poll: between two looks at the issuers of the mount.
@@ -282,4 +282,9 @@ class VaultConfig(Model):
     def _verified_one_way(self) -> Self:
         if self.ca_file is not None and self.certificate_sha256 is not None:
             raise ValueError("ca_file and certificate_sha256 exclude each other: give one of them")
+        if self.redirect_hosts and self.certificate_sha256 is not None:
+            raise ValueError(
+                "redirect_hosts and certificate_sha256 exclude each other: another host has another certificate."
+                " Give ca_file"
+            )
         return self

@@ -23,6 +23,7 @@ APART: Final = timedelta(
 )  # NotBefore of what Vault signs is 30 s back: beyond it, that is in our future
 TOO_FAR: Final = timedelta(minutes=2)
 POLICY: Final = "give our login the policy below, and no other (`meshca vault policy` prints how)"
+LEAST: Final = "what is needed; nothing broader was found"
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _DENIED: Final = frozenset({"deny"})
 
@@ -99,7 +100,7 @@ async def login(place: VaultPlace) -> Said:
 
 
 async def capabilities(place: VaultPlace) -> Said:
-    """Our token may do what we need, and nothing else."""
+    """Our token may do what we need, and nothing else that we know to ask about."""
     paths = _paths(place.config)
     try:
         data = (await place.visit.call("post", "sys/capabilities-self", {"paths": paths})).data
@@ -112,7 +113,7 @@ async def capabilities(place: VaultPlace) -> Said:
         return wrong("our token has the policy root: it may do everything", POLICY)
     lacking, broad = list(_lacking(place.config, may)), list(_exceeding(place.config, may))
     if not lacking and not broad:
-        return ok("exactly what is needed")
+        return ok(LEAST)
     return wrong(f"{len(lacking)} rights lack, {len(broad)} are too much", *lacking, *broad, POLICY)
 
 

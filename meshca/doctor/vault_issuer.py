@@ -6,11 +6,12 @@ The last one has a CA certificate signed for a key that is thrown away: nothing 
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Final
 
 from meshca.authority.material import certificate_id
 from meshca.authority.straggling import when
 from meshca.doctor.finding import Said, Unseen, ok, unknown, wrong
-from meshca.doctor.vault_place import VaultPlace, at_fault
+from meshca.doctor.vault_place import VaultPlace, at_fault, of
 from meshca.duration import format_duration
 from meshca.errors import ConfigError, Unavailable
 from meshca.upstream.vault.faults import TABLE, Fault, failure, fault_of
@@ -18,7 +19,12 @@ from meshca.upstream.vault.mount import look
 from meshca.upstream.vault.sight import Sight, judged
 from meshca.upstream.vault.signing import Signing
 
-SLACK = timedelta(minutes=2)  # that what was signed may end before what was asked for: a minute is never asked for
+USAGES: Final = frozenset(
+    {"read-only", "issuing-certificates", "crl-signing", "ocsp-signing"}
+)  # API of the engine
+SLACK: Final = timedelta(
+    minutes=2
+)  # that what was signed may end before what was asked for: a minute is never asked for
 
 
 async def seen(place: VaultPlace) -> Sight:
@@ -64,7 +70,9 @@ async def issuer(place: VaultPlace) -> Said:
         return at_fault(error)
     if data.flag("revoked"):
         return wrong(f"{path} is revoked, for good", "give another issuer in upstream.issuer")
-    usage = data.text("usage")
+    usage = data.text("usage")  # shown, and in a command that is pasted: so only of words that we know
+    if not USAGES.issuperset(usage.split(",")):
+        return of(Fault.ANSWER, f"the usage of {path} is none that is known: {', '.join(sorted(USAGES))}")
     if "issuing-certificates" not in usage.split(","):
         return wrong(
             f"{path} may not sign; its usage is {usage}", f"bao patch {path} usage={usage},issuing-certificates"

@@ -5,6 +5,7 @@ Each check tells a fault in the words of `upstream.vault.faults`, so that a log 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -22,7 +23,7 @@ from meshca.upstream.vault.logins import Token
 
 HEALTH: Final = "sys/health?standbyok=true&perfstandbyok=true&sealedcode=200&uninitcode=200&drsecondarycode=200"
 SPENT: Final = "not tried: a wrapped secret id can be used once only, and the server needs it"
-
+_VERSION: Final = re.compile(r"[0-9]+(\.[0-9]+){1,3}([-+.][0-9A-Za-z.+-]{1,40})?")  # it is shown
 
 Login = Callable[[Client], Awaitable[Token]]
 
@@ -106,7 +107,8 @@ class VaultPlace:
             Unavailable: reason `vault_<fault>`.
         """
         answer = await self.client.call("get", HEALTH, token=NOBODY)
-        answer.whole.text("version")
+        if not _VERSION.fullmatch(answer.whole.text("version")):
+            raise failure(Fault.ANSWER, "its version is none")
         return answer
 
 

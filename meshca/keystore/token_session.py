@@ -1,7 +1,8 @@
 """The one door to PKCS#11: one session for each token in a process, opened when needed, again once it was lost.
 
 The library is imported only then: whoever has no token does without. A key is made so that it cannot leave the
-token; one that is not there is told, and never made in its place.
+token; one that is not there is told, and never made in its place. A PIN that was refused is never tried again:
+tokens lock after 3 to 10 failures.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from meshca.authority.keys import key_id as name_of
 from meshca.errors import ConfigError, Unavailable
 from meshca.identity.key_type import KeyType
 from meshca.keystore.token_uri import Token
+from meshca.secret import Secret
 
 T = TypeVar("T")
 _CURVES: Final = {KeyType.EC_P256: "secp256r1", KeyType.EC_P384: "secp384r1"}
@@ -33,6 +35,7 @@ class Session:
         self.token = token
         self._one = threading.Lock()
         self._open: Any = None
+        self._refused: tuple[Secret[bytes], str] | None = None  # a PIN, and why
         self._found: dict[str, Any] = {}  # private keys of this session, by their ids: looking takes a millisecond
 
     def sign(self, key_id: str, digest: bytes) -> bytes:
@@ -122,6 +125,8 @@ class Session:
     def _do(self, deed: Callable[[Any], T], *, alone: bool = True) -> T:
         """Do it, and once more with another session when it fails: a token that was away has lost the first.
 
+        A PIN that was refused is not a failure that is tried once more.
+
         Args:
             deed: what to do with a session.
             alone: while no other process of ours opens, finds, makes or destroys: not every token bears that.
@@ -164,10 +169,21 @@ class Session:
 
     def _opened(self) -> Any:  # noqa: ANN401 - as above
         import pkcs11
+        from pkcs11.exceptions import PinExpired, PinIncorrect, PinInvalid, PinLenRange, PinLocked
 
-        pin = durable.read_private(self.token.pin_file).decode(errors="replace").strip()
-        token = pkcs11.lib(str(self.token.module)).get_token(token_label=self.token.label)
-        return token.open(rw=True, user_pin=pin)
+        pin = Secret(durable.read_private(self.token.pin_file).strip())
+        if self._refused is None or self._refused[0] != pin:
+            self._refused = None
+            token = pkcs11.lib(str(self.token.module)).get_token(token_label=self.token.label)
+            try:
+                return token.open(rw=True, user_pin=pin.reveal().decode(errors="replace"))
+            except (PinExpired, PinIncorrect, PinInvalid, PinLenRange, PinLocked) as error:
+                self._refused = pin, type(error).__name__
+        problem = (
+            f"the token {self.token.label} by {self.token.module}: {self._refused[1]}; put the right PIN into"
+            f" {self.token.pin_file}: this one is not tried again, or the token would lock"
+        )
+        raise Unavailable("key_token", problem)
 
 
 @functools.cache

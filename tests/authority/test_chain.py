@@ -6,9 +6,12 @@ import itertools
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import dsa, rsa
 
 from meshca.authority.chain import find_path, signed_by
-from tests.fakes.pki import Ca, make_ca
+from meshca.svid.signature import SigningKey
+from tests.fakes.pki import DAY, NOW, Ca, make_ca, rsa_key
 
 ROOT = make_ca("root")
 UPPER = make_ca("upper", ROOT)
@@ -80,6 +83,60 @@ def test_circle() -> None:
 def test_signed_by(child: Ca, parent: Ca, *, expected: bool) -> None:
     """Name and key must both be those that signed."""
     assert signed_by(child.certificate, parent.certificate) == expected
+
+
+def with_exponent(exponent: int) -> rsa.RSAPrivateKey:
+    """The RSA key of 2048 bits, with another exponent."""
+    old = rsa_key(2048).private_numbers()
+    d = pow(exponent, -1, (old.p - 1) * (old.q - 1))
+    public = rsa.RSAPublicNumbers(exponent, old.public_numbers.n)
+    return rsa.RSAPrivateNumbers(
+        old.p, old.q, d, rsa.rsa_crt_dmp1(d, old.p), rsa.rsa_crt_dmq1(d, old.q), old.iqmp, public
+    ).private_key()
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        (rsa_key(1024), True),
+        (rsa_key(2048, 3), True),
+        (with_exponent(2**64 - 59), True),
+        (with_exponent(2**64 + 13), False),
+        (rsa_key(4096), True),
+        (rsa_key(4104), False),
+    ],
+    ids=["small", "exponent 3", "longest exponent", "exponent too long", "largest", "too large"],
+)
+def test_slow_keys(key: SigningKey, *, expected: bool) -> None:
+    """A signature by a key that is larger than any that is allowed is not verified, as it could take long."""
+    one = make_ca("rsa", key=key).certificate
+    assert signed_by(one, one) == expected
+
+
+def test_kind_that_nobody_uses() -> None:
+    """Nor is one by DSA, whose keys may be of any size."""
+    key, name = dsa.generate_private_key(1024), ROOT.certificate.subject  # noqa: S505 - trusted by nobody
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, NOW, NOW + DAY)
+    one = builder.sign(key, hashes.SHA256())
+    one.verify_directly_issued_by(one)
+    assert not signed_by(one, one)
+
+
+def test_each_pair_once() -> None:
+    """A crowd that is walked from each of its own costs one verification for each pair."""
+    signed_by.cache_clear()
+    crowd = certificates(*(make_ca("crowd", key=UPPER.key) for _ in range(10)))
+    for one in crowd:
+        assert find_path(one, crowd, certificates(ROOT)) == ()
+    assert signed_by.cache_info().misses <= 10 * 11
+
+
+def test_named_issuer_first() -> None:
+    """Of many with the issuer's name that one is tried first which the key identifier names."""
+    signed_by.cache_clear()
+    crowd = certificates(*(make_ca("upper") for _ in range(10)), UPPER)
+    assert find_path(LOWER.certificate, crowd, certificates(ROOT)) == certificates(LOWER, UPPER, ROOT)
+    assert signed_by.cache_info().misses <= 3
 
 
 def test_certificates_that_sign_each_other() -> None:

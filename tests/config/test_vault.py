@@ -144,6 +144,13 @@ _FINGERPRINT = "expected the SHA-256 of a certificate's DER, 64 hexadecimal digi
             {"certificate_sha256": SHA, "ca_file": "/run/ca.pem"},
             ": ca_file and certificate_sha256 exclude each other: give one of them",
         ),
+        (
+            {"certificate_sha256": SHA, "redirect_hosts": ["vault-1:8200"]},
+            (
+                ": redirect_hosts and certificate_sha256 exclude each other: another host has another certificate."
+                " Give ca_file"
+            ),
+        ),
         ({"redirect_hosts": ["vault-1"]}, "redirect_hosts.0: " + _HOST),
         ({"redirect_hosts": ["a:1", "https://vault-1:8200"]}, "redirect_hosts.1: " + _HOST),
         ({"redirect_hosts": ["vault-1:0"]}, "redirect_hosts.0: " + _HOST),

@@ -169,7 +169,7 @@ async def test_a_wrapped_secret_id_is_not_spent() -> None:
 
 async def test_the_least_policy() -> None:
     """What is needed, and no more."""
-    assert await capabilities(FakeVault().place()) == ok("exactly what is needed")
+    assert await capabilities(FakeVault().place()) == ok("what is needed; nothing broader was found")
 
 
 @pytest.mark.parametrize(

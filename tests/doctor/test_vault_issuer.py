@@ -75,6 +75,24 @@ async def test_usage(data: dict[str, object], verdict: Verdict) -> None:
     assert (await issuer(vault.place())).verdict is verdict
 
 
+@pytest.mark.parametrize("usage", ["read-only;reboot", "$(reboot)", "read-only crl-signing", "read-only,,"])
+async def test_usage_of_a_hostile_server(usage: str) -> None:
+    """It is not shown, for an operator would paste it into a shell."""
+    vault = FakeVault()
+    vault.answers[ISSUER] = {"data": {"usage": usage}}
+    said = await issuer(vault.place())
+    assert (said.verdict, said.mend) == (Verdict.WRONG, (TABLE[Fault.ANSWER].remedy,))
+    assert usage not in said.found
+
+
+async def test_usage_that_lacks() -> None:
+    """The command that mends it keeps what is there."""
+    vault = FakeVault()
+    vault.answers[ISSUER] = {"data": {"usage": "crl-signing,read-only"}}
+    mend = f"bao patch {ISSUER} usage=crl-signing,read-only,issuing-certificates"
+    assert (await issuer(vault.place())).mend == (mend,)
+
+
 @pytest.mark.parametrize(("fault", "verdict"), [(Fault.FORBIDDEN, Verdict.UNKNOWN), (Fault.ISSUER, Verdict.WRONG)])
 async def test_usage_that_is_not_seen(fault: Fault, verdict: Verdict) -> None:
     """Without the permission nothing is said to be wrong."""

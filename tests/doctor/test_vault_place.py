@@ -6,7 +6,7 @@ import pytest
 
 from meshca.doctor.finding import unknown, wrong
 from meshca.doctor.vault_place import at_fault, of
-from meshca.errors import Refused
+from meshca.errors import Refused, Unavailable
 from meshca.upstream.vault.faults import TABLE, Fault, failure
 from tests.fakes.vault_place import ISSUER, FakeVault
 
@@ -31,3 +31,20 @@ def test_each_fault_has_its_words(fault: Fault) -> None:
 def test_another_error() -> None:
     """It is not known to be wrong."""
     assert at_fault(Refused("other", "it cannot be")) == unknown("it cannot be")
+
+
+@pytest.mark.parametrize("version", ["2.7.2", "1.17.0-rc1", "1.18.3+ent.hsm.fips1402", "1.9"])
+async def test_a_version(version: str) -> None:
+    """As both vendors write theirs."""
+    vault = FakeVault()
+    vault.health["version"] = version
+    assert (await vault.place().health()).whole.text("version") == version
+
+
+@pytest.mark.parametrize("version", ["latest", "2.7.2; reboot", "2.7.2\n", "2.7.2-" + "x" * 41, "2"])
+async def test_no_version(version: str) -> None:
+    """What is shown beside the address is no text of a hostile server's."""
+    vault = FakeVault()
+    vault.health["version"] = version
+    with pytest.raises(Unavailable, match=r"its version is none"):
+        await vault.place().health()

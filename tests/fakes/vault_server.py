@@ -143,8 +143,8 @@ class FakeVault:
                 return as_json({"data": self.pki.issuer(name)}) if name else _no_issuer(ref)
             case ["auth", "approle", "login"]:
                 return self._log_in(await _body(request))
-            case ["sys", "wrapping", "unwrap"]:
-                return self._unwrap(_token(request))
+            case ["sys", "wrapping", "lookup" | "unwrap" as act]:
+                return self._unwrap(_token(request), spent=act == "unwrap")
         if not self._is_good(_token(request)):
             return refused(403, *_DENIED)
         return await self._as_somebody(request)
@@ -182,9 +182,11 @@ class FakeVault:
         self.tokens[token] = self.pki.now() + timedelta(seconds=self.token_seconds)
         return {"client_token": token, "lease_duration": self.token_seconds, "renewable": self.renewable}
 
-    def _unwrap(self, token: str) -> web.Response:
+    def _unwrap(self, token: str, *, spent: bool) -> web.Response:
         if token not in self.wrapped:
             return refused(400, "wrapping token is not valid or does not exist")
+        if not spent:
+            return as_json({"data": {"creation_path": "auth/approle/role/mesh/secret-id"}})
         return as_json({"data": {"secret_id": self.wrapped.pop(token)}})
 
     def _is_good(self, token: str) -> bool:

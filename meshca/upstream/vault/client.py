@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -21,11 +20,10 @@ import requests
 from hvac.adapters import RawAdapter
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from meshca import metrics
-from meshca.errors import Unavailable
 from meshca.secret import Secret
 from meshca.upstream.vault.answer import Answer, errors_in, parsed, read_answer
 from meshca.upstream.vault.faults import Fault, Throttled, failure
+from meshca.upstream.vault.one_thread import OneThread
 from meshca.upstream.vault.statuses import GOOD, fault_for
 from meshca.upstream.vault.wire import Wire
 
@@ -51,19 +49,22 @@ class Place:
 
 @contextlib.asynccontextmanager
 async def connect(place: Place) -> AsyncIterator[Client]:
-    """A client; nothing is asked yet. A call that hangs at the end of the block is left to its own deadline."""
-    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vault")
+    """A client; nothing is asked yet. A call that hangs at the end of the block is left to its own deadline.
+
+    The end of the process does not wait for that.
+    """
+    thread = OneThread("vault")
     try:
         yield Client(place, thread)
     finally:
         thread.submit(place.wire.close)  # after a call that still runs, whose connection would be left open
-        thread.shutdown(wait=False)
+        thread.shutdown()
 
 
 class Client:
     """Asks; use `connect`."""
 
-    def __init__(self, place: Place, thread: ThreadPoolExecutor) -> None:
+    def __init__(self, place: Place, thread: OneThread) -> None:
         # Every argument that hvac would otherwise fill from VAULT_* or ~/.vault-token is given.
         self._hvac = hvac.Client(
             url=place.address,
@@ -95,12 +96,9 @@ class Client:
         Raises:
             Unavailable: reason `vault_<fault>`.
         """
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._thread, self._call, method, path, body, token)
-        except Unavailable as error:
-            metrics.vault_faults.labels(error.reason.removeprefix("vault_")).inc()
-            raise
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._call, method, path, body, token
+        )
 
     def _call(self, method: Method, path: str, body: Mapping[str, object] | None, token: Secret[str]) -> Answer:
         headers = {"X-Vault-Token": token.reveal()} if token.reveal() else {}

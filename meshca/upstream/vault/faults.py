@@ -6,12 +6,15 @@ that a server answers with are never shown: they may hold what was sent.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from meshca.errors import Unavailable
+from meshca import metrics
+from meshca.errors import MeshcaError, Unavailable
 from meshca.printable import printable
 
 _SHOWN: Final = 2000  # characters of a detail
@@ -73,7 +76,9 @@ TABLE: Final = MappingProxyType(
         Fault.RATE_LIMITED: Row(
             True, "a quota of the server refuses us", "raise the quota of our path or namespace"
         ),
-        Fault.SERVER_ERROR: Row(True, "the server failed", "see its log"),
+        Fault.SERVER_ERROR: Row(
+            True, "the server failed, or a proxy before it has nobody behind it", "see the logs of both"
+        ),
         Fault.STALE: Row(
             True, "the replica has not caught up with what we did before", "nothing, it is asked again"
         ),
@@ -189,7 +194,23 @@ def failure(fault: Fault, detail: str = "") -> Unavailable:
     return Unavailable(f"vault_{fault.value}", f"{row.meaning}{where}; {row.remedy}")
 
 
-def fault_of(error: Unavailable) -> Fault | None:
+def fault_of(error: MeshcaError | None) -> Fault | None:
     """The fault that an error of `failure` tells; None for another error."""
-    slug = error.reason.removeprefix("vault_")
-    return next((fault for fault in Fault if slug != error.reason and fault.value == slug), None)
+    reason = error.reason if isinstance(error, Unavailable) else ""
+    return next((fault for fault in Fault if reason == f"vault_{fault.value}"), None)
+
+
+def count(error: MeshcaError | None) -> None:
+    """Count a fault where it stops a look, a signature or a login, whoever found it; another error is none."""
+    if fault := fault_of(error):
+        metrics.vault_faults.labels(fault.value).inc()
+
+
+@contextlib.contextmanager
+def counted() -> Iterator[None]:
+    """Count the fault that a block ends with."""
+    try:
+        yield
+    except Unavailable as error:
+        count(error)
+        raise

@@ -5,6 +5,7 @@ What is in a file must never reach an error text or a log.
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,7 +72,9 @@ class _ByToken:
             data = (await client.call("get", "auth/token/lookup-self", token=token)).data
         except Unavailable as error:
             raise _refused(error, f"by the token in {self._config.file}") from None
-        return Token(value=token, seconds=data.seconds("ttl"), renewable=data.flag("renewable"))
+        # Without an end it lasts for ever; a whole second less than one is 0 too.
+        seconds = data.seconds("ttl") or int(data.has("expire_time"))
+        return Token(value=token, seconds=seconds, renewable=data.flag("renewable"))
 
 
 class _ByKubernetes:
@@ -105,6 +108,8 @@ class _ByAppRole:
         if self._unwrapped is not None and self._unwrapped[0] == wrapping:
             return self._unwrapped[1]
         try:
+            made = (await client.call("post", "sys/wrapping/lookup", token=wrapping)).data
+            self._check_maker(made.text("creation_path"))
             data = (await client.call("post", "sys/wrapping/unwrap", token=wrapping)).data
         except Unavailable as error:
             if fault_of(error) in {Fault.FORBIDDEN, Fault.BAD_REQUEST, Fault.SECRET_ID_USED}:
@@ -117,6 +122,21 @@ class _ByAppRole:
             raise failure(Fault.LOGIN_UNREADABLE, problem)
         self._unwrapped = wrapping, Secret(data.text("secret_id"))
         return self._unwrapped[1]
+
+    def _check_maker(self, path: str) -> None:
+        """Whoever has opened a wrapping token can wrap what was in it again, but not where secret ids are made.
+
+        Raises:
+            Unavailable: reason `vault_login_unreadable`, before the token is spent.
+        """
+        makers = f"auth/{self._config.mount}/role/ROLE/secret-id"
+        pattern = re.escape(makers).replace("ROLE", "[^/]+").replace("secret", "(custom-)?secret")
+        if not re.fullmatch(f"(.+/)?{pattern}", path):  # after the namespace, if there is one
+            problem = (
+                f"{self._config.secret_id_file}: its wrapping token was not made by {makers}, so that may have"
+                " been opened: revoke its secret id, and have another wrapped one put there"
+            )
+            raise failure(Fault.LOGIN_UNREADABLE, problem)
 
 
 class _ByCertificate:

@@ -82,10 +82,23 @@ async def look(client: Client, mount: str, ref: str) -> Look:
     Raises:
         Unavailable: reason `vault_<fault>`.
     """
-    current = await _issuer(client, mount, ref)
-    listed = (await client.call("get", f"{mount}/issuers?list=true")).data.texts("keys")
-    others = [await _issuer(client, mount, _id(one)) for one in listed if one != current.id]
-    return Look(current=current, issuers=(current, *others))
+    issuers = [await _issuer(client, mount, ref)]
+    for id_ in await _listed(client, mount):
+        if id_ != issuers[0].id:
+            issuers.append(await _issuer(client, mount, id_))
+        if len({one for issuer in issuers for one in (issuer.certificate, *issuer.others)}) > MOST:
+            raise failure(
+                Fault.ANSWER, f"more than {MOST} certificates in the mount: delete issuers that are over"
+            )
+    return Look(current=issuers[0], issuers=tuple(issuers))
+
+
+async def _listed(client: Client, mount: str) -> Sequence[str]:
+    data = (await client.call("get", f"{mount}/issuers?list=true")).data
+    keys = data.fields.get("keys")
+    if isinstance(keys, list) and len(keys) > MOST:
+        raise failure(Fault.ANSWER, f"more than {MOST} issuers: delete old ones")
+    return [_id(one) for one in data.texts("keys")]
 
 
 async def _issuer(client: Client, mount: str, ref: str) -> Issuer:

@@ -18,6 +18,49 @@ from meshca.config.vault import (
 
 NAME: Final = "meshca"  # of the policy, and of a role whose name the configuration does not say
 STRANGE: Final = "meshca-probe"  # a name that nobody has: what may be done with it may be done with all
+# Each with what a thief of our token could do.
+_AT_ISSUER: Final = (  # both below the issuer, and below the mount for its default issuer
+    ("sign-verbatim", "have any certificate signed as it asks"),
+    (f"sign-verbatim/{STRANGE}", "have any certificate signed as it asks"),
+    (f"sign/{STRANGE}", "have certificates signed by every role"),
+    (f"issue/{STRANGE}", "have certificates and keys made by every role"),
+    ("sign-self-issued", "have a CA of its own cross-signed"),
+    ("revoke", "revoke what it likes"),
+    (STRANGE, "do whatever a later version of the server can"),
+)
+_IN_MOUNT: Final = (
+    (f"issuer/{STRANGE}", "change every issuer"),
+    (f"issuer/{STRANGE}/sign-intermediate", "have a CA signed by every issuer of the mount"),
+    (f"roles/{STRANGE}", "make roles"),
+    ("config/issuers", "choose which issuer signs"),
+    (f"config/{STRANGE}", "change the settings of the mount"),
+    ("issuers/import/bundle", "bring an issuer in"),
+    ("issuers/generate/root/internal", "make a root"),
+    (f"issuers/{STRANGE}", "make issuers"),
+    ("root", "delete roots"),
+    ("root/sign-intermediate", "have a CA signed by whatever the default issuer is"),
+    ("root/sign-self-issued", "have a CA of its own cross-signed"),
+    ("root/rotate/internal", "make a root"),
+    ("root/generate/internal", "make a root"),
+    ("root/replace", "choose which issuer signs"),
+    ("intermediate/generate/exported", "make a CA key and read it"),
+    ("intermediate/set-signed", "bring an issuer in"),
+    (f"intermediate/{STRANGE}", "make intermediates"),
+    ("keys/import", "bring a key in"),
+    ("keys/generate/exported", "make a CA key and read it"),
+    (f"keys/{STRANGE}", "make keys"),
+    (f"key/{STRANGE}", "delete the keys of issuers"),
+)
+_ELSEWHERE: Final = (
+    (STRANGE, "use what it was never meant to"),
+    (f"sys/mounts/{STRANGE}", "mount secrets engines"),
+    (f"sys/auth/{STRANGE}", "mount logins"),
+    (f"sys/policies/acl/{NAME}", "change its own policy"),
+    ("auth/token/create", "make further tokens"),
+    (f"auth/approle/role/{STRANGE}", "make roles of a login"),
+    ("sys/seal", "seal the server"),
+    (f"secret/data/{STRANGE}", "read the secrets of others"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,26 +104,12 @@ def needs(config: VaultConfig) -> tuple[Need, ...]:
 
 
 def excesses(config: VaultConfig) -> tuple[Excess, ...]:
-    """Where a policy that is too broad shows itself."""
-    mount = config.mount
+    """Where a policy that is too broad shows itself; a rule for one exact name that is not here is not seen."""
+    mount, issuer = config.mount, f"{config.mount}/issuer/{config.issuer}"
     rows = (
-        (f"{mount}/issuer/{STRANGE}/sign-intermediate", "have a CA signed by every issuer of the mount"),
-        (f"{mount}/root/sign-intermediate", "have a CA signed by whatever the default issuer is"),
-        (f"{mount}/sign-verbatim", "have any certificate signed as it asks"),
-        (f"{mount}/sign/{STRANGE}", "have certificates signed by every role"),
-        (f"{mount}/issue/{STRANGE}", "have certificates and keys made by every role"),
-        (f"{mount}/roles/{STRANGE}", "make roles"),
-        (f"{mount}/config/issuers", "choose which issuer signs"),
-        (f"{mount}/issuers/import/bundle", "bring an issuer in"),
-        (f"{mount}/root/rotate/internal", "make a root"),
-        (f"{mount}/root", "delete roots"),
-        (f"sys/mounts/{STRANGE}", "mount secrets engines"),
-        (f"sys/auth/{STRANGE}", "mount logins"),
-        (f"sys/policies/acl/{NAME}", "change its own policy"),
-        ("auth/token/create", "make further tokens"),
-        (f"auth/approle/role/{STRANGE}", "make roles of a login"),
-        ("sys/seal", "seal the server"),
-        (f"secret/data/{STRANGE}", "read the secrets of others"),
+        *((f"{issuer}/{path}", why) for path, why in _AT_ISSUER),
+        *((f"{mount}/{path}", why) for path, why in (*_AT_ISSUER, *_IN_MOUNT)),
+        *_ELSEWHERE,
     )
     asked = {need.path for need in needs(config)}
     return tuple(Excess(path=path, why=why) for path, why in rows if path not in asked)

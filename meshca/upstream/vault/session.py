@@ -18,7 +18,7 @@ from meshca.errors import Unavailable
 from meshca.log import log
 from meshca.upstream.vault.answer import Answer
 from meshca.upstream.vault.client import Client, Method
-from meshca.upstream.vault.faults import TABLE, Fault, fault_of
+from meshca.upstream.vault.faults import TABLE, Fault, count, fault_of
 from meshca.upstream.vault.logins import Login, Token, token_of
 from meshca.upstream.vault.patience import Patience
 
@@ -78,6 +78,7 @@ class Session:
                 if not self._replaced.is_set():
                     await self._renew()
             except Unavailable as error:
+                count(error)
                 log.warning("vault.token", reason=error.reason, detail=error.detail)
                 await self._clock.sleep(self._with_login.left)
 
@@ -90,6 +91,7 @@ class Session:
         except Unavailable as error:
             if fault_of(error) is not Fault.FORBIDDEN or (self._logins != before and token is self._token):
                 raise
+            count(error)  # whoever revokes our token is seen there, though nothing is stopped
         token = await self._instead_of(token)
         return await self._client.call(method, path, body, token=token.value)
 

@@ -57,7 +57,7 @@ class Sight:
 
 
 def judged(config: VaultRoots, found: Look, *, known: Sequence[x509.Certificate], now: datetime) -> Sight:
-    """Judge a look.
+    """Judge a look. Verifying what a hostile mount has may take seconds: not for an event loop.
 
     Args:
         config: which roots count.

@@ -5,6 +5,7 @@ The key of a request that failed goes with it: from memory, or from the token th
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Mapping
 from datetime import timedelta
@@ -24,7 +25,7 @@ from meshca.svid.signature import SigningKey
 from meshca.upstream.ca_certificates import audit
 from meshca.upstream.vault.answer import Answer
 from meshca.upstream.vault.client import Method
-from meshca.upstream.vault.faults import Fault, failure
+from meshca.upstream.vault.faults import Fault, counted, failure
 from meshca.upstream.vault.mount import Issuer, certificates, chain_of
 from meshca.upstream.vault.signed import Wish, judge
 
@@ -113,12 +114,13 @@ class Signing:
         Raises:
             Unavailable: reason `vault_<fault>`: it was not signed, or what came back is not what was asked for.
         """
-        wish = self.wish(issuer, roots)
-        try:
-            material = await self._signed(wish, issuer, ref, roots)
-        except BaseException:
-            self._discard(wish)
-            raise
+        with counted():
+            wish = self.wish(issuer, roots)
+            try:
+                material = await self._signed(wish, issuer, ref, roots)
+            except BaseException:
+                self._discard(wish)
+                raise
         audit(kind, material.certificate)
         return material
 
@@ -131,7 +133,7 @@ class Signing:
             log.info("vault.warning", path=path, warning=warning)
         given = certificates((answer.data.text("certificate"),))
         above = (*given[1:], *chain_of(answer.data), issuer.certificate, *issuer.others)
-        material, problems = judge(wish, given[0], above, roots, self._clock.now())
+        material, problems = await asyncio.to_thread(judge, wish, given[0], above, roots, self._clock.now())
         if material is None:
             raise failure(Fault.ANSWER, "; ".join(problems))
         return material

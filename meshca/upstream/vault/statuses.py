@@ -27,8 +27,6 @@ _BY_STATUS: Final = MappingProxyType(
         472: Fault.STANDBY,
         473: Fault.STANDBY,
         474: Fault.STANDBY,
-        501: Fault.UNINITIALIZED,
-        503: Fault.SEALED,
     }
 )
 _ANYBODY: Final = frozenset({408, 412, 429, 472, 473, 474})  # also by a proxy, or without a word
@@ -42,6 +40,10 @@ _BY_WORDS: Final = (  # lower case, the first that is found counts
     ("no default issuer", Fault.ISSUER),
     ("requested usage issuing-certificates", Fault.ISSUER_USAGE),
     ("wrapping token is not valid", Fault.SECRET_ID_USED),
+)
+_DOWN: Final = (  # only with 5xx, which a proxy before the server gives too: then without these words
+    ("sealed", Fault.SEALED),
+    ("not initialized", Fault.UNINITIALIZED),
 )
 
 
@@ -62,5 +64,5 @@ def fault_for(status: int, errors: Sequence[str] | None, *, logged_in: bool) -> 
     if status == 403 and not logged_in:
         return Fault.MOUNT
     if 500 <= status < 600:
-        return _BY_STATUS.get(status, Fault.SERVER_ERROR)
+        return next((fault for words, fault in _DOWN if words in said), Fault.SERVER_ERROR)
     return _BY_STATUS.get(status, Fault.NOT_VAULT)

@@ -8,6 +8,7 @@ is `rotation`'s decision.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
@@ -23,7 +24,7 @@ from meshca.upstream.sound_root import root_of
 from meshca.upstream.vault.client import Client
 from meshca.upstream.vault.custody import Custody, known_roots
 from meshca.upstream.vault.due import half_life_of, is_due
-from meshca.upstream.vault.faults import Fault, failure
+from meshca.upstream.vault.faults import Fault, count, counted, failure
 from meshca.upstream.vault.mount import look
 from meshca.upstream.vault.sight import Sight, judged
 from meshca.upstream.vault.signing import Signing
@@ -155,10 +156,13 @@ class VaultUpstream:
         return True
 
     async def _sighted(self) -> Sight:
-        found = await look(self._client, self._config.mount, self._config.issuer)
+        with counted():
+            found = await look(self._client, self._config.mount, self._config.issuer)
         self.reached_at = self._clock.now()
         known = await known_roots(self._custody, self._config.roots)
-        return judged(self._config.roots, found, known=known, now=self._clock.now())
+        sight = await asyncio.to_thread(judged, self._config.roots, found, known=known, now=self._clock.now())
+        count(sight.problem)
+        return sight
 
     async def _tell_damage(self) -> None:
         """Add what cannot be read of what is kept to the problem."""

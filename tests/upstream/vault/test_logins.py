@@ -19,7 +19,12 @@ from meshca.upstream.vault.logins import LONGEST, check_pair, login_by
 from tests.fakes.pki import ec_key, make_ca, pem_of
 
 AUTH = {"auth": {"client_token": "s.fresh", "lease_duration": 60, "renewable": True}}
-UNWRAP = "sys/wrapping/unwrap"
+UNWRAP, LOOKUP = "sys/wrapping/unwrap", "sys/wrapping/lookup"
+
+
+def made_by(path: str) -> dict[str, Any]:
+    """What the server says of a wrapping token."""
+    return {"data": {"creation_path": path, "creation_ttl": 300}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,7 @@ class Asked(Client):
     """Answers as it is told to, and notes what was asked."""
 
     def __init__(self, answers: Mapping[str, dict[str, Any] | Unavailable]) -> None:
-        self.answers = dict(answers)
+        self.answers = {LOOKUP: made_by("auth/approle/role/mesh/secret-id"), **answers}
         self.calls: list[Call] = []
         self.connections = 0
 
@@ -104,6 +109,13 @@ async def test_token(folder: Path) -> None:
     had = await login_by(token(folder))(asked)
     assert (had.value.reveal(), had.seconds, had.renewable) == ("s.ours", 90, False)
     assert asked.calls == [Call("auth/token/lookup-self", {}, "s.ours")]
+
+
+@pytest.mark.parametrize(("expire_time", "seconds"), [(None, 0), ("2026-01-01T00:00:00.9Z", 1)])
+async def test_token_without_a_whole_second(folder: Path, expire_time: str | None, seconds: int) -> None:
+    """A token that has an end is not for ever in its last second, though what is left of it is told as 0."""
+    asked = Asked({"auth/token/lookup-self": {"data": {"ttl": 0, "expire_time": expire_time}}})
+    assert (await login_by(token(folder))(asked)).seconds == seconds
 
 
 async def test_kubernetes(folder: Path) -> None:
@@ -184,7 +196,25 @@ async def test_wrapped(folder: Path) -> None:
     await login(asked)
     await login(asked)
     shown = Call("auth/approle/login", {"role_id": "mesh", "secret_id": "inner"}, "")
-    assert asked.calls == [Call(UNWRAP, {}, "s.ours"), shown, shown]
+    assert asked.calls == [Call(LOOKUP, {}, "s.ours"), Call(UNWRAP, {}, "s.ours"), shown, shown]
+
+
+@pytest.mark.parametrize("path", ["auth/approle/role/x/custom-secret-id", "team/a/auth/approle/role/x/secret-id"])
+async def test_wrapped_by_its_maker(folder: Path, path: str) -> None:
+    """A wrapping token that was made with a secret id is opened, also in a namespace."""
+    await login_by(wrapped(folder))(Asked({LOOKUP: made_by(path), UNWRAP: {"data": {"secret_id": "inner"}}}))
+
+
+@pytest.mark.parametrize(
+    "path", ["sys/wrapping/wrap", "auth/other/role/a/secret-id", "auth/approle/role/a/b/secret-id"]
+)
+async def test_wrapped_by_another(folder: Path, path: str) -> None:
+    """One that was made elsewhere is told and not spent: the first may have been opened on the way."""
+    asked = Asked({LOOKUP: made_by(path)})
+    with pytest.raises(Unavailable, match="was not made by auth/approle/role/ROLE/secret-id, so") as refused:
+        await login_by(wrapped(folder))(asked)
+    assert fault_of(refused.value) is Fault.LOGIN_UNREADABLE
+    assert [call.path for call in asked.calls] == [LOOKUP]
 
 
 async def test_wrapped_anew(folder: Path) -> None:
@@ -198,10 +228,11 @@ async def test_wrapped_anew(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", [Fault.FORBIDDEN, Fault.BAD_REQUEST, Fault.SECRET_ID_USED])
-async def test_wrapped_is_used(folder: Path, fault: Fault) -> None:
+@pytest.mark.parametrize("call", [LOOKUP, UNWRAP])
+async def test_wrapped_is_used(folder: Path, fault: Fault, call: str) -> None:
     """A wrapping token that is over may have been used by somebody else, and the text says what to do then."""
     with pytest.raises(Unavailable, match="if it was not us who used it, revoke that secret id") as refused:
-        await login_by(wrapped(folder))(Asked({UNWRAP: failure(fault)}))
+        await login_by(wrapped(folder))(Asked({call: failure(fault), UNWRAP: failure(fault)}))
     assert fault_of(refused.value) is Fault.SECRET_ID_USED
 
 

@@ -136,6 +136,25 @@ async def test_unreadable(vault: FakeVault, client: Client, changes: dict[str, A
     assert "what the server gave is not what was asked for" in await refused(client)
 
 
+async def test_too_many_issuers(vault: FakeVault, client: Client) -> None:
+    """What a mount may have at most is told, and what to do; nothing more is asked."""
+    vault.at("/issuers", saying({"data": {"keys": [f"id-{place}" for place in range(MOST + 1)]}}))
+    assert "more than 64 issuers: delete old ones" in await refused(client)
+    assert len(vault.calls) == 2
+
+
+async def test_too_many_certificates(vault: FakeVault, client: Client) -> None:
+    """The bound on certificates holds for a whole look: each costs the verification of many signatures."""
+    crowd = [make_ca("crowd", key=BELOW.key).certificate for _ in range(MOST - 1)]
+    vault.pki.strays = crowd[:-1]
+    vault.pki.issuers.pop("two")
+    await look(client, "pki", "default")
+    vault.pki.issuers["three"] = (make_ca("root three"),)
+    await look(client, "pki", "default")
+    vault.pki.issuers["four"] = (make_ca("root four"),)
+    assert "more than 64 certificates in the mount: delete issuers that are over" in await refused(client)
+
+
 def test_too_many_in_one_text() -> None:
     """The bound on certificates holds for those that stand in one text."""
     with pytest.raises(Unavailable, match="more than 64 certificates"):

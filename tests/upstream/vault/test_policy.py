@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from meshca.upstream.vault.policy import commands, excesses, needs, policy, text
@@ -31,6 +33,23 @@ def test_nothing_needed_is_an_excess() -> None:
     """Whatever the mount and the issuer are called."""
     config = vault_config(issuer="meshca-probe")
     assert not {one.path for one in needs(config)} & {one.path for one in excesses(config)}
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        *("*", "pki/*", "pki/issuer/*", "pki/issuer/default/*", "pki/+/default/*", "pki/issuer/default/sign-*"),
+        *("pki/issuer/default/sign-verbatim", "pki/issuer/default/sign-verbatim/*", "pki/issuer/default/sign/*"),
+        *("pki/issuer/default/issue/*", "pki/issuer/default/sign-self-issued", "pki/issuer/default/revoke"),
+        *("pki/sign-verbatim/*", "pki/root/*", "pki/root/sign-self-issued", "pki/root/replace", "pki/revoke"),
+        *("pki/intermediate/*", "pki/intermediate/set-signed", "pki/keys/*", "pki/keys/import", "pki/key/*"),
+        *("pki/config/*", "pki/issuers/*", "pki/issuer/+", "auth/*", "sys/*"),
+    ],
+)
+def test_a_broad_rule_is_seen(rule: str) -> None:
+    """A rule of somebody's policy with which more can be had than CAs below our issuer reaches a probe."""
+    reached = re.compile(re.escape(rule).replace(r"\*", ".*").replace(r"\+", "[^/]+"))
+    assert any(reached.fullmatch(one.path) for one in excesses(vault_config()))
 
 
 TOKEN = "token_policies=meshca token_no_default_policy=true token_ttl=1h"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from meshca.authority.material import certificate_id
 from meshca.errors import ConfigError, Unavailable
 from meshca.upstream.sound_root import root_of
 from meshca.upstream.vault.faults import Fault, failure
+from meshca.upstream.vault.sight import Sight, judged
 from tests.fakes.pki import DAY, NOW, Ca, make_ca
 from tests.fakes.vault import SIGN
 from tests.fakes.vault_rig import (
@@ -188,3 +190,17 @@ class TestTrust:
         for _ in range(2):
             with pytest.raises(Unavailable, match="vault_root_unpinned"):
                 await upstream.lines()
+
+
+async def test_judged_beside_the_loop(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a mount has may take long to verify, so that is done in a thread of its own."""
+    threads = []
+
+    def watched(*args: Any, **kwargs: Any) -> Sight:
+        threads.append(threading.current_thread())
+        return judged(*args, **kwargs)
+
+    monkeypatch.setattr("meshca.upstream.vault.upstream.judged", watched)
+    await rig.open().lines()
+    assert len(threads) == 1
+    assert threads[0] is not threading.main_thread()
