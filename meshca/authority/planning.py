@@ -91,6 +91,8 @@ def activate(lifecycle: Lifecycle, root: str, cause: Cause) -> Planned:
 def taint(lifecycle: Lifecycle, root: str, cause: Cause, window: timedelta) -> Planned:
     """Have every leaf below a root replaced within a window; what is planned goes on as that of a stolen key.
 
+    It goes on by itself from then on, also if it was paused or begun by hand: the window has an end.
+
     Raises:
         NotFound: reason `authority`.
         Refused: reason `transition`, `no_active_root`, or `rotation_under_way`: another root is being rotated.
@@ -100,7 +102,7 @@ def taint(lifecycle: Lifecycle, root: str, cause: Cause, window: timedelta) -> P
     plan = lifecycle.plan or _plan_of(lifecycle, root, cause, window)
     if plan.old != root:
         raise Refused("rotation_under_way", _OTHER)
-    draft.plan(replace(plan, compromised=True, window=window, tainted_at=cause.at))
+    draft.plan(replace(plan, automatic=True, paused=False, compromised=True, window=window, tainted_at=cause.at))
     return draft.planned()
 
 

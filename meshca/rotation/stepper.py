@@ -28,7 +28,7 @@ from meshca.log import log
 from meshca.rotation.acted import planned, version
 from meshca.rotation.judge import Judge, check_room, fits, given_to
 from meshca.rotation.stander import OURSELVES
-from meshca.rotation.steps import Due, Named, due, named_by, successor
+from meshca.rotation.steps import Due, Named, due, named_by, stopped, successor
 from meshca.validity import spent
 
 
@@ -104,7 +104,7 @@ class Stepper:
         found = due(kept, named)
         if found is None:
             metrics.rotation_stragglers.set(0)
-            return kept, ""
+            return kept, stopped(kept)
         gate = await self._gate(kept, found)
         metrics.rotation_stragglers.set(len(gate.stragglers) + gate.unnamed)
         if not gate.open and (found.deadline is None or self._clock.now() < found.deadline):

@@ -13,6 +13,7 @@ from typing import Final
 from meshca.authority.history import Kind, Lifecycle, Plan, Record
 from meshca.authority.lifecycle import Act, State
 from meshca.authority.material import certificate_id
+from meshca.authority.straggling import when
 from meshca.authority.upstream import Line
 
 GRACE: Final = timedelta(seconds=5)
@@ -73,6 +74,19 @@ def due(kept: Lifecycle, named: Named) -> Due | None:
         if found is not None and not held_by_us and not _still_named(found, named):
             return found
     return _of_plugged_in(kept, named) if named.plugged_in else None
+
+
+def stopped(kept: Lifecycle) -> str:
+    """That somebody holds up the replacement of a stolen root, in words; empty when nobody does."""
+    plan = kept.plan
+    if plan is None or not plan.compromised or (plan.automatic and not plan.paused):
+        return ""
+    over_at = drop_at(plan)
+    since = f", although its window ends at {when(over_at)}" if over_at is not None else ""
+    return (
+        f"root {plan.old[:16]}, whose key is stolen, stays trusted while its replacement is paused{since};"
+        " meshca root resume --compromised goes on"
+    )
 
 
 def following(kept: Lifecycle) -> Due | None:

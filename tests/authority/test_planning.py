@@ -120,6 +120,12 @@ class TestSteps:
         assert states(life) == [State.TAINTED, State.ACTIVE]
         assert life.plan == replace(PLAN, compromised=True, window=HOUR, tainted_at=NOW)
 
+    @pytest.mark.parametrize("plan", [replace(PLAN, paused=True), replace(PLAN, automatic=False)], ids=str)
+    def test_a_tainted_root_goes_by_itself(self, plan: Plan) -> None:
+        """Also if what was planned was paused or begun by hand: its window has an end."""
+        life, _ = planning.taint(replace(SIGNED, plan=plan), OLD, CAUSE, HOUR)
+        assert life.plan == replace(PLAN, compromised=True, window=HOUR, tainted_at=NOW)
+
     def test_a_root_that_is_tainted_alone_gets_a_plan(self) -> None:
         """Somebody has to end it."""
         life, _ = planning.taint(replace(SIGNED, plan=None), OLD, CAUSE, HOUR)

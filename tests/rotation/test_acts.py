@@ -45,6 +45,20 @@ class TestSingleSteps:
         await stage.turn()
         assert (stage.states, stage.standings[-1].order.window) == ([State.TAINTED, State.ACTIVE], MINUTE)
 
+    @pytest.mark.parametrize("paused", [False, True])
+    async def test_what_is_tainted_by_hand_is_dropped_by_itself(self, stage: Stage, *, paused: bool) -> None:
+        """At its window's end, whoever still holds a leaf below it."""
+        new = await stage.acts.prepare(ANNA)
+        await stage.acts.activate(ANNA, new.id)
+        stage.everybody(trusts=2, signers=(0,), connected=False)
+        if paused:
+            await stage.acts.pause(ANNA)
+        await stage.acts.taint(ANNA, stage.roots[0].id, MINUTE)
+        await stage.turn(60)
+        assert stage.states == [State.TAINTED, State.ACTIVE]
+        await stage.turn(7)
+        assert stage.states == [State.RETIRED, State.ACTIVE]
+
     @pytest.mark.parametrize("act", ["activate", "retire"])
     async def test_a_closed_gate(self, stage: Stage, act: str) -> None:
         """Refused with who would break; nothing changes."""

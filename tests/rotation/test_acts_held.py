@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import pytest
 
+from meshca import metrics
 from meshca.authority.fleet import Workload
 from meshca.authority.history import Lifecycle
 from meshca.authority.lifecycle import Act, State
@@ -110,6 +111,25 @@ class TestPauseAndAbort:
         await stage.turn(5)
         assert stage.states == [State.RETIRED, State.ACTIVE]
         assert [act for act in stage.acts_of(1) if act in {Act.PAUSE, Act.RESUME}] == [Act.PAUSE, Act.RESUME]
+
+    async def test_a_stolen_root_that_stays_trusted_is_an_alarm(self, stage: Stage) -> None:
+        """Also when its window is over, for as long as somebody holds up its replacement."""
+        stage.everybody(trusts=1, signers=(0,))
+        await stage.acts.rotate(ANNA, compromised=True, window=MINUTE)
+        stage.everybody(trusts=2, signers=(0,))
+        await stage.turn(2)
+        assert stage.states == [State.TAINTED, State.ACTIVE]
+        await stage.acts.pause(STOLEN)
+        await stage.turn(600)
+        held = stage.rig.rotation.progress.held
+        assert (stage.states[0], f"root {stage.roots[0].id[:16]}, whose key is stolen, stays trusted" in held) == (
+            State.TAINTED,
+            True,
+        )
+        assert metrics.rotation_held.collect()[0].samples[0].value == 1
+        await stage.acts.resume(STOLEN)
+        await stage.turn(2)
+        assert (stage.states[0], stage.rig.rotation.progress.held) == (State.RETIRED, "")
 
     async def test_aborted_before_it_signs(self, stage: Stage) -> None:
         """The new root is gone, its key too, and the bundle is as before."""
