@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from meshca.cli import root_text
 from meshca.cli.admin_socket import ConfigFile, Socket, ask
 from meshca.cli.output import Format, Output, reporting_errors
-from meshca.cli.root_asking import Reason, Yes, act, confirm, tell
+from meshca.cli.root_asking import Reason, RequestId, Yes, act, confirm, tell
 from meshca.errors import NotFound
 
 if TYPE_CHECKING:
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    request: Annotated[str, typer.Argument(help="The request's id; see `meshca requests`.", metavar="ID")],
+    request: RequestId,
     yes: Yes = False,
     reason: Reason = "",
     socket: Socket = None,

@@ -30,7 +30,7 @@ from meshca.cli.output import (
     reporting_errors,
 )
 from meshca.cli.root_acts import Window
-from meshca.cli.root_asking import Reason, Yes, act, check_reason, confirm, tell, window_of
+from meshca.cli.root_asking import Reason, Yes, act, check_reason, chosen, confirm, tell, window_of
 from meshca.duration import parse_duration
 from meshca.errors import ConfigError, Unavailable
 from meshca.printable import printable
@@ -52,6 +52,15 @@ Compromised = Annotated[
         help="Its key is stolen; it is dropped when the window ends, whoever breaks. Needs --reason.",
     ),
 ]
+Stolen = Annotated[
+    str | None,
+    typer.Option(
+        "--root",
+        help="With --compromised: the id of the root whose key is stolen, where two have signed.",
+        metavar="ID",
+        show_default="the active one",
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Only say what would be done, who would hold it up, and who would break.")
 ]
@@ -65,6 +74,7 @@ Told = Callable[["RootReport"], None]
 
 def rotate(
     compromised: Compromised = False,
+    root: Stolen = None,
     window: Window = None,
     dry_run: DryRun = False,
     wait: Wait = False,
@@ -96,9 +106,12 @@ def rotate(
     """
     with reporting_errors(output):
         span, seconds = window_of(window), _seconds(timeout, wait=wait)
+        stolen = _stolen(socket, config, root) if root is not None else ""
         if dry_run or compromised:
             forecast = ask(
-                socket, config, lambda client: client.roots.forecast(compromised=compromised, window=span)
+                socket,
+                config,
+                lambda client: client.roots.forecast(compromised=compromised, window=span, root=stolen),
             )
             if dry_run:
                 emit(root_text.plain(forecast), root_text.forecast(forecast), output)
@@ -106,7 +119,9 @@ def rotate(
             check_reason("--compromised", reason)
             confirm(root_text.forecast(forecast), "rotate, whoever breaks?", yes=yes)
         answer = act(
-            socket, config, lambda roots: roots.rotate(compromised=compromised, window=span, reason=reason)
+            socket,
+            config,
+            lambda roots: roots.rotate(compromised=compromised, window=span, reason=reason, root=stolen),
         )
     new = answer.root
     if answer.waiting is not None or new is None or not wait:
@@ -209,6 +224,15 @@ def _lines() -> Told:
             typer.echo(text)
 
     return told
+
+
+def _stolen(socket: Path | None, config: Path | None, root: str) -> str:
+    """The id of the root that is named."""
+
+    async def question(client: AdminClient) -> str:
+        return chosen(await client.roots.records(), root).id
+
+    return ask(socket, config, question)
 
 
 def _seconds(timeout: str | None, *, wait: bool) -> float | None:

@@ -138,10 +138,11 @@ class Stepper:
         automatic: bool = True,
         window: timedelta | None = None,
         reuse: bool = False,
+        twins: Sequence[str] = (),
     ) -> tuple[Lifecycle, Record]:
         """Begin to rotate to a root that is prepared already, or to a new one; it is distributed at once.
 
-        Gives the state since, and the root to rotate to.
+        Gives the state since, and the root to rotate to. Twins have the stolen key of the old root and go with it.
 
         Raises:
             Refused: reasons `upstream`, `bundle_too_large`; nothing was begun.
@@ -163,15 +164,14 @@ class Stepper:
             by=cause.by,
             reason=cause.reason,
         )
-
-        def known(now: Lifecycle) -> Planned:
-            return (now, ()) if line is None else planning.adopt_lines(now, [line], cause, version)
-
-        def trusted(now: Lifecycle) -> Planned:
-            return self._distributed(now, new, cause)
-
         kept = await self.commit(
-            *planning.in_one(kept, known, trusted, lambda now: planning.with_plan(now, plan, cause))
+            *planning.in_one(
+                kept,
+                lambda now: planning.renounce(now, twins, cause, version),
+                lambda now: planning.adopt_lines(now, [line] if line else [], cause, version),
+                lambda now: self._distributed(now, new, cause),
+                lambda now: planning.with_plan(now, plan, cause),
+            )
         )
         return kept, next(one for one in kept.records if one.id == new)
 

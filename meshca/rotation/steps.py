@@ -73,6 +73,8 @@ def due(kept: Lifecycle, named: Named) -> Due | None:
         held_by_us = plan.paused or not plan.automatic
         if found is not None and not held_by_us and not _still_named(found, named):
             return found
+    elif left := kept.of(Kind.ROOT, State.TAINTED):  # by a rotation away from them that was given up
+        return Due(act=Act.RETIRE, record=left[0])
     return _of_plugged_in(kept, named) if named.plugged_in else None
 
 
@@ -99,11 +101,14 @@ def following(kept: Lifecycle) -> Due | None:
         return Due(act=Act.DISTRIBUTE, record=new)
     if new.state is State.DISTRIBUTING:
         return Due(act=Act.ACTIVATE, record=new, deadline=distribution_deadline(plan, new))
-    return _dropping(plan, old)
+    return _dropping(kept, plan, old)
 
 
-def _dropping(plan: Plan, old: Record) -> Due | None:
-    """The act on the old root once the new one signs."""
+def _dropping(kept: Lifecycle, plan: Plan, old: Record) -> Due | None:
+    """The act on the old root once the new one signs; other tainted roots, which have its key, go before it."""
+    beside = [one for one in kept.of(Kind.ROOT, State.TAINTED) if one.id != old.id]
+    if beside and (old.state is not State.RETIRING or not plan.compromised):
+        return Due(act=Act.RETIRE, record=beside[0], deadline=drop_at(plan))
     if old.state is State.TAINTED:
         return Due(act=Act.RETIRE, record=old, deadline=drop_at(plan))
     if old.state is State.RETIRING and plan.compromised:

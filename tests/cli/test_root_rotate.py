@@ -47,7 +47,9 @@ def test_it_is_begun(server: Running) -> None:
     """And nobody is waited for."""
     code, out, _ = server.run("root", "rotate", "--reason", "yearly")
     assert (code, out) == (0, f"rotating to root {NEW[:12]}; `meshca root status` shows how far\n")
-    assert server.roots.asked == [("rotate", {"compromised": False, "window": None, "reason": "yearly"})]
+    assert server.roots.asked == [
+        ("rotate", {"compromised": False, "window": None, "reason": "yearly", "root": ""})
+    ]
     assert json.loads(server.run("root", "rotate", "-o", "json")[1]) == {
         "done": True,
         "root": NEW,
@@ -60,7 +62,7 @@ def test_a_dry_run_changes_nothing(server: Running) -> None:
     server.roots.foreseen = Forecast(steps=(ForecastStep(says="now: make a root"),), losers=(straggler(),))
     code, out, _ = server.run("root", "rotate", "--dry-run", "--compromised", "--window", "0s")
     assert (code, "1. now: make a root" in out, "shop/web" in out) == (0, True, True)
-    assert server.roots.asked == [("forecast", {"compromised": True, "window": timedelta(0)})]
+    assert server.roots.asked == [("forecast", {"compromised": True, "window": timedelta(0), "root": ""})]
     document = json.loads(server.run("root", "rotate", "--dry-run", "-o", "json")[1])
     assert document["losers"][0]["workload"]["pod"] == "web-1"
 
@@ -75,8 +77,14 @@ class TestCompromised:
         code, _, err = server.run(*arguments, typed="y\n")
         assert (code, "shop/web" in err) == (0, True)
         assert server.acts() == [
-            ("rotate", {"compromised": True, "window": timedelta(minutes=5), "reason": "stolen"})
+            ("rotate", {"compromised": True, "window": timedelta(minutes=5), "reason": "stolen", "root": ""})
         ]
+
+    def test_the_stolen_root_is_named(self, server: Running) -> None:
+        """By as much of its id as is unique."""
+        arguments = ("root", "rotate", "--compromised", "--root", NEW[:8], "--reason", "stolen", "--yes")
+        assert server.run(*arguments)[0] == 0
+        assert [arguments["root"] for _, arguments in server.roots.asked] == [NEW, NEW]
 
     def test_without_a_yes_nothing_is_done(self, server: Running) -> None:
         """Exit code 1."""

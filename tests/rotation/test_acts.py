@@ -8,7 +8,7 @@ import pytest
 
 from meshca.authority.history import Kind
 from meshca.authority.lifecycle import Act, State
-from meshca.authority.requests import MAX_REQUESTS
+from meshca.authority.requests import MAX_OF_ONE
 from meshca.errors import BadRequest, Conflict, NotFound, Refused, Unavailable
 from tests.fakes.pki import DAY, NOW, make_ca
 from tests.fakes.root_reports import request as waiting
@@ -188,7 +188,7 @@ class TestRequests:
 
     async def test_not_too_many(self, stage: Stage) -> None:
         """Nobody fills the store with them."""
-        for number in range(MAX_REQUESTS):
+        for number in range(MAX_OF_ONE):
             await stage.acts.propose(replace(waiting(at=NOW, until=NOW + DAY), id=str(number)))
         with pytest.raises(Refused) as refusal:
             await stage.acts.propose(replace(waiting(at=NOW, until=NOW + DAY), id="one more"))

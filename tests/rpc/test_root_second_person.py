@@ -12,13 +12,14 @@ import pytest
 from meshca._proto.meshca.admin.v1 import roots_pb2
 from meshca.authority.history import Request
 from meshca.authority.lifecycle import State
+from meshca.authority.requests import MAX_OF_ONE
 from meshca.config.admin import AdminConfig, AdminRole, Danger
 from meshca.errors import Denied, InvariantBroken, MeshcaError, NotFound, Refused
 from meshca.rotation.commands import Asked
 from meshca.rpc.roles import People
 from meshca.rpc.root_second_person import Approved, SecondPerson
 from tests.fakes.clock import FakeClock
-from tests.fakes.root_commands import MAX_REQUESTS, FakeRootCommands
+from tests.fakes.root_commands import FakeRootCommands
 
 EVERY: Sequence[Danger] = ("force", "compromised", "retire", "taint")
 LIFETIME = timedelta(minutes=15)
@@ -106,7 +107,7 @@ async def test_what_cannot_be_done_is_told_at_once() -> None:
 
 async def test_requests_are_bounded(rig: Rig) -> None:
     """They are part of the state."""
-    for _ in range(MAX_REQUESTS):
+    for _ in range(MAX_OF_ONE):
         await rig.propose()
     with pytest.raises(Refused) as caught:
         await rig.propose()
@@ -194,3 +195,15 @@ async def test_ids_cannot_be_guessed(rig: Rig) -> None:
     """And are short enough to be typed."""
     ids = {(await rig.propose()).id for _ in range(3)}
     assert [len(ids), {len(one) for one in ids}] == [3, {8}]
+
+
+@pytest.mark.parametrize(("compromised", "urgent"), [(False, False), (True, True)])
+async def test_what_is_asked_for_because_of_a_theft_is_urgent(
+    rig: Rig, *, compromised: bool, urgent: bool
+) -> None:
+    """It has room whatever else waits."""
+    rig.commands.state = FakeRootCommands(rig.clock).state
+    message = roots_pb2.RotateRootRequest(reason="old", compromised=compromised)
+    found = await rig.rule.propose("RotateRoot", message, rig.people.named("uid 1"))
+    assert found is not None
+    assert found.urgent is urgent
