@@ -137,9 +137,10 @@ class RootClient:
         found = await self._ask(self._stub.ListRequests, roots_pb2.ListRequestsRequest())
         return [request_of(one) for one in found.requests]
 
-    async def approve(self, request: str, *, reason: str, breaks: int) -> Answer:
-        """Do what somebody else has asked for; refused when more would break than these."""
-        message = roots_pb2.ApproveRequest(id=request, reason=reason, breaks=breaks)
+    async def approve(self, request: str, *, reason: str, shown: Forecast) -> Answer:
+        """Do what somebody else has asked for; refused when more or others would break than were shown."""
+        names = sorted(shown.names)
+        message = roots_pb2.ApproveRequest(id=request, reason=reason, breaks=shown.breaks, shown=names)
         return await self._act(self._stub.Approve, message)
 
     async def withdraw(self, request: str) -> Request:

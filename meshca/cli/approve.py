@@ -26,7 +26,7 @@ def command(
 ) -> None:
     """Do what another administrator has asked for, once; shows it, and who would break by all of it as of now.
 
-    It is refused when more would break by then than were shown.
+    It is refused when more or others would break by then than were shown.
 
     Exit codes:
     0 done
@@ -48,5 +48,5 @@ def command(
         if (more := forecast.breaks - waiting.breaks) > 0:
             shown += ["", f"{more} more would break than when it was asked for"]
         confirm("\n".join(shown), "do it?", yes=yes)
-        answer = act(socket, config, lambda roots: roots.approve(request, reason=reason, breaks=forecast.breaks))
+        answer = act(socket, config, lambda roots: roots.approve(request, reason=reason, shown=forecast))
     tell(answer, "done", output)

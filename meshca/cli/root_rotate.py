@@ -37,8 +37,9 @@ from meshca.printable import printable
 
 if TYPE_CHECKING:
     from meshca.app.admin_client import AdminClient
+    from meshca.authority.gate import Straggler
     from meshca.authority.history import Record
-    from meshca.rotation.report import RootReport
+    from meshca.rotation.report import Forecast, RootReport
 
 TRIES: Final = 30  # to reach a server again that restarts
 PAUSE: Final = 2.0  # seconds between two
@@ -107,6 +108,7 @@ def rotate(
     with reporting_errors(output):
         span, seconds = window_of(window), _seconds(timeout, wait=wait)
         stolen = _stolen(socket, config, root) if root is not None else ""
+        forecast: Forecast | None = None
         if dry_run or compromised:
             forecast = ask(
                 socket,
@@ -130,7 +132,7 @@ def rotate(
         return
     with reporting_errors(output), _interruptible():
         reports = watched(socket, config, new, output, seconds)
-    _end(reports, new, output)
+    _end(reports, forecast, new, output)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,8 +262,8 @@ def _interruptible() -> Iterator[None]:
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-def _end(reports: Reports, new: Record, output: Format) -> None:
-    """Say how it ended; after a compromised rotation also who was not ready at the end.
+def _end(reports: Reports, foreseen: Forecast | None, new: Record, output: Format) -> None:
+    """Say how it ended; of a compromised rotation also who was foreseen to lose trust, and who was not ready then.
 
     Raises:
         typer.Exit: the new root does not sign.
@@ -269,8 +271,16 @@ def _end(reports: Reports, new: Record, output: Format) -> None:
     states = {one.record.id: one.record.state.value for one in reports.after.authorities}
     signs = states.get(new.id) == ACTIVE
     text = f"done: root {root_text.short(new.id)} signs" if signs else "given up: the root before signs"
-    lost = _lost(reports) if signs else ""
-    value = {"done": signs, "root": new.id, "report": root_text.plain(reports.after)}
+    losers = _losers(reports) if signs else ()
+    unnamed = reports.during.gate.unnamed if losers and reports.during and reports.during.gate else 0
+    lost = root_text.stragglers(losers, unnamed, "WHO MAY HAVE LOST TRUST")
+    value = {
+        "done": signs,
+        "root": new.id,
+        "foreseen": root_text.plain(foreseen.losers if foreseen else ()),
+        "lost": root_text.plain(losers),
+        "report": root_text.plain(reports.after),
+    }
     if output is Format.JSON:
         emit_line(value)
     else:
@@ -279,12 +289,12 @@ def _end(reports: Reports, new: Record, output: Format) -> None:
         raise typer.Exit(EXIT_FAILED)
 
 
-def _lost(reports: Reports) -> str:
+def _losers(reports: Reports) -> tuple[Straggler, ...]:
     """Who was still not ready when a compromised root was dropped; nobody when no leaf below it was left."""
     report = reports.during
     if report is None or report.plan is None or not report.plan.compromised or report.gate is None:
-        return ""
+        return ()
     left = {one.record.id: one.leaves for one in reports.after.authorities}
     if reports.after.fleet is not None and left.get(report.plan.old) == 0:
-        return ""
-    return root_text.stragglers(report.gate.stragglers, report.gate.unnamed, "WHO MAY HAVE LOST TRUST")
+        return ()
+    return report.gate.stragglers

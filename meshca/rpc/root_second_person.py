@@ -43,6 +43,33 @@ class Approved:
     asked: Asked
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """Who would break, as an approver was shown.
+
+    Attributes:
+        breaks: how many.
+        names: those of them that were named.
+    """
+
+    breaks: int
+    names: frozenset[str]
+
+    def check(self, now: Forecast) -> None:
+        """Refuse what would break more, or somebody else, than was shown; who was only counted is not known.
+
+        Raises:
+            Refused: reason `consequences`.
+        """
+        again = "look again before you approve it"
+        if now.breaks > self.breaks:
+            problem = f"{now.breaks} would break by now, {self.breaks} when you were shown; {again}"
+            raise Refused("consequences", problem)
+        others = sorted(now.names - self.names) if len(self.names) == self.breaks else []
+        if others:
+            raise Refused("consequences", f"{others[0]} would break by now and was not shown to you; {again}")
+
+
 class SecondPerson:
     """The rule of two.
 
@@ -144,19 +171,19 @@ class SecondPerson:
         act = ACTS[found.act]
         return await act.forecast(self._commands, act.message.FromString(found.body))
 
-    async def approve(self, id_: str, reason: str, person: Administrator, breaks: int) -> Approved:
+    async def approve(self, id_: str, reason: str, person: Administrator, seen: Seen) -> Approved:
         """The act to be done now; it is not among those that wait any more.
 
         Args:
             id_: of the request.
             reason: of the approver.
             person: the approver.
-            breaks: how many would break, as the approver was shown.
+            seen: who would break, as the approver was shown.
 
         Raises:
             NotFound: reason `request`: none waits, its time is over, or somebody was first.
             Denied: reasons `same_person`, `role` and `no_role`: of the approver, or of who asked.
-            Refused: reason `consequences`: more would break by now; nothing was done, and it waits on.
+            Refused: reason `consequences`: more or others would break by now; nothing was done, and it waits on.
             Conflict, Unavailable: as the commands.
         """
         found = await self._waiting(id_)
@@ -167,9 +194,7 @@ class SecondPerson:
         wish = wish_of(f"/{SERVICE}/{found.act}", message)
         person.permitted(wish)
         self._people.named(found.by).permitted(wish)
-        if (now := (await act.forecast(self._commands, message)).breaks) > breaks:
-            problem = f"{now} would break by now, {breaks} when you were shown; look again before you approve it"
-            raise Refused("consequences", problem)
+        seen.check(await act.forecast(self._commands, message))
         if await self._commands.take(found.id) != found:
             raise InvariantBroken("request_changed", "what was taken is not what was approved")
         log.warning("admin.approved", request=found.id, act=found.act, asked_by=found.by, by=person.name)

@@ -30,7 +30,7 @@ from meshca.rpc.root_messages import (
     request_message,
 )
 from meshca.rpc.root_report_messages import forecast_message, report_message
-from meshca.rpc.root_second_person import SecondPerson
+from meshca.rpc.root_second_person import SecondPerson, Seen
 
 DEFAULT_CHANGES: Final = 100
 MAX_CHANGES: Final = 10_000
@@ -162,7 +162,8 @@ class Roots:
         """
         if len(request.reason) > MAX_REASON:
             raise BadRequest("reason", f"reason must be at most {MAX_REASON} characters")
-        approved = await self._second_person.approve(request.id, request.reason, entered.person, request.breaks)
+        seen = Seen(breaks=request.breaks, names=frozenset(request.shown))
+        approved = await self._second_person.approve(request.id, request.reason, entered.person, seen)
         root = await approved.act.do(self._commands, approved.message, approved.asked)
         return answer_message(Answer(root=root))
 

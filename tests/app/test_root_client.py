@@ -117,7 +117,7 @@ async def test_what_waits_for_a_second_person(client: RootClient, commands: Fake
     assert await client.requests() == [answer.waiting]
     assert await client.foresee_request(answer.waiting.id) == commands.foreseen
     with pytest.raises(Denied, match="another administrator must approve it"):
-        await client.approve(answer.waiting.id, reason="", breaks=0)
+        await client.approve(answer.waiting.id, reason="", shown=commands.foreseen)
 
 
 async def test_what_waits_is_taken_back_or_denied(client: RootClient, commands: FakeRootCommands) -> None:

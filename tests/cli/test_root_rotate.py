@@ -103,6 +103,14 @@ class TestCompromised:
         code, out, _ = server.run(*arguments)
         assert (code, "\n\nWHO MAY HAVE LOST TRUST (1)\nshop/web " in out) == (0, True)
 
+    def test_scripts_get_who_loses_trust_before_and_after(self, server: Running) -> None:
+        """In the last document."""
+        server.roots.foreseen = Forecast(steps=(), losers=(straggler(), straggler()))
+        server.roots.watched = [[root_report(plan=plan(compromised=True)), DONE]]
+        arguments = ("root", "rotate", "--compromised", "--reason", "stolen", "--yes", "--wait", "-o", "json")
+        end = json.loads(server.run(*arguments)[1].splitlines()[-1])
+        assert (len(end["foreseen"]), [one["workload"]["pod"] for one in end["lost"]]) == (2, ["web-1"])
+
     @pytest.mark.parametrize("counted", [True, False])
     def test_nobody_is_said_to_have_lost_trust_when_nobody_did(self, server: Running, *, counted: bool) -> None:
         """All of the last look were ready before the root went; a fleet that cannot be counted does not say so."""
@@ -187,7 +195,7 @@ class TestWaiting:
         server.roots.watched = [[root_report(), DONE]]
         code, out, _ = server.run("root", "rotate", "--wait", "-o", "json")
         first, second, end = [json.loads(one) for one in out.splitlines()]
-        assert (code, end["done"], end["root"]) == (0, True, NEW)
+        assert (code, end["done"], end["root"], end["foreseen"], end["lost"]) == (0, True, NEW, [], [])
         assert (first["progress"], second["progress"]) == (plain(root_report()), end["report"])
         assert end["report"]["authorities"][0]["record"]["id"] == OLD
 

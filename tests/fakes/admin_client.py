@@ -158,9 +158,9 @@ class FakeRootClient:
         """What waits."""
         return self.waiting
 
-    async def approve(self, request: str, *, reason: str, breaks: int) -> Answer:
+    async def approve(self, request: str, *, reason: str, shown: Forecast) -> Answer:
         """An act of two."""
-        return self._act("approve", request=request, reason=reason, breaks=breaks)
+        return self._act("approve", request=request, reason=reason, shown=shown)
 
     async def withdraw(self, request: str) -> Request:
         """What the test put in first."""

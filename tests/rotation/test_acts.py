@@ -122,7 +122,8 @@ class TestSingleSteps:
     async def test_an_act_that_is_not_possible(self, stage: Stage, act: str) -> None:
         """The active root: another has to sign first."""
         window = (MINUTE,) if act == "taint" else ()
-        with pytest.raises(Refused, match="activate another in its place first") as refusal:
+        instead = "rotate --compromised" if act == "taint" else "activate another in its place first"
+        with pytest.raises(Refused, match=instead) as refusal:
             await getattr(stage.acts, act)(URGENT, stage.roots[0].id, *window)
         assert refusal.value.reason == "transition"
 
@@ -185,6 +186,14 @@ class TestRequests:
         await stage.turn(60)
         with pytest.raises(NotFound):
             await stage.acts.take(asked.id)
+
+    async def test_what_nobody_approved_in_time_is_forgotten(self, stage: Stage) -> None:
+        """By itself, also while nothing else happens."""
+        await stage.acts.propose(waiting(at=NOW, until=NOW + MINUTE))
+        await stage.turn(59)
+        waits = len(stage.rig.store.lifecycle.requests)
+        await stage.turn(62)
+        assert (waits, len(stage.rig.store.lifecycle.requests)) == (1, 0)
 
     async def test_not_too_many(self, stage: Stage) -> None:
         """Nobody fills the store with them."""
