@@ -139,7 +139,9 @@ root_expiry = Gauge(
     multiprocess_mode="livemin",
 )
 rotation_held = Gauge(
-    "meshca_rotation_held", "Whether the next step of a rotation waits for its gate", multiprocess_mode="livemax"
+    "meshca_rotation_held",
+    "Whether the next step of a rotation waits for its gate, or a stolen root stays trusted by a pause",
+    multiprocess_mode="livemax",
 )
 rotation_stragglers = Gauge(
     "meshca_rotation_stragglers",

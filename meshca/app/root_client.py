@@ -57,9 +57,11 @@ class RootClient:
         request = roots_pb2.ExportBundleRequest(sequence=sequence)
         return exported_of(await self._ask(self._stub.ExportBundle, request))
 
-    async def forecast(self, *, compromised: bool = False, window: timedelta | None = None) -> Forecast:
+    async def forecast(
+        self, *, compromised: bool = False, window: timedelta | None = None, root: str = ""
+    ) -> Forecast:
         """What a rotation would do."""
-        request = roots_pb2.ForecastRotationRequest(compromised=compromised, window=duration(window))
+        request = roots_pb2.ForecastRotationRequest(compromised=compromised, window=duration(window), root=root)
         return forecast_of(await self._ask(self._stub.ForecastRotation, request))
 
     async def foresee(
@@ -108,9 +110,11 @@ class RootClient:
         request = roots_pb2.RetireRootRequest(root=root, force=force, reason=reason)
         return await self._act(self._stub.RetireRoot, request)
 
-    async def rotate(self, *, compromised: bool, window: timedelta | None, reason: str) -> Answer:
-        """Begin a rotation, or go on with it."""
-        request = roots_pb2.RotateRootRequest(compromised=compromised, window=duration(window), reason=reason)
+    async def rotate(self, *, compromised: bool, window: timedelta | None, reason: str, root: str = "") -> Answer:
+        """Begin a rotation, or go on with it; a root is named when its key is stolen."""
+        request = roots_pb2.RotateRootRequest(
+            compromised=compromised, window=duration(window), reason=reason, root=root
+        )
         return await self._act(self._stub.RotateRoot, request)
 
     async def pause(self, *, compromised: bool, reason: str) -> Answer:
@@ -133,10 +137,22 @@ class RootClient:
         found = await self._ask(self._stub.ListRequests, roots_pb2.ListRequestsRequest())
         return [request_of(one) for one in found.requests]
 
-    async def approve(self, request: str, *, reason: str, breaks: int) -> Answer:
-        """Do what somebody else has asked for; refused when more would break than these."""
-        message = roots_pb2.ApproveRequest(id=request, reason=reason, breaks=breaks)
+    async def approve(self, request: str, *, reason: str, shown: Forecast) -> Answer:
+        """Do what somebody else has asked for; refused when more or others would break than were shown."""
+        names = sorted(shown.names)
+        message = roots_pb2.ApproveRequest(id=request, reason=reason, breaks=shown.breaks, shown=names)
         return await self._act(self._stub.Approve, message)
+
+    async def withdraw(self, request: str) -> Request:
+        """Take back what one has asked for oneself; gives what it was."""
+        return request_of(
+            await self._ask(self._stub.WithdrawRequest, roots_pb2.WithdrawRequestRequest(id=request))
+        )
+
+    async def deny(self, request: str, *, reason: str) -> Request:
+        """Have what somebody asked for not be done; gives what it was."""
+        message = roots_pb2.DenyRequestRequest(id=request, reason=reason)
+        return request_of(await self._ask(self._stub.DenyRequest, message))
 
     async def watch(self) -> AsyncIterator[RootReport]:
         """How the roots stand, now and whenever that has changed, until the server ends the stream."""

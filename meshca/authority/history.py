@@ -106,6 +106,7 @@ class Request:
         by, reason: who asked, and why.
         at, until: when, and until when it can be approved.
         breaks: how many workloads it would have broken when it was asked for.
+        urgent: whether a key is stolen, so that it has room whatever else waits.
     """
 
     id: str
@@ -117,6 +118,7 @@ class Request:
     at: datetime
     until: datetime
     breaks: int = 0
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

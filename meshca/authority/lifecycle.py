@@ -124,13 +124,15 @@ def step(state: State, act: Act) -> Step:
     found = TABLE.get((state, act))
     if found is None:
         raise Refused(
-            "transition", f"{act.value} is not possible for one that is {state.value}; {_possible(state)}"
+            "transition", f"{act.value} is not possible for one that is {state.value}; {_possible(state, act)}"
         )
     return found
 
 
-def _possible(state: State) -> str:
-    """What an administrator can do with one in this state."""
+def _possible(state: State, act: Act) -> str:
+    """What an administrator can do with one in this state, who wanted something else."""
+    if state is State.ACTIVE and act is Act.TAINT:
+        return "it signs: replace it by meshca root rotate --compromised"
     if state is State.ACTIVE:
         return "activate another in its place first, or do all of it by meshca root rotate"
     commands = dict.fromkeys(_COMMANDS[act] for before, act in TABLE if before is state and act not in PARTS)

@@ -91,6 +91,8 @@ def activate(lifecycle: Lifecycle, root: str, cause: Cause) -> Planned:
 def taint(lifecycle: Lifecycle, root: str, cause: Cause, window: timedelta) -> Planned:
     """Have every leaf below a root replaced within a window; what is planned goes on as that of a stolen key.
 
+    It goes on by itself from then on, also if it was paused or begun by hand: the window has an end.
+
     Raises:
         NotFound: reason `authority`.
         Refused: reason `transition`, `no_active_root`, or `rotation_under_way`: another root is being rotated.
@@ -100,7 +102,7 @@ def taint(lifecycle: Lifecycle, root: str, cause: Cause, window: timedelta) -> P
     plan = lifecycle.plan or _plan_of(lifecycle, root, cause, window)
     if plan.old != root:
         raise Refused("rotation_under_way", _OTHER)
-    draft.plan(replace(plan, compromised=True, window=window, tainted_at=cause.at))
+    draft.plan(replace(plan, automatic=True, paused=False, compromised=True, window=window, tainted_at=cause.at))
     return draft.planned()
 
 
@@ -133,6 +135,25 @@ def give_up(lifecycle: Lifecycle, root: str, cause: Cause, version: Version) -> 
     return draft.planned(version)
 
 
+def renounce(lifecycle: Lifecycle, roots: Sequence[str], cause: Cause, version: Version) -> Planned:
+    """Sign no more below roots that have a stolen key; what was planned with them ends.
+
+    One that never signed is given up; one that has is tainted, and goes with the root that signs by the same key.
+
+    Raises:
+        NotFound: reason `authority`.
+        Refused: reason `transition`.
+    """
+    draft = Draft(lifecycle, cause)
+    for root in roots:
+        if draft.record(root).state in _BEFORE_SIGNING and not _has_signed(lifecycle, root):
+            draft.act(root, Act.ABORT)
+        elif draft.record(root).state is not State.TAINTED:
+            draft.act(root, Act.TAINT)
+    draft.plan(None)
+    return draft.planned(version)
+
+
 def abort(lifecycle: Lifecycle, cause: Cause, version: Version) -> Planned:
     """Go back to the state before the rotation that is under way.
 
@@ -142,7 +163,7 @@ def abort(lifecycle: Lifecycle, cause: Cause, version: Version) -> Planned:
     Raises:
         Refused: reason `no_rotation`, or `too_late`: the old root cannot sign any more.
     """
-    plan = _under_way(lifecycle)
+    plan = under_way(lifecycle)
     draft = Draft(lifecycle, cause)
     old, new = draft.record(plan.old), draft.record(plan.new)
     if new.state in _BEFORE_SIGNING and not _has_signed(lifecycle, new.id):
@@ -182,7 +203,7 @@ def pause(lifecycle: Lifecycle, cause: Cause) -> Planned:
     Raises:
         Refused: reason `no_rotation`.
     """
-    return with_plan(lifecycle, replace(_under_way(lifecycle), paused=True), cause, Act.PAUSE)
+    return with_plan(lifecycle, replace(under_way(lifecycle), paused=True), cause, Act.PAUSE)
 
 
 def resume(lifecycle: Lifecycle, cause: Cause) -> Planned:
@@ -191,7 +212,7 @@ def resume(lifecycle: Lifecycle, cause: Cause) -> Planned:
     Raises:
         Refused: reason `no_rotation`.
     """
-    return with_plan(lifecycle, replace(_under_way(lifecycle), paused=False), cause, Act.RESUME)
+    return with_plan(lifecycle, replace(under_way(lifecycle), paused=False), cause, Act.RESUME)
 
 
 def _root(line: Line, at: datetime) -> Record:
@@ -219,7 +240,12 @@ def _turned(plan: Plan) -> Plan:
     return replace(plan, old=plan.new, new=plan.old)
 
 
-def _under_way(lifecycle: Lifecycle) -> Plan:
+def under_way(lifecycle: Lifecycle) -> Plan:
+    """The rotation that is under way.
+
+    Raises:
+        Refused: reason `no_rotation`.
+    """
     if lifecycle.plan is None:
         raise Refused("no_rotation", "no root is being rotated; begin with meshca root rotate")
     return lifecycle.plan

@@ -5,6 +5,7 @@ Pure. Nobody approves what they asked for themselves, nothing is approved twice,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -13,10 +14,14 @@ from meshca.authority.history import Lifecycle, Request
 from meshca.errors import Conflict, NotFound, Refused
 
 MAX_REQUESTS: Final = 32  # that wait at once
+MAX_OF_ONE: Final = 8  # of one person
 
 
 def add_request(lifecycle: Lifecycle, request: Request) -> Lifecycle:
     """Have an act wait for a second person; those whose time is over go.
+
+    Nobody can keep others, or the replacement of a stolen root, from being asked for: each person has a few
+    places, and what is urgent takes that of the oldest that is not.
 
     Raises:
         Conflict: reason `request_id`: one of this id waits already.
@@ -25,11 +30,29 @@ def add_request(lifecycle: Lifecycle, request: Request) -> Lifecycle:
     waiting = _waiting(lifecycle, request.at)
     if any(one.id == request.id for one in waiting):
         raise Conflict("request_id", "a request of this id waits already; ask again for another id")
-    if len(waiting) >= MAX_REQUESTS:
-        raise Refused(
-            "too_many_requests", f"{MAX_REQUESTS} requests wait for a second person; approve one, or let one end"
-        )
+    waiting = _with_room([one for one in waiting if one.by == request.by], waiting, MAX_OF_ONE, request)
+    waiting = _with_room(waiting, waiting, MAX_REQUESTS, request)
     return _with(lifecycle, (*waiting, request))
+
+
+def _with_room(
+    rivals: Sequence[Request], waiting: tuple[Request, ...], most: int, request: Request
+) -> tuple[Request, ...]:
+    """What waits, with a place among its rivals for one more.
+
+    Raises:
+        Refused: reason `too_many_requests`.
+    """
+    if len(rivals) < most:
+        return waiting
+    planned = [one for one in rivals if not one.urgent]
+    if not request.urgent or not planned:
+        whose = f"{most} requests of {request.by}" if most == MAX_OF_ONE else f"{most} requests"
+        problem = (
+            f"{whose} wait for a second person; approve one, take one back by meshca withdraw, or let one end"
+        )
+        raise Refused("too_many_requests", problem)
+    return tuple(one for one in waiting if one is not planned[0])
 
 
 def take_request(lifecycle: Lifecycle, id_: str, by: str, now: datetime) -> tuple[Lifecycle, Request]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from meshca.cli import root_text
 from meshca.cli.admin_socket import ConfigFile, Socket, ask
 from meshca.cli.output import Format, Output, reporting_errors
-from meshca.cli.root_asking import Reason, Yes, act, confirm, tell
+from meshca.cli.root_asking import Reason, RequestId, Yes, act, confirm, tell
 from meshca.errors import NotFound
 
 if TYPE_CHECKING:
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    request: Annotated[str, typer.Argument(help="The request's id; see `meshca requests`.", metavar="ID")],
+    request: RequestId,
     yes: Yes = False,
     reason: Reason = "",
     socket: Socket = None,
@@ -28,7 +26,7 @@ def command(
 ) -> None:
     """Do what another administrator has asked for, once; shows it, and who would break by all of it as of now.
 
-    It is refused when more would break by then than were shown.
+    It is refused when more or others would break by then than were shown.
 
     Exit codes:
     0 done
@@ -50,5 +48,5 @@ def command(
         if (more := forecast.breaks - waiting.breaks) > 0:
             shown += ["", f"{more} more would break than when it was asked for"]
         confirm("\n".join(shown), "do it?", yes=yes)
-        answer = act(socket, config, lambda roots: roots.approve(request, reason=reason, breaks=forecast.breaks))
+        answer = act(socket, config, lambda roots: roots.approve(request, reason=reason, shown=forecast))
     tell(answer, "done", output)

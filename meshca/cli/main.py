@@ -33,12 +33,14 @@ COMMANDS: Mapping[str, str] = {
     "approve": "approve",
     "cert": "cert",
     "demo": "demo",
+    "deny": "deny",
     "envoy-config": "envoy_config",
     "inject": "inject",
     "requests": "requests",
     "serve": "serve",
     "status": "status",
     "version": "version",
+    "withdraw": "withdraw",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from meshca.cli import root_text
 from meshca.cli.admin_socket import ConfigFile, Socket, ask
 from meshca.cli.output import Format, Output, emit, reporting_errors
+from meshca.cli.root_asking import asked_for
 
 
 def command(socket: Socket = None, config: ConfigFile = None, output: Output = Format.TEXT) -> None:
@@ -14,5 +15,4 @@ def command(socket: Socket = None, config: ConfigFile = None, output: Output = F
     """
     with reporting_errors(output):
         found = ask(socket, config, lambda client: client.roots.requests())
-    shown = [{name: value for name, value in root_text.plain(one).items() if name != "body"} for one in found]
-    emit(shown, root_text.requests(found), output)
+    emit([asked_for(one) for one in found], root_text.requests(found), output)

@@ -57,7 +57,7 @@ def prepare(
     config: ConfigFile = None,
     output: Output = Format.TEXT,
 ) -> None:
-    """Make a root with a new key and begin to distribute it; it signs nothing yet.
+    """Make a root, with a new key unless --same-key is given, and begin to distribute it; it signs nothing yet.
 
     Example: meshca root prepare --reason "yearly rotation"
     """

@@ -19,12 +19,13 @@ from meshca.errors import ConfigError, NotFound
 if TYPE_CHECKING:
     from meshca.app.admin_client import AdminClient
     from meshca.app.root_client import RootClient
-    from meshca.authority.history import Record
+    from meshca.authority.history import Record, Request
     from meshca.rpc.root_messages import Answer
 
 Reason = Annotated[str, typer.Option(help="Why; it is kept in the history.", show_default=False)]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask whether you are sure.")]
 Id = Annotated[str, typer.Argument(help="The root's id, or as much of its beginning as is unique.", metavar="ID")]
+RequestId = Annotated[str, typer.Argument(help="The request's id; see `meshca requests`.", metavar="ID")]
 LEAST: Final = 4  # characters of an id
 _HEX: Final = re.compile(r"[0-9a-f]+")
 
@@ -136,6 +137,9 @@ def tell(answer: Answer, done: str, output: Format) -> None:
 
 def document_of(answer: Answer) -> dict[str, object] | None:
     """What waits, as scripts get it."""
-    if answer.waiting is None:
-        return None
-    return {name: value for name, value in root_text.plain(answer.waiting).items() if name != "body"}
+    return None if answer.waiting is None else asked_for(answer.waiting)
+
+
+def asked_for(request: Request) -> dict[str, object]:
+    """What somebody asked for, as scripts get it: without the message that would be sent."""
+    return {name: value for name, value in root_text.plain(request).items() if name != "body"}

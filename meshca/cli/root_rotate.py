@@ -30,15 +30,16 @@ from meshca.cli.output import (
     reporting_errors,
 )
 from meshca.cli.root_acts import Window
-from meshca.cli.root_asking import Reason, Yes, act, check_reason, confirm, tell, window_of
+from meshca.cli.root_asking import Reason, Yes, act, check_reason, chosen, confirm, tell, window_of
 from meshca.duration import parse_duration
 from meshca.errors import ConfigError, Unavailable
 from meshca.printable import printable
 
 if TYPE_CHECKING:
     from meshca.app.admin_client import AdminClient
+    from meshca.authority.gate import Straggler
     from meshca.authority.history import Record
-    from meshca.rotation.report import RootReport
+    from meshca.rotation.report import Forecast, RootReport
 
 TRIES: Final = 30  # to reach a server again that restarts
 PAUSE: Final = 2.0  # seconds between two
@@ -50,6 +51,15 @@ Compromised = Annotated[
     typer.Option(
         "--compromised",
         help="Its key is stolen; it is dropped when the window ends, whoever breaks. Needs --reason.",
+    ),
+]
+Stolen = Annotated[
+    str | None,
+    typer.Option(
+        "--root",
+        help="With --compromised: the id of the root whose key is stolen, where two have signed.",
+        metavar="ID",
+        show_default="the active one",
     ),
 ]
 DryRun = Annotated[
@@ -65,6 +75,7 @@ Told = Callable[["RootReport"], None]
 
 def rotate(
     compromised: Compromised = False,
+    root: Stolen = None,
     window: Window = None,
     dry_run: DryRun = False,
     wait: Wait = False,
@@ -96,9 +107,13 @@ def rotate(
     """
     with reporting_errors(output):
         span, seconds = window_of(window), _seconds(timeout, wait=wait)
+        stolen = _stolen(socket, config, root) if root is not None else ""
+        forecast: Forecast | None = None
         if dry_run or compromised:
             forecast = ask(
-                socket, config, lambda client: client.roots.forecast(compromised=compromised, window=span)
+                socket,
+                config,
+                lambda client: client.roots.forecast(compromised=compromised, window=span, root=stolen),
             )
             if dry_run:
                 emit(root_text.plain(forecast), root_text.forecast(forecast), output)
@@ -106,7 +121,9 @@ def rotate(
             check_reason("--compromised", reason)
             confirm(root_text.forecast(forecast), "rotate, whoever breaks?", yes=yes)
         answer = act(
-            socket, config, lambda roots: roots.rotate(compromised=compromised, window=span, reason=reason)
+            socket,
+            config,
+            lambda roots: roots.rotate(compromised=compromised, window=span, reason=reason, root=stolen),
         )
     new = answer.root
     if answer.waiting is not None or new is None or not wait:
@@ -115,7 +132,7 @@ def rotate(
         return
     with reporting_errors(output), _interruptible():
         reports = watched(socket, config, new, output, seconds)
-    _end(reports, new, output)
+    _end(reports, forecast, new, output)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +228,15 @@ def _lines() -> Told:
     return told
 
 
+def _stolen(socket: Path | None, config: Path | None, root: str) -> str:
+    """The id of the root that is named."""
+
+    async def question(client: AdminClient) -> str:
+        return chosen(await client.roots.records(), root).id
+
+    return ask(socket, config, question)
+
+
 def _seconds(timeout: str | None, *, wait: bool) -> float | None:
     """For how long is watched; None for ever.
 
@@ -236,8 +262,8 @@ def _interruptible() -> Iterator[None]:
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-def _end(reports: Reports, new: Record, output: Format) -> None:
-    """Say how it ended; after a compromised rotation also who was not ready at the end.
+def _end(reports: Reports, foreseen: Forecast | None, new: Record, output: Format) -> None:
+    """Say how it ended; of a compromised rotation also who was foreseen to lose trust, and who was not ready then.
 
     Raises:
         typer.Exit: the new root does not sign.
@@ -245,8 +271,16 @@ def _end(reports: Reports, new: Record, output: Format) -> None:
     states = {one.record.id: one.record.state.value for one in reports.after.authorities}
     signs = states.get(new.id) == ACTIVE
     text = f"done: root {root_text.short(new.id)} signs" if signs else "given up: the root before signs"
-    lost = _lost(reports) if signs else ""
-    value = {"done": signs, "root": new.id, "report": root_text.plain(reports.after)}
+    losers = _losers(reports) if signs else ()
+    unnamed = reports.during.gate.unnamed if losers and reports.during and reports.during.gate else 0
+    lost = root_text.stragglers(losers, unnamed, "WHO MAY HAVE LOST TRUST")
+    value = {
+        "done": signs,
+        "root": new.id,
+        "foreseen": root_text.plain(foreseen.losers if foreseen else ()),
+        "lost": root_text.plain(losers),
+        "report": root_text.plain(reports.after),
+    }
     if output is Format.JSON:
         emit_line(value)
     else:
@@ -255,12 +289,12 @@ def _end(reports: Reports, new: Record, output: Format) -> None:
         raise typer.Exit(EXIT_FAILED)
 
 
-def _lost(reports: Reports) -> str:
+def _losers(reports: Reports) -> tuple[Straggler, ...]:
     """Who was still not ready when a compromised root was dropped; nobody when no leaf below it was left."""
     report = reports.during
     if report is None or report.plan is None or not report.plan.compromised or report.gate is None:
-        return ""
+        return ()
     left = {one.record.id: one.leaves for one in reports.after.authorities}
     if reports.after.fleet is not None and left.get(report.plan.old) == 0:
-        return ""
-    return root_text.stragglers(report.gate.stragglers, report.gate.unnamed, "WHO MAY HAVE LOST TRUST")
+        return ()
+    return report.gate.stragglers

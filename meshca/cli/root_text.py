@@ -155,14 +155,15 @@ def fleet(report: FleetReport | None) -> str:
 
 def _next(report: RootReport) -> str:
     lines = ["NEXT", *wrapped(printable(report.next_step or "nothing: no rotation is under way"))]
-    return "\n".join(lines + ([gate(report.gate)] if report.gate else []))
+    return "\n".join(lines + ([gate(report.gate, report.next_step)] if report.gate else []))
 
 
-def gate(found: Gate) -> str:
-    """What was found of a guard."""
+def gate(found: Gate, said: str) -> str:
+    """What was found of a guard, after what was said already."""
     opens = f"; opens at {iso(found.opens_at)} at the latest" if found.opens_at and not found.open else ""
     state = "open" if found.open else "closed"
-    return "\n".join(wrapped(f"gate {state}, {found.ready} of {found.of} ready: {printable(found.why)}{opens}"))
+    why = "" if found.why in said else f": {printable(found.why)}"
+    return "\n".join(wrapped(f"gate {state}, {found.ready} of {found.of} ready{why}{opens}"))
 
 
 def stragglers(found: Sequence[Straggler], unnamed: int, title: str = "WHO WOULD BREAK") -> str:

@@ -39,6 +39,24 @@ def planned(kept: Lifecycle, found: Due, cause: Cause, window: timedelta) -> Pla
             raise InvariantBroken("act", f"{other.value} is part of another act")
 
 
+def course(kept: Lifecycle, act: Act, cause: Cause) -> Planned:
+    """What it changes to pause, resume or abort the rotation that is under way.
+
+    Raises:
+        Refused: reasons `no_rotation` and `too_late`.
+        InvariantBroken: reason `act`, for any other.
+    """
+    match act:
+        case Act.PAUSE:
+            return planning.pause(kept, cause)
+        case Act.RESUME:
+            return planning.resume(kept, cause)
+        case Act.ABORT:
+            return planning.abort(kept, cause, version)
+        case other:
+            raise InvariantBroken("act", f"{other.value} is done to a root, not to a rotation")
+
+
 def version(bundle: str) -> str:
     """The version of a bundle's text, as subscribers acknowledge it."""
     return content_hash(bundle.encode())

@@ -11,23 +11,23 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
-from meshca.authority import planning
 from meshca.authority.drafting import Cause
 from meshca.authority.gate import Gate
 from meshca.authority.history import Bundle, Change, Kind, Lifecycle, LifecycleStore, Plan, Record, Request
 from meshca.authority.lifecycle import Act, State
-from meshca.authority.material import same_key
 from meshca.authority.requests import add_request, take_request
 from meshca.clock import Clock
 from meshca.errors import BadRequest, NotFound, Refused
-from meshca.rotation.acted import planned, version
+from meshca.rotation import forecast
+from meshca.rotation.acted import course, planned, version
+from meshca.rotation.aim import Aim, Wish, aimed, check_said, gone_on
 from meshca.rotation.commands import Asked
 from meshca.rotation.driver import Rotation
 from meshca.rotation.judge import Judge
 from meshca.rotation.report import Forecast, RootReport
 from meshca.rotation.reporting import Reporting
 from meshca.rotation.stepper import Stepper
-from meshca.rotation.steps import Due, going_on
+from meshca.rotation.steps import Due
 
 NAMED: Final = 10  # stragglers in a refusal; `meshca root status` has all
 
@@ -86,11 +86,10 @@ class RootActs:
             raise NotFound("bundle", "no bundle of this sequence is kept; `meshca root status` shows the newest")
         return found, records
 
-    async def forecast(self, *, compromised: bool, window: timedelta | None) -> Forecast:
+    async def forecast(self, *, compromised: bool, window: timedelta | None, root: str = "") -> Forecast:
         """As the port says."""
-        usual = self._stepper.config.window
-        kept = await self._store.load()
-        return await self._reporting.forecast(kept, compromised=compromised, window=window, usual=usual)
+        wish = Wish(compromised=compromised, window=window, root=root)
+        return await self._reporting.forecast(await self._store.load(), wish, usual=self._stepper.config.window)
 
     async def foresee(
         self, act: Act, root: str, *, force: bool = False, window: timedelta | None = None
@@ -103,6 +102,15 @@ class RootActs:
             return await self._reporting.forecast_taint(kept, record, length)
         found = retires(record) if act is Act.RETIRE else act
         return await self._reporting.forecast_act(kept, found, record, force=force)
+
+    async def foresee_course(self, act: Act, *, compromised: bool) -> Forecast:
+        """As the port says."""
+        kept = await self._store.load()
+        check_said(kept, compromised=compromised)
+        after, _ = course(kept, act, Cause(by="", at=self._clock.now()))
+        if act is Act.RESUME:
+            return replace(await self._reporting.left(after), plan=kept.plan)
+        return Forecast(steps=(forecast.held_up(kept, after),), plan=kept.plan)
 
     async def prepare(self, asked: Asked, *, same_key: bool = False) -> Record:
         """As the port says."""
@@ -129,38 +137,42 @@ class RootActs:
         kept = await self._store.load()
         record = self._root(kept, root)
         if kept.plan is not None and record.id == kept.plan.new:  # that is to abort by another name
-            _check_urgent(kept, asked)
+            check_said(kept, compromised=asked.compromised)
         await self._take(kept, asked, retires(record), record)
 
-    async def rotate(self, asked: Asked, *, compromised: bool, window: timedelta | None) -> Record:
+    async def rotate(self, asked: Asked, *, compromised: bool, window: timedelta | None, root: str = "") -> Record:
         """As the port says."""
         kept = await self._store.load()
-        if kept.plan is not None:
-            return await self._went_on(kept, kept.plan, asked, compromised=compromised, window=window)
-        _, new = await self._stepper.begin(kept, self._cause(asked), compromised=compromised, window=window)
+        wish = Wish(compromised=compromised, window=window, root=root)
+        aim = aimed(kept, wish)
+        if aim.plan is not None:
+            return await self._went_on(kept, aim, aim.plan, self._cause(asked))
+        _, new = await self._stepper.begin(
+            kept, self._cause(asked), compromised=compromised, window=window, twins=aim.twins
+        )
         self._rotation.wake()
         return new
 
     async def pause(self, asked: Asked) -> None:
         """As the port says."""
         kept = await self._store.load()
-        _check_urgent(kept, asked)
-        await self._commit(*planning.pause(kept, self._cause(asked)))
+        check_said(kept, compromised=asked.compromised)
+        await self._commit(*course(kept, Act.PAUSE, self._cause(asked)))
 
     async def resume(self, asked: Asked) -> None:
         """As the port says."""
         kept = await self._store.load()
-        _check_urgent(kept, asked)
-        await self._commit(*planning.resume(kept, self._cause(asked)))
+        check_said(kept, compromised=asked.compromised)
+        await self._commit(*course(kept, Act.RESUME, self._cause(asked)))
 
     async def abort(self, asked: Asked) -> None:
         """As the port says."""
         kept = await self._store.load()
-        _check_urgent(kept, asked)
+        check_said(kept, compromised=asked.compromised)
         old = None if kept.plan is None else kept.find(kept.plan.old)
         if old is not None and old.state is State.RETIRING:  # it is to sign again
             await self._stepper.prove(kept, old)
-        await self._commit(*planning.abort(kept, self._cause(asked), version))
+        await self._commit(*course(kept, Act.ABORT, self._cause(asked)))
 
     async def propose(self, request: Request) -> None:
         """As the port says."""
@@ -173,19 +185,12 @@ class RootActs:
         await self._stepper.commit(kept, ())
         return found
 
-    async def _went_on(
-        self, kept: Lifecycle, plan: Plan, asked: Asked, *, compromised: bool, window: timedelta | None
-    ) -> Record:
+    async def _went_on(self, kept: Lifecycle, aim: Aim, plan: Plan, cause: Cause) -> Record:
         """The rotation that is under way, by itself again, and as urgent as it is asked for now."""
-        if plan.paused:
-            _check_urgent(kept, replace(asked, compromised=compromised))
-        wanted = going_on(kept, plan, compromised=compromised, window=window)
-        pems = [one.pem for one in kept.records if one.id in {wanted.old, wanted.new}]
-        if compromised and same_key(*pems):
-            problem = "the new root has the key of the old one; abort this rotation, then rotate again"
-            raise Refused("same_key", problem)
-        kept = await self._commit(*planning.with_plan(kept, wanted, self._cause(asked)))
-        return next(one for one in kept.records if one.id == wanted.new)
+        if aim.back:
+            await self._stepper.prove(kept, next(one for one in kept.records if one.id == plan.new))
+        kept = await self._commit(*gone_on(kept, aim, cause, version))
+        return next(one for one in kept.records if one.id == plan.new)
 
     async def _take(
         self, kept: Lifecycle, asked: Asked, act: Act, record: Record, window: timedelta | None = None
@@ -222,20 +227,6 @@ class RootActs:
             problem = "more than one root's id begins so; give more of it" if found else "there is no such root"
             raise NotFound("root", f"{problem}; `meshca root list` shows all")
         return found[0]
-
-
-def _check_urgent(kept: Lifecycle, asked: Asked) -> None:
-    """Whoever stops the replacement of a stolen root must know that they do: it goes on to be trusted.
-
-    Raises:
-        Refused: reason `compromised`.
-    """
-    if kept.plan is not None and kept.plan.compromised and not asked.compromised:
-        raise Refused(
-            "compromised",
-            "this rotation replaces a root whose key is stolen, which stays trusted meanwhile; whoever means that"
-            " says so: meshca root pause, resume, abort or rotate with --compromised",
-        )
 
 
 def retires(record: Record) -> Act:

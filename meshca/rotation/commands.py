@@ -56,14 +56,26 @@ class RootCommands(Protocol):
         """A bundle that was given out, with its roots; the one in force when no sequence is named."""
         ...
 
-    async def forecast(self, *, compromised: bool, window: timedelta | None) -> Forecast:
-        """What `rotate` would do, from where the roots stand now; changes nothing."""
+    async def forecast(self, *, compromised: bool, window: timedelta | None, root: str = "") -> Forecast:
+        """What `rotate` would do, from where the roots stand now; changes nothing.
+
+        Raises:
+            Refused: as `rotate`.
+        """
         ...
 
     async def foresee(
         self, act: Act, root: str, *, force: bool = False, window: timedelta | None = None
     ) -> Forecast:
         """What `activate`, `retire` or `taint` would do, up to the end of it; changes nothing."""
+        ...
+
+    async def foresee_course(self, act: Act, *, compromised: bool) -> Forecast:
+        """What `pause`, `resume` or `abort` would do to the rotation under way; changes nothing.
+
+        Raises:
+            Refused: as the act.
+        """
         ...
 
     async def prepare(self, asked: Asked, *, same_key: bool = False) -> Record:
@@ -94,10 +106,13 @@ class RootCommands(Protocol):
         """
         ...
 
-    async def rotate(self, asked: Asked, *, compromised: bool, window: timedelta | None) -> Record:
+    async def rotate(self, asked: Asked, *, compromised: bool, window: timedelta | None, root: str = "") -> Record:
         """Begin the whole rotation, all steps taken as their gates open; or go on with the one that is under way.
 
-        Gives the new root.
+        Gives the root that signs at its end. The root whose key is stolen must be named when two have signed.
+
+        Raises:
+            Refused: as `aim.aimed`; reasons `upstream`, `bad_root`, `bundle_too_large`.
         """
         ...
 

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from meshca import metrics
 from meshca.authority.history import EMPTY, Kind, Lifecycle, LifecycleStore
 from meshca.authority.lifecycle import State
+from meshca.authority.requests import expire_requests
 from meshca.authority.slot import Slot
 from meshca.authority.upstream import Upstream
 from meshca.backoff import JITTER, Backoff
@@ -163,6 +164,7 @@ class Rotation:
         await self._stepper.forget(kept, lines)
         held, before = "", kept.generation
         if self._leading():
+            kept = await self._expired(kept)
             kept, held = await self._stepper.step(kept, lines)
         begins_at = self._stepper.begins_at(kept)
         if begins_at is not None and begins_at <= self._clock.now():
@@ -177,6 +179,15 @@ class Rotation:
         self._succeeded(kept, held)
         if kept.generation != before:  # put it in force at once
             self._woken.set()
+
+    async def _expired(self, kept: Lifecycle) -> Lifecycle:
+        """Without what nobody has approved in its time."""
+        after = expire_requests(kept, self._clock.now())
+        if after is not kept:
+            await self._store.commit(after, ())
+            for one in set(kept.requests) - set(after.requests):
+                log.info("admin.expired", request=one.id, act=one.act, asked_by=one.by)
+        return after
 
     async def _stand(self, kept: Lifecycle) -> tuple[Lifecycle, datetime | None]:
         """Put in force what shall be; the state since, and when to ask again although nothing changed.
@@ -270,8 +281,10 @@ class Rotation:
         return max(STEP_SECONDS, self._spent * SPARING)
 
     def _due(self) -> bool:
-        """Whether the upstream's time has come, or a clock was set back to before what is in force begins."""
+        """Whether the time of upstream or request has come, or a clock was set back to before what is in force."""
         now, slot = self._clock.now(), self.progress.slot
         if slot is not None and not begun(slot.issuer.not_before, now):
+            return True
+        if any(now >= one.until for one in self.progress.kept.requests):
             return True
         return self._renew_at is not None and now >= self._renew_at

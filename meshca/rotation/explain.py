@@ -66,7 +66,10 @@ def next_step(lifecycle: Lifecycle, gate: Gate | None) -> str:
     if plan.paused:
         how = " --compromised" if plan.compromised else ""
         return f"paused; after meshca root resume{how}: {said}"
-    return said if gate is None else f"{said}: {'safe now' if gate.open else 'waits'}, {gate.why}"
+    if gate is None:
+        return said
+    found = "waits" if not gate.open else "due" if gate.stragglers else "safe now"
+    return f"{said}: {found}, {gate.why}"
 
 
 def _urgency(authority: AuthorityReport, now: datetime) -> int:

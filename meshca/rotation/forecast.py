@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 
 from meshca.authority.fleet import Workload
 from meshca.authority.gate import MOST_NAMED, Gate, Straggler, Terms
-from meshca.authority.history import Record
+from meshca.authority.history import Lifecycle, Record
 from meshca.authority.lifecycle import Act, State
+from meshca.authority.planning import under_way
 from meshca.authority.straggling import holds, lacks, next_leaf, short, when
 from meshca.duration import format_duration
 from meshca.rotation.report import Forecast, ForecastStep
@@ -28,12 +29,14 @@ class Stage:
         new: the root that follows; None while it is to be made.
         gate: what is found of the next step; None when that is to make a root, or has no gate.
         tainted_at: when the window began in which leaves below the old root are replaced; None before.
+        twins: ids of other roots that go with the old one, because they have its key.
     """
 
     old: str
     new: Record | None = None
     gate: Gate | None = None
     tainted_at: datetime | None = None
+    twins: tuple[str, ...] = ()
 
     @property
     def distributed(self) -> bool:
@@ -47,8 +50,10 @@ class Stage:
 
     @property
     def named(self) -> str:
-        """The new root in words."""
-        return f"the new root {short(self.new.id)}" if self.new is not None else "the new root"
+        """The root that follows in words."""
+        if self.new is None:
+            return "the new root"
+        return short(self.new.id) if self.signs else f"the new root {short(self.new.id)}"
 
 
 def planned(fleet: Sequence[Workload], stage: Stage, terms: Terms, now: datetime) -> Forecast:
@@ -83,21 +88,20 @@ def compromised(fleet: Sequence[Workload], stage: Stage, window: timedelta, now:
         window: within which every leaf is replaced.
         now: the time.
     """
-    old, steps = short(stage.old), list(_distribution(stage))
-    begins_at = now
+    gone, steps = (stage.old, *stage.twins), list(_distribution(stage))
+    old, begins_at = " and ".join(map(short, gone)), now
     if not stage.signs:
         begins_at = max(now, _given_out_at(stage, now) + distributed_for(window))
         says = f"sign below {stage.named}, without waiting for anybody but those that are connected"
         steps.append(_held(f"{says}, at {when(begins_at)} at the latest", stage.gate, []))
     over_at = (stage.tainted_at or begins_at) + trusted_for(window)
-    losers = [
-        Straggler(workload=one, why=holds(one, stage.old)) for one in fleet if _too_slow(one, stage.old, over_at)
-    ]
+    slow = [(one, root) for one in fleet if (root := _too_slow(one, gone, over_at))]
+    losers = [Straggler(workload=one, why=holds(one, root)) for one, root in slow]
     within = f"within {format_duration(window)}, evenly spread" if window else "at once"
     since = f", since {when(stage.tainted_at)}" if stage.tainted_at is not None else ""
     steps.append(_step(f"replace every certificate below {old} {within}{since}"))
-    says = f"stop trusting {old} at {when(over_at)} at the latest; {len(losers)} would lose trust"
-    steps.append(_step(says))
+    says = f"stop trusting {old}, taken as stolen, while {stage.named} signs, at {when(over_at)} at the latest"
+    steps.append(_step(f"{says}; {len(losers)} would lose trust"))
     named, unnamed = _named(losers)
     return Forecast(steps=tuple(steps), losers=named, unnamed=unnamed)
 
@@ -111,6 +115,26 @@ def single(act: Act, record: Record, gate: Gate, *, force: bool) -> Forecast:
         return Forecast(steps=(_held(f"{says}: refused while its gate is closed", gate, []),))
     step = _step(f"{says} although its gate is closed: {gate.why}")
     return Forecast(steps=(step,), losers=gate.stragglers, unnamed=gate.unnamed)
+
+
+def held_up(kept: Lifecycle, after: Lifecycle) -> ForecastStep:
+    """What it does to pause or abort a rotation: which root stays trusted, and which one signs.
+
+    Args:
+        kept: everything before.
+        after: everything after.
+    """
+    before, plan = under_way(kept), after.plan
+    signs = after.active_root
+    stays = f"root {short(before.old)} stays trusted"
+    if before.compromised:
+        stays += ", although its key is stolen"
+    signing = f"{short(signs.id)} signs" if signs is not None else "nothing signs"
+    if plan is None:
+        return _step(f"give up root {short(before.new)}, which never signed: {signing}, and {stays}")
+    if plan.paused:
+        return _step(f"take no step by itself until it is resumed: {signing}, and {stays}")
+    return _step(f"go back: {signing}, and {stays}; {short(plan.old)} goes once none below it is in use")
 
 
 _WORDS = {
@@ -194,14 +218,13 @@ def _replaced(workload: Workload, stage: Stage, terms: Terms, active_at: datetim
     return max(ends, active_at + 2 * half)  # nothing says when it has another, so it counts until it ends
 
 
-def _too_slow(workload: Workload, old: str, over_at: datetime) -> bool:
-    """Whether it holds a leaf below the old root and nothing reaches it within the window."""
-    if old not in workload.signers:
-        return False
+def _too_slow(workload: Workload, gone: Sequence[str], over_at: datetime) -> str:
+    """Below which root that goes it holds a leaf, when nothing reaches it within the window; empty for none."""
+    held = next((root for root in gone if root in workload.signers), "")
     if workload.acknowledges:
-        return _deaf(workload)
+        return held if _deaf(workload) else ""
     due = next_leaf(workload)
-    return due is None or due > over_at
+    return held if due is None or due > over_at else ""
 
 
 def _named(found: list[Straggler]) -> tuple[tuple[Straggler, ...], int]:

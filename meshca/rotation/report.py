@@ -113,3 +113,8 @@ class Forecast:
     def breaks(self) -> int:
         """How many would break."""
         return len(self.losers) + self.unnamed
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Who of them is named, as an approver says back who they were shown."""
+        return frozenset(f"{one.workload.identity} in {one.workload.pod or 'no pod'}" for one in self.losers)

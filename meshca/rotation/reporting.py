@@ -7,17 +7,21 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from meshca.authority import planning
+from meshca.authority.drafting import Cause
 from meshca.authority.fleet import Word, Workload
 from meshca.authority.gate import Gate
 from meshca.authority.history import Kind, Lifecycle, Record
 from meshca.authority.lifecycle import Act, State, step
 from meshca.authority.material import read_certificates
 from meshca.clock import Clock
-from meshca.errors import Refused, Unavailable
+from meshca.errors import Unavailable
 from meshca.rotation import explain, forecast
+from meshca.rotation.acted import version
+from meshca.rotation.aim import Wish, aimed, gone_on
 from meshca.rotation.judge import Judge
 from meshca.rotation.report import AuthorityReport, FleetReport, Forecast, RootReport
-from meshca.rotation.steps import Due, following, going_on
+from meshca.rotation.steps import Due, following
 
 SHOWN_RETIRED: Final = 3  # roots that are retired; `meshca root list` has all
 
@@ -59,41 +63,50 @@ class Reporting:
             driven_by=self._driven_by(),
         )
 
-    async def forecast(
-        self, kept: Lifecycle, *, compromised: bool, window: timedelta | None, usual: timedelta
-    ) -> Forecast:
+    async def forecast(self, kept: Lifecycle, wish: Wish, *, usual: timedelta) -> Forecast:
         """What a rotation would do if it were asked for now; of one that is under way what is left to do.
 
         Args:
             kept: everything that is kept.
-            compromised: because the key of the active root is stolen.
-            window: that is asked for; None for none.
+            wish: what is asked for.
             usual: the window of a new one that is not asked for with another.
 
         Raises:
-            Refused: reason `no_root`.
+            Refused, NotFound: as the act itself.
             Unavailable: the fleet cannot be counted now.
         """
-        old = kept.active_root
-        if old is None:
-            raise Refused("no_root", "no root is active yet; wait until the server is ready")
+        aim = aimed(kept, wish)
+        if aim.plan is not None:
+            coming, _ = gone_on(kept, aim, Cause(by="", at=self._clock.now()), version)
+            return replace(await self.left(coming), plan=kept.plan)
         fleet, now = await self._judge.fleet(kept), self._clock.now()
-        stage, length = forecast.Stage(old=old.id), usual if window is None else window
-        if kept.plan is not None:
-            plan = going_on(kept, kept.plan, compromised=compromised, window=window)
-            compromised, length = plan.compromised, plan.window
-            coming = replace(kept, plan=plan)
-            stage = forecast.Stage(
-                old=plan.old,
-                new=kept.find(plan.new),
-                gate=await self._gate(coming, following(coming), fleet),
-                tainted_at=plan.tainted_at,
-            )
-        if compromised:
-            found = forecast.compromised(fleet, stage, length, now)
+        stage = forecast.Stage(old=aim.old, twins=aim.twins)
+        if not wish.compromised:
+            return replace(forecast.planned(fleet, stage, self._judge.terms, now), plan=kept.plan)
+        window = usual if wish.window is None else wish.window
+        return replace(forecast.compromised(fleet, stage, window, now), plan=kept.plan)
+
+    async def left(self, kept: Lifecycle) -> Forecast:
+        """What is left to do of the rotation that is under way.
+
+        Raises:
+            Refused: reason `no_rotation`.
+            Unavailable: the fleet cannot be counted now.
+        """
+        plan = planning.under_way(kept)
+        fleet, now = await self._judge.fleet(kept), self._clock.now()
+        stage = forecast.Stage(
+            old=plan.old,
+            new=kept.find(plan.new),
+            gate=await self._gate(kept, following(kept), fleet),
+            tainted_at=plan.tainted_at,
+            twins=tuple(one.id for one in kept.of(Kind.ROOT, State.TAINTED) if one.id != plan.old),
+        )
+        if plan.compromised:
+            found = forecast.compromised(fleet, stage, plan.window, now)
         else:
             found = forecast.planned(fleet, stage, self._judge.terms, now)
-        return replace(found, plan=kept.plan)
+        return replace(found, plan=plan)
 
     async def forecast_taint(self, kept: Lifecycle, record: Record, window: timedelta) -> Forecast:
         """What it would do to have every leaf below a root replaced within a window, and the root dropped then.

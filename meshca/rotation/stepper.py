@@ -28,7 +28,7 @@ from meshca.log import log
 from meshca.rotation.acted import planned, version
 from meshca.rotation.judge import Judge, check_room, fits, given_to
 from meshca.rotation.stander import OURSELVES
-from meshca.rotation.steps import Due, Named, due, named_by, successor
+from meshca.rotation.steps import Due, Named, due, named_by, stopped, successor
 from meshca.validity import spent
 
 
@@ -104,7 +104,7 @@ class Stepper:
         found = due(kept, named)
         if found is None:
             metrics.rotation_stragglers.set(0)
-            return kept, ""
+            return kept, stopped(kept)
         gate = await self._gate(kept, found)
         metrics.rotation_stragglers.set(len(gate.stragglers) + gate.unnamed)
         if not gate.open and (found.deadline is None or self._clock.now() < found.deadline):
@@ -138,10 +138,11 @@ class Stepper:
         automatic: bool = True,
         window: timedelta | None = None,
         reuse: bool = False,
+        twins: Sequence[str] = (),
     ) -> tuple[Lifecycle, Record]:
         """Begin to rotate to a root that is prepared already, or to a new one; it is distributed at once.
 
-        Gives the state since, and the root to rotate to.
+        Gives the state since, and the root to rotate to. Twins have the stolen key of the old root and go with it.
 
         Raises:
             Refused: reasons `upstream`, `bundle_too_large`; nothing was begun.
@@ -163,15 +164,14 @@ class Stepper:
             by=cause.by,
             reason=cause.reason,
         )
-
-        def known(now: Lifecycle) -> Planned:
-            return (now, ()) if line is None else planning.adopt_lines(now, [line], cause, version)
-
-        def trusted(now: Lifecycle) -> Planned:
-            return self._distributed(now, new, cause)
-
         kept = await self.commit(
-            *planning.in_one(kept, known, trusted, lambda now: planning.with_plan(now, plan, cause))
+            *planning.in_one(
+                kept,
+                lambda now: planning.renounce(now, twins, cause, version),
+                lambda now: planning.adopt_lines(now, [line] if line else [], cause, version),
+                lambda now: self._distributed(now, new, cause),
+                lambda now: planning.with_plan(now, plan, cause),
+            )
         )
         return kept, next(one for one in kept.records if one.id == new)
 

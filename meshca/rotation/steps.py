@@ -13,6 +13,7 @@ from typing import Final
 from meshca.authority.history import Kind, Lifecycle, Plan, Record
 from meshca.authority.lifecycle import Act, State
 from meshca.authority.material import certificate_id
+from meshca.authority.straggling import when
 from meshca.authority.upstream import Line
 
 GRACE: Final = timedelta(seconds=5)
@@ -72,7 +73,22 @@ def due(kept: Lifecycle, named: Named) -> Due | None:
         held_by_us = plan.paused or not plan.automatic
         if found is not None and not held_by_us and not _still_named(found, named):
             return found
+    elif left := kept.of(Kind.ROOT, State.TAINTED):  # by a rotation away from them that was given up
+        return Due(act=Act.RETIRE, record=left[0])
     return _of_plugged_in(kept, named) if named.plugged_in else None
+
+
+def stopped(kept: Lifecycle) -> str:
+    """That somebody holds up the replacement of a stolen root, in words; empty when nobody does."""
+    plan = kept.plan
+    if plan is None or not plan.compromised or (plan.automatic and not plan.paused):
+        return ""
+    over_at = drop_at(plan)
+    since = f", although its window ends at {when(over_at)}" if over_at is not None else ""
+    return (
+        f"root {plan.old[:16]}, whose key is stolen, stays trusted while its replacement is paused{since};"
+        " meshca root resume --compromised goes on"
+    )
 
 
 def following(kept: Lifecycle) -> Due | None:
@@ -85,11 +101,14 @@ def following(kept: Lifecycle) -> Due | None:
         return Due(act=Act.DISTRIBUTE, record=new)
     if new.state is State.DISTRIBUTING:
         return Due(act=Act.ACTIVATE, record=new, deadline=distribution_deadline(plan, new))
-    return _dropping(plan, old)
+    return _dropping(kept, plan, old)
 
 
-def _dropping(plan: Plan, old: Record) -> Due | None:
-    """The act on the old root once the new one signs."""
+def _dropping(kept: Lifecycle, plan: Plan, old: Record) -> Due | None:
+    """The act on the old root once the new one signs; other tainted roots, which have its key, go before it."""
+    beside = [one for one in kept.of(Kind.ROOT, State.TAINTED) if one.id != old.id]
+    if beside and (old.state is not State.RETIRING or not plan.compromised):
+        return Due(act=Act.RETIRE, record=beside[0], deadline=drop_at(plan))
     if old.state is State.TAINTED:
         return Due(act=Act.RETIRE, record=old, deadline=drop_at(plan))
     if old.state is State.RETIRING and plan.compromised:

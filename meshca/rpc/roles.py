@@ -57,6 +57,8 @@ TABLE: Final[Mapping[str, Row]] = MappingProxyType({
     "/meshca.admin.v1.Roots/PauseRotation": OPERATE,
     "/meshca.admin.v1.Roots/ResumeRotation": OPERATE,
     "/meshca.admin.v1.Roots/AbortRotation": OPERATE,
+    "/meshca.admin.v1.Roots/WithdrawRequest": OPERATE,
+    "/meshca.admin.v1.Roots/DenyRequest": SECURE,
     "/meshca.admin.v1.Roots/TaintRoot": SECURE,
     "/meshca.admin.v1.Roots/Approve": SECURE,
 })  # fmt: skip

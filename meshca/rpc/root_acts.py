@@ -13,12 +13,13 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from meshca._proto.meshca.admin.v1 import roots_pb2
-from meshca.authority.history import Record
+from meshca.authority.history import Lifecycle, Record
 from meshca.authority.lifecycle import Act
 from meshca.config.admin import Danger
 from meshca.config.rotation import LONGEST_WINDOW
 from meshca.duration import format_duration
 from meshca.errors import BadRequest
+from meshca.rotation.aim import Wish, aimed
 from meshca.rotation.commands import Asked, RootCommands
 from meshca.rotation.report import Forecast, ForecastStep
 from meshca.rpc.timestamps import span
@@ -29,6 +30,7 @@ _KEPT: Final = f"{_STOLEN}, which stays trusted"
 _ID: Final = re.compile(r"[0-9a-f]{64}")  # `certificate_id`
 
 Do = Callable[[RootCommands, Any, Asked], Awaitable[Record | None]]
+Settle = Callable[[Lifecycle, Any], Any]
 Foresee = Callable[[RootCommands, Any], Awaitable[Forecast]]
 
 
@@ -44,6 +46,8 @@ class RootAct:
             ends by retiring a root, so it is no way around the second person of that.
         foresee: tells what it would do, and who would break; None for what breaks nobody.
         urgent: it in words, where it is said that a key is stolen.
+        settle: says in the message what is only clear from how the roots stand now, so that it is done as it was
+            shown; None when nothing is left open.
     """
 
     message: type[Any]
@@ -51,7 +55,8 @@ class RootAct:
     says: str
     danger: Danger | None = None
     foresee: Foresee | None = None
-    urgent: str = "because the key of the active one is not ours alone"
+    urgent: str = "because its key is not ours alone"
+    settle: Settle | None = None
 
     def check(self, request: Any) -> None:  # noqa: ANN401 - a message of the row's type
         """Refuse a request that is wrong in itself.
@@ -63,8 +68,8 @@ class RootAct:
             raise BadRequest("reason", f"reason must be at most {MAX_REASON} characters")
         if self.dangers(request) - {"retire"} and not request.reason.strip():
             raise BadRequest("reason", "reason must say why, because this is recorded as forced or compromised")
-        if "root" in self.message.DESCRIPTOR.fields_by_name and not _ID.fullmatch(request.root):
-            raise BadRequest("root", "root must be the id of a root: 64 characters of 0-9 a-f")
+        if "root" in self.message.DESCRIPTOR.fields_by_name and (request.root or self.settle is None):
+            _check_root(request)
         window_of(request)
 
     def dangers(self, request: Any) -> frozenset[Danger]:  # noqa: ANN401 - as above
@@ -90,6 +95,14 @@ class RootAct:
             parts.append(f"within {format_duration(window)}")
         return " ".join(parts)
 
+    def settled(self, lifecycle: Lifecycle, request: Any) -> Any:  # noqa: ANN401 - as above
+        """The request with nothing left open.
+
+        Raises:
+            Refused, NotFound: as what is wished cannot be done.
+        """
+        return request if self.settle is None else self.settle(lifecycle, request)
+
     async def forecast(self, commands: RootCommands, request: Any) -> Forecast:  # noqa: ANN401 - as above
         """What it would do.
 
@@ -106,6 +119,15 @@ def asked_by(name: str, reason: str, request: Any) -> Asked:  # noqa: ANN401 - a
     """What somebody wants by a message."""
     force, compromised = getattr(request, "force", False), getattr(request, "compromised", False)
     return Asked(by=name, reason=reason, force=force, compromised=compromised)
+
+
+def wish_in(request: Any) -> Wish:  # noqa: ANN401 - any message about a rotation
+    """What is wished of a rotation.
+
+    Raises:
+        BadRequest: reason `window`.
+    """
+    return Wish(compromised=request.compromised, window=window_of(request), root=request.root)
 
 
 def window_of(request: Any) -> timedelta | None:  # noqa: ANN401 - any message
@@ -125,6 +147,28 @@ def window_of(request: Any) -> timedelta | None:  # noqa: ANN401 - any message
     return window
 
 
+def _check_root(request: Any) -> None:  # noqa: ANN401 - any message that names a root
+    """Refuse what is no root's id, or is named for nothing.
+
+    Raises:
+        BadRequest: reason `root`.
+    """
+    if not _ID.fullmatch(request.root):
+        raise BadRequest("root", "root must be the id of a root: 64 characters of 0-9 a-f")
+    if not getattr(request, "compromised", True):
+        raise BadRequest("root", "root names the root whose key is stolen: say compromised as well, or no root")
+
+
+def _stolen(lifecycle: Lifecycle, request: roots_pb2.RotateRootRequest) -> roots_pb2.RotateRootRequest:
+    """With the root whose key is stolen, which may be another when it is approved."""
+    if not request.compromised:
+        return request
+    settled = roots_pb2.RotateRootRequest()
+    settled.CopyFrom(request)
+    settled.root = aimed(lifecycle, wish_in(request)).old
+    return settled
+
+
 async def _prepare(commands: RootCommands, request: roots_pb2.PrepareRootRequest, asked: Asked) -> Record:
     return await commands.prepare(asked, same_key=request.same_key)
 
@@ -142,7 +186,8 @@ async def _retire(commands: RootCommands, request: roots_pb2.RetireRootRequest, 
 
 
 async def _rotate(commands: RootCommands, request: roots_pb2.RotateRootRequest, asked: Asked) -> Record:
-    return await commands.rotate(asked, compromised=request.compromised, window=window_of(request))
+    wish = wish_in(request)
+    return await commands.rotate(asked, compromised=wish.compromised, window=wish.window, root=wish.root)
 
 
 async def _pause(commands: RootCommands, _: roots_pb2.PauseRotationRequest, asked: Asked) -> None:
@@ -169,8 +214,21 @@ async def _retirement(commands: RootCommands, request: roots_pb2.RetireRootReque
     return await commands.foresee(Act.RETIRE, request.root, force=request.force)
 
 
-async def _rotation(commands: RootCommands, request: Any) -> Forecast:  # noqa: ANN401 - resuming is to go on with it
-    return await commands.forecast(compromised=request.compromised, window=window_of(request))
+async def _rotation(commands: RootCommands, request: roots_pb2.RotateRootRequest) -> Forecast:
+    wish = wish_in(request)
+    return await commands.forecast(compromised=wish.compromised, window=wish.window, root=wish.root)
+
+
+async def _pausing(commands: RootCommands, request: roots_pb2.PauseRotationRequest) -> Forecast:
+    return await commands.foresee_course(Act.PAUSE, compromised=request.compromised)
+
+
+async def _resumption(commands: RootCommands, request: roots_pb2.ResumeRotationRequest) -> Forecast:
+    return await commands.foresee_course(Act.RESUME, compromised=request.compromised)
+
+
+async def _giving_up(commands: RootCommands, request: roots_pb2.AbortRotationRequest) -> Forecast:
+    return await commands.foresee_course(Act.ABORT, compromised=request.compromised)
 
 
 ACTS: Final[Mapping[str, RootAct]] = MappingProxyType({
@@ -178,10 +236,16 @@ ACTS: Final[Mapping[str, RootAct]] = MappingProxyType({
     "ActivateRoot": RootAct(roots_pb2.ActivateRootRequest, _activate, "sign below root", foresee=_activation),
     "TaintRoot": RootAct(roots_pb2.TaintRootRequest, _taint, "replace every leaf below root", "taint", _tainting),
     "RetireRoot": RootAct(roots_pb2.RetireRootRequest, _retire, "trust no more root", "retire", _retirement),
-    "RotateRoot": RootAct(roots_pb2.RotateRootRequest, _rotate, "rotate the root", "retire", _rotation),
-    "PauseRotation": RootAct(roots_pb2.PauseRotationRequest, _pause, "pause the rotation", urgent=_KEPT),
-    "ResumeRotation": RootAct(
-        roots_pb2.ResumeRotationRequest, _resume, "resume the rotation", foresee=_rotation, urgent=_STOLEN
+    "RotateRoot": RootAct(
+        roots_pb2.RotateRootRequest, _rotate, "rotate the root", "retire", _rotation, settle=_stolen
     ),
-    "AbortRotation": RootAct(roots_pb2.AbortRotationRequest, _abort, "abort the rotation", urgent=_KEPT),
+    "PauseRotation": RootAct(
+        roots_pb2.PauseRotationRequest, _pause, "pause the rotation", foresee=_pausing, urgent=_KEPT
+    ),
+    "ResumeRotation": RootAct(
+        roots_pb2.ResumeRotationRequest, _resume, "resume the rotation", foresee=_resumption, urgent=_STOLEN
+    ),
+    "AbortRotation": RootAct(
+        roots_pb2.AbortRotationRequest, _abort, "abort the rotation", foresee=_giving_up, urgent=_KEPT
+    ),
 })  # fmt: skip

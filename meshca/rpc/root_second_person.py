@@ -18,11 +18,12 @@ from meshca.clock import Clock
 from meshca.config.admin import Danger
 from meshca.errors import Denied, InvariantBroken, NotFound, Refused
 from meshca.log import log
+from meshca.rotation.aim import aimed
 from meshca.rotation.commands import Asked, RootCommands
 from meshca.rotation.report import Forecast
 from meshca.rpc.admin_entry import wish_of
 from meshca.rpc.roles import Administrator, People
-from meshca.rpc.root_acts import ACTS, RootAct, asked_by
+from meshca.rpc.root_acts import ACTS, RootAct, asked_by, wish_in
 
 SERVICE: Final = "meshca.admin.v1.Roots"
 
@@ -40,6 +41,33 @@ class Approved:
     act: RootAct
     message: Any
     asked: Asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """Who would break, as an approver was shown.
+
+    Attributes:
+        breaks: how many.
+        names: those of them that were named.
+    """
+
+    breaks: int
+    names: frozenset[str]
+
+    def check(self, now: Forecast) -> None:
+        """Refuse what would break more, or somebody else, than was shown; who was only counted is not known.
+
+        Raises:
+            Refused: reason `consequences`.
+        """
+        again = "look again before you approve it"
+        if now.breaks > self.breaks:
+            problem = f"{now.breaks} would break by now, {self.breaks} when you were shown; {again}"
+            raise Refused("consequences", problem)
+        others = sorted(now.names - self.names) if len(self.names) == self.breaks else []
+        if others:
+            raise Refused("consequences", f"{others[0]} would break by now and was not shown to you; {again}")
 
 
 class SecondPerson:
@@ -82,6 +110,7 @@ class SecondPerson:
         act = ACTS[name]
         if not self._needs_two(name, message):
             return None
+        message = act.settled(await self._commands.lifecycle(), message)
         root = getattr(message, "root", "")
         if root and (await self._commands.lifecycle()).find(root) is None:
             raise NotFound("root", f"no root with id {root} is known; see `meshca root list`")
@@ -97,27 +126,27 @@ class SecondPerson:
             at=now,
             until=now + self._lifetime,
             breaks=foreseen.breaks,
+            urgent="taint" in act.dangers(message),
         )
         await self._commands.propose(request)
         log.warning("admin.proposed", request=request.id, act=name, by=person.name, says=request.says)
         return request
 
     async def under_way(self, message: roots_pb2.RotateRootRequest) -> Record | None:
-        """The root to which a rotation that needed two people is under way, so that asking again needs nobody.
+        """The root to which a rotation is under way exactly as it is asked for, so that asking again needs nobody.
 
-        Whoever asks is only told; nothing new is begun by it. None also when no two are needed, or for a
-        compromise that the rotation under way knows nothing of.
+        Whoever asks is only told; nothing is begun or changed by it. None also when no two are needed.
 
         Raises:
+            NotFound, Refused: as `aim.aimed`.
             Unavailable: as the commands.
         """
         if not self._needs_two("RotateRoot", message):
             return None
         lifecycle = await self._commands.lifecycle()
-        plan = lifecycle.plan
-        if plan is None or (message.compromised and not plan.compromised):
+        if lifecycle.plan is None or aimed(lifecycle, wish_in(message)).plan != lifecycle.plan:
             return None
-        return lifecycle.find(plan.new)
+        return lifecycle.find(lifecycle.plan.new)
 
     def _needs_two(self, name: str, message: Any) -> bool:  # noqa: ANN401 - any act's
         return bool(ACTS[name].dangers(message) & self._dangers)
@@ -142,19 +171,19 @@ class SecondPerson:
         act = ACTS[found.act]
         return await act.forecast(self._commands, act.message.FromString(found.body))
 
-    async def approve(self, id_: str, reason: str, person: Administrator, breaks: int) -> Approved:
+    async def approve(self, id_: str, reason: str, person: Administrator, seen: Seen) -> Approved:
         """The act to be done now; it is not among those that wait any more.
 
         Args:
             id_: of the request.
             reason: of the approver.
             person: the approver.
-            breaks: how many would break, as the approver was shown.
+            seen: who would break, as the approver was shown.
 
         Raises:
             NotFound: reason `request`: none waits, its time is over, or somebody was first.
             Denied: reasons `same_person`, `role` and `no_role`: of the approver, or of who asked.
-            Refused: reason `consequences`: more would break by now; nothing was done, and it waits on.
+            Refused: reason `consequences`: more or others would break by now; nothing was done, and it waits on.
             Conflict, Unavailable: as the commands.
         """
         found = await self._waiting(id_)
@@ -165,13 +194,37 @@ class SecondPerson:
         wish = wish_of(f"/{SERVICE}/{found.act}", message)
         person.permitted(wish)
         self._people.named(found.by).permitted(wish)
-        if (now := (await act.forecast(self._commands, message)).breaks) > breaks:
-            problem = f"{now} would break by now, {breaks} when you were shown; look again before you approve it"
-            raise Refused("consequences", problem)
+        seen.check(await act.forecast(self._commands, message))
         if await self._commands.take(found.id) != found:
             raise InvariantBroken("request_changed", "what was taken is not what was approved")
         log.warning("admin.approved", request=found.id, act=found.act, asked_by=found.by, by=person.name)
         return Approved(act=act, message=message, asked=_both(found, message, person, reason))
+
+    async def withdraw(self, id_: str, person: Administrator) -> Request:
+        """Take back what this person has asked for; gives what it was.
+
+        Raises:
+            NotFound: reason `request`.
+            Denied: reason `other_person`: somebody else has asked for it.
+            Conflict, Unavailable: as the commands.
+        """
+        found = await self._waiting(id_)
+        if found.by != person.name:
+            raise Denied("other_person", f"{found.by} has asked for it; a security officer can: meshca deny {id_}")
+        found = await self._commands.take(id_)
+        log.warning("admin.withdrawn", request=id_, act=found.act, by=person.name)
+        return found
+
+    async def deny(self, id_: str, reason: str, person: Administrator) -> Request:
+        """Have what somebody asked for not be done; gives what it was.
+
+        Raises:
+            NotFound: reason `request`.
+            Conflict, Unavailable: as the commands.
+        """
+        found = await self._commands.take(id_)
+        log.warning("admin.denied", request=id_, act=found.act, asked_by=found.by, by=person.name, reason=reason)
+        return found
 
     async def _waiting(self, id_: str) -> Request:
         """One that can still be approved.

@@ -18,7 +18,7 @@ from meshca.errors import BadRequest
 from meshca.rotation.commands import RootCommands
 from meshca.rotation.report import RootReport
 from meshca.rpc.admin_entry import Entered
-from meshca.rpc.root_acts import ACTS, MAX_REASON, asked_by, window_of
+from meshca.rpc.root_acts import ACTS, MAX_REASON, asked_by, wish_in
 from meshca.rpc.root_messages import (
     Answer,
     Exported,
@@ -30,7 +30,7 @@ from meshca.rpc.root_messages import (
     request_message,
 )
 from meshca.rpc.root_report_messages import forecast_message, report_message
-from meshca.rpc.root_second_person import SecondPerson
+from meshca.rpc.root_second_person import SecondPerson, Seen
 
 DEFAULT_CHANGES: Final = 100
 MAX_CHANGES: Final = 10_000
@@ -106,8 +106,10 @@ class Roots:
 
         Raises:
             BadRequest: reason `window`.
+            NotFound, Refused, Unavailable: as the commands.
         """
-        found = await self._commands.forecast(compromised=request.compromised, window=window_of(request))
+        wish = wish_in(request)
+        found = await self._commands.forecast(compromised=wish.compromised, window=wish.window, root=wish.root)
         return forecast_message(found, entered.sight)
 
     async def ForecastAct(  # noqa: N802 - as above
@@ -160,9 +162,33 @@ class Roots:
         """
         if len(request.reason) > MAX_REASON:
             raise BadRequest("reason", f"reason must be at most {MAX_REASON} characters")
-        approved = await self._second_person.approve(request.id, request.reason, entered.person, request.breaks)
+        seen = Seen(breaks=request.breaks, names=frozenset(request.shown))
+        approved = await self._second_person.approve(request.id, request.reason, entered.person, seen)
         root = await approved.act.do(self._commands, approved.message, approved.asked)
         return answer_message(Answer(root=root))
+
+    async def WithdrawRequest(  # noqa: N802 - as above
+        self, request: roots_pb2.WithdrawRequestRequest, entered: Entered
+    ) -> roots_pb2.Request:
+        """Take back what one has asked for oneself.
+
+        Raises:
+            NotFound, Denied: as `SecondPerson.withdraw`.
+        """
+        return request_message(await self._second_person.withdraw(request.id, entered.person))
+
+    async def DenyRequest(  # noqa: N802 - as above
+        self, request: roots_pb2.DenyRequestRequest, entered: Entered
+    ) -> roots_pb2.Request:
+        """Have what somebody asked for not be done.
+
+        Raises:
+            BadRequest: reason `reason`.
+            NotFound: as `SecondPerson.deny`.
+        """
+        if not 0 < len(request.reason.strip()) <= MAX_REASON:
+            raise BadRequest("reason", f"reason must say why it is denied, in at most {MAX_REASON} characters")
+        return request_message(await self._second_person.deny(request.id, request.reason, entered.person))
 
     async def PrepareRoot(  # noqa: N802 - as above
         self, request: roots_pb2.PrepareRootRequest, entered: Entered

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from meshca.authority.lifecycle import Act, State
 from meshca.errors import InvariantBroken
 from meshca.store.rows import Row, instant, micros
 
+_NEEDED: Final = object()  # differs from every value
 _MICROSECOND: Final = timedelta(microseconds=1)
 _WORDS: Final = {str: "text", int: "a whole number", bool: "true or false"}
 
@@ -149,16 +150,24 @@ def _many(form: _Form) -> _Form:
     return _Form(lambda values: [form.write(value) for value in values], read)
 
 
-def _object(made: Callable[..., object], added: Collection[str] = (), /, **forms: _Form) -> _Form:
-    """A value with these fields; those `added` since may lack in what was written before, and have a default."""
+def _object(made: type[Any], added: Collection[str] = (), /, **forms: _Form) -> _Form:
+    """A value with these fields; those `added` since have a default, and are left out where they have it.
+
+    So what was written before there were such is read, and so is by an older replica what needs none of them.
+    """
     needed = forms.keys() - set(added)
+    usual = {one.name: one.default for one in fields(made) if one.name in added}
+
+    def write(value: object) -> object:
+        held = {name: getattr(value, name) for name in forms}
+        return {name: forms[name].write(it) for name, it in held.items() if usual.get(name, _NEEDED) != it}
 
     def read(found: object) -> object:
         if not isinstance(found, dict) or not needed <= found.keys() <= forms.keys():
             raise ValueError(f"expected an object of {', '.join(forms)}")
         return made(**{name: _field(name, forms[name], value) for name, value in found.items()})
 
-    return _Form(lambda value: {name: form.write(getattr(value, name)) for name, form in forms.items()}, read)
+    return _Form(write, read)
 
 
 def _field(name: str, form: _Form, found: object) -> object:
@@ -229,7 +238,7 @@ _PLAN: Final = _object(
 )
 _REQUEST: Final = _object(
     Request,
-    ("breaks",),
+    ("breaks", "urgent"),
     id=_TEXT,
     act=_TEXT,
     body=_BYTES,
@@ -239,6 +248,7 @@ _REQUEST: Final = _object(
     at=_TIME,
     until=_TIME,
     breaks=_WHOLE,
+    urgent=_TRUTH,
 )
 _LIFECYCLE: Final = _object(
     Lifecycle, records=_many(_RECORD), bundles=_many(_BUNDLE), plan=_maybe(_PLAN), requests=_many(_REQUEST)

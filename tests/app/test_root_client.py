@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -116,7 +117,20 @@ async def test_what_waits_for_a_second_person(client: RootClient, commands: Fake
     assert await client.requests() == [answer.waiting]
     assert await client.foresee_request(answer.waiting.id) == commands.foreseen
     with pytest.raises(Denied, match="another administrator must approve it"):
-        await client.approve(answer.waiting.id, reason="", breaks=0)
+        await client.approve(answer.waiting.id, reason="", shown=commands.foreseen)
+
+
+async def test_what_waits_is_taken_back_or_denied(client: RootClient, commands: FakeRootCommands) -> None:
+    """By who asked, and by another."""
+    old = active(commands)
+    made = (await client.prepare(same_key=False, reason="")).root
+    assert made is not None
+    await client.activate(made.id, force=False, reason="")
+    for end in (client.withdraw, functools.partial(client.deny, reason="no")):
+        waiting = (await client.taint(old, window=None, reason="stolen")).waiting
+        assert waiting is not None
+        assert await end(waiting.id) == waiting
+        assert await client.requests() == []
 
 
 async def test_a_closed_gate(client: RootClient, commands: FakeRootCommands) -> None:

@@ -51,7 +51,7 @@ def test_no_other_act_exists(state: State, act: Act) -> None:
         (State.PREPARED, Act.RETIRE, "what can be done: meshca root rotate, retire"),
         (State.DISTRIBUTING, Act.DISTRIBUTE, "what can be done: meshca root activate, retire, taint"),
         (State.ACTIVE, Act.RETIRE, "activate another in its place first, or do all of it by meshca root rotate"),
-        (State.ACTIVE, Act.TAINT, "activate another in its place first, or do all of it by meshca root rotate"),
+        (State.ACTIVE, Act.TAINT, "it signs: replace it by meshca root rotate --compromised"),
         (State.RETIRING, Act.ACTIVATE, "what can be done: meshca root taint, retire"),
         (State.TAINTED, Act.RESTORE, "what can be done: meshca root retire"),
         (State.RETIRED, Act.ACTIVATE, "it is gone for good"),

@@ -120,10 +120,34 @@ class TestSteps:
         assert states(life) == [State.TAINTED, State.ACTIVE]
         assert life.plan == replace(PLAN, compromised=True, window=HOUR, tainted_at=NOW)
 
+    @pytest.mark.parametrize("plan", [replace(PLAN, paused=True), replace(PLAN, automatic=False)], ids=str)
+    def test_a_tainted_root_goes_by_itself(self, plan: Plan) -> None:
+        """Also if what was planned was paused or begun by hand: its window has an end."""
+        life, _ = planning.taint(replace(SIGNED, plan=plan), OLD, CAUSE, HOUR)
+        assert life.plan == replace(PLAN, compromised=True, window=HOUR, tainted_at=NOW)
+
     def test_a_root_that_is_tainted_alone_gets_a_plan(self) -> None:
         """Somebody has to end it."""
         life, _ = planning.taint(replace(SIGNED, plan=None), OLD, CAUSE, HOUR)
         assert life.plan == replace(PLAN, compromised=True, window=HOUR, tainted_at=NOW, started_at=NOW)
+
+    @pytest.mark.parametrize(
+        ("state", "below", "expected"),
+        [
+            (State.DISTRIBUTING, (), State.RETIRED),
+            (State.DISTRIBUTING, ("ib",), State.TAINTED),
+            (State.RETIRING, ("ib",), State.TAINTED),
+            (State.TAINTED, ("ib",), State.TAINTED),
+        ],
+    )
+    def test_a_root_with_a_stolen_key_signs_no_more(
+        self, state: State, below: tuple[str, ...], expected: State
+    ) -> None:
+        """One that never signed is given up at once; what was planned with it ends."""
+        life = rotating(new=state)
+        records = tuple(one for one in life.records if one.parent != NEW or one.id in below)
+        found, _ = planning.renounce(replace(life, records=records, plan=PLAN), [NEW], CAUSE, version)
+        assert (states(found), found.plan) == ([State.ACTIVE, expected], None)
 
     def test_a_root_goes_with_everything_below_it(self) -> None:
         """Nobody signs below a root that is not trusted; the plan is done."""

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from meshca.authority.history import Request
-from meshca.authority.requests import MAX_REQUESTS, add_request, expire_requests, take_request
+from meshca.authority.history import Lifecycle, Request
+from meshca.authority.requests import MAX_OF_ONE, MAX_REQUESTS, add_request, expire_requests, take_request
 from meshca.errors import Conflict, NotFound, Refused
 from tests.fakes.pki import NOW
 from tests.fakes.roots import HOUR, rotating
@@ -59,14 +59,55 @@ def test_an_id_is_used_once() -> None:
     assert caught.value.reason == "request_id"
 
 
-def test_there_is_room_for_so_many() -> None:
-    """Nobody fills the store with wishes."""
+def full(*, urgent: bool = False) -> Lifecycle:
+    """Every place is taken, by as few people as can."""
     life = LIFE
-    for n in range(MAX_REQUESTS):
-        life = add_request(life, replace(REQUEST, id=str(n)))
-    with pytest.raises(Refused) as caught:
-        add_request(life, REQUEST)
+    for number in range(MAX_REQUESTS):
+        by = f"person {number // MAX_OF_ONE}"
+        life = add_request(life, replace(REQUEST, id=str(number), by=by, urgent=urgent))
+    return life
+
+
+def of_one(*, urgent: bool = False) -> Lifecycle:
+    """Every place of anna's is taken."""
+    life = LIFE
+    for number in range(MAX_OF_ONE):
+        life = add_request(life, replace(REQUEST, id=str(number), urgent=urgent))
+    return life
+
+
+@pytest.mark.parametrize(
+    ("life", "urgent"),
+    [(full(), False), (of_one(), False), (full(urgent=True), True), (of_one(urgent=True), True)],
+    ids=["of-all", "of-one", "urgent-of-all", "urgent-of-one"],
+)
+def test_there_is_room_for_so_many(life: Lifecycle, *, urgent: bool) -> None:
+    """Nobody fills the store with wishes; the refusal says how a place is made."""
+    with pytest.raises(Refused, match="take one back by meshca withdraw") as caught:
+        add_request(life, replace(REQUEST, urgent=urgent))
     assert caught.value.reason == "too_many_requests"
+
+
+def test_one_person_leaves_room_for_others() -> None:
+    """Whoever fills their own places fills nobody else's."""
+    assert len(add_request(of_one(), replace(REQUEST, by="bert")).requests) == MAX_OF_ONE + 1
+
+
+@pytest.mark.parametrize("life", [full(), of_one()], ids=["of-all", "of-one"])
+def test_what_is_urgent_takes_the_place_of_the_oldest_that_is_not(life: Lifecycle) -> None:
+    """The replacement of a stolen root can always be asked for."""
+    urgent = replace(REQUEST, urgent=True)
+    assert add_request(life, urgent).requests == (*life.requests[1:], urgent)
+
+
+def test_what_is_urgent_takes_no_place_that_is_urgent() -> None:
+    """The oldest that is not goes, also when it is younger."""
+    first = replace(REQUEST, id="0", urgent=True)
+    life = add_request(LIFE, first)
+    for number in range(1, MAX_OF_ONE):
+        life = add_request(life, replace(REQUEST, id=str(number)))
+    kept = add_request(life, replace(REQUEST, urgent=True)).requests
+    assert [one.id for one in kept] == ["0", *map(str, range(2, MAX_OF_ONE)), "r1"]
 
 
 def test_those_whose_time_is_over_make_room() -> None:

@@ -29,7 +29,7 @@ def test_it_is_shown_before(server: Running) -> None:
     assert ("1. drop it" in err, "more would break" in err) == (True, False)
     assert server.roots.asked == [
         ("foresee", {"request": "0123abcd"}),
-        ("approve", {"request": "0123abcd", "reason": "looked", "breaks": 1}),
+        ("approve", {"request": "0123abcd", "reason": "looked", "shown": server.roots.foreseen}),
     ]
 
 

@@ -47,7 +47,9 @@ def test_it_is_begun(server: Running) -> None:
     """And nobody is waited for."""
     code, out, _ = server.run("root", "rotate", "--reason", "yearly")
     assert (code, out) == (0, f"rotating to root {NEW[:12]}; `meshca root status` shows how far\n")
-    assert server.roots.asked == [("rotate", {"compromised": False, "window": None, "reason": "yearly"})]
+    assert server.roots.asked == [
+        ("rotate", {"compromised": False, "window": None, "reason": "yearly", "root": ""})
+    ]
     assert json.loads(server.run("root", "rotate", "-o", "json")[1]) == {
         "done": True,
         "root": NEW,
@@ -60,7 +62,7 @@ def test_a_dry_run_changes_nothing(server: Running) -> None:
     server.roots.foreseen = Forecast(steps=(ForecastStep(says="now: make a root"),), losers=(straggler(),))
     code, out, _ = server.run("root", "rotate", "--dry-run", "--compromised", "--window", "0s")
     assert (code, "1. now: make a root" in out, "shop/web" in out) == (0, True, True)
-    assert server.roots.asked == [("forecast", {"compromised": True, "window": timedelta(0)})]
+    assert server.roots.asked == [("forecast", {"compromised": True, "window": timedelta(0), "root": ""})]
     document = json.loads(server.run("root", "rotate", "--dry-run", "-o", "json")[1])
     assert document["losers"][0]["workload"]["pod"] == "web-1"
 
@@ -75,8 +77,14 @@ class TestCompromised:
         code, _, err = server.run(*arguments, typed="y\n")
         assert (code, "shop/web" in err) == (0, True)
         assert server.acts() == [
-            ("rotate", {"compromised": True, "window": timedelta(minutes=5), "reason": "stolen"})
+            ("rotate", {"compromised": True, "window": timedelta(minutes=5), "reason": "stolen", "root": ""})
         ]
+
+    def test_the_stolen_root_is_named(self, server: Running) -> None:
+        """By as much of its id as is unique."""
+        arguments = ("root", "rotate", "--compromised", "--root", NEW[:8], "--reason", "stolen", "--yes")
+        assert server.run(*arguments)[0] == 0
+        assert [arguments["root"] for _, arguments in server.roots.asked] == [NEW, NEW]
 
     def test_without_a_yes_nothing_is_done(self, server: Running) -> None:
         """Exit code 1."""
@@ -94,6 +102,14 @@ class TestCompromised:
         arguments = ("root", "rotate", "--compromised", "--reason", "stolen", "--yes", "--wait")
         code, out, _ = server.run(*arguments)
         assert (code, "\n\nWHO MAY HAVE LOST TRUST (1)\nshop/web " in out) == (0, True)
+
+    def test_scripts_get_who_loses_trust_before_and_after(self, server: Running) -> None:
+        """In the last document."""
+        server.roots.foreseen = Forecast(steps=(), losers=(straggler(), straggler()))
+        server.roots.watched = [[root_report(plan=plan(compromised=True)), DONE]]
+        arguments = ("root", "rotate", "--compromised", "--reason", "stolen", "--yes", "--wait", "-o", "json")
+        end = json.loads(server.run(*arguments)[1].splitlines()[-1])
+        assert (len(end["foreseen"]), [one["workload"]["pod"] for one in end["lost"]]) == (2, ["web-1"])
 
     @pytest.mark.parametrize("counted", [True, False])
     def test_nobody_is_said_to_have_lost_trust_when_nobody_did(self, server: Running, *, counted: bool) -> None:
@@ -179,7 +195,7 @@ class TestWaiting:
         server.roots.watched = [[root_report(), DONE]]
         code, out, _ = server.run("root", "rotate", "--wait", "-o", "json")
         first, second, end = [json.loads(one) for one in out.splitlines()]
-        assert (code, end["done"], end["root"]) == (0, True, NEW)
+        assert (code, end["done"], end["root"], end["foreseen"], end["lost"]) == (0, True, NEW, [], [])
         assert (first["progress"], second["progress"]) == (plain(root_report()), end["report"])
         assert end["report"]["authorities"][0]["record"]["id"] == OLD
 

@@ -75,6 +75,18 @@ def test_no_rotation() -> None:
     assert "\n\n\n" not in text
 
 
+@pytest.mark.parametrize(
+    ("next_step", "said"),
+    [("drop it: waits, {}", "gate closed, "), ("paused; after meshca root resume: drop it", "gate closed, ")],
+    ids=["said", "not said"],
+)
+def test_what_a_gate_found_is_said_once(next_step: str, said: str) -> None:
+    """A paused step does not say it, so its gate does."""
+    why = "seven hold one"
+    text = subject.status(root_report(next_step=next_step.format(why), gate=gate(why=why)))
+    assert (text.count(why), said in text) == (1, True)
+
+
 def test_a_store_that_is_out_of_reach() -> None:
     """Nobody knows anything, and nothing is drawn."""
     text = subject.status(root_report(fleet=None))
@@ -122,7 +134,7 @@ def test_a_bar(ready: int, of: int, expected: str) -> None:
 def test_when_a_gate_opens() -> None:
     """If that is known."""
     assert (
-        subject.gate(gate(opens_at=NOW + HOUR))
+        subject.gate(gate(opens_at=NOW + HOUR), "")
         .replace("\n  ", " ")
         .endswith("trust it; opens at 2026-01-01T01:00:00Z at the latest")
     )

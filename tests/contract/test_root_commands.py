@@ -175,6 +175,40 @@ async def test_what_a_step_would_do_changes_nothing(commands: RootCommands) -> N
         await commands.foresee(Act.RETIRE, UNKNOWN)
 
 
+@pytest.mark.parametrize("act", [Act.PAUSE, Act.RESUME, Act.ABORT])
+async def test_what_would_be_done_to_a_rotation_changes_nothing(commands: RootCommands, act: Act) -> None:
+    """And is refused as the act is: without a rotation, and where a stolen root stays trusted by it."""
+    with pytest.raises(Refused) as caught:
+        await commands.foresee_course(act, compromised=False)
+    assert caught.value.reason == "no_rotation"
+    await commands.rotate(ME, compromised=True, window=None)
+    before = await commands.lifecycle()
+    await commands.foresee_course(act, compromised=True)
+    with pytest.raises(Refused) as caught:
+        await commands.foresee_course(act, compromised=False)
+    assert (caught.value.reason, await commands.lifecycle()) == ("compromised", before)
+
+
+async def test_a_window_is_shortened(commands: RootCommands) -> None:
+    """Asked for again, the rotation is as urgent as is asked for now, also if it was paused."""
+    await commands.rotate(ME, compromised=True, window=timedelta(seconds=60))
+    await commands.pause(replace(ME, compromised=True))
+    await commands.rotate(ME, compromised=True, window=timedelta(0), root=await active(commands))
+    plan = (await commands.lifecycle()).plan
+    assert plan is not None
+    assert (plan.window, plan.paused) == (timedelta(0), False)
+
+
+@pytest.mark.parametrize("name", ["rotate", "forecast"])
+async def test_a_root_that_does_not_sign_is_not_rotated_away_from(commands: RootCommands, name: str) -> None:
+    """Refused to who does it and to who asks what it would do."""
+    made = await commands.prepare(ME)
+    who = (ME,) if name == "rotate" else ()
+    with pytest.raises(Refused) as caught:
+        await getattr(commands, name)(*who, compromised=True, window=None, root=made.id)
+    assert caught.value.reason == "not_signing"
+
+
 @pytest.mark.parametrize("name", ["pause", "resume", "abort"])
 async def test_the_replacement_of_a_stolen_root_is_stopped_by_who_knows(commands: RootCommands, name: str) -> None:
     """That it stays trusted must be said."""

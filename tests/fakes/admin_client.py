@@ -101,9 +101,11 @@ class FakeRootClient:
         self.asked.append(("export", {"sequence": sequence}))
         return self.exported
 
-    async def forecast(self, *, compromised: bool = False, window: timedelta | None = None) -> Forecast:
+    async def forecast(
+        self, *, compromised: bool = False, window: timedelta | None = None, root: str = ""
+    ) -> Forecast:
         """What would be done."""
-        self.asked.append(("forecast", {"compromised": compromised, "window": window}))
+        self.asked.append(("forecast", {"compromised": compromised, "window": window, "root": root}))
         return self.foreseen
 
     async def foresee(self, act: str, root: str, reason: str, window: timedelta | None = None) -> Forecast:
@@ -136,9 +138,9 @@ class FakeRootClient:
         """An act."""
         return self._act("retire", root=root, force=force, reason=reason)
 
-    async def rotate(self, *, compromised: bool, window: timedelta | None, reason: str) -> Answer:
+    async def rotate(self, *, compromised: bool, window: timedelta | None, reason: str, root: str = "") -> Answer:
         """An act."""
-        return self._act("rotate", compromised=compromised, window=window, reason=reason)
+        return self._act("rotate", compromised=compromised, window=window, reason=reason, root=root)
 
     async def pause(self, *, compromised: bool, reason: str) -> Answer:
         """An act."""
@@ -156,9 +158,19 @@ class FakeRootClient:
         """What waits."""
         return self.waiting
 
-    async def approve(self, request: str, *, reason: str, breaks: int) -> Answer:
+    async def approve(self, request: str, *, reason: str, shown: Forecast) -> Answer:
         """An act of two."""
-        return self._act("approve", request=request, reason=reason, breaks=breaks)
+        return self._act("approve", request=request, reason=reason, shown=shown)
+
+    async def withdraw(self, request: str) -> Request:
+        """What the test put in first."""
+        self._act("withdraw", request=request)
+        return self.waiting[0]
+
+    async def deny(self, request: str, *, reason: str) -> Request:
+        """What the test put in first."""
+        self._act("deny", request=request, reason=reason)
+        return self.waiting[0]
 
     async def watch(self) -> AsyncIterator[RootReport]:
         """What the test prepared for the next watcher."""

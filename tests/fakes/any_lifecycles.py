@@ -51,6 +51,7 @@ requests = st.builds(
     at=instants,
     until=instants,
     breaks=numbers,
+    urgent=st.booleans(),
 )
 lifecycles = st.builds(
     Lifecycle,

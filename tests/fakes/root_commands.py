@@ -10,15 +10,16 @@ from meshca.authority.gate import Gate
 from meshca.authority.history import Bundle, Change, Kind, Lifecycle, Plan, Record, Request
 from meshca.authority.lifecycle import Act, Guard, State, step
 from meshca.authority.material import certificate_id
+from meshca.authority.requests import add_request
 from meshca.clock import Clock
 from meshca.errors import NotFound, Refused, Unavailable
+from meshca.rotation.aim import Wish, aimed
 from meshca.rotation.commands import Asked
 from meshca.rotation.report import AuthorityReport, FleetReport, Forecast, ForecastStep, RootReport
 from tests.fakes.pki import Ca, make_ca
 
 OPEN = Gate(open=True, ready=2, of=2, why="all 2 workloads are ready")
 WINDOW = timedelta(minutes=5)
-MAX_REQUESTS = 16
 
 
 class FakeRootCommands:
@@ -90,9 +91,10 @@ class FakeRootCommands:
                 return one, [record for record in self.state.records if record.id in one.roots]
         raise NotFound("bundle", f"no bundle with sequence {sequence} is remembered")
 
-    async def forecast(self, *, compromised: bool, window: timedelta | None) -> Forecast:
-        """What the test says."""
+    async def forecast(self, *, compromised: bool, window: timedelta | None, root: str = "") -> Forecast:
+        """What the test says, of a wish that can be had."""
         self._check()
+        aimed(self.state, Wish(compromised=compromised, window=window, root=root))
         return self.foreseen
 
     async def foresee(
@@ -104,6 +106,13 @@ class FakeRootCommands:
         if found is None:
             raise NotFound("root", f"no root with id {root} is known")
         step(found.state, act)
+        return self.foreseen
+
+    async def foresee_course(self, act: Act, *, compromised: bool) -> Forecast:
+        """What the test says, of a rotation that is under way."""
+        self._check()
+        self._urgent(Asked(by="", compromised=compromised))
+        self._plan()
         return self.foreseen
 
     async def prepare(self, asked: Asked, *, same_key: bool = False) -> Record:
@@ -133,18 +142,16 @@ class FakeRootCommands:
             self._urgent(asked)
         self._move(asked, root, Act.RETIRE)
 
-    async def rotate(self, asked: Asked, *, compromised: bool, window: timedelta | None) -> Record:
+    async def rotate(self, asked: Asked, *, compromised: bool, window: timedelta | None, root: str = "") -> Record:
         """Begin, or go on."""
-        if self.state.plan is not None and (under_way := self.state.find(self.state.plan.new)) is not None:
+        aim = aimed(self.state, Wish(compromised=compromised, window=window, root=root))
+        if aim.plan is not None:
             self._ask("rotate", asked)
-            if self.state.plan.paused and not compromised:
-                self._urgent(asked)
-            return under_way
-        old = self.state.active_root
-        assert old is not None
+            self._commit(self.state.records, plan=aim.plan)
+            return next(one for one in self.state.records if one.id == aim.plan.new)
         record = await self.prepare(asked)
         plan = Plan(
-            old=old.id,
+            old=aim.old,
             new=record.id,
             automatic=True,
             compromised=compromised,
@@ -178,11 +185,7 @@ class FakeRootCommands:
     async def propose(self, request: Request) -> None:
         """Keep it."""
         self._check()
-        now = self._clock.now()
-        waiting = tuple(one for one in self.state.requests if now < one.until)
-        if len(waiting) >= MAX_REQUESTS:
-            raise Refused("too_many_requests", "too many requests wait for a second person; approve some first")
-        self.state = replace(self.state, generation=self.state.generation + 1, requests=(*waiting, request))
+        self.state = add_request(self.state, request)
 
     async def take(self, request: str) -> Request:
         """Give it once."""
@@ -209,7 +212,7 @@ class FakeRootCommands:
 
     def _plan(self) -> Plan:
         if self.state.plan is None:
-            raise Refused("transition", "no rotation is under way")
+            raise Refused("no_rotation", "no rotation is under way")
         return self.state.plan
 
     def _made(self, name: str) -> Record:

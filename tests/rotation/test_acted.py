@@ -10,7 +10,7 @@ from meshca.authority.drafting import Cause
 from meshca.authority.history import Plan
 from meshca.authority.lifecycle import Act, State
 from meshca.errors import InvariantBroken, Refused
-from meshca.rotation.acted import planned, version
+from meshca.rotation.acted import course, planned, version
 from meshca.rotation.steps import Due
 from tests.fakes.pki import NOW
 from tests.fakes.roots import MINUTE, NEW, OLD, rotating
@@ -70,3 +70,9 @@ def test_a_part_of_another_act_is_never_taken_alone(act: Act) -> None:
 def test_a_bundle_of_the_same_text_has_the_same_version() -> None:
     """And another text another one."""
     assert version("one") == version("one") != version("two")
+
+
+def test_what_is_done_to_a_root_is_not_done_to_a_rotation() -> None:
+    """It is a mistake of ours."""
+    with pytest.raises(InvariantBroken):
+        course(rotating(), Act.RETIRE, CAUSE)

@@ -8,7 +8,7 @@ import pytest
 
 from meshca.authority.history import Kind
 from meshca.authority.lifecycle import Act, State
-from meshca.authority.requests import MAX_REQUESTS
+from meshca.authority.requests import MAX_OF_ONE
 from meshca.errors import BadRequest, Conflict, NotFound, Refused, Unavailable
 from tests.fakes.pki import DAY, NOW, make_ca
 from tests.fakes.root_reports import request as waiting
@@ -44,6 +44,20 @@ class TestSingleSteps:
         await stage.acts.taint(ANNA, stage.roots[0].id, MINUTE)
         await stage.turn()
         assert (stage.states, stage.standings[-1].order.window) == ([State.TAINTED, State.ACTIVE], MINUTE)
+
+    @pytest.mark.parametrize("paused", [False, True])
+    async def test_what_is_tainted_by_hand_is_dropped_by_itself(self, stage: Stage, *, paused: bool) -> None:
+        """At its window's end, whoever still holds a leaf below it."""
+        new = await stage.acts.prepare(ANNA)
+        await stage.acts.activate(ANNA, new.id)
+        stage.everybody(trusts=2, signers=(0,), connected=False)
+        if paused:
+            await stage.acts.pause(ANNA)
+        await stage.acts.taint(ANNA, stage.roots[0].id, MINUTE)
+        await stage.turn(60)
+        assert stage.states == [State.TAINTED, State.ACTIVE]
+        await stage.turn(7)
+        assert stage.states == [State.RETIRED, State.ACTIVE]
 
     @pytest.mark.parametrize("act", ["activate", "retire"])
     async def test_a_closed_gate(self, stage: Stage, act: str) -> None:
@@ -108,7 +122,8 @@ class TestSingleSteps:
     async def test_an_act_that_is_not_possible(self, stage: Stage, act: str) -> None:
         """The active root: another has to sign first."""
         window = (MINUTE,) if act == "taint" else ()
-        with pytest.raises(Refused, match="activate another in its place first") as refusal:
+        instead = "rotate --compromised" if act == "taint" else "activate another in its place first"
+        with pytest.raises(Refused, match=instead) as refusal:
             await getattr(stage.acts, act)(URGENT, stage.roots[0].id, *window)
         assert refusal.value.reason == "transition"
 
@@ -172,9 +187,17 @@ class TestRequests:
         with pytest.raises(NotFound):
             await stage.acts.take(asked.id)
 
+    async def test_what_nobody_approved_in_time_is_forgotten(self, stage: Stage) -> None:
+        """By itself, also while nothing else happens."""
+        await stage.acts.propose(waiting(at=NOW, until=NOW + MINUTE))
+        await stage.turn(59)
+        waits = len(stage.rig.store.lifecycle.requests)
+        await stage.turn(62)
+        assert (waits, len(stage.rig.store.lifecycle.requests)) == (1, 0)
+
     async def test_not_too_many(self, stage: Stage) -> None:
         """Nobody fills the store with them."""
-        for number in range(MAX_REQUESTS):
+        for number in range(MAX_OF_ONE):
             await stage.acts.propose(replace(waiting(at=NOW, until=NOW + DAY), id=str(number)))
         with pytest.raises(Refused) as refusal:
             await stage.acts.propose(replace(waiting(at=NOW, until=NOW + DAY), id="one more"))

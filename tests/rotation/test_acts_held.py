@@ -10,10 +10,11 @@ from datetime import timedelta
 
 import pytest
 
+from meshca import metrics
 from meshca.authority.fleet import Workload
 from meshca.authority.history import Lifecycle
 from meshca.authority.lifecycle import Act, State
-from meshca.errors import MeshcaError, Refused
+from meshca.errors import MeshcaError, Refused, Unavailable
 from meshca.rotation.driver import URGENT_SECONDS
 from tests.fakes.clock import FakeClock
 from tests.fakes.pki import DAY, NOW
@@ -111,6 +112,25 @@ class TestPauseAndAbort:
         assert stage.states == [State.RETIRED, State.ACTIVE]
         assert [act for act in stage.acts_of(1) if act in {Act.PAUSE, Act.RESUME}] == [Act.PAUSE, Act.RESUME]
 
+    async def test_a_stolen_root_that_stays_trusted_is_an_alarm(self, stage: Stage) -> None:
+        """Also when its window is over, for as long as somebody holds up its replacement."""
+        stage.everybody(trusts=1, signers=(0,))
+        await stage.acts.rotate(ANNA, compromised=True, window=MINUTE)
+        stage.everybody(trusts=2, signers=(0,))
+        await stage.turn(2)
+        assert stage.states == [State.TAINTED, State.ACTIVE]
+        await stage.acts.pause(STOLEN)
+        await stage.turn(600)
+        held = stage.rig.rotation.progress.held
+        assert (stage.states[0], f"root {stage.roots[0].id[:16]}, whose key is stolen, stays trusted" in held) == (
+            State.TAINTED,
+            True,
+        )
+        assert [one.value for metric in metrics.rotation_held.collect() for one in metric.samples] == [1]
+        await stage.acts.resume(STOLEN)
+        await stage.turn(2)
+        assert (stage.states[0], stage.rig.rotation.progress.held) == (State.RETIRED, "")
+
     async def test_aborted_before_it_signs(self, stage: Stage) -> None:
         """The new root is gone, its key too, and the bundle is as before."""
         stage.everybody(trusts=1, signers=(0,))
@@ -142,10 +162,38 @@ class TestPauseAndAbort:
         await stage.turn(2)
         await stage.acts.abort(ANNA)
         await stage.turn(2)
-        again = await stage.acts.rotate(ANNA, compromised=compromised, window=MINUTE)
+        stolen = stage.roots[0].id if compromised else ""
+        again = await stage.acts.rotate(ANNA, compromised=compromised, window=MINUTE, root=stolen)
         await stage.turn(2)
         assert again.id == new.id
         assert stage.states == [State.TAINTED if compromised else State.RETIRING, State.ACTIVE]
+
+    @pytest.mark.parametrize("aborted", [False, True])
+    async def test_the_later_root_is_stolen(self, stage: Stage, *, aborted: bool) -> None:
+        """The root before signs, and the stolen one goes within the window, in one commit."""
+        new = await stage.acts.rotate(ANNA, compromised=False, window=None)
+        stage.everybody(trusts=2, signers=(0, 1))
+        await stage.turn(2)
+        if aborted:
+            await stage.acts.abort(ANNA)
+            await stage.turn(2)
+        before = stage.rig.store.lifecycle.generation
+        signs = await stage.acts.rotate(ANNA, compromised=True, window=MINUTE, root=new.id)
+        assert (signs.id, stage.rig.store.lifecycle.generation) == (stage.roots[0].id, before + 1)
+        assert stage.states == [State.ACTIVE, State.TAINTED]
+        await stage.turn(67)
+        assert (stage.states, stage.rig.store.lifecycle.plan) == ([State.ACTIVE, State.RETIRED], None)
+
+    async def test_a_root_that_cannot_sign_again_replaces_none(self, stage: Stage) -> None:
+        """It is proven first, and nothing changes."""
+        new = await stage.acts.rotate(ANNA, compromised=False, window=None)
+        stage.everybody(trusts=2, signers=(0, 1))
+        await stage.turn(2)
+        before = stage.rig.store.lifecycle
+        stage.upstream.errors["obtain"] = Unavailable("upstream", "gone")
+        with pytest.raises(Unavailable):
+            await stage.acts.rotate(ANNA, compromised=True, window=MINUTE, root=new.id)
+        assert stage.rig.store.lifecycle == before
 
     async def test_too_late(self, stage: Stage) -> None:
         """What is tainted cannot sign again."""
@@ -187,6 +235,61 @@ class TestPauseAndAbort:
             await stage.acts.rotate(ANNA, compromised=False, window=None)
         assert refusal.value.reason == "compromised"
         assert (await stage.acts.rotate(ANNA, compromised=True, window=None)).id == new.id
+
+    @pytest.mark.parametrize("act", [Act.PAUSE, Act.RESUME, Act.ABORT])
+    async def test_what_cannot_be_done_is_foretold_to_nobody(self, stage: Stage, act: Act) -> None:
+        """It is refused to whoever asks what it would do, as the act is."""
+        with pytest.raises(Refused) as refusal:
+            await stage.acts.foresee_course(act, compromised=True)
+        assert refusal.value.reason == "no_rotation"
+        await stage.acts.rotate(ANNA, compromised=True, window=DAY)
+        with pytest.raises(Refused) as refusal:
+            await stage.acts.foresee_course(act, compromised=False)
+        assert refusal.value.reason == "compromised"
+
+    async def test_an_abort_that_comes_too_late_is_foretold_to_nobody(self, stage: Stage) -> None:
+        """The second person is not asked for it."""
+        await stage.acts.rotate(ANNA, compromised=True, window=DAY)
+        stage.everybody(trusts=2, signers=(0,))
+        await stage.turn(2)
+        with pytest.raises(Refused) as refusal:
+            await stage.acts.foresee_course(Act.ABORT, compromised=True)
+        assert refusal.value.reason == "too_late"
+
+    @pytest.mark.parametrize(
+        ("act", "says"),
+        [
+            (Act.PAUSE, "take no step by itself until it is resumed: {0} signs, and root {0} stays trusted"),
+            (Act.ABORT, "give up root {1}, which never signed: {0} signs, and root {0} stays trusted"),
+            (Act.RESUME, "sign below the new root {1} when"),
+        ],
+    )
+    async def test_what_it_would_do(self, stage: Stage, act: Act, says: str) -> None:
+        """Which root signs, and which one stays trusted; nothing is done."""
+        await stage.acts.rotate(ANNA, compromised=False, window=None)
+        before = stage.rig.store.lifecycle
+        found = await stage.acts.foresee_course(act, compromised=False)
+        ids = [one.id[:12] for one in stage.roots]
+        assert found.steps[0].says.startswith(says.format(*ids))
+        assert (found.plan, stage.rig.store.lifecycle) == (before.plan, before)
+
+    async def test_that_a_stolen_root_stays_trusted_is_foretold(self, stage: Stage) -> None:
+        """To whoever approves it."""
+        await stage.acts.rotate(ANNA, compromised=True, window=DAY)
+        for act in (Act.PAUSE, Act.ABORT):
+            found = await stage.acts.foresee_course(act, compromised=True)
+            assert found.steps[0].says.endswith("stays trusted, although its key is stolen")
+
+    async def test_going_back_is_foretold(self, stage: Stage) -> None:
+        """The root that goes is named."""
+        await stage.acts.rotate(ANNA, compromised=False, window=None)
+        stage.everybody(trusts=2, signers=(0, 1))
+        await stage.turn(2)
+        (step,) = (await stage.acts.foresee_course(Act.ABORT, compromised=False)).steps
+        old, new = (one.id[:12] for one in stage.roots)
+        assert step.says == (
+            f"go back: {old} signs, and root {old} stays trusted; {new} goes once none below it is in use"
+        )
 
     @pytest.mark.parametrize("act", ["pause", "resume", "abort"])
     async def test_without_a_rotation(self, stage: Stage, act: str) -> None:

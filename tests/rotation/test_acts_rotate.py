@@ -9,9 +9,8 @@ import pytest
 
 from meshca.authority.history import Kind
 from meshca.authority.lifecycle import Act, State
-from meshca.authority.material import certificate_id
 from meshca.config.rotation import RotationConfig
-from meshca.errors import Refused, Unavailable
+from meshca.errors import Unavailable
 from meshca.rotation.steps import GRACE
 from tests.fakes.clock import FakeClock
 from tests.fakes.pki import DAY, NOW, good_material, make_ca
@@ -172,16 +171,50 @@ class TestCompromised:
         await stage.turn(GRACE.total_seconds() + 1)
         assert stage.states == [State.RETIRED, State.ACTIVE]
 
-    async def test_a_new_root_with_the_stolen_key_is_no_way_out(self, stage: Stage) -> None:
-        """Refused with what to do; the thief could sign on."""
-        old, material = stage.roots[0], next(iter(stage.upstream.materials.values()))
+    @pytest.mark.parametrize("signed", [False, True])
+    async def test_a_new_root_with_the_stolen_key_goes_too(self, stage: Stage, *, signed: bool) -> None:
+        """The thief could sign below either, so a root with a new key is made; all of it is foretold."""
         twin = make_ca("twin", key=KEY, begin=NOW)
-        stage.upstream.offer(material, good_material(root=twin))
+        stage.upstream.offer(*stage.upstream.materials.values(), good_material(root=twin))
         await stage.acts.prepare(ANNA, same_key=True)
-        assert stage.roots[1].id == certificate_id(twin.certificate) != old.id
-        with pytest.raises(Refused) as refusal:
-            await stage.acts.rotate(ANNA, compromised=True, window=None)
-        assert refusal.value.reason == "same_key"
+        if signed:
+            await stage.acts.activate(ANNA, stage.roots[1].id)
+            await stage.turn()
+        stage.everybody(trusts=2, signers=(0, 1) if signed else (0,))
+        foretold = await stage.acts.forecast(compromised=True, window=MINUTE)
+        assert "make a new root" in foretold.steps[0].says
+        assert all(one.id[:12] in foretold.steps[-1].says for one in stage.roots)
+        new = await stage.acts.rotate(ANNA, compromised=True, window=MINUTE)
+        other = State.TAINTED if signed else State.RETIRED
+        assert sorted(stage.states) == sorted([State.ACTIVE, other, State.DISTRIBUTING])
+        stage.everybody(trusts=3, signers=(0,))
+        await stage.turn(2)
+        assert stage.rig.store.lifecycle.active_root is not None
+        assert stage.rig.store.lifecycle.active_root.id == new.id
+        order = stage.standings[-1].order
+        assert {one.id for one in stage.roots if one.state is State.TAINTED} <= set(order.signers)
+        await stage.turn(67)
+        assert (stage.states, stage.rig.store.lifecycle.plan) == (
+            [State.RETIRED, State.RETIRED, State.ACTIVE],
+            None,
+        )
+
+    async def test_a_tainted_root_that_no_rotation_drops_any_more(self, stage: Stage) -> None:
+        """Its replacement was given up: it goes once nothing below it is in use."""
+        twin = make_ca("twin", key=KEY, begin=NOW)
+        stage.upstream.offer(*stage.upstream.materials.values(), good_material(root=twin))
+        await stage.acts.prepare(ANNA, same_key=True)
+        await stage.acts.activate(ANNA, stage.roots[1].id)
+        await stage.turn()
+        stage.everybody(trusts=2, signers=(0,))
+        await stage.acts.rotate(ANNA, compromised=True, window=MINUTE)
+        await stage.acts.abort(replace(ANNA, compromised=True))
+        await stage.turn(60)
+        assert stage.states == [State.TAINTED, State.ACTIVE, State.RETIRED]
+        assert f"retire of {stage.roots[0].id[:16]} waits" in stage.rig.rotation.progress.held
+        stage.everybody(trusts=2, signers=(1,))
+        await stage.turn(60)
+        assert stage.states == [State.RETIRED, State.ACTIVE, State.RETIRED]
 
     async def test_its_pace_is_set_by_who_says_compromised(self, stage: Stage) -> None:
         """Whoever may only go on with it changes no window."""

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshca.authority.gate import Gate
+from meshca.authority.gate import Gate, Straggler
 from meshca.authority.history import EMPTY, Lifecycle, Plan, Record
 from meshca.authority.lifecycle import State
 from meshca.rotation.explain import endings, next_step
 from meshca.rotation.report import AuthorityReport
 from tests.fakes.pki import DAY, NOW
-from tests.fakes.roots import HOUR, MINUTE, NEW, OLD, SECOND, intermediate, root, rotating
+from tests.fakes.roots import HOUR, MINUTE, NEW, OLD, SECOND, intermediate, root, rotating, workload
 
 TEN_YEARS = 3650 * DAY
 PLAN = Plan(old=OLD, new=NEW, automatic=True, window=5 * MINUTE, started_at=NOW, by="anna")
@@ -202,6 +202,15 @@ def planned(old: State, new: State, plan: Plan = PLAN) -> Lifecycle:
 def test_what_comes_next(life: Lifecycle, words: str) -> None:
     """And whether somebody has to ask for it."""
     assert next_step(life, None) == words
+
+
+def test_a_step_that_is_taken_whoever_breaks_is_due_and_not_safe() -> None:
+    """As at the end of a window, while somebody holds a leaf below the root that goes."""
+    gate = Gate(
+        open=True, ready=0, of=1, why="1 loses trust", stragglers=(Straggler(workload=workload(), why="x"),)
+    )
+    said = next_step(planned(State.TAINTED, State.ACTIVE), gate)
+    assert said.endswith(", by itself: due, 1 loses trust")
 
 
 @pytest.mark.parametrize(("is_open", "word"), [(True, "safe now"), (False, "waits")])

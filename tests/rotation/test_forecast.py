@@ -141,7 +141,10 @@ class TestCompromised:
                 " at 2026-01-01T00:02:30+00:00 at the latest"
             ),
             "replace every certificate below aaaaaaaaaaaa within 5m, evenly spread",
-            "stop trusting aaaaaaaaaaaa at 2026-01-01T00:07:35+00:00 at the latest; 1 would lose trust",
+            (
+                "stop trusting aaaaaaaaaaaa, taken as stolen, while the new root signs,"
+                " at 2026-01-01T00:07:35+00:00 at the latest; 1 would lose trust"
+            ),
         ]
 
     def test_a_window_of_nothing_is_at_once(self) -> None:
@@ -165,7 +168,10 @@ class TestCompromised:
                 "replace every certificate below aaaaaaaaaaaa within 5m, evenly spread,"
                 " since 2025-12-31T23:56:00+00:00"
             ),
-            "stop trusting aaaaaaaaaaaa at 2026-01-01T00:01:05+00:00 at the latest; 0 would lose trust",
+            (
+                "stop trusting aaaaaaaaaaaa, taken as stolen, while bbbbbbbbbbbb signs,"
+                " at 2026-01-01T00:01:05+00:00 at the latest; 0 would lose trust"
+            ),
         ]
 
     @pytest.mark.parametrize(

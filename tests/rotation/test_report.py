@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from meshca.authority.gate import Straggler
 from meshca.rotation.report import AuthorityReport, Forecast, ForecastStep, RootReport
 from tests.fakes.pki import DAY, NOW
-from tests.fakes.roots import root
+from tests.fakes.roots import WEB, root, workload
 
 
 def test_a_report_of_which_nothing_is_known_promises_nothing() -> None:
@@ -29,3 +30,10 @@ def test_a_forecast_can_be_without_losers() -> None:
     """Then nobody is left unnamed."""
     forecast = Forecast(steps=(ForecastStep(says="1. begin"),))
     assert (forecast.losers, forecast.unnamed, forecast.breaks) == ((), 0, 0)
+
+
+def test_who_would_break_by_name() -> None:
+    """Identity and pod, as far as they are named; no pod is a name too."""
+    named = (Straggler(workload=workload("web-1"), why="x"), Straggler(workload=workload(""), why="x"))
+    found = Forecast(steps=(), losers=named, unnamed=3)
+    assert found.names == {f"{WEB} in web-1", f"{WEB} in no pod"}

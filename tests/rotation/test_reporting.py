@@ -12,6 +12,7 @@ from meshca.authority.history import EMPTY, Bundle, Kind, Lifecycle, Plan, Recor
 from meshca.authority.lifecycle import Act, State
 from meshca.authority.material import certificate_id
 from meshca.errors import Refused, Unavailable
+from meshca.rotation.aim import Wish
 from meshca.rotation.judge import Judge
 from meshca.rotation.report import Forecast, RootReport
 from meshca.rotation.reporting import SHOWN_RETIRED, Reporting
@@ -67,7 +68,7 @@ async def forecast(
     subject: Reporting, kept: Lifecycle, *, compromised: bool = False, window: timedelta | None = None
 ) -> Forecast:
     """With a usual window of three minutes."""
-    return await subject.forecast(kept, compromised=compromised, window=window, usual=3 * MINUTE)
+    return await subject.forecast(kept, Wish(compromised=compromised, window=window), usual=3 * MINUTE)
 
 
 async def told(kept: Lifecycle, *fleet: Workload) -> RootReport:

@@ -38,6 +38,8 @@ EXPECTED = {
     "PauseRotation": "no yes yes",
     "ResumeRotation": "no yes yes",
     "AbortRotation": "no yes yes",
+    "WithdrawRequest": "no yes yes",
+    "DenyRequest": "no no yes",
     "TaintRoot": "no no yes",
     "Approve": "no no yes",
 }

@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from meshca._proto.meshca.admin.v1 import roots_pb2
-from meshca.errors import BadRequest
+from meshca.errors import BadRequest, Refused
 from meshca.rotation.commands import Asked
 from meshca.rotation.report import Forecast, ForecastStep
 from meshca.rpc.root_acts import ACTS, window_of
@@ -135,7 +135,7 @@ def test_what_is_dangerous(name: str, request_: Any, expected: set[str]) -> None
         (
             "RotateRoot",
             roots_pb2.RotateRootRequest(compromised=True, window=Duration(seconds=300)),
-            "rotate the root because the key of the active one is not ours alone within 5m",
+            "rotate the root because its key is not ours alone within 5m",
         ),
         (
             "AbortRotation",
@@ -162,14 +162,55 @@ class TestForecast:
             ("TaintRoot", roots_pb2.TaintRootRequest(root=root.id)),
             ("RetireRoot", roots_pb2.RetireRootRequest(root=root.id)),
             ("RotateRoot", roots_pb2.RotateRootRequest()),
-            ("ResumeRotation", roots_pb2.ResumeRotationRequest()),
         ):
             assert await ACTS[name].forecast(commands, message) == commands.foreseen
 
-    async def test_of_what_breaks_nobody(self) -> None:
-        """It in words, with the rotation that is under way."""
+    @pytest.mark.parametrize("name", ["Pause", "Resume", "Abort"])
+    async def test_of_what_is_done_to_a_rotation(self, name: str) -> None:
+        """As the commands foresee it; without one it is refused to whoever asks."""
         commands = FakeRootCommands(FakeClock())
+        message = getattr(roots_pb2, f"{name}RotationRequest")()
+        with pytest.raises(Refused) as caught:
+            await ACTS[f"{name}Rotation"].forecast(commands, message)
+        assert caught.value.reason == "no_rotation"
         await commands.rotate(Asked(by="x"), compromised=False, window=None)
-        found = await ACTS["PauseRotation"].forecast(commands, roots_pb2.PauseRotationRequest())
-        step = ForecastStep(says="pause the rotation")
-        assert found == Forecast(steps=(step,), plan=commands.state.plan)
+        assert await ACTS[f"{name}Rotation"].forecast(commands, message) == commands.foreseen
+
+    async def test_of_what_breaks_nobody(self) -> None:
+        """It in words."""
+        found = await ACTS["PrepareRoot"].forecast(FakeRootCommands(FakeClock()), roots_pb2.PrepareRootRequest())
+        assert found == Forecast(steps=(ForecastStep(says="make a root and distribute it"),))
+
+
+class TestStolenRoot:
+    """Which root is taken as stolen, in a rotation."""
+
+    @pytest.mark.parametrize(("root", "compromised"), [("ab", True), (ROOT, False)])
+    def test_it_is_named_by_its_id_and_for_that_only(self, root: str, *, compromised: bool) -> None:
+        """A planned rotation is always away from the one that signs."""
+        message = roots_pb2.RotateRootRequest(root=root, compromised=compromised, reason="r")
+        assert refused("RotateRoot", message) == "root"
+
+    def test_it_need_not_be_named(self) -> None:
+        """Where one signs only."""
+        ACTS["RotateRoot"].check(roots_pb2.RotateRootRequest(compromised=True, reason="r"))
+
+    def test_it_is_settled_when_it_is_asked_for(self) -> None:
+        """What is approved later is what was shown."""
+        state = FakeRootCommands(FakeClock()).state
+        asked = roots_pb2.RotateRootRequest(compromised=True, reason="r")
+        settled = ACTS["RotateRoot"].settled(state, asked)
+        assert settled == roots_pb2.RotateRootRequest(compromised=True, reason="r", root=state.records[0].id)
+        words = f"rotate the root {state.records[0].id[:16]} because its key is not ours alone"
+        assert ACTS["RotateRoot"].words(settled) == words
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("RotateRoot", roots_pb2.RotateRootRequest(reason="r")),
+            ("RetireRoot", roots_pb2.RetireRootRequest(root=ROOT)),
+        ],
+    )
+    def test_other_messages_stay_as_they_are(self, name: str, message: Any) -> None:
+        """Nothing is left open in them."""
+        assert ACTS[name].settled(FakeRootCommands(FakeClock()).state, message) == message

@@ -10,19 +10,27 @@ from datetime import timedelta
 import pytest
 
 from meshca._proto.meshca.admin.v1 import roots_pb2
+from meshca.authority.gate import Straggler
 from meshca.authority.history import Request
 from meshca.authority.lifecycle import State
+from meshca.authority.requests import MAX_OF_ONE
 from meshca.config.admin import AdminConfig, AdminRole, Danger
 from meshca.errors import Denied, InvariantBroken, MeshcaError, NotFound, Refused
 from meshca.rotation.commands import Asked
+from meshca.rotation.report import Forecast
 from meshca.rpc.roles import People
-from meshca.rpc.root_second_person import Approved, SecondPerson
+from meshca.rpc.root_second_person import Approved, SecondPerson, Seen
 from tests.fakes.clock import FakeClock
-from tests.fakes.root_commands import MAX_REQUESTS, FakeRootCommands
+from tests.fakes.root_commands import FakeRootCommands
+from tests.fakes.roots import WEB, workload
 
 EVERY: Sequence[Danger] = ("force", "compromised", "retire", "taint")
 LIFETIME = timedelta(minutes=15)
 CONFIG = AdminConfig(uids=(1, 2), roles=(AdminRole(role="operator", uids=(3,)),))
+
+
+NOBODY = Seen(breaks=0, names=frozenset())
+WEB_1 = f"{WEB} in web-1"
 
 
 class Rig:
@@ -48,7 +56,7 @@ class Rig:
 
     async def approve(self, id_: str, uid: int = 2, reason: str = "") -> Approved:
         """Somebody approves."""
-        return await self.rule.approve(id_, reason, self.people.named(f"uid {uid}"), 0)
+        return await self.rule.approve(id_, reason, self.people.named(f"uid {uid}"), NOBODY)
 
     async def refusal(self, id_: str, uid: int) -> tuple[type[MeshcaError], str]:
         """Why somebody may not."""
@@ -106,7 +114,7 @@ async def test_what_cannot_be_done_is_told_at_once() -> None:
 
 async def test_requests_are_bounded(rig: Rig) -> None:
     """They are part of the state."""
-    for _ in range(MAX_REQUESTS):
+    for _ in range(MAX_OF_ONE):
         await rig.propose()
     with pytest.raises(Refused) as caught:
         await rig.propose()
@@ -194,3 +202,53 @@ async def test_ids_cannot_be_guessed(rig: Rig) -> None:
     """And are short enough to be typed."""
     ids = {(await rig.propose()).id for _ in range(3)}
     assert [len(ids), {len(one) for one in ids}] == [3, {8}]
+
+
+@pytest.mark.parametrize(("compromised", "urgent"), [(False, False), (True, True)])
+async def test_what_is_asked_for_because_of_a_theft_is_urgent(
+    rig: Rig, *, compromised: bool, urgent: bool
+) -> None:
+    """It has room whatever else waits."""
+    rig.commands.state = FakeRootCommands(rig.clock).state
+    message = roots_pb2.RotateRootRequest(reason="old", compromised=compromised)
+    found = await rig.rule.propose("RotateRoot", message, rig.people.named("uid 1"))
+    assert found is not None
+    assert found.urgent is urgent
+
+
+def foreseen(*pods: str, unnamed: int = 0) -> Forecast:
+    """Workloads of these pods would break, and some more."""
+    losers = tuple(Straggler(workload=workload(pod), why="holds one") for pod in pods)
+    return Forecast(steps=(), losers=losers, unnamed=unnamed)
+
+
+@pytest.mark.parametrize(
+    ("seen", "now"),
+    [
+        (Seen(breaks=1, names=frozenset({WEB_1})), foreseen("web-1", "web-2")),
+        (Seen(breaks=1, names=frozenset({WEB_1})), foreseen("web-2")),
+        (Seen(breaks=2, names=frozenset({WEB_1})), foreseen("web-1", unnamed=2)),
+        (NOBODY, foreseen("web-1")),
+    ],
+    ids=["more", "another", "more-that-are-not-named", "somebody"],
+)
+def test_nobody_breaks_who_was_not_shown(seen: Seen, now: Forecast) -> None:
+    """It waits on, and the approver looks again."""
+    with pytest.raises(Refused) as caught:
+        seen.check(now)
+    assert caught.value.reason == "consequences"
+
+
+@pytest.mark.parametrize(
+    ("seen", "now"),
+    [
+        (Seen(breaks=2, names=frozenset({WEB_1, f"{WEB} in web-2"})), foreseen("web-1")),
+        (Seen(breaks=2, names=frozenset({WEB_1})), foreseen("web-2", unnamed=1)),
+        (NOBODY, foreseen()),
+    ],
+    ids=["fewer", "some-were-only-counted", "nobody"],
+)
+def test_who_was_shown_may_break(seen: Seen, now: Forecast) -> None:
+    """That is what was approved; of those that were only counted nobody is known."""
+    seen.check(now)
+    assert now.breaks <= seen.breaks

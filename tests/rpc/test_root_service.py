@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -259,6 +260,52 @@ class TestTwoPersons:
         asked = list(commands.asked)
         again = await stub.RotateRoot(roots_pb2.RotateRootRequest())
         assert (again.root.id, again.HasField("waiting"), commands.asked) == (made.id, False, asked)
+
+    @pytest.mark.parametrize("how", ["paused", "by-hand", "slower"])
+    async def test_a_rotation_that_would_go_on_otherwise_needs_two(
+        self, stub: Any, commands: FakeRootCommands, how: str
+    ) -> None:
+        """Nobody is told that it goes on while nothing does: a stolen root would stay trusted."""
+        await commands.rotate(Asked(by="x"), compromised=True, window=timedelta(seconds=60))
+        changes: dict[str, Any] = {"paused": {"paused": True}, "by-hand": {"automatic": False}, "slower": {}}[how]
+        assert commands.state.plan is not None
+        commands.state = replace(commands.state, plan=replace(commands.state.plan, **changes))
+        window = Duration(seconds=0 if how == "slower" else 60)
+        message = roots_pb2.RotateRootRequest(compromised=True, reason="stolen", window=window)
+        asked = list(commands.asked)
+        found = await stub.RotateRoot(message)
+        assert (found.HasField("waiting"), commands.asked) == (True, asked)
+        (waits,) = commands.state.requests
+        assert roots_pb2.RotateRootRequest.FromString(waits.body).root == active(commands)
+
+    async def test_what_is_refused_waits_for_nobody(self, stub: Any, commands: FakeRootCommands) -> None:
+        """The second person is not asked for it."""
+        call = stub.AbortRotation(roots_pb2.AbortRotationRequest(compromised=True, reason="mistaken"))
+        assert (await refusal(call))[:2] == (grpc.StatusCode.FAILED_PRECONDITION, "no_rotation")
+        assert commands.state.requests == ()
+
+    async def test_one_takes_back_what_one_has_asked_for(self, stub: Any, commands: FakeRootCommands) -> None:
+        """And nobody else's."""
+        asked = await stub.RotateRoot(roots_pb2.RotateRootRequest(reason="old"))
+        found = await stub.WithdrawRequest(roots_pb2.WithdrawRequestRequest(id=asked.waiting.id))
+        assert (found, commands.state.requests) == (asked.waiting, ())
+        asked = await stub.RotateRoot(roots_pb2.RotateRootRequest(reason="old"))
+        commands.state = replaced(commands, by=f"uid {OWN + 1}")
+        call = stub.WithdrawRequest(roots_pb2.WithdrawRequestRequest(id=asked.waiting.id))
+        assert (await refusal(call))[:2] == (grpc.StatusCode.PERMISSION_DENIED, "other_person")
+        assert len(commands.state.requests) == 1
+
+    async def test_what_somebody_asked_for_is_denied(self, stub: Any, commands: FakeRootCommands) -> None:
+        """With a reason."""
+        asked = await stub.RotateRoot(roots_pb2.RotateRootRequest(reason="old"))
+        commands.state = replaced(commands, by=f"uid {OWN + 1}")
+        for reason in (" ", "x" * 501):
+            call = stub.DenyRequest(roots_pb2.DenyRequestRequest(id=asked.waiting.id, reason=reason))
+            assert (await refusal(call))[:2] == (grpc.StatusCode.INVALID_ARGUMENT, "reason")
+        found = await stub.DenyRequest(roots_pb2.DenyRequestRequest(id=asked.waiting.id, reason="not now"))
+        assert (found.by, commands.state.requests) == (f"uid {OWN + 1}", ())
+        call = stub.DenyRequest(roots_pb2.DenyRequestRequest(id=asked.waiting.id, reason="not now"))
+        assert (await refusal(call))[:2] == (grpc.StatusCode.NOT_FOUND, "request")
 
     async def test_a_compromise_found_meanwhile_needs_two(self, stub: Any, commands: FakeRootCommands) -> None:
         """It is another rotation than the one under way."""

@@ -108,8 +108,16 @@ def test_a_body_that_was_not_written_so_is_refused(row: str) -> None:
 
 def test_requests_of_before_can_be_read() -> None:
     """Those that wait while a server is replaced were written without the count of who would break."""
-    body = changed(lambda body: body["requests"][0].pop("breaks"))
+    body = changed(lambda body: body["requests"][0].pop("breaks", None))
     assert lifecycle_of(1, body).requests[0].breaks == 0
+
+
+@pytest.mark.parametrize(("urgent", "written"), [(False, False), (True, True)])
+def test_an_older_replica_reads_what_needs_nothing_new(*, urgent: bool, written: bool) -> None:
+    """A field that has its default is left out; it is read all the same."""
+    life = replace(ONE, requests=(replace(ONE.requests[0], urgent=urgent),))
+    assert ('"urgent"' in body_of(life)) is written
+    assert lifecycle_of(life.generation, body_of(life)) == life
 
 
 @pytest.mark.parametrize("body", ["", "{", "null", "[]", "{}", "\ufeff{}"])

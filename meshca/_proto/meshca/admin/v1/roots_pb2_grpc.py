@@ -121,6 +121,16 @@ class RootsStub:
                 request_serializer=meshca_dot_admin_dot_v1_dot_roots__pb2.ApproveRequest.SerializeToString,
                 response_deserializer=meshca_dot_admin_dot_v1_dot_roots__pb2.Act.FromString,
                 _registered_method=True)
+        self.WithdrawRequest = channel.unary_unary(
+                '/meshca.admin.v1.Roots/WithdrawRequest',
+                request_serializer=meshca_dot_admin_dot_v1_dot_roots__pb2.WithdrawRequestRequest.SerializeToString,
+                response_deserializer=meshca_dot_admin_dot_v1_dot_roots__pb2.Request.FromString,
+                _registered_method=True)
+        self.DenyRequest = channel.unary_unary(
+                '/meshca.admin.v1.Roots/DenyRequest',
+                request_serializer=meshca_dot_admin_dot_v1_dot_roots__pb2.DenyRequestRequest.SerializeToString,
+                response_deserializer=meshca_dot_admin_dot_v1_dot_roots__pb2.Request.FromString,
+                _registered_method=True)
 
 
 class RootsServicer:
@@ -246,6 +256,20 @@ class RootsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WithdrawRequest(self, request, context):
+        """Take back what one has asked for oneself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DenyRequest(self, request, context):
+        """Have what anybody has asked for not be done.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RootsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -333,6 +357,16 @@ def add_RootsServicer_to_server(servicer, server):
                     servicer.Approve,
                     request_deserializer=meshca_dot_admin_dot_v1_dot_roots__pb2.ApproveRequest.FromString,
                     response_serializer=meshca_dot_admin_dot_v1_dot_roots__pb2.Act.SerializeToString,
+            ),
+            'WithdrawRequest': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawRequest,
+                    request_deserializer=meshca_dot_admin_dot_v1_dot_roots__pb2.WithdrawRequestRequest.FromString,
+                    response_serializer=meshca_dot_admin_dot_v1_dot_roots__pb2.Request.SerializeToString,
+            ),
+            'DenyRequest': grpc.unary_unary_rpc_method_handler(
+                    servicer.DenyRequest,
+                    request_deserializer=meshca_dot_admin_dot_v1_dot_roots__pb2.DenyRequestRequest.FromString,
+                    response_serializer=meshca_dot_admin_dot_v1_dot_roots__pb2.Request.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -796,6 +830,60 @@ class Roots:
             '/meshca.admin.v1.Roots/Approve',
             meshca_dot_admin_dot_v1_dot_roots__pb2.ApproveRequest.SerializeToString,
             meshca_dot_admin_dot_v1_dot_roots__pb2.Act.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawRequest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meshca.admin.v1.Roots/WithdrawRequest',
+            meshca_dot_admin_dot_v1_dot_roots__pb2.WithdrawRequestRequest.SerializeToString,
+            meshca_dot_admin_dot_v1_dot_roots__pb2.Request.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DenyRequest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meshca.admin.v1.Roots/DenyRequest',
+            meshca_dot_admin_dot_v1_dot_roots__pb2.DenyRequestRequest.SerializeToString,
+            meshca_dot_admin_dot_v1_dot_roots__pb2.Request.FromString,
             options,
             channel_credentials,
             insecure,

@@ -68,6 +68,10 @@ class RootsStub:
     """What waits for a second person."""
     Approve: _grpc.UnaryUnaryMultiCallable[_roots_pb2.ApproveRequest, _roots_pb2.Act]
     """Do what another administrator has asked for; once, and within its time."""
+    WithdrawRequest: _grpc.UnaryUnaryMultiCallable[_roots_pb2.WithdrawRequestRequest, _roots_pb2.Request]
+    """Take back what one has asked for oneself."""
+    DenyRequest: _grpc.UnaryUnaryMultiCallable[_roots_pb2.DenyRequestRequest, _roots_pb2.Request]
+    """Have what anybody has asked for not be done."""
 
 @_typing.type_check_only
 class RootsAsyncStub(RootsStub):
@@ -109,6 +113,10 @@ class RootsAsyncStub(RootsStub):
     """What waits for a second person."""
     Approve: _aio.UnaryUnaryMultiCallable[_roots_pb2.ApproveRequest, _roots_pb2.Act]  # type: ignore[assignment]
     """Do what another administrator has asked for; once, and within its time."""
+    WithdrawRequest: _aio.UnaryUnaryMultiCallable[_roots_pb2.WithdrawRequestRequest, _roots_pb2.Request]  # type: ignore[assignment]
+    """Take back what one has asked for oneself."""
+    DenyRequest: _aio.UnaryUnaryMultiCallable[_roots_pb2.DenyRequestRequest, _roots_pb2.Request]  # type: ignore[assignment]
+    """Have what anybody has asked for not be done."""
 
 class RootsServicer(metaclass=_abc_1.ABCMeta):
     """PERMISSION_DENIED: the caller's role may not do it. FAILED_PRECONDITION: it would break somebody now, or cannot be
@@ -249,5 +257,21 @@ class RootsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_roots_pb2.Act, _abc.Awaitable[_roots_pb2.Act]]:
         """Do what another administrator has asked for; once, and within its time."""
+
+    @_abc_1.abstractmethod
+    def WithdrawRequest(
+        self,
+        request: _roots_pb2.WithdrawRequestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_roots_pb2.Request, _abc.Awaitable[_roots_pb2.Request]]:
+        """Take back what one has asked for oneself."""
+
+    @_abc_1.abstractmethod
+    def DenyRequest(
+        self,
+        request: _roots_pb2.DenyRequestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_roots_pb2.Request, _abc.Awaitable[_roots_pb2.Request]]:
+        """Have what anybody has asked for not be done."""
 
 def add_RootsServicer_to_server(servicer: RootsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
