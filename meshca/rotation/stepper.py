@@ -26,6 +26,7 @@ from meshca.errors import ConfigError, Refused
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.log import log
 from meshca.rotation.acted import planned, version
+from meshca.rotation.joining import may_join
 from meshca.rotation.judge import Judge, fits
 from meshca.rotation.stander import OURSELVES
 from meshca.rotation.steps import Due, Named, due, named_by, successor
@@ -193,7 +194,7 @@ class Stepper:
         id_ = certificate_id(line.root)
         is_over = not line.signs and spent(line.root.not_valid_after_utc, self._clock.now())
         try:
-            self._has_room(kept, line, is_over=is_over)
+            may_join(kept, line, self._clock.now(), is_over=is_over)
             if line.signs:
                 offer = await self._upstream.obtain(id_)
                 Slot.prove(replace(offer.material, roots=(line.root,)), self._trust_domain, self._clock.now())
@@ -204,27 +205,6 @@ class Stepper:
             self.problem = error
             return False
         return True
-
-    def _has_room(self, kept: Lifecycle, line: Line, *, is_over: bool) -> None:
-        """See that a new root could be given out beside those that are.
-
-        Raises:
-            ConfigError: nobody needs it any more, or the bundle would be too large with it.
-        """
-        if is_over:
-            ended_at = line.root.not_valid_after_utc.isoformat()
-            problem = f"{certificate_id(line.root)[:16]}: ended at {ended_at}, so nobody needs to trust it"
-            raise ConfigError("the new root", [f"{problem}; take it out"])
-        made = Record(
-            id=certificate_id(line.root),
-            kind=Kind.ROOT,
-            state=State.PREPARED,
-            pem=to_pem(line.root),
-            since=self._clock.now(),
-        )
-        room = fits(kept, made)
-        if not room.open:
-            raise ConfigError("the new root", [f"{made.id[:16]}: {room.why}; take it out, or others that end"])
 
     async def _begun_by_itself(self, kept: Lifecycle, named: Named) -> Lifecycle:
         """A rotation that an operator's files or the schedule ask for."""

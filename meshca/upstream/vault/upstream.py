@@ -255,6 +255,7 @@ class VaultUpstream:
                 wanted=root in named,
                 kept=certificate_id(root) in good,
                 current=certificate_id(root) == current,
+                first_use=self._config.roots.accept == "first_use",
             )
             for root in sorted(roots, key=lambda one: (one.not_valid_before_utc, certificate_id(one)))
         ]
