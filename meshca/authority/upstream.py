@@ -45,6 +45,8 @@ class Line:
             for as long as it is not forgotten, so nobody has to take it away before it is trusted no more.
         current: whether what signs below it is there now, not only kept here from before; of several that sign and
             are wanted, whoever plugs them in means this one.
+        first_use: whether nobody named it: whoever has it was believed the first time. It may begin a mesh, and
+            never joins one.
     """
 
     root: x509.Certificate
@@ -53,6 +55,7 @@ class Line:
     kept: bool = False
     made: bool = False
     current: bool = False
+    first_use: bool = False
 
 
 class Upstream(Protocol):

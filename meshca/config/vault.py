@@ -174,7 +174,8 @@ class VaultRoots(Model):
     Attributes:
         file: PEM with the roots; read again at each look, so that a further root is pinned without a restart.
         sha256: fingerprints of the roots.
-        accept: `first_use` trusts the root that the issuer has when we see it first, and no other after it;
+        accept: `first_use` trusts the root that the issuer has when we see it first, and no other after it; it is
+            only for the first root of a mesh, and not for `custody: memory`;
             `any` trusts every root in the mount: whoever may write to the mount then decides whom the mesh trusts.
     """
 
@@ -268,6 +269,11 @@ class VaultConfig(Model):
     @model_validator(mode="after")
     def _custody_fits(self) -> Self:
         given = [name for name in ("custody_secret", "custody_seal_file") if getattr(self, name) is not None]
+        if self.custody == "memory" and self.roots.accept == "first_use":
+            raise ValueError(
+                "custody: memory forgets which root was the first, so roots.accept: first_use would believe any"
+                " at the next start; pin the roots by roots.file or roots.sha256, or say another custody"
+            )
         if given and self.custody != "secret":
             raise ValueError(
                 f"{' and '.join(given)}: only for custody: secret; take it out, or say custody: secret"

@@ -138,12 +138,13 @@ class Pkcs11KeyStore:
         Raises:
             Unavailable: reason `key_token`.
         """
-        self._session.keep_only(self._label, key_ids)
+        self._session.destroy(self._label, lambda id_: id_ not in key_ids)
 
     def discard(self, key: SigningKey) -> None:
-        """Destroy a key that was made and is not needed.
+        """Destroy a key that was made and is not needed, and no other.
 
         Raises:
             Unavailable: reason `key_token`.
         """
-        self.keep_only(self.key_ids() - {name_of(key.public_key())})
+        name = name_of(key.public_key())
+        self._session.destroy(self._label, lambda id_: id_ == name)

@@ -108,8 +108,8 @@ class Session:
         """
         return self._do(lambda session: frozenset(_id(each) for each in _labelled(session, label)))
 
-    def keep_only(self, label: str, key_ids: frozenset[str]) -> None:
-        """Destroy every other key with the label.
+    def destroy(self, label: str, doomed: Callable[[str], bool]) -> None:
+        """Destroy the keys with the label whose CKA_IDs, in hexadecimal, are doomed.
 
         Raises:
             Unavailable: reason `key_token`.
@@ -117,7 +117,7 @@ class Session:
 
         def destroy(session: Any) -> None:  # noqa: ANN401 - as above
             for each in list(_labelled(session, label)):
-                if _id(each) not in key_ids:
+                if doomed(_id(each)):
                     each.destroy()
 
         self._do(destroy)

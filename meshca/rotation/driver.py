@@ -33,7 +33,7 @@ from meshca.validity import begun
 BACKOFF = Backoff(floor=1.0, ceiling=60.0)  # between attempts after one that failed
 # One sleep at most, so that a clock that was set right or a machine that slept delays a renewal by no more.
 LONGEST_SLEEP_SECONDS = 60.0
-STEP_SECONDS = 1.0  # between two looks at a gate that is closed
+STEP_SECONDS = 1.0  # between two looks at a gate that is closed, or for a renewal that is due
 # Times as long as the last look took is waited before the next: a large fleet takes a while to count.
 SPARING = 9.0
 # The same while a compromised root still signs: every look may stop that. Once it is tainted the order is out,
@@ -106,6 +106,7 @@ class Rotation:
         self._spent = 0.0
         self._seen = 0  # the generation that we know: others than it are worth a look
         self._woken = asyncio.Event()
+        self._watch: asyncio.Future[object] | None = None  # waits for the upstream, from one turn to the next
         self.progress = Progress()
 
     async def start(self) -> None:
@@ -153,6 +154,7 @@ class Rotation:
         return self.progress.kept.plan is not None or bool(self.progress.kept.of(Kind.ROOT, *moving))
 
     async def _turn(self) -> None:
+        await self._unwatch()  # what changed until now is seen by this turn
         self._woken.clear()
         begun_at = self._clock.monotonic()
         kept = await self._store.load()
@@ -243,22 +245,31 @@ class Rotation:
             log.error("signer.refused", reason=error.reason, detail=error.detail)
 
     async def _wait(self) -> bool:
-        """Wait for a change, a half life or the end of a pause; whether it was a change."""
-        waits = [
-            asyncio.ensure_future(self._upstream.changed()),
+        """Wait for a change, a half life or the end of a pause; whether it was a change.
+
+        The upstream is watched on when a wait ends without a turn: its looks may be further apart than waits last.
+        """
+        watch = self._watch = self._watch or asyncio.ensure_future(self._upstream.changed())
+        waits: list[asyncio.Future[object]] = [
             asyncio.ensure_future(self._store.changed(self._seen)),
             asyncio.ensure_future(self._woken.wait()),
         ]
-        slept = asyncio.ensure_future(self._clock.sleep(self._pause()))
+        slept: asyncio.Future[object] = asyncio.ensure_future(self._clock.sleep(self._pause()))
         try:
-            done, _ = await asyncio.wait((*waits, slept), return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait((watch, *waits, slept), return_when=asyncio.FIRST_COMPLETED)
             for future in done:
                 future.result()
-            return any(wait in done for wait in waits)
+        except BaseException:
+            await self._unwatch()
+            raise
         finally:
-            for future in (*waits, slept):
-                future.cancel()
-            await asyncio.gather(*waits, slept, return_exceptions=True)
+            await _cancelled(*waits, slept)
+        return any(wait in done for wait in (watch, *waits))
+
+    async def _unwatch(self) -> None:
+        if self._watch is not None:
+            await _cancelled(self._watch)
+        self._watch = None
 
     def _pause(self) -> float:
         """Seconds to sleep at most."""
@@ -268,7 +279,10 @@ class Rotation:
         coming = following(self.progress.kept)
         if coming is not None and coming.deadline is not None and (left := self._until(coming.deadline)) > 0:
             longest = min(longest, left)  # one that is over waits for somebody: it was taken, or is paused
-        return longest if self._renew_at is None else min(longest, max(self._until(self._renew_at), 0.0))
+        if self._renew_at is None:
+            return longest
+        left = self._until(self._renew_at)
+        return min(longest, left if left > 0 else STEP_SECONDS)  # the turn just taken has left it as it is
 
     def _until(self, moment: datetime) -> float:
         return (moment - self._clock.now()).total_seconds()
@@ -288,3 +302,9 @@ class Rotation:
         if any(now >= one.until for one in self.progress.kept.requests):
             return True
         return self._renew_at is not None and now >= self._renew_at
+
+
+async def _cancelled(*futures: asyncio.Future[object]) -> None:
+    for future in futures:
+        future.cancel()
+    await asyncio.gather(*futures, return_exceptions=True)

@@ -14,10 +14,8 @@ from meshca.authority.fleet import Word, Workload
 from meshca.authority.gate import Gate, Terms, activate_gate, over_gate, retire_gate
 from meshca.authority.history import Kind, Lifecycle, Plan, Record
 from meshca.authority.lifecycle import Act, Guard, State, step
-from meshca.authority.material import begins_at, certificate_id, to_pem
+from meshca.authority.material import begins_at
 from meshca.authority.straggling import short
-from meshca.authority.upstream import Line
-from meshca.errors import ConfigError
 from meshca.rotation.steady import SteadyClock
 from meshca.rotation.steps import trusted_for
 
@@ -210,22 +208,6 @@ def fits(kept: Lifecycle, new: Record) -> Gate:
     size = sum(len(one.pem) for one in kept.trusted if one.id != new.id) + len(new.pem)
     why = f"the bundle has {size} bytes with it, {LARGEST_BUNDLE} are the most"
     return Gate(open=size <= LARGEST_BUNDLE, ready=0, of=0, why=why)
-
-
-def check_room(kept: Lifecycle, new: Line, now: datetime, *, is_over: bool) -> None:
-    """See that a new root could be given out beside those that are.
-
-    Raises:
-        ConfigError: nobody needs it any more, or the bundle would be too large with it.
-    """
-    id_ = certificate_id(new.root)
-    if is_over:
-        ended_at = new.root.not_valid_after_utc.isoformat()
-        problem = f"{id_[:16]}: ended at {ended_at}, so nobody needs to trust it"
-        raise ConfigError("the new root", [f"{problem}; take it out"])
-    room = fits(kept, Record(id=id_, kind=Kind.ROOT, state=State.PREPARED, pem=to_pem(new.root), since=now))
-    if not room.open:
-        raise ConfigError("the new root", [f"{id_[:16]}: {room.why}; take it out, or others that end"])
 
 
 def given_to(others: tuple[str, ...], root: Record) -> Gate:

@@ -26,7 +26,8 @@ from meshca.errors import ConfigError, Refused
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.log import log
 from meshca.rotation.acted import planned, version
-from meshca.rotation.judge import Judge, check_room, fits, given_to
+from meshca.rotation.joining import may_join
+from meshca.rotation.judge import Judge, fits, given_to
 from meshca.rotation.stander import OURSELVES
 from meshca.rotation.steps import Due, Named, due, named_by, stopped, successor
 from meshca.validity import spent
@@ -202,7 +203,7 @@ class Stepper:
         id_ = certificate_id(line.root)
         is_over = not line.signs and spent(line.root.not_valid_after_utc, self._clock.now())
         try:
-            check_room(kept, line, self._clock.now(), is_over=is_over)
+            may_join(kept, line, self._clock.now(), is_over=is_over)
             if line.signs:
                 offer = await self._upstream.obtain(id_)
                 Slot.prove(replace(offer.material, roots=(line.root,)), self._trust_domain, self._clock.now())

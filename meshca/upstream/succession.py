@@ -27,12 +27,7 @@ class Succession:
     Args:
         now: what the configuration names.
         before: what it named before, as far as it is still there.
-
-    Attributes:
-        problem: of what it names.
     """
-
-    problem: MeshcaError | None = None
 
     def __init__(self, now: Upstream, before: Sequence[Upstream]) -> None:
         self._now = now
@@ -40,6 +35,12 @@ class Succession:
         self._whose: dict[str, Upstream] = {}
         self._over: frozenset[str] = frozenset()
         self._told = ""
+        self._away: MeshcaError | None = None  # why `now` had no lines
+
+    @property
+    def problem(self) -> MeshcaError | None:
+        """Of what is named today."""
+        return self._away or self._now.problem
 
     @property
     def reached_at(self) -> datetime | None:
@@ -52,12 +53,11 @@ class Succession:
         Raises:
             ConfigError, Unavailable: as what is named today, when nothing before it signs either.
         """
-        self.problem, today = None, list[Line]()
+        self._away, today = None, list[Line]()
         try:
             today = list(await self._now.lines())
-            self.problem = self._now.problem
         except MeshcaError as error:
-            self.problem = error
+            self._away = error
         lines = [*today, *await self._of_before({certificate_id(line.root) for line in today})]
         if self.problem is not None and not any(line.signs for line in lines):
             raise self.problem

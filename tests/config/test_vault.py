@@ -42,6 +42,13 @@ def vault(**changes: Any) -> VaultConfig:
     return upstream
 
 
+def test_first_use_is_not_for_memory() -> None:
+    """Which root was the first must be found again after a restart."""
+    with pytest.raises(ConfigError, match="memory forgets which root was the first"):
+        vault(custody="memory")
+    assert vault(custody="memory", roots={"sha256": [SHA]}).custody == "memory"
+
+
 def test_defaults() -> None:
     """The default issuer of `pki`, an intermediate of thirty days kept in a file, looked after twice a minute."""
     config = vault()

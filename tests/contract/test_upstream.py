@@ -15,6 +15,7 @@ from meshca.authority.upstream import Upstream
 from meshca.errors import ConfigError, InvariantBroken, Refused
 from tests.contract.upstream_rigs import (
     Rig,
+    after_a_move,
     fake,
     fake_plugged_in,
     own,
@@ -22,6 +23,7 @@ from tests.contract.upstream_rigs import (
     plugged_in_secret,
     shared_root,
     vault,
+    vault_in_memory,
 )
 from tests.fakes.clock import FakeClock
 from tests.fakes.pki import TRUST_DOMAIN
@@ -30,8 +32,10 @@ from tests.real.openbao import running_openbao, tls_files
 
 SECONDS = 10.0  # of the fake clock, in which a change is told
 REAL = pytest.mark.real("openbao")
+IN_MEMORY = tuple(pytest.param(make, id=make.__name__) for make in (vault_in_memory, after_a_move))
 PLUGGED_IN = (
     *(pytest.param(make, id=make.__name__) for make in (plugged_in_files, plugged_in_secret, fake_plugged_in)),
+    *IN_MEMORY,
     pytest.param("openbao", id="vault", marks=REAL),
     pytest.param("openbao_over_tls", id="vault_over_tls", marks=REAL),
 )
@@ -112,6 +116,19 @@ async def test_renewal_lies_within_the_life(upstream: Upstream, rig: Rig) -> Non
     offer = await first_offer(upstream)
     end = offer.material.certificate.not_valid_after_utc
     assert offer.renew_at is None or rig.clock.now() < offer.renew_at < end
+
+
+@pytest.mark.parametrize("rig", IN_MEMORY, indirect=True)
+async def test_a_failed_renewal_is_told(upstream: Upstream, rig: Rig) -> None:
+    """What is due and cannot be renewed signs on, and the problem says why once it was asked for."""
+    assert rig.break_renewals is not None
+    before = await first_offer(upstream)
+    assert before.renew_at is not None
+    rig.break_renewals()
+    rig.clock.move((before.renew_at - rig.clock.now()).total_seconds() + 1)
+    after = await first_offer(upstream)
+    assert after.material.fingerprint == before.material.fingerprint
+    assert upstream.problem is not None
 
 
 async def test_restart(upstream: Upstream, rig: Rig) -> None:

@@ -17,12 +17,16 @@ from meshca.config.upstream import FilesConfig, SecretConfig, SelfSignedConfig
 from meshca.config.vault import VaultConfig
 from meshca.keystore.file import FileKeyStore
 from meshca.upstream import files, secret, self_signed
+from meshca.upstream.succession import Succession
 from meshca.upstream.vault import opening
+from meshca.upstream.vault.faults import Fault, failure
+from tests.fakes import vault_rig
 from tests.fakes.cacerts import cacerts, write
 from tests.fakes.clock import FakeClock
 from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, make_ca, material_of
 from tests.fakes.secret_source import FakeSecrets, FakeSource
 from tests.fakes.upstream import FakeUpstream
+from tests.fakes.vault import SIGN
 from tests.real.openbao import Mount, add_root, make_default, new_mount, vault_config
 
 Opened = contextlib.AbstractAsyncContextManager[Upstream]
@@ -40,12 +44,14 @@ class Rig:
         clock: of all that is opened.
         plug_in: what an operator does to have another root, whose id is given; None where roots are made here.
         restarts_same: whether a restart offers the same signing certificate.
+        break_renewals: lets nothing be signed by whoever signs for us; None where nobody does, or that is real.
     """
 
     open: Callable[[], Opened]
     clock: FakeClock
     plug_in: Callable[[], Awaitable[str]] | None = None
     restarts_same: bool = True
+    break_renewals: Callable[[], None] | None = None
 
 
 def plugged_in_files(folder: Path, clock: FakeClock) -> Rig:
@@ -130,6 +136,33 @@ def vault(server: OpenBao, folder: Path) -> Rig:
         return certificate_id(x509.load_pem_x509_certificate(pem.encode()))
 
     return Rig(opened, clock, plug_in)
+
+
+def vault_in_memory(folder: Path, _: FakeClock) -> Rig:
+    """A Vault in memory."""
+    return _in_memory(folder, lambda upstream: upstream)
+
+
+def after_a_move(folder: Path, _: FakeClock) -> Rig:
+    """The same, after a move from an upstream of which nothing is left."""
+    return _in_memory(folder, lambda upstream: Succession(upstream, [FakeUpstream()]))
+
+
+def _in_memory(folder: Path, seen: Callable[[Upstream], Upstream]) -> Rig:
+    there = vault_rig.Rig(folder)
+
+    @contextlib.asynccontextmanager
+    async def opened() -> AsyncIterator[Upstream]:
+        yield seen(there.open(poll="1s"))
+
+    async def plug_in() -> str:
+        there.vault.issuers = [(vault_rig.OTHER,)]
+        return vault_rig.TWO
+
+    def break_renewals() -> None:
+        there.vault.errors[SIGN] = failure(Fault.FORBIDDEN)
+
+    return Rig(opened, there.clock, plug_in, break_renewals=break_renewals)
 
 
 def _plugging(deed: Callable[[], None]) -> Callable[[], Awaitable[str]]:

@@ -43,12 +43,16 @@ class Rig:
         return sorted(path.name for path in self.folder.glob("vault/*.json"))
 
     def open(
-        self, roots: Mapping[str, Any] = BY_ANY, custody: Custody | None = None, keys: Keys | None = None
+        self,
+        roots: Mapping[str, Any] = BY_ANY,
+        custody: Custody | None = None,
+        keys: Keys | None = None,
+        poll: str = "30s",
     ) -> VaultUpstream:
         """An upstream with which nothing was done yet."""
         login = {"token": {"file": "/nowhere"}}
         config = VaultConfig.model_validate(
-            {"kind": "vault", "address": "https://vault", "login": login, "roots": dict(roots)}
+            {"kind": "vault", "address": "https://vault", "login": login, "roots": dict(roots), "poll": poll}
         )
         session = Session(self.vault, self.vault.login, self.clock, Jitter(0.0))
         return VaultUpstream(

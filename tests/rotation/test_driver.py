@@ -340,6 +340,13 @@ class TestHalfLife:
             await clock.advance(1)
         assert (published, turns(upstream)) == ([FIRST, SECOND], 2)
 
+    async def test_nothing_newer(self, clock: FakeClock, published: Published) -> None:
+        """An upstream that is due and says neither why nor until when is asked once in a second."""
+        upstream = FakeUpstream(FIRST, renew_at=NOW - DAY)
+        async with running(rotation_of(upstream, clock, published)):
+            await clock.advance(10)
+        assert turns(upstream) == 1 + 10
+
     async def test_clock_set_forward(self, clock: FakeClock, published: Published) -> None:
         """A wall clock that jumped is noticed within a minute."""
         upstream = FakeUpstream(FIRST, renew_at=NOW + 15 * DAY)

@@ -12,11 +12,13 @@ from typing import Protocol
 from cryptography import x509
 
 from meshca.authority.keys import KeyStore, key_id
-from meshca.authority.material import SigningMaterial
+from meshca.authority.material import SigningMaterial, certificate_id
 from meshca.config.vault import VaultRoots
 from meshca.errors import ConfigError
 from meshca.upstream.kept_folder import KeptFolder
 from meshca.upstream.kept_memory import KeptMemory
+from meshca.upstream.sound_root import root_of
+from meshca.upstream.vault.signing import Keys, discard
 
 
 class Custody(Protocol):
@@ -74,20 +76,26 @@ class AtOnce:
         return self._kept.forget(keep)
 
 
-class InToken:
-    """Certificates in a folder, their keys in a token: keys that no certificate is kept for are destroyed.
+class TokenKeys(Keys, KeyStore, Protocol):
+    """Keys in a token: made for a request, kept with its certificate."""
 
-    The one before the newest stays, since it signs until the newest is in force.
+
+class InToken:
+    """Certificates in a folder, their keys in a token: a key goes with its certificate.
+
+    The one before the newest stays, since it signs until the newest is in force. Only the first look destroys
+    what no certificate is kept for: later such a key may be one that is being prepared.
 
     Args:
         folder: of the certificates.
         keys: of the token, all of them ours.
     """
 
-    def __init__(self, folder: Custody, keys: KeyStore) -> None:
+    def __init__(self, folder: Custody, keys: TokenKeys) -> None:
         self._folder = folder
         self._keys = keys
-        self._swept = False
+        self._looked = False
+        self._replaced: dict[str, SigningMaterial] = {}  # the one before the newest, by the root's id
 
     async def load(self, problems: list[str]) -> Mapping[str, SigningMaterial]:
         """As the folder; at the first time, keys of preparations that were cut off are destroyed.
@@ -98,9 +106,9 @@ class InToken:
         found: list[str] = []
         kept = await self._folder.load(found)
         problems += found
-        if not self._swept and not found:  # what cannot be read may have a key
-            self._keys.keep_only(_key_ids(kept))
-            self._swept = True
+        if not self._looked and not found:  # what cannot be read may have a key
+            self._keys.keep_only(frozenset(key_id(one.certificate.public_key()) for one in kept.values()))
+        self._looked = True
         return kept
 
     async def named(self, problems: list[str]) -> Sequence[x509.Certificate]:
@@ -109,10 +117,14 @@ class InToken:
 
     async def keep(self, material: SigningMaterial) -> None:
         """As the folder."""
-        before = await self._folder.load([])
+        root = certificate_id(root_of(material))
+        replaced = (await self._folder.load([])).get(root)
         await self._folder.keep(material)
-        if self._swept:
-            self._keys.keep_only(_key_ids(before) | {key_id(material.certificate.public_key())})
+        if replaced is None or replaced.fingerprint == material.fingerprint:
+            return
+        if root in self._replaced:
+            discard(self._keys, self._replaced[root].key)
+        self._replaced[root] = replaced
 
     async def name(self, roots: Sequence[x509.Certificate]) -> None:
         """As the folder."""
@@ -120,13 +132,13 @@ class InToken:
 
     async def forget(self, keep: Collection[str]) -> tuple[str, ...]:
         """As the folder, keys included."""
+        gone = [*(await self._folder.load([])).items(), *self._replaced.items()]
         forgotten = await self._folder.forget(keep)
-        self._keys.keep_only(_key_ids(await self._folder.load([])))
+        for root, material in gone:
+            if root not in keep:
+                discard(self._keys, material.key)
+                self._replaced.pop(root, None)
         return forgotten
-
-
-def _key_ids(kept: Mapping[str, SigningMaterial]) -> frozenset[str]:
-    return frozenset(key_id(material.certificate.public_key()) for material in kept.values())
 
 
 async def known_roots(custody: Custody, config: VaultRoots) -> Sequence[x509.Certificate]:

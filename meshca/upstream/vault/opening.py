@@ -6,10 +6,8 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from meshca import durable
-from meshca.authority.keys import KeyStore
 from meshca.authority.material import OpenKey
 from meshca.authority.secret_source import SecretSource
 from meshca.background import running
@@ -22,13 +20,13 @@ from meshca.upstream.kept_memory import KeptMemory
 from meshca.upstream.kept_secret import KeptSecret
 from meshca.upstream.seal import Seal
 from meshca.upstream.vault.client import Client, Place, connect
-from meshca.upstream.vault.custody import AtOnce, Custody, InToken
+from meshca.upstream.vault.custody import AtOnce, Custody, InToken, TokenKeys
 from meshca.upstream.vault.environment import completed
 from meshca.upstream.vault.logins import check_pair, login_by
 from meshca.upstream.vault.mount import look
 from meshca.upstream.vault.session import Session
 from meshca.upstream.vault.sight import judged
-from meshca.upstream.vault.signing import Keys, Signing
+from meshca.upstream.vault.signing import Signing
 from meshca.upstream.vault.upstream import VaultUpstream
 from meshca.upstream.vault.wire import Wire
 
@@ -50,10 +48,6 @@ class Reached:
     client: Client
     session: Session
     notes: tuple[str, ...]
-
-
-class TokenKeys(Keys, KeyStore, Protocol):
-    """Keys in a token: made for a request, kept with its certificate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

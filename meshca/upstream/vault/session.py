@@ -46,6 +46,7 @@ class Session:
         self._since = 0.0
         self._granted = 0  # seconds that the last login gave
         self._logins = 0
+        self._logging_in: asyncio.Task[Token] | None = None
         self._one = asyncio.Lock()
         self._replaced = asyncio.Event()
         self._with_login = Patience(clock, rng)
@@ -137,8 +138,16 @@ class Session:
         return renewed.seconds * WORN >= self._granted
 
     async def _log_in(self) -> Token:
-        """Another token; whoever calls this has the lock."""
-        self._with_login.check()
+        """Another token; whoever calls this has the lock.
+
+        A login goes on though its caller is cancelled: a secret id that was wrapped is there once only.
+        """
+        if self._logging_in is None or self._logging_in.done():
+            self._with_login.check()
+            self._logging_in = asyncio.create_task(self._logged_in())
+        return await asyncio.shield(self._logging_in)
+
+    async def _logged_in(self) -> Token:
         begun = self._clock.monotonic()
         try:
             token = await self._login(self._client)

@@ -45,15 +45,9 @@ class Sight:
         return digest.hexdigest()
 
     def issuer_below(self, root: str) -> Issuer | None:
-        """The issuer that signs below a root: the current one, if that is below it."""
-        return next(
-            (
-                issuer
-                for issuer in self.look.issuers
-                if (path := issuer.path(self.roots)) and certificate_id(path[-1]) == root
-            ),
-            None,
-        )
+        """The issuer that is configured, if it is below this root; no other is ever asked."""
+        path = self.look.current.path(self.roots)
+        return self.look.current if path and certificate_id(path[-1]) == root else None
 
 
 def judged(config: VaultRoots, found: Look, *, known: Sequence[x509.Certificate], now: datetime) -> Sight:

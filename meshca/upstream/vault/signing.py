@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from cryptography import x509
 
 from meshca.authority.keys import new_key
-from meshca.authority.material import SigningMaterial
+from meshca.authority.material import SigningMaterial, certificate_id
 from meshca.clock import Clock
 from meshca.config.vault import SHORTEST, VaultConfig
 from meshca.errors import MeshcaError
@@ -23,6 +23,7 @@ from meshca.identity.spiffe_id import TrustDomain
 from meshca.log import log
 from meshca.svid.signature import SigningKey
 from meshca.upstream.ca_certificates import audit
+from meshca.upstream.sound_root import root_of
 from meshca.upstream.vault.answer import Answer
 from meshca.upstream.vault.client import Method
 from meshca.upstream.vault.faults import Fault, counted, failure
@@ -75,6 +76,14 @@ class InMemory:
         """Whoever lets go of it has done so."""
 
 
+def discard(keys: Keys, key: SigningKey) -> None:
+    """Destroy a key; one that cannot be reached now is logged, and destroyed by the next start."""
+    try:
+        keys.discard(key)
+    except MeshcaError as error:
+        log.warning("vault.key_left", reason=error.reason, detail=error.detail)
+
+
 class Signing:
     """Asks for intermediates.
 
@@ -119,7 +128,7 @@ class Signing:
             try:
                 material = await self._signed(wish, issuer, ref, roots)
             except BaseException:
-                self._discard(wish)
+                discard(self._keys, wish.key)
                 raise
         audit(kind, material.certificate)
         return material
@@ -136,13 +145,10 @@ class Signing:
         material, problems = await asyncio.to_thread(judge, wish, given[0], above, roots, self._clock.now())
         if material is None:
             raise failure(Fault.ANSWER, "; ".join(problems))
+        if (root := root_of(material)) not in issuer.path(roots)[-1:]:
+            signed = f"it is below the root {certificate_id(root)}"
+            raise failure(Fault.ANSWER, f"{signed}: the mount's default issuer has just changed")
         return material
-
-    def _discard(self, wish: Wish) -> None:
-        try:
-            self._keys.discard(wish.key)
-        except MeshcaError as error:  # the next start destroys it
-            log.warning("vault.key_left", reason=error.reason, detail=error.detail)
 
     def wish(self, issuer: Issuer, roots: tuple[x509.Certificate, ...]) -> Wish:
         """What to ask for: no longer than everything above lasts.

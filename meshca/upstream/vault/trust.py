@@ -35,6 +35,18 @@ def pinned_by_file(config: VaultRoots) -> tuple[x509.Certificate, ...]:
     return tuple(dict.fromkeys(roots))
 
 
+def still_pinned(config: VaultRoots, known: Sequence[x509.Certificate]) -> tuple[x509.Certificate, ...]:
+    """Of the roots that counted before those that the pins of today, if there are any, name.
+
+    Raises:
+        ConfigError: as `pinned_by_file`.
+    """
+    if config.file is None and not config.sha256:
+        return tuple(known)
+    pinned = {*config.sha256, *map(certificate_id, pinned_by_file(config))}
+    return tuple(root for root in known if certificate_id(root) in pinned)
+
+
 def accepted(
     config: VaultRoots,
     offered: Sequence[x509.Certificate],

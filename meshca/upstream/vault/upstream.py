@@ -12,6 +12,8 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
+from cryptography import x509
+
 from meshca.authority.faults import find_faults
 from meshca.authority.material import SigningMaterial, certificate_id
 from meshca.authority.upstream import Line, Offer
@@ -28,6 +30,7 @@ from meshca.upstream.vault.faults import Fault, count, counted, failure
 from meshca.upstream.vault.mount import look
 from meshca.upstream.vault.sight import Sight, judged
 from meshca.upstream.vault.signing import Signing
+from meshca.upstream.vault.trust import still_pinned
 
 
 class VaultUpstream:
@@ -67,6 +70,8 @@ class VaultUpstream:
         self._clock = clock
         self._seen = ""
         self._sight: Sight | None = None
+        self._one = asyncio.Lock()
+        self._unkept: dict[str, SigningMaterial] = {}  # signed, but not written yet, by the root's id
 
     async def lines(self) -> Sequence[Line]:
         """The roots that count, and those that are kept; below the issuer's own root an intermediate is signed.
@@ -77,9 +82,12 @@ class VaultUpstream:
         """
         self.problem = None
         looked, current = await self._look(), self._current()
+        if self._unkept:
+            async with self._one:
+                await self._keep()
         if looked and current and current not in await self._good():
             try:
-                await self._sign(current)
+                await self._fresh(current)
             except MeshcaError as error:
                 self.problem = error
         await self._tell_damage()
@@ -95,12 +103,10 @@ class VaultUpstream:
             ConfigError: nothing good is kept below this root, and nothing in the mount signs below it.
             Unavailable: nothing good is kept below this root, and none can be had now.
         """
-        kept = (await self._good()).get(root)
-        if kept is not None and not is_due(kept, self._sight, self._clock.now()):
-            return self._offer(kept)
         try:
-            return self._offer(await self._sign(root))
+            return self._offer(await self._fresh(root))
         except MeshcaError as error:
+            kept = (await self._good()).get(root)
             if kept is None:
                 raise
             self.problem = error
@@ -129,6 +135,7 @@ class VaultUpstream:
         """
         if not any(id_ in keep for id_ in await self._good()):
             raise InvariantBroken("forget", "no root that signs was named to be kept; nothing was deleted")
+        self._unkept = {root: material for root, material in self._unkept.items() if root in keep}
         for name in await self._custody.forget(keep):
             log.info("ca.forgotten", kind="root", sha256=name)
 
@@ -178,13 +185,34 @@ class VaultUpstream:
         """The id of the root above the issuer that signs, as it was seen last; empty when it does not count."""
         return "" if self._sight is None or self._sight.root is None else certificate_id(self._sight.root)
 
-    async def _sign(self, root: str) -> SigningMaterial:
-        """A new intermediate below a root, kept when this returns.
+    async def _fresh(self, root: str) -> SigningMaterial:
+        """What is kept below a root while it is not due, otherwise another; whoever asks meanwhile gets the same.
 
         Raises:
-            ConfigError: Vault has no issuer below this root.
+            ConfigError: the issuer does not sign below this root.
             Unavailable: Vault refuses, or is not there.
         """
+        async with self._one:
+            kept = (await self._good()).get(root)
+            if kept is not None and not is_due(kept, self._sight, self._clock.now()):
+                return kept
+            material = await self._sign(root)
+            self._unkept[root] = material
+            await self._keep()
+            return material
+
+    async def _keep(self) -> None:
+        """Write what is not written yet; while that fails it signs from memory, and the problem says so."""
+        for root, material in tuple(self._unkept.items()):
+            try:
+                await self._custody.keep(material)
+            except MeshcaError as error:
+                self.problem = error
+            else:
+                del self._unkept[root]
+
+    async def _sign(self, root: str) -> SigningMaterial:
+        """A new intermediate below a root; it is kept nowhere yet."""
         if self._sight is None:
             await self._look()
         sight = self._sight
@@ -192,33 +220,35 @@ class VaultUpstream:
             raise self.problem or failure(Fault.UNREACHABLE)
         issuer = sight.issuer_below(root)
         if issuer is None:
-            problem = f"nothing in the mount signs below the root {root}, or it does not count; see upstream.roots"
+            problem = f"it does not sign below the root {root}, or that does not count; see upstream.roots"
             raise ConfigError("upstream.issuer", [problem])
-        ref = self._config.issuer if issuer == sight.look.current else issuer.id
-        material = await self._signing.below(issuer, ref, sight.roots)
-        if (signed := certificate_id(root_of(material))) != root:
-            raise failure(
-                Fault.ANSWER, f"it is below the root {signed}: the mount's default issuer has just changed"
-            )
-        await self._custody.keep(material)
-        return material
+        return await self._signing.below(issuer, self._config.issuer, sight.roots)
 
     async def _good(self) -> Mapping[str, SigningMaterial]:
         """What is kept and can sign now, by the root's id."""
         now = self._clock.now()
         return {
             id_: material
-            for id_, material in (await self._custody.load([])).items()
+            for id_, material in {**await self._custody.load([]), **self._unkept}.items()
             if not find_faults(
                 (material.certificate, *material.others), material.roots, material.key, self._trust_domain, now
             )
         }
 
+    async def _named(self) -> Sequence[x509.Certificate]:
+        """The roots that counted last and are pinned now, also while Vault is away."""
+        known = await known_roots(self._custody, self._config.roots) if self._sight is None else self._sight.roots
+        try:
+            return still_pinned(self._config.roots, known)
+        except ConfigError as error:
+            self.problem = self.problem or error
+            return known
+
     def _offer(self, material: SigningMaterial) -> Offer:
         return Offer(material=material, renew_at=half_life_of(material, self._sight))
 
     async def _lines(self, good: Mapping[str, SigningMaterial]) -> Sequence[Line]:
-        named = await known_roots(self._custody, self._config.roots) if self._sight is None else self._sight.roots
+        named = await self._named()
         current = self._current() or _newest(good)
         roots = dict.fromkeys((*named, *map(root_of, good.values())))
         return [
@@ -228,6 +258,7 @@ class VaultUpstream:
                 wanted=root in named,
                 kept=certificate_id(root) in good,
                 current=certificate_id(root) == current,
+                first_use=self._config.roots.accept == "first_use",
             )
             for root in sorted(roots, key=lambda one: (one.not_valid_before_utc, certificate_id(one)))
         ]

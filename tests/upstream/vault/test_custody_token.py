@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from meshca.upstream.vault.upstream import VaultUpstream
 from tests.fakes.logs import captured_logs
 from tests.fakes.pki import TRUST_DOMAIN
 from tests.fakes.vault import SIGN
-from tests.fakes.vault_rig import LIFE, ONE, OTHER, TWO, Rig, lose, turn
+from tests.fakes.vault_rig import LIFE, ONE, OTHER, ROOT, TWO, Rig, lose, turn
 
 pytestmark = pytest.mark.real("softhsm")
 
@@ -60,6 +62,21 @@ async def test_failed_preparation(rig: Rig, keys: Pkcs11KeyStore) -> None:
     assert keys.key_ids() == frozenset()
 
 
+async def test_below_another_root(rig: Rig, keys: Pkcs11KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the default issuer changes meanwhile, the key of what is below another root is destroyed too."""
+    sign = rig.vault._sign
+
+    def changing(path: str, body: Mapping[str, object]) -> dict[str, object]:
+        rig.vault.default = 1
+        return sign(path, body)
+
+    rig.vault.issuers = [(ROOT,), (OTHER,)]
+    monkeypatch.setattr(rig.vault, "_sign", changing)
+    with pytest.raises(Unavailable, match="has just changed"):
+        await started(rig, keys).lines()
+    assert keys.key_ids() == frozenset()
+
+
 async def test_token_away_meanwhile(rig: Rig, keys: Pkcs11KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """When it cannot be destroyed then, that is logged and the next start does."""
     rig.vault.errors[SIGN] = failure(Fault.BAD_REQUEST)
@@ -93,6 +110,50 @@ async def test_half_life(rig: Rig, keys: Pkcs11KeyStore) -> None:
         names.append(key_id((await turn(upstream)).material.certificate.public_key()))
         rig.clock.move((LIFE * 2 / 3).total_seconds())
     assert keys.key_ids() == set(names[1:])
+
+
+async def test_asked_twice_at_once(rig: Rig, keys: Pkcs11KeyStore) -> None:
+    """The key of what is kept is there, whoever else asked meanwhile."""
+    upstream = started(rig, keys)
+    first = await turn(upstream)
+    rig.clock.move((LIFE * 2 / 3).total_seconds())
+    one, two = await asyncio.gather(upstream.obtain(ONE), upstream.obtain(ONE))
+    assert one.material.fingerprint == two.material.fingerprint
+    assert keys.key_ids() == {key_id(each.material.certificate.public_key()) for each in (first, one)}
+
+
+async def test_being_prepared(rig: Rig, keys: Pkcs11KeyStore) -> None:
+    """What is kept, forgotten or given up meanwhile takes no key with it that is being prepared."""
+    upstream = started(rig, keys)
+    offers = [await turn(upstream)]
+    prepared = keys.create(KeyType.EC_P256)
+    for _ in range(2):
+        rig.clock.move((LIFE * 2 / 3).total_seconds())
+        offers.append(await turn(upstream))
+    keys.discard(keys.create(KeyType.EC_P256))
+    await upstream.forget({ONE})
+    last = {key_id(each.material.certificate.public_key()) for each in offers[1:]}
+    assert keys.key_ids() == {key_id(prepared.public_key()), *last}
+
+
+async def test_cannot_be_written(rig: Rig, keys: Pkcs11KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What signs from memory has its key, and is found again once it could be written."""
+    folder = KeptFolder(rig.folder, "vault", open_key)
+    upstream = rig.open(custody=InToken(AtOnce(folder), keys), keys=keys)
+    await turn(upstream)
+    rig.clock.move((LIFE * 2 / 3).total_seconds())
+
+    def full(_: object) -> None:
+        raise Unavailable("ca_folder", "cannot write: no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(folder, "keep", full)
+        before = await turn(upstream)
+        await upstream.forget({ONE})
+    await upstream.lines()
+    after = await turn(started(rig, keys))
+    assert after.material.fingerprint == before.material.fingerprint
+    assert keys.key_ids() == {key_id(after.material.certificate.public_key())}
 
 
 async def test_forget(rig: Rig, keys: Pkcs11KeyStore) -> None:

@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from meshca.errors import Unavailable
+from meshca.upstream.vault.client import Client
 from meshca.upstream.vault.faults import Fault, failure, fault_of
+from meshca.upstream.vault.logins import Token
 from meshca.upstream.vault.patience import OUTAGE, REFUSAL
 from meshca.upstream.vault.session import Session
 from tests.fakes.clock import FakeClock
@@ -46,6 +48,28 @@ def vault(clock: FakeClock) -> Served:
 def session(vault: Served, clock: FakeClock) -> Session:
     """Which has not asked yet."""
     return Session(vault, vault.login, clock, Jitter(1.0))
+
+
+async def test_cancelled_login(vault: Served, clock: FakeClock) -> None:
+    """A login whose caller is cancelled goes on, and the next caller has its token."""
+    answer, begun = asyncio.Event(), list[Client]()
+
+    async def slow(client: Client) -> Token:
+        begun.append(client)
+        await answer.wait()
+        return await vault.login(client)
+
+    session = Session(vault, slow, clock, Jitter(1.0))
+    first = asyncio.create_task(session.call("post", PATH))
+    await clock.advance(0)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    second = asyncio.create_task(session.call("post", PATH))
+    await clock.advance(0)
+    answer.set()
+    await second
+    await session.call("post", PATH)
+    assert (first.cancelled(), begun) == (True, [vault])
 
 
 @contextlib.asynccontextmanager

@@ -217,6 +217,16 @@ class TestHalfLife:
         assert (offer.renew_at, again.material.fingerprint) == (None, offer.material.fingerprint)
 
 
+async def test_asked_twice_at_once(rig: Rig) -> None:
+    """Whoever asks while one is being signed gets the same: an administrator's act beside the driver's turn."""
+    upstream = rig.open()
+    await upstream.lines()
+    rig.clock.move((LIFE / 2).total_seconds() + HOUR)
+    one, two = await asyncio.gather(upstream.obtain(ONE), upstream.obtain(ONE))
+    assert one.material.fingerprint == two.material.fingerprint
+    assert rig.vault.signed == 2
+
+
 class TestForget:
     """What is not to be kept."""
 

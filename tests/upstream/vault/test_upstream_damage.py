@@ -13,6 +13,7 @@ from meshca.upstream.vault.faults import Fault, failure
 from tests.fakes.clock import FakeClock
 from tests.fakes.vault_rig import (
     HOUR,
+    LIFE,
     ONE,
     OTHER,
     ROOT,
@@ -65,14 +66,50 @@ class TestDamage:
         upstream = rig.open(custody=AtOnce(custody))
         await upstream.lines()
         rig.vault.issuers = [(ROOT,), (OTHER,)]
-
-        def full(_: object) -> None:
-            raise Unavailable("ca_folder", "cannot write: no space left")
-
-        monkeypatch.setattr(custody, "name", full)
+        monkeypatch.setattr(custody, "name", no_room)
         assert told(await upstream.lines()) == {ONE: (True, True, True)}
         assert upstream.problem is not None
         assert upstream.problem.reason == "ca_folder"
+
+
+class TestFullDisk:
+    """What was signed cannot be written."""
+
+    async def test_signed_once(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It signs from memory while that is told, no other is signed, and it is written once there is room."""
+        folder = KeptFolder(rig.folder, "vault")
+        upstream = rig.open(custody=AtOnce(folder))
+        first = await turn(upstream)
+        rig.clock.move((LIFE / 2).total_seconds() + HOUR)
+        with monkeypatch.context() as full:
+            full.setattr(folder, "keep", no_room)
+            second = await turn(upstream)
+            for _ in range(20):
+                assert (await turn(upstream)).material.fingerprint == second.material.fingerprint
+                assert upstream.problem is not None
+                assert upstream.problem.reason == "ca_folder"
+        assert second.material.fingerprint != first.material.fingerprint
+        assert (await turn(upstream)).material.fingerprint == second.material.fingerprint
+        assert (upstream.problem, rig.vault.signed) == (None, 2)
+        assert (await turn(rig.open())).material.fingerprint == second.material.fingerprint
+
+    async def test_forgotten(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is below a root that is forgotten meanwhile is not written later."""
+        folder = KeptFolder(rig.folder, "vault")
+        upstream = rig.open(custody=AtOnce(folder))
+        with monkeypatch.context() as full:
+            full.setattr(folder, "keep", no_room)
+            await turn(upstream)
+            rig.vault.issuers = [(OTHER,)]
+            assert told(await upstream.lines()) == {ONE: (True, False, False), TWO: (True, True, True)}
+            await upstream.forget({TWO})
+        assert told(await upstream.lines()) == {TWO: (True, True, True)}
+        assert rig.kept == [f"{TWO[:16]}.json"]
+
+
+def no_room(_: object) -> None:
+    """Refuse."""
+    raise Unavailable("ca_folder", "cannot write: no space left")
 
 
 class TestClock:

@@ -78,15 +78,15 @@ class TestIssuers:
         assert rig.vault.signed == 1
 
     async def test_former_default_at_half_life(self, rig: Rig) -> None:
-        """Below a root that is not the default's any more its own issuer is asked, as long as it is there."""
+        """No issuer but the configured one is asked, not even below another root that counts; that is told."""
         rig.vault.issuers = [(ROOT,), (OTHER,)]
         upstream = rig.open()
         first = await turn(upstream)
         rig.vault.default = 1
         rig.clock.move((LIFE / 2).total_seconds() + HOUR)
-        second = await turn(upstream)
-        assert second.material.fingerprint != first.material.fingerprint
-        assert root_of(second.material) == ROOT.certificate
+        assert (await turn(upstream)).material.fingerprint == first.material.fingerprint
+        assert isinstance(upstream.problem, ConfigError)
+        assert {path for path in rig.vault.calls if path.endswith("/sign-intermediate")} == {SIGN}
 
     async def test_root_is_gone(self, rig: Rig) -> None:
         """A root that is no longer in the mount is not wanted, and what is kept below it signs on."""
@@ -102,7 +102,7 @@ class TestIssuers:
         """Below a root that is not in the mount nothing is signed, and it is not asked."""
         upstream = rig.open()
         await upstream.lines()
-        with pytest.raises(ConfigError, match="nothing in the mount signs below the root"):
+        with pytest.raises(ConfigError, match="it does not sign below the root"):
             await upstream.obtain("f" * 64)
         assert rig.vault.signed == 1
 
@@ -147,6 +147,36 @@ class TestTrust:
         assert told(await upstream.lines()) == {ONE: (True, False, True)}
         assert upstream.problem is not None
         assert upstream.problem.reason == "vault_root_unpinned"
+
+    @pytest.mark.parametrize("pinned_by", ["sha256", "file"])
+    async def test_pinned_no_more_while_away(self, rig: Rig, tmp_path: Path, pinned_by: str) -> None:
+        """A root that is taken out of the pins while Vault is away is not wanted, after a restart too."""
+        rig.vault.issuers = [(ROOT,), (OTHER,)]
+
+        def pins(*roots: Ca) -> dict[str, Any]:
+            (tmp_path / "roots.pem").write_text("".join(root.pem for root in roots))
+            ids = [certificate_id(root.certificate) for root in roots]
+            return {"sha256": ids} if pinned_by == "sha256" else {"file": str(tmp_path / "roots.pem")}
+
+        await rig.open(pins(ROOT, OTHER)).lines()
+        rig.vault.error = failure(Fault.SEALED)
+        assert told(await rig.open(pins(ROOT, OTHER)).lines()) == {
+            ONE: (True, True, True),
+            TWO: (False, True, False),
+        }
+        assert told(await rig.open(pins(ROOT)).lines()) == {ONE: (True, True, True)}
+
+    async def test_pins_cannot_be_read_while_away(self, rig: Rig, tmp_path: Path) -> None:
+        """Then the roots that counted last go on, and why Vault is away is told."""
+        path = tmp_path / "roots.pem"
+        path.write_text(ROOT.pem)
+        upstream = rig.open({"file": str(path)})
+        await upstream.lines()
+        path.unlink()
+        rig.vault.error = failure(Fault.SEALED)
+        assert told(await upstream.lines()) == {ONE: (True, True, True)}
+        assert upstream.problem is not None
+        assert upstream.problem.reason == "vault_sealed"
 
     async def test_first_use(self, rig: Rig) -> None:
         """Accepted on first use, the first root is kept to, after a restart too."""
