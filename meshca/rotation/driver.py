@@ -11,19 +11,19 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from meshca import metrics
-from meshca.authority.history import EMPTY, Kind, Lifecycle, LifecycleStore
+from meshca.authority.history import Kind, Lifecycle, LifecycleStore
 from meshca.authority.lifecycle import State
 from meshca.authority.requests import expire_requests
-from meshca.authority.slot import Slot
 from meshca.authority.upstream import Upstream
 from meshca.backoff import JITTER, Backoff
 from meshca.clock import Clock
 from meshca.errors import ConfigError, Conflict, InvariantBroken, MeshcaError, Unavailable
 from meshca.log import log
+from meshca.rotation.progress import Progress
 from meshca.rotation.stander import Stander
 from meshca.rotation.standing import Standing
 from meshca.rotation.stepper import Stepper
@@ -40,31 +40,6 @@ SPARING = 9.0
 # and a look can only drop the root before its time.
 URGENT_SECONDS = 0.1
 URGENT_SPARING = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How rotation stands, for `/readyz`, metrics and `meshca status`.
-
-    Attributes:
-        slot: what signs, as it was published last; None before the first, and while nothing may sign.
-        serving: what signs for ourselves, below the root that was trusted longest; published with `slot`.
-        published: how many standings were put in force.
-        failures: how many turns failed, ever.
-        failing: how many failed since the last that succeeded.
-        error: why the last turn failed; None when it succeeded.
-        kept: what the last turn that succeeded found or made.
-        held: why the next step is not taken, in words; empty while none waits.
-    """
-
-    slot: Slot | None = None
-    serving: Slot | None = None
-    published: int = 0
-    failures: int = 0
-    failing: int = 0
-    error: MeshcaError | None = None
-    kept: Lifecycle = EMPTY
-    held: str = ""
 
 
 class Rotation:

@@ -18,7 +18,8 @@ from meshca.authority.lifecycle import TRUSTED, State
 from meshca.authority.slot import Slot
 from meshca.config.server import LedgerConfig, ServerConfig, SvidConfig
 from meshca.errors import Unavailable
-from meshca.rotation.driver import Progress, Rotation
+from meshca.rotation.driver import Rotation
+from meshca.rotation.progress import Progress
 from meshca.store.engine import Store
 from tests.fakes.clock import FakeClock
 from tests.fakes.logs import captured_logs

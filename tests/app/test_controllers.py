@@ -24,7 +24,8 @@ from meshca.kube.kept import Kept
 from meshca.kube.lease import Election
 from meshca.kube.root_config_maps import RootConfigMaps
 from meshca.kube.trust_bundle import TrustBundle
-from meshca.rotation.driver import Progress, Rotation
+from meshca.rotation.driver import Rotation
+from meshca.rotation.progress import Progress
 from tests.fakes.clock import FakeClock
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.logs import captured_logs

@@ -25,7 +25,8 @@ from meshca.config.kubernetes import KubernetesConfig
 from meshca.config.server import ServerConfig, SvidConfig
 from meshca.config.upstream import FilesConfig, SecretConfig
 from meshca.errors import Unavailable
-from meshca.rotation.driver import Progress, Rotation
+from meshca.rotation.driver import Rotation
+from meshca.rotation.progress import Progress
 from meshca.rotation.report import AuthorityReport, RootReport
 from meshca.upstream.ca_certificates import BACKDATE
 from tests.fakes.clock import FakeClock

@@ -23,7 +23,8 @@ from meshca.authority.slot import Slot
 from meshca.authz.parse import ParsedFiles, parse_changed
 from meshca.config.server import ServerConfig
 from meshca.errors import ConfigError, Unavailable
-from meshca.rotation.driver import Progress, Rotation
+from meshca.rotation.driver import Rotation
+from meshca.rotation.progress import Progress
 from meshca.rotation.report import RootReport
 from meshca.rpc.status_report import ClusterReport, StatusReport, UpstreamReport
 from meshca.upstream.vault.faults import Fault, failure
