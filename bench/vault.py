@@ -4,6 +4,7 @@
 
 A real OpenBao on this machine. Leaves are issued by two servers in turn, one below Vault and one below a root of
 its own, so that both meet the same machine; no leaf asks Vault for anything, so their ratio is to be 1.
+`bench.vault_leaves` has Vault sign each.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from bench import issuance
+from bench import issuance, vault_leaves
 from bench.figures import Samples, figure, percentile, table
 from bench.processes import cpu_seconds
 from bench.server import Ca, running_ca
 from meshca.app import openbao_process
-from meshca.app.openbao_mount import enable_approle, new_mount
+from meshca.app.openbao_mount import Mount, enable_approle, new_mount
 from meshca.app.openbao_process import OpenBao, find_openbao, free_pair
 from meshca.clock import SystemClock
 from meshca.config.vault import VaultConfig
@@ -51,14 +52,15 @@ async def _measure(binary: Path, folder: Path, *, count: int, runs: int) -> Samp
     place.mkdir()
     async with openbao_process.running(binary, place, free_pair(), clock=SystemClock()) as server:
         await enable_approle(server)
-        upstream = await _upstream(server, place)
+        mount = await new_mount(server, "pki")
+        upstream = _upstream(server, mount, place)
         samples = await _intermediates(server, upstream, max(count // SIGNED_PART, 10), runs)
-        return samples | await asyncio.to_thread(_leaves, upstream, folder, count, runs)
+        samples |= await asyncio.to_thread(_leaves, upstream, folder, count, runs)
+        return samples | await vault_leaves.measure(server, mount, upstream, folder, count=count, runs=runs)
 
 
-async def _upstream(server: OpenBao, folder: Path) -> dict[str, Any]:
-    """The configuration over a mount of its own."""
-    mount = await new_mount(server, "pki")
+def _upstream(server: OpenBao, mount: Mount, folder: Path) -> dict[str, Any]:
+    """The configuration over a mount."""
     secret_id, pins = folder / "secret-id", folder / "roots.pem"
     secret_id.write_text(mount.secret_id.reveal())
     pins.write_text(mount.root)

@@ -17,7 +17,13 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
 from cryptography.x509.oid import SignatureAlgorithmOID as Oid
 
 from meshca.errors import BadRequest
@@ -129,6 +135,19 @@ def fresh_key(key_type: KeyType) -> tuple[Secret[str], ProvenKey]:
     private = generate(key_type)
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     return Secret(pem), ours(private.public_key())
+
+
+def forwarded(proven: str | bytes) -> str:
+    """PEM of a request that `prove` has read, without anything that stood around it."""
+    return _parsed(proven).public_bytes(Encoding.PEM).decode()
+
+
+def request(private_pem: Secret[str]) -> str:
+    """PEM of a request for a key of ours, which asks for no names."""
+    private = load_pem_private_key(private_pem.reveal().encode(), None)
+    assert isinstance(private, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey)  # noqa: S101 - what `fresh_key` makes
+    made = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(private, hashes.SHA256())
+    return made.public_bytes(Encoding.PEM).decode()
 
 
 def ours(key: PublicKey) -> ProvenKey:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -23,6 +24,7 @@ from meshca.log import log
 from meshca.svid.draft import Draft, Issued
 
 EVENT: Final = "issuance.decided"
+RENUMBERED: Final = "renumbered"  # the certificate itself is recorded with the same request id
 ISSUED, DENIED, REFUSED, FAILED = "issued", "denied", "refused", "failed"
 
 
@@ -94,12 +96,41 @@ class Decision:
         outcome means that the process died.
         """
         intent = self._intent(draft)
-        try:
+        with self._concluded(intent, ledger, Result.ISSUED, ""):
             yield intent
+
+    @contextlib.contextmanager
+    def asked(self, draft: Draft, ledger: LedgerStore) -> Iterator[Intent]:
+        """As `recorded`, of a draft that somebody else signs by a serial of theirs: no certificate has this one.
+
+        What was given is another record, with the same request id.
+        """
+        intent = self._intent(draft)
+        with self._concluded(intent, ledger, Result.FAILED, RENUMBERED):
+            yield intent
+
+    @contextlib.contextmanager
+    def given(self, asked: Intent, issued: Issued, ledger: LedgerStore) -> Iterator[Intent]:
+        """As `recorded`, of what somebody else signed: nobody is given it before its intent is durable."""
+        intent = replace(
+            asked,
+            serial=issued.serial,
+            intended_at=self._clock.now(),
+            not_before=issued.not_before,
+            not_after=issued.not_after,
+        )
+        with self._concluded(intent, ledger, Result.ISSUED, ""):
+            yield intent
+
+    @contextlib.contextmanager
+    def _concluded(self, intent: Intent, ledger: LedgerStore, result: Result, reason: str) -> Iterator[None]:
+        """On leaving, the outcome is handed to the ledger: this, or what an error says."""
+        try:
+            yield
         except BaseException as error:
             ledger.finish(self._outcome(intent, Result.FAILED, outcome_of(error)[1]))
             raise
-        ledger.finish(self._outcome(intent, Result.ISSUED, ""))
+        ledger.finish(self._outcome(intent, result, reason))
 
     def issues(self, issued: Issued) -> Issued:
         """The certificate is signed and checked."""

@@ -16,6 +16,7 @@ from meshca.admission.decide import check_could_be_granted, decide, decide_for_w
 from meshca.admission.model import Grant, RuleSet
 from meshca.authn.chain import Authenticator
 from meshca.authn.node_proxy import NodeProxies
+from meshca.authority.outside import Commission, LeafSigner
 from meshca.authority.signing import Authority
 from meshca.clock import Clock
 from meshca.csr import ProvenKey
@@ -27,7 +28,7 @@ from meshca.ledger.port import LedgerStore
 from meshca.quota import Quota
 from meshca.secret import Secret
 from meshca.svid import profile
-from meshca.svid.draft import Issued
+from meshca.svid.draft import Draft, Issued
 from meshca.svid.profile import Profile
 
 
@@ -64,6 +65,7 @@ class Issuing:
         quota: Quota,
         clock: Clock,
         node_proxies: NodeProxies | None = None,
+        leaf_signer: LeafSigner | None = None,
     ) -> None:
         self._chain = chain
         self._rules = rules
@@ -74,6 +76,7 @@ class Issuing:
         self._quota = quota
         self._clock = clock
         self._node_proxies = node_proxies
+        self._leaf_signer = leaf_signer
 
     def use_rules(self, rules: RuleSet) -> None:
         """Decide by these admission rules from the next request on."""
@@ -104,7 +107,7 @@ class Issuing:
                 grant = self._granted(decision, caller)
             key = decision.certifies(csr.prove(asked.csr))
             csr.check_names(key, grant.identity, strict=self._strict)
-            return await self._certify(decision, key, asked.lifetime_seconds)
+            return await self._certify(decision, key, asked.lifetime_seconds, lambda: csr.forwarded(asked.csr))
 
     async def issue_with_server_key(self, credential: Credential, request_id: str) -> tuple[Issued, Secret[str]]:
         """A certificate for a key made here, which is given out once and kept nowhere.
@@ -117,7 +120,7 @@ class Issuing:
             grant = self._granted(decision, caller)
             private_key, key = csr.fresh_key(_preferred(grant))
             decision.certifies(key)
-            return await self._certify(decision, key, 0), private_key
+            return await self._certify(decision, key, 0, lambda: csr.request(private_key)), private_key
 
     async def admitted(self, credential: Credential) -> Caller:
         """A caller who may be issued its own identity now: what a stream of keys asks first.
@@ -171,13 +174,32 @@ class Issuing:
             raise BadRequest("cert_signer", "CertSigner is not supported yet; leave it out")
         return wish
 
-    async def _certify(self, decision: Decision, key: ProvenKey, asked_seconds: int) -> Issued:
+    async def _certify(
+        self, decision: Decision, key: ProvenKey, asked_seconds: int, request: Callable[[], str]
+    ) -> Issued:
         grant = decision.grant
         lifetime = self._lifetime(grant, asked_seconds)
         draft = self._authority.draft(grant, key, lifetime, self._clock.now())
+        if self._leaf_signer is not None:
+            return await self._certify_outside(decision, key, draft, self._leaf_signer, request())
         with decision.recorded(draft, self._ledger) as intent:
             await self._ledger.intend(intent)
             return decision.issues(self._authority.sign(draft, self._clock.now()))
+
+    async def _certify_outside(
+        self, decision: Decision, key: ProvenKey, draft: Draft, signer: LeafSigner, request: str
+    ) -> Issued:
+        """What was asked for is durable before anybody signs, and what was given before anybody has it."""
+        with decision.asked(draft, self._ledger) as asked:
+            await self._ledger.intend(asked)
+            slot = self._authority.drafter(draft, self._clock.now())
+            commission = Commission(slot=slot, draft=draft, key=key, identity=decision.grant.identity)
+            unverified = await signer.sign(commission.wish(request))
+            self._authority.current()  # nothing is given any more when signing was withheld meanwhile
+            issued = commission.judge(unverified, self._clock.now())
+            with decision.given(asked, issued, self._ledger) as given:
+                await self._ledger.intend(given)
+            return decision.issues(issued)
 
     def _lifetime(self, grant: Grant, asked_seconds: int) -> timedelta:
         lifetime, clamped = profile.lifetime(self._profile, grant.max_lifetime, asked_seconds)

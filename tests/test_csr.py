@@ -354,3 +354,18 @@ class TestOurKeys:
     def test_repr_is_short(self) -> None:
         """Neither key nor encoding is in the repr that a log may show."""
         assert "spki" not in repr(proven_key())
+
+
+@pytest.mark.parametrize("key_type", KeyType)
+def test_request_for_a_key_of_ours(key_type: KeyType) -> None:
+    """It is proven as anybody's, for that key and no name."""
+    private, key = csr.fresh_key(key_type)
+    proven = csr.prove(csr.request(private))
+    assert (proven.key_sha256, proven.uris, proven.other_names) == (key.key_sha256, (), False)
+
+
+def test_forwarded() -> None:
+    """What goes on is the request that was proven, as PEM, without what stood around it."""
+    request = make_csr()
+    pem = x509.load_der_x509_csr(request).public_bytes(Encoding.PEM).decode()
+    assert csr.forwarded(request) == csr.forwarded(f"Dear CA,\n{pem}yours") == pem

@@ -23,7 +23,7 @@ from meshca.store.engine import Store
 PRUNE_SECONDS: Final = 3600.0
 
 
-async def show_expiry(rotation: Rotation, clock: Clock) -> None:
+async def show_expiry(rotation: Rotation, in_force: InForce, clock: Clock) -> None:
     """Keep the gauges of our own certificates, of trusted roots and of autonomy, and the upstream's failures."""
     failures = 0
     while True:
@@ -31,7 +31,8 @@ async def show_expiry(rotation: Rotation, clock: Clock) -> None:
         if progress.slot is not None:
             for kind, ends in progress.slot.expiries.items():
                 metrics.expires(kind, ends)
-            metrics.upstream_autonomy.set(autonomy(progress.slot, clock.now()).total_seconds())
+            config = in_force.loaded.config
+            metrics.upstream_autonomy.set(autonomy(progress.slot, config, clock.now()).total_seconds())
         metrics.roots_expire(_ends(progress.kept))
         metrics.reload_failures.labels("upstream").inc(progress.failures - failures)
         failures = progress.failures

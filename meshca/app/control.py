@@ -93,6 +93,39 @@ class UsePolicies:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AskLeaf:
+    """Worker to parent: have a leaf signed by whoever signs in our place, then answer `GaveLeaf`.
+
+    Attributes:
+        id: of the question.
+        csr, identity, issuer: as in `authority.outside.LeafWish`.
+        not_after: ISO 8601 with its offset.
+    """
+
+    id: int
+    csr: str = field(repr=False)
+    identity: str
+    not_after: str
+    issuer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GaveLeaf:
+    """Parent to worker: what came of an `AskLeaf`.
+
+    Attributes:
+        id: of the question.
+        leaf: PEM, unverified; empty when there is none.
+        reason, detail: of `Unavailable`, why there is none.
+    """
+
+    id: int
+    leaf: str = field(default="", repr=False)
+    reason: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
     """Parent to worker: sign and verify a probe certificate, write and read the store, then answer `Probed`."""
 
@@ -145,7 +178,18 @@ class Probed:
 
 
 Message = (
-    Configure | UseAuthority | UseOrder | UseAdmission | UsePolicies | Probe | Drain | Ready | Failed | Probed
+    Configure
+    | UseAuthority
+    | UseOrder
+    | UseAdmission
+    | UsePolicies
+    | AskLeaf
+    | GaveLeaf
+    | Probe
+    | Drain
+    | Ready
+    | Failed
+    | Probed
 )
 _KINDS: Final[dict[str, type[Message]]] = {
     "config": Configure,
@@ -153,6 +197,8 @@ _KINDS: Final[dict[str, type[Message]]] = {
     "order": UseOrder,
     "admission": UseAdmission,
     "policies": UsePolicies,
+    "ask_leaf": AskLeaf,
+    "gave_leaf": GaveLeaf,
     "probe": Probe,
     "drain": Drain,
     "ready": Ready,

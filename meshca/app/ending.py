@@ -18,7 +18,7 @@ from meshca.authority.history import Kind
 from meshca.authority.slot import Slot
 from meshca.clock import Clock
 from meshca.config.server import ServerConfig
-from meshca.config.upstream import FilesConfig, SecretConfig
+from meshca.config.upstream import FilesConfig, SecretConfig, signs_leaves
 from meshca.config.vault import VaultConfig
 from meshca.errors import MeshcaError
 from meshca.log import log
@@ -49,9 +49,9 @@ class Ending:
     urgency: int
 
 
-def autonomy(slot: Slot | None, now: datetime) -> timedelta:
-    """For how long certificates can be issued if nobody signs another for us; nothing while none signs."""
-    if slot is None:
+def autonomy(slot: Slot | None, config: ServerConfig, now: datetime) -> timedelta:
+    """For how long certificates can be issued if the upstream gives nothing more; nothing while none signs."""
+    if slot is None or signs_leaves(config.upstream):
         return timedelta(0)
     return max(min(one.not_valid_after_utc for one in slot.path) - now, timedelta(0))
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 
+from meshca.authority.outside import LeafSigner
 from meshca.authority.upstream import Line, Offer, Upstream
 from meshca.errors import MeshcaError
 
@@ -42,6 +43,11 @@ class LateUpstream:
     def reached_at(self) -> datetime | None:
         """As the upstream; None before it is open."""
         return None if self._opened is None else self._opened.reached_at
+
+    @property
+    def leaves(self) -> LeafSigner | None:
+        """As the upstream; None before it is open."""
+        return None if self._opened is None else self._opened.leaves
 
     async def lines(self) -> Sequence[Line]:
         """As the upstream, once it is open.

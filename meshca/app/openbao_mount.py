@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from meshca.app.openbao_process import OpenBao
 from meshca.secret import Secret
+from meshca.upstream.vault.policy import LEAF_ROLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +72,12 @@ async def add_root(server: OpenBao, mount: str, *, issuer: str, ttl: str = "8760
 async def make_default(server: OpenBao, mount: str, issuer: str) -> None:
     """Let another issuer sign from now on."""
     await server.call("POST", f"{mount}/config/issuers", {"default": issuer})
+
+
+async def sign_leaves(server: OpenBao, mount: Mount, role: str, trust_domain: str) -> None:
+    """A role that signs leaves of the mesh, which whoever has intermediates signed may use too."""
+    uris = [f"spiffe://{trust_domain}/ns/*"]
+    await server.call("POST", f"{mount.path}/roles/{role}", {"allowed_uri_sans": uris, **LEAF_ROLE})
+    paths = (f"{mount.path}/issuer/default/sign-intermediate", f"{mount.path}/issuer/+/sign/{role}")
+    rules = "\n".join(f'path "{path}" {{ capabilities = ["update"] }}' for path in paths)
+    await server.call("PUT", f"sys/policies/acl/{mount.path}", {"policy": rules})

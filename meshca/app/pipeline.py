@@ -18,6 +18,7 @@ from meshca.app.sharing import sharing
 from meshca.app.subscribers import Subscribers, stream_rate
 from meshca.authn.cluster import Clusters, ClusterState
 from meshca.authority.material import SigningMaterial, WireMaterial
+from meshca.authority.outside import LeafSigner
 from meshca.authority.serials import Serials
 from meshca.authority.signing import Authority
 from meshca.authority.slot import Slot
@@ -25,6 +26,7 @@ from meshca.authz.parse import ParsedFiles, parse_changed
 from meshca.backoff import JITTER, Backoff
 from meshca.clock import Clock
 from meshca.config.server import BucketConfig, ServerConfig
+from meshca.config.upstream import signs_leaves
 from meshca.delivery import Delivery
 from meshca.discovery.order import NO_ORDER, RenewalOrder
 from meshca.errors import BadRequest, InvariantBroken, Unavailable
@@ -129,8 +131,15 @@ class Pipeline:
 
 
 @contextlib.asynccontextmanager
-async def open_pipeline(briefing: Briefing, clock: Clock) -> AsyncIterator[Pipeline]:
+async def open_pipeline(
+    briefing: Briefing, clock: Clock, desk: LeafSigner | None = None
+) -> AsyncIterator[Pipeline]:
     """The pipeline that a briefing describes.
+
+    Args:
+        briefing: that.
+        clock: of everything in it.
+        desk: where leaves are had that somebody else signs, if so configured.
 
     Raises:
         ConfigError: the store, the signing material or the rules cannot be used.
@@ -154,6 +163,7 @@ async def open_pipeline(briefing: Briefing, clock: Clock) -> AsyncIterator[Pipel
             quota=_quota(config),
             clock=clock,
             node_proxies=node_proxies(config, clusters),
+            leaf_signer=desk if signs_leaves(config.upstream) else None,
         )
         pipeline = Pipeline(
             config=config,

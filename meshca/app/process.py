@@ -13,17 +13,20 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from meshca.app.control import Channel, Drain, Failed, Message, Probe, Probed, Ready
+from meshca.app.control import AskLeaf, Channel, Drain, Failed, GaveLeaf, Message, Probe, Probed, Ready
 from meshca.log import log
 
 # -P: the current folder's files are no modules of ours
 COMMAND: Final = (sys.executable, "-P", "-m", "meshca.app.worker")
 EXIT_SECONDS: Final = 2.0  # for a drained worker to close its store and end
 TELL_SECONDS: Final = 2.0  # for a worker that serves to take what it is told
+
+
+AnswerLeaf = Callable[[AskLeaf], Awaitable[GaveLeaf]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,14 @@ class WorkerProcess:
         failure: why it could not start, in its own words; empty if it did not say.
     """
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], exit_fd: int, channel: Channel) -> None:
+    def __init__(
+        self,
+        name: str,
+        process: subprocess.Popen[bytes],
+        exit_fd: int,
+        channel: Channel,
+        answer_leaf: AnswerLeaf | None = None,
+    ) -> None:
         self.name = name
         self.pid = process.pid
         self.ready = asyncio.Event()
@@ -87,11 +97,18 @@ class WorkerProcess:
         self._draining = False
         self._ids = itertools.count(1)
         self._probes: dict[int, asyncio.Future[Probed]] = {}
+        self._answer_leaf = answer_leaf
+        self._leaves: set[asyncio.Task[None]] = set()
         self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._wait(exit_fd))]
 
     @classmethod
-    async def adopt(cls, name: str, launched: Launched) -> WorkerProcess:
+    async def adopt(cls, name: str, launched: Launched, answer_leaf: AnswerLeaf | None = None) -> WorkerProcess:
         """Speak to a launched process from now on.
+
+        Args:
+            name: of its place.
+            launched: the process.
+            answer_leaf: has a leaf signed for it; None where workers sign them.
 
         Raises:
             OSError: no descriptor can be had now; the process is gone.
@@ -101,7 +118,7 @@ class WorkerProcess:
         except OSError:
             launched.discard()
             raise
-        return cls(name, launched.process, exit_fd, await Channel.over(launched.channel))
+        return cls(name, launched.process, exit_fd, await Channel.over(launched.channel), answer_leaf)
 
     @property
     def exit_status(self) -> str:
@@ -158,11 +175,23 @@ class WorkerProcess:
         self._process.kill()  # does nothing to a process that was waited for
         await self.ended.wait()
 
+    def _answer(self, answer: Awaitable[GaveLeaf]) -> None:
+        """Answer beside the messages, also to a worker that drains: it waits for what is in flight."""
+
+        async def give() -> None:
+            self._channel.post(await answer)
+
+        task = asyncio.create_task(give())
+        self._leaves.add(task)
+        task.add_done_callback(self._leaves.discard)
+
     async def _wait(self, exit_fd: int) -> None:
         await _exited(exit_fd)
         self._process.wait()
         await self._tasks[0]  # its last words are still in the channel
         await self._channel.close()
+        for task in self._leaves:
+            task.cancel()
         for answer in self._probes.values():
             if not answer.done():
                 answer.set_result(Probed(id=0, ok=False, detail=f"ended ({self.exit_status})"))
@@ -175,6 +204,8 @@ class WorkerProcess:
                     self.ready.set()
                 case Failed(detail=detail):
                     self.failure = detail
+                case AskLeaf() if self._answer_leaf is not None:
+                    self._answer(self._answer_leaf(message))
                 case Probed(id=number) if number in self._probes and not self._probes[number].done():
                     self._probes[number].set_result(message)
                 case _:

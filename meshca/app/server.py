@@ -24,6 +24,7 @@ from meshca.app.data_dir import locked
 from meshca.app.ending import EndWatch
 from meshca.app.in_force import InForce
 from meshca.app.late_upstream import late_upstream
+from meshca.app.leaf_desk import answered
 from meshca.app.loading import Loaded
 from meshca.app.parent import Load, Parent
 from meshca.app.place import Worker
@@ -146,6 +147,7 @@ async def _parts(
     await store.adoption.disconnect_everyone()
     opening = late_upstream(functools.partial(open_upstream, config, clock))
     upstream = await stack.enter_async_context(opening)
+    spawning.answer_leaf = lambda question: answered(question, upstream.leaves)
     supervisor = Supervisor(
         count=config.worker_count,
         spawn=spawning.spawn,
@@ -217,7 +219,7 @@ def _beside(parts: _Parts) -> Mapping[str, Callable[[], Awaitable[None]]]:
         # Who has nothing to sign with takes no steps, and must not keep those who have from it.
         "leadership": functools.partial(parts.store.lead, lambda: rotation.progress.slot is not None),
         "end watch": parts.end_watch.run,
-        "expiry": functools.partial(chores.show_expiry, rotation, clock),
+        "expiry": functools.partial(chores.show_expiry, rotation, parts.parent.in_force, clock),
         "prune": functools.partial(chores.prune, parts.store, parts.parent.in_force, clock),
     }
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from meshca.app import metrics_dir
-from meshca.app.process import Launched, WorkerProcess, launch
+from meshca.app.process import AnswerLeaf, Launched, WorkerProcess, launch
 
 
 class Spawning:
@@ -18,7 +18,12 @@ class Spawning:
 
     Args:
         metrics_folder: where all processes share their metrics; made before anything imported `meshca.metrics`.
+
+    Attributes:
+        answer_leaf: has leaves signed for workers that are spawned from now on.
     """
+
+    answer_leaf: AnswerLeaf | None = None
 
     def __init__(self, metrics_folder: Path) -> None:
         self.metrics_folder = metrics_folder
@@ -43,7 +48,7 @@ class Spawning:
             OSError: no process or descriptor can be had now.
         """
         launched = self._early.pop(name) if name in self._early else self._launch(name)
-        return await WorkerProcess.adopt(name, launched)
+        return await WorkerProcess.adopt(name, launched, self.answer_leaf)
 
     def _launch(self, name: str) -> Launched:
         return launch(metrics_dir.environment(self.metrics_folder, name))

@@ -96,11 +96,11 @@ class Status:
         )
 
     def _upstream(self) -> UpstreamReport:
-        progress = self._rotation.progress
+        progress, config = self._rotation.progress, self._in_force.loaded.config
         fault = fault_of(progress.error) if isinstance(progress.error, Unavailable) else None
         return UpstreamReport(
-            kind=self._in_force.loaded.config.upstream.kind,
-            autonomy=autonomy(progress.slot, self._clock.now()),
+            kind=config.upstream.kind,
+            autonomy=autonomy(progress.slot, config, self._clock.now()),
             reached_at=self._rotation.reached_at,
             fault=fault.value if fault else "",
             remedy=TABLE[fault].remedy if fault else "",

@@ -22,6 +22,7 @@ from meshca.app.control import (
     Channel,
     Drain,
     Failed,
+    GaveLeaf,
     Message,
     Probe,
     Probed,
@@ -33,6 +34,7 @@ from meshca.app.control import (
     kind_of,
 )
 from meshca.app.doors import Doors
+from meshca.app.leaf_desk import LeafDesk
 from meshca.app.newest import Newest
 from meshca.app.pipeline import AWAY, Pipeline, open_pipeline
 from meshca.app.serving_certificate import ServingCertificate
@@ -54,13 +56,21 @@ COLLECT_AFTER = (20_000, 20, 20)  # new objects, young and middle collections; C
 class Worker:
     """A worker that serves."""
 
-    def __init__(
-        self, *, pipeline: Pipeline, doors: Doors, certificate: ServingCertificate, channel: Channel, clock: Clock
+    def __init__(  # noqa: PLR0913 - its parts, by name
+        self,
+        *,
+        pipeline: Pipeline,
+        doors: Doors,
+        certificate: ServingCertificate,
+        channel: Channel,
+        desk: LeafDesk,
+        clock: Clock,
     ) -> None:
         self._pipeline = pipeline
         self._doors = doors
         self._certificate = certificate
         self._channel = channel
+        self._desk = desk
         self._clock = clock
         self._probing: set[asyncio.Task[None]] = set()
         self._newest = {UseAdmission: Newest(self._use), UsePolicies: Newest(self._use)}
@@ -71,15 +81,28 @@ class Worker:
         """Do what the parent says until it says drain, or is gone."""
         async for message in self._channel.messages():
             if isinstance(message, Drain):
-                await self._doors.close(message.seconds, elsewhere=message.replaced)
+                await self._close(message.seconds, elsewhere=message.replaced)
                 return
             await self._obey(message)
         log.warning("worker.orphaned")
-        await self._doors.close(ORPHAN_SECONDS)
+        await self._close(ORPHAN_SECONDS)
 
     async def drain(self) -> None:
         """End by ourselves, as if the parent had said so: somebody signalled the whole group."""
-        await self._doors.close(self._pipeline.config.serving.drain_timeout.total_seconds())
+        await self._close(self._pipeline.config.serving.drain_timeout.total_seconds())
+
+    async def _close(self, seconds: float, *, elsewhere: bool = False) -> None:
+        """Finish what is in flight; it may wait for a leaf that the parent has signed."""
+        hearing = asyncio.create_task(self._hear_leaves())
+        try:
+            await self._doors.close(seconds, elsewhere=elsewhere)
+        finally:
+            hearing.cancel()
+
+    async def _hear_leaves(self) -> None:
+        async for message in self._channel.messages():
+            if isinstance(message, GaveLeaf):
+                self._desk.given(message)
 
     async def _obey(self, message: Message) -> None:
         match message:
@@ -96,6 +119,8 @@ class Worker:
                 self._newest[type(message)].offer(message)
             case Probe(id=number):
                 self._probe(number)
+            case GaveLeaf():
+                self._desk.given(message)
             case _:
                 log.error("worker.unexpected_message", kind=type(message).__name__)
 
@@ -162,7 +187,8 @@ class Worker:
 async def opened(briefing: Briefing, channel: Channel, clock: Clock) -> AsyncIterator[Worker]:
     """A worker whose ports answer."""
     config = briefing.config
-    async with open_pipeline(briefing, clock) as pipeline:
+    desk = LeafDesk(channel)
+    async with open_pipeline(briefing, clock, desk) as pipeline:
         certificate = ServingCertificate(
             authority=pipeline.authority,
             ledger=pipeline.store.ledger,
@@ -178,7 +204,9 @@ async def opened(briefing: Briefing, channel: Channel, clock: Clock) -> AsyncIte
             running("serving certificate", functools.partial(certificate.run, serving), clock),
             running("streams", doors.run, clock),
         ):
-            yield Worker(pipeline=pipeline, doors=doors, certificate=certificate, channel=channel, clock=clock)
+            yield Worker(
+                pipeline=pipeline, doors=doors, certificate=certificate, channel=channel, desk=desk, clock=clock
+            )
 
 
 async def work(fd: int) -> int:

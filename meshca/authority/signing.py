@@ -94,13 +94,21 @@ class Authority:
             Unavailable: reason `signer_replaced` or `signer_expired`; draft anew.
             InvariantBroken: reason `draft_spent`, `signed_changed` or `lint`; nothing may be given out.
         """
+        return draft.sign(self.drafter(draft, now).sign)
+
+    def drafter(self, draft: Draft, now: datetime) -> Slot:
+        """The slot that made a draft, which may still be signed.
+
+        Raises:
+            Unavailable: reason `signer_replaced` or `signer_expired`; draft anew.
+        """
         for slot in (self._slot, self._serving, *self._previous):
             if slot is not None and slot.issuer is draft.issuer:
                 if spent(draft.not_after, now):
                     raise Unavailable(
                         "signer_expired", "the draft was kept until its certificate would have ended"
                     )
-                return draft.sign(slot.sign)
+                return slot
         raise Unavailable("signer_replaced", f"the signer {draft.issuer.signer_id} of the draft is gone")
 
     def draft_serving(

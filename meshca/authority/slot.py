@@ -8,7 +8,7 @@ leave a slot.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -63,7 +63,7 @@ class Slot:
         if faults := find_faults(certificates, material.roots, material.key, trust_domain, now):
             raise ConfigError("signing material", faults)
         path = find_path(material.certificate, material.others, material.roots)
-        issuer = _issuer(material, path, trust_domain)
+        issuer = issuer_of(path, to_pem(*dict.fromkeys(material.roots)), trust_domain)
         learnt = {key_type: template.learn(issuer, key_type) for key_type in KeyType}
         slot = cls(
             issuer=issuer,
@@ -133,7 +133,19 @@ class Slot:
         return ends
 
 
-def _issuer(material: SigningMaterial, path: tuple[x509.Certificate, ...], trust_domain: TrustDomain) -> Issuer:
+def issuer_of(path: Sequence[x509.Certificate], roots: str, trust_domain: TrustDomain) -> Issuer:
+    """The public side of whoever signs by the first certificate of a path.
+
+    Args:
+        path: up to and with the root; nothing of it is checked.
+        roots: PEM of all that clients shall trust.
+        trust_domain: that is signed for.
+
+    Raises:
+        IndexError: the path is empty.
+        BadRequest: the key is of no type that we support.
+        x509.ExtensionNotFound: it has no key identifier.
+    """
     certificate = path[0]
     public_key, _ = csr.allowed(certificate.public_key())
     return Issuer(
@@ -146,7 +158,7 @@ def _issuer(material: SigningMaterial, path: tuple[x509.Certificate, ...], trust
         not_before=max(above.not_valid_before_utc for above in path),
         not_after=min(above.not_valid_after_utc for above in path),
         chain=tuple(to_pem(above) for above in path[:-1]),
-        roots=to_pem(*dict.fromkeys(material.roots)),
+        roots=roots,
     )
 
 

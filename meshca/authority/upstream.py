@@ -14,6 +14,7 @@ from typing import Protocol
 from cryptography import x509
 
 from meshca.authority.material import SigningMaterial
+from meshca.authority.outside import LeafSigner
 from meshca.errors import MeshcaError
 
 
@@ -73,6 +74,11 @@ class Upstream(Protocol):
     @property
     def reached_at(self) -> datetime | None:
         """When whoever signs was last there and answered; None before that, and where nobody has to be reached."""
+        ...
+
+    @property
+    def leaves(self) -> LeafSigner | None:
+        """Who signs leaves in our place; None where we sign them, and while nobody is open yet."""
         ...
 
     async def lines(self) -> Sequence[Line]:

@@ -79,3 +79,8 @@ class SecretConfig(Model):
 UpstreamConfig = Annotated[
     SelfSignedConfig | FilesConfig | SecretConfig | VaultConfig, Field(discriminator="kind")
 ]
+
+
+def signs_leaves(config: UpstreamConfig) -> bool:
+    """Whether the upstream signs every leaf in our place."""
+    return isinstance(config, VaultConfig) and config.sign_leaves is not None

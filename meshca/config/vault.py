@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from meshca.config.model import FilePath, Model, PositiveDuration
+from meshca.config.vault_leaves import VaultLeaves
 from meshca.identity.key_type import KeyType
 
 _PROJECTED = Path("/var/run/secrets/vault/token")  # where docs/operations/vault.md has Kubernetes put it
@@ -235,6 +236,8 @@ class VaultConfig(Model):
         custody_token: the token, for `pkcs11`.
         key_type: of the intermediate.
         intermediate_lifetime: that is asked for, more than a minute; re-made at half of what was given.
+        sign_leaves: has Vault sign every leaf too, by this role; we sign them when absent, which is faster and
+            goes on while Vault is away.
     """
 
     kind: Literal["vault"]
@@ -256,6 +259,7 @@ class VaultConfig(Model):
     custody_token: VaultTokenCustody | None = None
     key_type: Annotated[KeyType, Field(strict=False)] = KeyType.EC_P256
     intermediate_lifetime: Lifetime = timedelta(days=30)
+    sign_leaves: VaultLeaves | None = None
 
     @model_validator(mode="after")
     def _https(self) -> Self:

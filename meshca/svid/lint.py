@@ -30,12 +30,20 @@ def _usage(*, key_encipherment: bool) -> x509.KeyUsage:
 
 _BOTH_PURPOSES = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
 _NOT_A_CA = x509.BasicConstraints(ca=False, path_length=None)
-_USAGE_RSA = _usage(key_encipherment=True)
-_USAGE_EC = _usage(key_encipherment=False)
+USAGE_RSA = _usage(key_encipherment=True)
+USAGE_EC = _usage(key_encipherment=False)
 
 
-def svid(certificate_der: bytes, wanted: Wanted, identity: SpiffeId) -> x509.Certificate:
+def svid(
+    certificate_der: bytes, wanted: Wanted, identity: SpiffeId, usage: x509.KeyUsage | None = None
+) -> x509.Certificate:
     """Every rule over one X.509-SVID: X1 to X7 of X509-SVID.md and those of every leaf.
+
+    Args:
+        certificate_der: what was made.
+        wanted: what it must say.
+        identity: that it must name.
+        usage: that it must have; that of our own profile when None.
 
     Returns:
         The certificate as it was read back.
@@ -46,13 +54,17 @@ def svid(certificate_der: bytes, wanted: Wanted, identity: SpiffeId) -> x509.Cer
     if identity.trust_domain != wanted.issuer.trust_domain:
         raise InvariantBroken("lint", "X1: the SPIFFE ID is not of the trust domain that the issuer signs for")
     name = x509.UniformResourceIdentifier(str(identity))
-    return leaf(certificate_der, wanted, x509.SubjectAlternativeName([name]), _BOTH_PURPOSES)
+    return leaf(certificate_der, wanted, x509.SubjectAlternativeName([name]), _BOTH_PURPOSES, usage)
 
 
 def leaf(
-    certificate_der: bytes, wanted: Wanted, names: x509.SubjectAlternativeName, purposes: x509.ExtendedKeyUsage
+    certificate_der: bytes,
+    wanted: Wanted,
+    names: x509.SubjectAlternativeName,
+    purposes: x509.ExtendedKeyUsage,
+    usage: x509.KeyUsage | None = None,
 ) -> x509.Certificate:
-    """Every rule over any leaf that we make; these names and purposes and no others.
+    """Every rule over any leaf; these names and purposes and no others.
 
     Returns:
         The certificate as it was read back.
@@ -66,7 +78,7 @@ def leaf(
     except (ValueError, x509.DuplicateExtension):
         raise InvariantBroken("lint", "an extension of what was made is malformed or occurs twice") from None
     key = certificate.public_key()
-    usage = _USAGE_RSA if isinstance(key, rsa.RSAPublicKey) else _USAGE_EC
+    usage = usage or (USAGE_RSA if isinstance(key, rsa.RSAPublicKey) else USAGE_EC)
     key_id = x509.SubjectKeyIdentifier(wanted.key.key_id)
     expected: Expected = (
         ("X1 X2 X3: exactly the names granted, critical", names, CRITICAL),

@@ -83,9 +83,11 @@ class Files:
     Attributes:
         problem: what is wrong with the folder, or with what is kept, as of the last `lines`.
         reached_at: None: nobody has to be reached.
+        leaves: None: we sign them.
     """
 
     problem: ConfigError | None = None
+    leaves: None = None
     reached_at: datetime | None = None
 
     def __init__(self, folder: Path, kept: KeptFolder, trust_domain: TrustDomain, clock: Clock) -> None:

@@ -88,9 +88,11 @@ class SecretUpstream:
     Attributes:
         problem: what is wrong with the Secrets, as of the last `lines`.
         reached_at: None: keys that sign are here.
+        leaves: None: we sign them.
     """
 
     problem: ConfigError | None = None
+    leaves: None = None
     reached_at: datetime | None = None
 
     def __init__(

@@ -76,9 +76,11 @@ class SelfSigned:
     Attributes:
         problem: None: an operator gives nothing here.
         reached_at: None: we sign by ourselves.
+        leaves: None: we sign them.
     """
 
     problem: ConfigError | None = None
+    leaves: None = None
     reached_at: datetime | None = None
 
     def __init__(

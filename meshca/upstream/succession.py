@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Final
 
 from meshca.authority.material import certificate_id
+from meshca.authority.outside import LeafSigner
 from meshca.authority.upstream import Line, Offer, Upstream
 from meshca.errors import MeshcaError
 from meshca.log import log
@@ -46,6 +47,11 @@ class Succession:
     def reached_at(self) -> datetime | None:
         """When what is named today was last there."""
         return self._now.reached_at
+
+    @property
+    def leaves(self) -> LeafSigner | None:
+        """Of what is named today: it signs nothing below a root of before."""
+        return self._now.leaves
 
     async def lines(self) -> Sequence[Line]:
         """Those of today, and what was signed below before; while only the latter can be had, that goes on.

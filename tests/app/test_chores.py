@@ -89,7 +89,7 @@ async def test_shows_when_certificates_end() -> None:
     clock, rotation = FakeClock(), FakeRotation()
     counter = metrics.reload_failures.labels("upstream")
     before = counter._value.get()
-    task = asyncio.create_task(chores.show_expiry(cast("Rotation", rotation), clock))
+    task = asyncio.create_task(chores.show_expiry(cast("Rotation", rotation), in_force(), clock))
     await clock.advance(1)
     slot = Slot.prove(good_material(), TRUST_DOMAIN, NOW)
     rotation.progress = Progress(slot=slot, failures=2)
@@ -112,7 +112,7 @@ async def test_shows_when_each_trusted_root_ends() -> None:
         for days in lives
     )
     rotation.progress = Progress(kept=Lifecycle(records=records))
-    task = asyncio.create_task(chores.show_expiry(cast("Rotation", rotation), clock))
+    task = asyncio.create_task(chores.show_expiry(cast("Rotation", rotation), in_force(), clock))
     await clock.advance(1)
     task.cancel()
     shown = {state: metrics.root_expiry.labels(state)._value.get() for state in TRUSTED}

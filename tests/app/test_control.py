@@ -13,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshca.app.control import (
+    AskLeaf,
     Channel,
     Configure,
     Drain,
     Failed,
+    GaveLeaf,
     Message,
     Probe,
     Probed,
@@ -53,6 +55,8 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(UseOrder, signers=st.lists(texts).map(tuple), begun_at=texts, window=st.floats(0, 1e6)),
     st.builds(UseAdmission, text=texts, source=texts),
     st.builds(UsePolicies, files=st.dictionaries(texts, texts)),
+    st.builds(AskLeaf, id=st.integers(0, 2**31), csr=texts, identity=texts, not_after=texts, issuer=texts),
+    st.builds(GaveLeaf, id=st.integers(0, 2**31), leaf=texts, reason=texts, detail=texts),
     st.builds(Probe, id=st.integers(0, 2**31)),
     st.builds(Drain, seconds=st.floats(0, 1000)),
     st.builds(Ready),

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshca.app.control import UseAdmission, UsePolicies
-from meshca.app.ending import INTERVAL, ROOTS_EVERY, EndWatch, ending
+from meshca.app.ending import INTERVAL, ROOTS_EVERY, EndWatch, autonomy, ending
 from meshca.app.in_force import InForce
 from meshca.app.loading import Loaded, Policies
 from meshca.authority.history import Record
@@ -57,6 +57,16 @@ def slot_of(life: timedelta, root: Ca = ROOT) -> Slot:
     )
 
 
+LEAVES = ServerConfig.model_validate(
+    {
+        "upstream": {
+            "kind": "vault",
+            "login": {"token": {"file": "/token"}},
+            "roots": {"accept": "any"},
+            "sign_leaves": {"role": "mesh-leaf"},
+        }
+    }
+)
 SHORT, MONTH, YEARS = slot_of(timedelta(hours=2)), slot_of(30 * DAY), slot_of(1000 * DAY)
 
 
@@ -271,3 +281,13 @@ class TestRoots:
             await rig.look()
         assert [line["event"] for line in logs] == ["root.ending", "root.not_looked_at"]
         assert rig.watch.warning == logs[0]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("slot", "config", "left"),
+    [(MONTH, VAULT, 30 * DAY), (MONTH, LEAVES, timedelta(0)), (None, OWN, timedelta(0))],
+    ids=["we sign", "Vault signs leaves", "nobody signs yet"],
+)
+def test_autonomy(slot: Slot | None, config: ServerConfig, left: timedelta) -> None:
+    """As long as what signs leaves lasts here; where the upstream signs them we cannot do without it at all."""
+    assert autonomy(slot, config, NOW) == left

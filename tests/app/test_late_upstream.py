@@ -12,7 +12,9 @@ from meshca.app.late_upstream import late_upstream
 from meshca.authority.material import certificate_id
 from meshca.authority.upstream import Upstream
 from meshca.errors import ConfigError, MeshcaError, Refused, Unavailable
-from tests.fakes.pki import NOW, good_material
+from tests.fakes.clock import FakeClock
+from tests.fakes.leaf_signer import FakeLeafSigner
+from tests.fakes.pki import NOW, good_material, make_ca
 from tests.fakes.upstream import FakeUpstream, first_offer
 
 MATERIAL = good_material()
@@ -87,10 +89,12 @@ async def test_when_it_was_reached() -> None:
     """As the upstream tells it, and never before it is open."""
     opener = Opener()
     opener.upstream.reached_at = NOW
+    leaves = opener.upstream.leaves = FakeLeafSigner(make_ca("root"), FakeClock())
     async with late_upstream(opener) as upstream:
-        assert upstream.reached_at is None
+        assert (upstream.reached_at, upstream.leaves) == (None, None)
         await upstream.lines()
         assert upstream.reached_at == NOW
+        assert upstream.leaves is leaves
 
 
 async def test_roots() -> None:

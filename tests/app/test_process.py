@@ -5,20 +5,28 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from meshca.app import process as process_module
-from meshca.app.control import UsePolicies
-from meshca.app.process import WorkerProcess, launch
+from meshca.app.control import AskLeaf, GaveLeaf, UsePolicies
+from meshca.app.process import AnswerLeaf, WorkerProcess, launch
 from tests.fakes.logs import captured_logs
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE = ROOT / "tests" / "fakes" / "worker_process.py"
 MUCH = UsePolicies(files={"a.yaml": "x" * 4_000_000})  # more than any socket holds
-Start = Callable[[str], Awaitable[WorkerProcess]]
+
+
+class Start(Protocol):
+    """Starts a fake worker of a mode."""
+
+    def __call__(self, mode: str, answer_leaf: AnswerLeaf | None = None) -> Awaitable[WorkerProcess]:
+        """Adopted."""
+        ...
 
 
 @pytest.fixture
@@ -26,10 +34,10 @@ async def start() -> AsyncIterator[Start]:
     """Starts fake workers of a mode; ends them at the end."""
     started: list[WorkerProcess] = []
 
-    async def start_one(mode: str) -> WorkerProcess:
+    async def start_one(mode: str, answer_leaf: AnswerLeaf | None = None) -> WorkerProcess:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "WORKER": mode}
         launched = launch(environment, (sys.executable, str(FAKE), mode))
-        started.append(await WorkerProcess.adopt("w0", launched))
+        started.append(await WorkerProcess.adopt("w0", launched, answer_leaf))
         return started[-1]
 
     yield start_one
@@ -105,6 +113,39 @@ async def test_hung_worker_is_ended(start: Start, monkeypatch: pytest.MonkeyPatc
     await worker.ended.wait()
     assert worker.exit_status == "killed by SIGKILL"
     assert [(line["event"], line["pid"]) for line in logs] == [("worker.hung", worker.pid)]
+
+
+async def test_leaf_for_a_worker_that_drains(start: Start) -> None:
+    """What is in flight gets its leaf, though a worker that drains is told nothing else."""
+
+    async def answer(question: AskLeaf) -> GaveLeaf:
+        return GaveLeaf(id=question.id, leaf=f"a leaf by {question.issuer}")
+
+    worker = await start("asks", answer)
+    await worker.ready.wait()
+    await worker.drain(30)
+    assert (worker.failure, worker.exit_status) == ("a leaf by one", "exit code 0")
+
+
+async def test_worker_that_is_gone_waits_for_no_leaf(start: Start) -> None:
+    """A question of a worker that has ended is given up."""
+    asked, given_up = asyncio.Event(), asyncio.Event()
+
+    async def answer(_: AskLeaf) -> GaveLeaf:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            given_up.set()
+        raise AssertionError
+
+    worker = await start("asks", answer)
+    await worker.ready.wait()
+    draining = asyncio.create_task(worker.drain(30))
+    await asked.wait()
+    await worker.kill()
+    await given_up.wait()
+    await draining
 
 
 async def test_full_channel_delays_no_probe_and_no_drain(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from meshca.app import process, spawning
+from meshca.app.control import AskLeaf, GaveLeaf
 from meshca.app.spawning import Spawning
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,3 +59,15 @@ async def test_environment_names_the_worker(
     monkeypatch.setattr(spawning, "launch", remember)
     await (await fakes.spawn("w7")).kill()
     assert (seen[0]["PROMETHEUS_MULTIPROC_DIR"], seen[0]["MESHCA_PROCESS_NAME"]) == (str(tmp_path), "w7")
+
+
+async def test_whoever_has_leaves_signed(fakes: Spawning) -> None:
+    """A worker that is spawned has its leaves signed by whom the spawning was given."""
+
+    async def answer(question: AskLeaf) -> GaveLeaf:
+        return GaveLeaf(id=question.id)
+
+    fakes.answer_leaf = answer
+    worker = await fakes.spawn("w0")
+    assert worker._answer_leaf is answer
+    await worker.kill()

@@ -12,6 +12,7 @@ from meshca.app import worker as worker_module
 from meshca.app.control import (
     Channel,
     Drain,
+    GaveLeaf,
     Message,
     Probe,
     Probed,
@@ -21,6 +22,7 @@ from meshca.app.control import (
     UsePolicies,
 )
 from meshca.app.doors import Doors
+from meshca.app.leaf_desk import LeafDesk
 from meshca.app.pipeline import Pipeline
 from meshca.app.place import PROBE_SECONDS
 from meshca.app.serving_certificate import ServingCertificate
@@ -101,9 +103,12 @@ class FakeDoors:
 
     closed = 0.0
     elsewhere = False
+    while_closing = 0
 
     async def close(self, seconds: float, *, elsewhere: bool = False) -> None:
-        """Remember."""
+        """Remember; meanwhile others have so many turns."""
+        for _ in range(self.while_closing):
+            await asyncio.sleep(0)
         self.closed = seconds
         self.elsewhere = elsewhere
 
@@ -125,6 +130,17 @@ class FakeChannel:
         self.answers += messages
 
 
+class FakeDesk:
+    """Remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.answers: list[GaveLeaf] = []
+
+    def given(self, answer: GaveLeaf) -> None:
+        """Remember."""
+        self.answers.append(answer)
+
+
 class Rig:
     """A worker of fakes."""
 
@@ -134,11 +150,13 @@ class Rig:
         self.doors = FakeDoors()
         self.channel = FakeChannel()
         self.clock = FakeClock()
+        self.desk = FakeDesk()
         self.worker = Worker(
             pipeline=cast("Pipeline", self.pipeline),
             doors=cast("Doors", self.doors),
             certificate=cast("ServingCertificate", self.certificate),
             channel=cast("Channel", self.channel),
+            desk=cast("LeafDesk", self.desk),
             clock=self.clock,
         )
 
@@ -282,3 +300,19 @@ async def test_probe_is_answered(rig: Rig) -> None:
     for task in tuple(rig.worker._probing):
         await task
     assert rig.channel.answers == [Probed(id=7, ok=True, serving="PEM")]
+
+
+async def test_leaf_is_given(rig: Rig) -> None:
+    """What the parent had signed goes to whoever waits for it."""
+    await rig.tell(GaveLeaf(id=7, leaf="PEM"))
+    assert rig.desk.answers == [GaveLeaf(id=7, leaf="PEM")]
+
+
+async def test_leaf_is_given_while_it_drains(rig: Rig) -> None:
+    """A call that is in flight gets its leaf; other news are not read any more."""
+    rig.channel.news = (UsePolicies(files={}), GaveLeaf(id=7, leaf="PEM"))
+    rig.doors.while_closing = 2
+    rig.pipeline.refusing = True
+    await rig.worker._close(3)
+    assert rig.desk.answers == [GaveLeaf(id=7, leaf="PEM")]
+    assert (await rig.probed()).ok

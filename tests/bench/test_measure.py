@@ -24,7 +24,7 @@ def test_every_required_figure_is_measured(tmp_path: Path) -> None:
 
 @pytest.mark.real("openbao")
 def test_vault_is_measured(tmp_path: Path) -> None:
-    """Intermediates beside the floor of a bare call, leaves beside those of a server with a root of its own."""
+    """Intermediates beside the floor of a bare call, leaves beside their own bounds."""
     samples = vault.measure(tmp_path, count=100, runs=2)
     assert {key: len(values) for key, values in samples.items()} == {
         "vault.sign_intermediate.p50_ms": 2,
@@ -33,6 +33,9 @@ def test_vault_is_measured(tmp_path: Path) -> None:
         "vault.sign_intermediate.times_floor": 2,
         "vault.issuance.certs_per_cpu_s": 2,
         "vault.issuance.times_self_signed": 2,
+        "vault.sign_leaves.certs_per_s": 2,
+        "vault.sign_leaves.bound.signatures_per_s": 2,
+        "vault.sign_leaves.share_of_bound": 2,
     }
     assert min(samples["vault.sign_intermediate.times_floor"]) > 1  # the floor is one
     assert min(min(values) for values in samples.values()) > 0

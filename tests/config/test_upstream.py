@@ -8,7 +8,8 @@ import pytest
 
 from meshca.config.loader import validated
 from meshca.config.server import ServerConfig
-from meshca.config.upstream import SecretConfig
+from meshca.config.upstream import SecretConfig, SelfSignedConfig, signs_leaves
+from meshca.config.vault import VaultConfig
 from meshca.errors import ConfigError
 from meshca.identity.key_type import KeyType
 
@@ -56,3 +57,14 @@ def test_secret_needs_a_cluster() -> None:
     """Without the section `kubernetes` nothing is asked of a cluster, so there can be no Secret."""
     with pytest.raises(ConfigError, match="needs the section kubernetes"):
         validated({"upstream": {"kind": "secret"}}, "meshca.yaml")
+
+
+def test_who_signs_leaves() -> None:
+    """We do, unless Vault was told to."""
+    least = {"kind": "vault", "login": {"token": {"file": "/token"}}, "roots": {"accept": "any"}}
+    told = VaultConfig.model_validate({**least, "sign_leaves": {"role": "mesh-leaf"}})
+    assert [signs_leaves(one) for one in (SelfSignedConfig(), VaultConfig.model_validate(least), told)] == [
+        False,
+        False,
+        True,
+    ]

@@ -9,6 +9,7 @@ from datetime import datetime
 from cryptography import x509
 
 from meshca.authority.material import SigningMaterial, certificate_id
+from meshca.authority.outside import LeafSigner
 from meshca.authority.upstream import Line, Offer, Upstream
 from meshca.errors import ConfigError, InvariantBroken, MeshcaError, Refused
 from meshca.upstream.sound_root import root_of
@@ -30,6 +31,7 @@ class FakeUpstream:
         renew_at: with every offer.
         problem: what `problem` says.
         reached_at: what `reached_at` says.
+        leaves: who signs leaves in our place.
         error: raised instead of every answer, while it is set.
         errors: raised instead of one method's answers, by its name.
         makes_roots: whether roots are made here.
@@ -45,6 +47,7 @@ class FakeUpstream:
         self.renew_at = renew_at
         self.problem: ConfigError | None = None
         self.reached_at: datetime | None = None
+        self.leaves: LeafSigner | None = None
         self.error: MeshcaError | None = None
         self.errors: dict[str, MeshcaError] = {}
         self.makes_roots = True

@@ -12,13 +12,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cryptography import x509
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from meshca.authority.material import to_pem
 from meshca.svid.signature import hash_for
-from tests.fakes.pki import SIGNS_CERTIFICATES, Ca, make_ca
+from tests.fakes.pki import SIGNS_CERTIFICATES, SIGNS_DATA, Ca, make_ca
 
 BACKDATED = timedelta(seconds=30)
+_BOTH = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
 
 
 def sign(
@@ -67,6 +68,53 @@ def sign(
     return builder.sign(issuer.key, hash_for(issuer.key))
 
 
+def sign_leaf(
+    issuer: Ca,
+    body: Mapping[str, Any],
+    now: datetime,
+    *,
+    public_key: Any = None,
+    signing: Any = None,
+    subject: x509.Name = x509.Name([]),  # noqa: B008 - frozen
+    begin: datetime | None = None,
+    end: datetime | None = None,
+    constraints: x509.BasicConstraints = x509.BasicConstraints(ca=False, path_length=None),  # noqa: B008 - frozen
+    usage: x509.KeyUsage = SIGNS_DATA,
+    purposes: Sequence[x509.ObjectIdentifier] = _BOTH,
+    uris: Sequence[str] | None = None,
+    dns: Sequence[str] = (),
+    critical: bool = True,
+    extra: Sequence[tuple[x509.ExtensionType, bool]] = (),
+) -> x509.Certificate:
+    """What `sign/:role` makes of a request by a role as we want it: good unless told otherwise."""
+    key = public_key or x509.load_pem_x509_csr(body["csr"].encode()).public_key()
+    names = [body["uri_sans"]] if uris is None else uris
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.certificate.subject)
+        .public_key(key)
+        .serial_number(1 << 158 | x509.random_serial_number() >> 2)
+        .not_valid_before(begin or now - BACKDATED)
+        .not_valid_after(end or datetime.fromisoformat(body["not_after"]))
+    )
+    extensions: list[tuple[x509.ExtensionType, bool]] = [
+        (constraints, True),
+        (usage, True),
+        (x509.ExtendedKeyUsage(purposes), False),
+        (
+            x509.SubjectAlternativeName([*map(x509.UniformResourceIdentifier, names), *map(x509.DNSName, dns)]),
+            critical,
+        ),
+        (x509.SubjectKeyIdentifier.from_public_key(key), False),
+        (x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key()), False),
+        *extra,
+    ]
+    for extension, is_critical in extensions:
+        builder = builder.add_extension(extension, critical=is_critical)
+    return builder.sign(signing or issuer.key, hash_for(issuer.key))
+
+
 @dataclass(slots=True, kw_only=True)
 class PkiMount:
     """A PKI engine.
@@ -80,6 +128,7 @@ class PkiMount:
         with_root: whether `ca_chain` ends with the root; not when only an intermediate was imported.
         strays: in each `ca_chain`, besides what belongs there.
         forged: what `sign` does otherwise.
+        roles: that sign leaves.
     """
 
     now: Callable[[], datetime]
@@ -90,6 +139,7 @@ class PkiMount:
     with_root: bool = True
     strays: Sequence[x509.Certificate] = ()
     forged: dict[str, Any] = field(default_factory=dict)
+    roles: frozenset[str] = frozenset({"mesh-leaf"})
 
     @classmethod
     def new(cls, now: Callable[[], datetime]) -> PkiMount:
@@ -134,6 +184,10 @@ class PkiMount:
             "expiration": int(made.not_valid_after_utc.timestamp()),
         }
         return data, warnings
+
+    def leaf(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The data of `sign/:role`."""
+        return {"certificate": to_pem(sign_leaf(self.issuers[name][0], body, self.now())).strip()}
 
     def _chain(self, name: str) -> list[x509.Certificate]:
         chain = [ca.certificate for ca in self.issuers[name]]

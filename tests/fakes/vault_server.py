@@ -158,6 +158,11 @@ class FakeVault:
                     return _no_issuer(ref)
                 data, warnings = self.pki.signed(name, await _body(request))
                 return as_json({"data": data, "warnings": warnings})
+            case ["pki", "issuer", ref, "sign", role]:
+                if role not in self.pki.roles:
+                    return refused(400, f"unknown role: {role}")
+                name = self.pki.found(ref)
+                return as_json({"data": self.pki.leaf(name, await _body(request))}) if name else _no_issuer(ref)
             case ["auth", "token", "lookup-self"]:
                 ttl = int((self.tokens[token] - self.pki.now()).total_seconds())
                 return as_json({"data": {"ttl": ttl, "renewable": self.renewable, "id": token}})

@@ -1,7 +1,8 @@
 """A process that speaks the control channel as its arguments say, in place of a worker.
 
 `python tests/fakes/worker_process.py MODE… FD`; modes: serve, fail, crash, deaf (reads but never answers),
-hung (says that it serves, then is stopped like a process that hangs).
+hung (says that it serves, then is stopped like a process that hangs), asks (for a leaf while it drains, and says
+what it was given as why it ends).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import signal
 import socket
 import sys
 
-from meshca.app.control import Channel, Drain, Failed, Probe, Probed, Ready
+from meshca.app.control import AskLeaf, Channel, Drain, Failed, GaveLeaf, Probe, Probed, Ready
 
 
 async def main(mode: str, fd: int) -> int:
@@ -24,7 +25,7 @@ async def main(mode: str, fd: int) -> int:
         await channel.send(Failed(detail="the store is not there"))
         await channel.close()
         return 1
-    if mode in {"serve", "hung"}:
+    if mode in {"serve", "hung", "asks"}:
         await channel.send(Ready())
     if mode == "hung":
         os.kill(os.getpid(), signal.SIGSTOP)
@@ -33,6 +34,12 @@ async def main(mode: str, fd: int) -> int:
             case Probe(id=number) if mode == "serve":
                 await channel.send(Probed(id=number, ok=True, detail=os.environ.get("WORKER", "")))
             case Drain() if mode == "serve":
+                await channel.close()
+                return 0
+            case Drain() if mode == "asks":
+                await channel.send(AskLeaf(id=1, csr="CSR", identity="web", not_after="now", issuer="one"))
+            case GaveLeaf(id=1, leaf=leaf):
+                await channel.send(Failed(detail=leaf))
                 await channel.close()
                 return 0
             case _:

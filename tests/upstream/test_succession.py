@@ -11,6 +11,8 @@ from meshca.authority.upstream import Line
 from meshca.errors import ConfigError, MeshcaError, Unavailable
 from meshca.upstream.sound_root import root_of
 from meshca.upstream.succession import Succession
+from tests.fakes.clock import FakeClock
+from tests.fakes.leaf_signer import FakeLeafSigner
 from tests.fakes.logs import captured_logs
 from tests.fakes.pki import DAY, NOW, good_material, make_ca
 from tests.fakes.upstream import FakeUpstream
@@ -79,6 +81,14 @@ async def test_reached_is_who_is_named_today() -> None:
     today = FakeUpstream(NEW)
     today.reached_at = NOW
     assert Succession(today, [FakeUpstream(OLD)]).reached_at == NOW
+
+
+async def test_leaves_are_signed_by_who_is_named_today() -> None:
+    """Below a root of before nobody signs in our place."""
+    today = FakeUpstream(NEW)
+    assert Succession(today, [FakeUpstream(OLD)]).leaves is None
+    today.leaves = FakeLeafSigner(make_ca("root"), FakeClock())
+    assert Succession(today, [FakeUpstream(OLD)]).leaves is today.leaves
 
 
 @pytest.mark.parametrize("error", [ConfigError("fake", ["bad"]), Unavailable("gone", "gone")])

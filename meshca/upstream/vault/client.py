@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -59,6 +60,33 @@ async def connect(place: Place) -> AsyncIterator[Client]:
     finally:
         thread.submit(place.wire.close)  # after a call that still runs, whose connection would be left open
         thread.shutdown()
+
+
+class Lanes:
+    """Clients for many calls at once: each has one, whoever finds none free waits for its turn.
+
+    Args:
+        clients: each with a connection of its own.
+    """
+
+    def __init__(self, clients: Sequence[Client]) -> None:
+        self._free: asyncio.Queue[Client] = asyncio.Queue()
+        for client in clients:
+            self._free.put_nowait(client)
+
+    async def call(
+        self, method: Method, path: str, body: Mapping[str, object] | None = None, *, token: Secret[str] = NOBODY
+    ) -> Answer:
+        """As `Client.call`; a call that is given up keeps its client until it is over."""
+        client = await self._free.get()
+        calling = asyncio.create_task(client.call(method, path, body, token=token))
+        calling.add_done_callback(functools.partial(self._over, client))
+        return await asyncio.shield(calling)
+
+    def _over(self, client: Client, calling: asyncio.Task[Answer]) -> None:
+        self._free.put_nowait(client)
+        with contextlib.suppress(asyncio.CancelledError):
+            calling.exception()  # seen, though whoever asked may be gone
 
 
 class Client:

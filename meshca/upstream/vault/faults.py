@@ -44,6 +44,7 @@ class Fault(StrEnum):
     ISSUER = "issuer"
     ISSUER_USAGE = "issuer_usage"
     ISSUER_ENDS = "issuer_ends"
+    ROLE = "role"
     BAD_REQUEST = "bad_request"
     ANSWER = "answer"
     ROOT_UNPINNED = "root_unpinned"
@@ -152,10 +153,15 @@ TABLE: Final = MappingProxyType(
             "the issuer, or what is above it, ends too soon to sign for us",
             "renew it in Vault, or give another one in upstream.issuer",
         ),
+        Fault.ROLE: Row(
+            False,
+            "the mount has no role upstream.sign_leaves.role",
+            "make it by the command that `meshca vault policy` prints",
+        ),
         Fault.BAD_REQUEST: Row(
             False,
             "the server refuses what we ask for",
-            "see its audit log",
+            "see its audit log; the role of upstream.sign_leaves may not allow it",
         ),
         Fault.ANSWER: Row(
             False, "what the server gave is not what was asked for", "check the issuer and its chain in Vault"

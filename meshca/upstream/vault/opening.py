@@ -11,6 +11,7 @@ from meshca import durable
 from meshca.authority.material import OpenKey
 from meshca.authority.secret_source import SecretSource
 from meshca.background import running
+from meshca.backoff import JITTER
 from meshca.clock import Clock
 from meshca.config.vault import VaultCertLogin, VaultConfig
 from meshca.identity.spiffe_id import TrustDomain
@@ -19,11 +20,13 @@ from meshca.upstream.kept_folder import KeptFolder
 from meshca.upstream.kept_memory import KeptMemory
 from meshca.upstream.kept_secret import KeptSecret
 from meshca.upstream.seal import Seal
-from meshca.upstream.vault.client import Client, Place, connect
+from meshca.upstream.vault.client import Client, Lanes, Place, connect
 from meshca.upstream.vault.custody import AtOnce, Custody, InToken, TokenKeys
 from meshca.upstream.vault.environment import completed
+from meshca.upstream.vault.leaves import AT_ONCE, Leaves
 from meshca.upstream.vault.logins import check_pair, login_by
 from meshca.upstream.vault.mount import look
+from meshca.upstream.vault.patience import Patience
 from meshca.upstream.vault.session import Session
 from meshca.upstream.vault.sight import judged
 from meshca.upstream.vault.signing import Signing
@@ -105,7 +108,7 @@ async def open_(  # noqa: PLR0913 - its surroundings, by name
     async with reach(config, environ=environ, clock=clock) as way, running("vault token", way.session.run, clock):
         for note in way.notes:
             log.warning("vault.environment", detail=note)
-        yield VaultUpstream(
+        upstream = VaultUpstream(
             way.config,
             client=way.client,
             signing=Signing(
@@ -115,6 +118,17 @@ async def open_(  # noqa: PLR0913 - its surroundings, by name
             trust_domain=trust_domain,
             clock=clock,
         )
+        async with _lanes(way.config) as lanes:
+            if way.config.sign_leaves is not None:
+                upstream.leaves = Leaves(
+                    way.config,
+                    way.config.sign_leaves,
+                    session=way.session,
+                    lanes=lanes,
+                    issuer=upstream.issuer,
+                    patience=Patience(clock, JITTER),
+                )
+            yield upstream
 
 
 async def check(config: VaultConfig, *, environ: Mapping[str, str], clock: Clock) -> None:
@@ -129,6 +143,14 @@ async def check(config: VaultConfig, *, environ: Mapping[str, str], clock: Clock
         seen = judged(way.config.roots, found, known=(), now=clock.now())
         if seen.problem is not None:
             raise seen.problem
+
+
+@contextlib.asynccontextmanager
+async def _lanes(config: VaultConfig) -> AsyncIterator[Lanes]:
+    """Connections for leaves, if Vault signs them."""
+    async with contextlib.AsyncExitStack() as stack:
+        count = AT_ONCE if config.sign_leaves is not None else 0
+        yield Lanes([await stack.enter_async_context(connect(_place(config))) for _ in range(count)])
 
 
 def _custody(config: VaultConfig, data_dir: Path, outside: Outside | None) -> Custody:

@@ -6,7 +6,9 @@ asked, and no secret is printed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from meshca.config.vault import (
@@ -62,13 +64,32 @@ _ELSEWHERE: Final = (
     (f"secret/data/{STRANGE}", "read the secrets of others"),
 )
 
+LEAF_ROLE: Final[Mapping[str, object]] = MappingProxyType(
+    {
+        "key_type": "any",
+        "require_cn": "false",
+        "use_csr_common_name": "false",
+        "use_csr_sans": "false",
+        "allow_any_name": "false",
+        "allow_localhost": "false",
+        "allow_ip_sans": "false",
+        "key_usage": "DigitalSignature",
+        "server_flag": "true",
+        "client_flag": "true",
+        "basic_constraints_valid_for_non_ca": "true",
+        "not_before_duration": "30s",
+        "no_store": "true",
+    }
+)
+"""Options of a role that signs leaves as X509-SVID.md and our own lint want them, but for the trust domain."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
     """One rule of the policy.
 
     Attributes:
-        path: exact, never with a wildcard.
+        path: exact; `+` for any one segment, where there has to be a choice.
         capability: the only one on it.
         why: what it is for.
     """
@@ -96,11 +117,20 @@ def needs(config: VaultConfig) -> tuple[Need, ...]:
     issuer = f"{config.mount}/issuer/{config.issuer}"
     return (
         Need(path=f"{issuer}/sign-intermediate", capability="update", why="have our intermediate signed"),
+        *_leaf_needs(config),
         Need(path=issuer, capability="read", why="see that the issuer may sign; only checks ask"),
         Need(path="auth/token/renew-self", capability="update", why="make our token last"),
         Need(path="auth/token/lookup-self", capability="read", why="see how long our token lasts"),
         Need(path="sys/capabilities-self", capability="update", why="compare this policy; only checks ask"),
     )
+
+
+def _leaf_needs(config: VaultConfig) -> tuple[Need, ...]:
+    """Any issuer, because which of them signs is decided by the rotation and not by the mount's default."""
+    if config.sign_leaves is None:
+        return ()
+    path = f"{config.mount}/issuer/+/sign/{config.sign_leaves.role}"
+    return (Need(path=path, capability="update", why="have leaves signed, by whichever issuer is in force"),)
 
 
 def excesses(config: VaultConfig) -> tuple[Excess, ...]:
@@ -125,7 +155,17 @@ def policy(config: VaultConfig) -> str:
 
 def commands(config: VaultConfig) -> tuple[str, ...]:
     """What an operator types, each a command of `bao`; `vault` of HashiCorp takes the same."""
-    return (f"meshca vault policy --config FILE | bao policy write {NAME} -", *_role(config))
+    written = f"meshca vault policy --config FILE | bao policy write {NAME} -"
+    return (*_leaf_role(config), written, *_role(config))
+
+
+def _leaf_role(config: VaultConfig) -> tuple[str, ...]:
+    """The role that signs leaves: of whatever is asked only the key, one URI of the mesh and the end may count."""
+    if config.sign_leaves is None:
+        return ()
+    options = " ".join(f"{name}={value}" for name, value in LEAF_ROLE.items())
+    path = f"{config.mount}/roles/{config.sign_leaves.role}"
+    return (f"bao write {path} allowed_uri_sans='spiffe://TRUST_DOMAIN/ns/*' {options}",)
 
 
 def _role(config: VaultConfig) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from meshca.clock import Clock, pause
 from meshca.errors import Unavailable
 from meshca.log import log
 from meshca.upstream.vault.answer import Answer
-from meshca.upstream.vault.client import Client, Method
+from meshca.upstream.vault.client import Client, Lanes, Method
 from meshca.upstream.vault.faults import TABLE, Fault, count, fault_of
 from meshca.upstream.vault.logins import Login, Token, token_of
 from meshca.upstream.vault.patience import Patience
@@ -52,8 +52,21 @@ class Session:
         self._with_login = Patience(clock, rng)
         self._with_path: dict[str, Patience] = {}
 
-    async def call(self, method: Method, path: str, body: Mapping[str, object] | None = None) -> Answer:
+    async def call(
+        self,
+        method: Method,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        *,
+        by: Client | Lanes | None = None,
+    ) -> Answer:
         """One call as us.
+
+        Args:
+            method: of HTTP.
+            path: below `/v1/`.
+            body: sent as JSON.
+            by: who asks, in place of the client that logs in.
 
         Raises:
             Unavailable: reason `vault_<fault>`.
@@ -61,7 +74,7 @@ class Session:
         patience = self._with_path.setdefault(path, Patience(self._clock, self._rng))
         patience.check()
         try:
-            answer = await self._call(method, path, body)
+            answer = await self._call(by or self._client, method, path, body)
         except Unavailable as error:
             if fault_of(error) is Fault.FORBIDDEN:
                 patience.failed(error)
@@ -83,18 +96,20 @@ class Session:
                 log.warning("vault.token", reason=error.reason, detail=error.detail)
                 await self._clock.sleep(self._with_login.left)
 
-    async def _call(self, method: Method, path: str, body: Mapping[str, object] | None) -> Answer:
+    async def _call(
+        self, by: Client | Lanes, method: Method, path: str, body: Mapping[str, object] | None
+    ) -> Answer:
         """The call, and once more with a fresh token when it is refused to one that was not fresh."""
         before = self._logins
         token = await self._held()
         try:
-            return await self._client.call(method, path, body, token=token.value)
+            return await by.call(method, path, body, token=token.value)
         except Unavailable as error:
             if fault_of(error) is not Fault.FORBIDDEN or (self._logins != before and token is self._token):
                 raise
             count(error)  # whoever revokes our token is seen there, though nothing is stopped
         token = await self._instead_of(token)
-        return await self._client.call(method, path, body, token=token.value)
+        return await by.call(method, path, body, token=token.value)
 
     async def _held(self) -> Token:
         """The token, had by a login when there is none or when it is over."""

@@ -39,6 +39,7 @@ _BY_WORDS: Final = (  # lower case, the first that is found counts
     ("unable to find issuer", Fault.ISSUER),
     ("no default issuer", Fault.ISSUER),
     ("requested usage issuing-certificates", Fault.ISSUER_USAGE),
+    ("unknown role", Fault.ROLE),
     ("wrapping token is not valid", Fault.SECRET_ID_USED),
 )
 _DOWN: Final = (  # only with 5xx, which a proxy before the server gives too: then without these words

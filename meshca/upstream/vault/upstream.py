@@ -16,6 +16,7 @@ from cryptography import x509
 
 from meshca.authority.faults import find_faults
 from meshca.authority.material import SigningMaterial, certificate_id
+from meshca.authority.outside import LeafSigner
 from meshca.authority.upstream import Line, Offer
 from meshca.clock import Clock
 from meshca.config.vault import VaultConfig
@@ -27,7 +28,7 @@ from meshca.upstream.vault.client import Client
 from meshca.upstream.vault.custody import Custody, known_roots
 from meshca.upstream.vault.due import half_life_of, is_due
 from meshca.upstream.vault.faults import Fault, count, counted, failure
-from meshca.upstream.vault.mount import look
+from meshca.upstream.vault.mount import Issuer, look
 from meshca.upstream.vault.sight import Sight, judged
 from meshca.upstream.vault.signing import Signing
 from meshca.upstream.vault.trust import still_pinned
@@ -46,10 +47,12 @@ class VaultUpstream:
 
     Attributes:
         problem: what went wrong since the last `lines` began, while what is kept goes on.
+        leaves: who has Vault sign leaves, if that is configured.
         reached_at: when the mount was last seen.
     """
 
     problem: MeshcaError | None = None
+    leaves: LeafSigner | None = None
     reached_at: datetime | None = None
 
     def __init__(  # noqa: PLR0913 - its parts, by name
@@ -138,6 +141,11 @@ class VaultUpstream:
         self._unkept = {root: material for root, material in self._unkept.items() if root in keep}
         for name in await self._custody.forget(keep):
             log.info("ca.forgotten", kind="root", sha256=name)
+
+    def issuer(self, id_: str) -> Issuer | None:
+        """The issuer of the mount, as it was seen last, with this certificate."""
+        issuers = () if self._sight is None else self._sight.look.issuers
+        return next((one for one in issuers if certificate_id(one.certificate) == id_), None)
 
     async def changed(self) -> None:
         """Return when the mount, the file of roots or Vault's being there differs from what `lines` saw."""

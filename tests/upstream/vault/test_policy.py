@@ -90,3 +90,14 @@ def test_the_text_can_be_given_to_the_server() -> None:
     """What is no rule is a comment."""
     lines = text(vault_config()).splitlines()
     assert all(line.startswith(("path ", "#")) or not line for line in lines)
+
+
+def test_leaves() -> None:
+    """Leaves by the one role and any issuer, and the role with all that keeps a request from having a say."""
+    config = vault_config(mount="mesh/pki", sign_leaves={"role": "web"})
+    (rule,) = [line for line in policy(config).splitlines() if "/sign/" in line]
+    assert rule == 'path "mesh/pki/issuer/+/sign/web" { capabilities = ["update"] }'
+    role = commands(config)[0]
+    assert role.startswith("bao write mesh/pki/roles/web allowed_uri_sans='spiffe://TRUST_DOMAIN/ns/*' ")
+    for option in ("use_csr_sans=false", "use_csr_common_name=false", "require_cn=false", "no_store=true"):
+        assert option in role.split()

@@ -23,6 +23,7 @@ from meshca.upstream.vault.statuses import fault_for
             Fault.ISSUER_USAGE,
         ),
         (400, ["wrapping token is not valid or does not exist"], Fault.SECRET_ID_USED),
+        (400, ["unknown role: mesh-leaf"], Fault.ROLE),
         (408, None, Fault.TIMEOUT),
         (412, None, Fault.STALE),
         (418, [], Fault.NOT_VAULT),

@@ -1,0 +1,91 @@
+"""Where a worker has leaves signed by somebody else: it asks the parent, who alone has the login.
+
+A question that is not answered in time is given up, and too many at once are refused: nobody must wait for what
+will not come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from datetime import datetime
+from typing import Final
+
+from meshca.app.control import AskLeaf, Channel, GaveLeaf
+from meshca.authority.outside import LeafSigner, LeafWish
+from meshca.errors import Unavailable
+
+WAITING: Final = 256  # in one worker; at some hundred leaves in a second nobody waits longer than a second or two
+
+LONGEST: Final = 60.0  # seconds
+
+
+class LeafDesk:
+    """Implements `authority.outside.LeafSigner` in a worker.
+
+    Args:
+        channel: to the parent.
+        seconds: that one question may wait; the parent's signer gives up sooner.
+    """
+
+    def __init__(self, channel: Channel, seconds: float = LONGEST) -> None:
+        self._channel = channel
+        self._seconds = seconds
+        self._ids = itertools.count(1)
+        self._asked: dict[int, asyncio.Future[GaveLeaf]] = {}
+
+    async def sign(self, wish: LeafWish) -> str:
+        """As the port says.
+
+        Raises:
+            Unavailable: reason `leaf_waiting`, or as the parent's signer.
+        """
+        if len(self._asked) >= WAITING:
+            raise Unavailable("leaf_waiting", f"{WAITING} leaves wait to be signed in our place already")
+        number = next(self._ids)
+        answer = self._asked[number] = asyncio.get_running_loop().create_future()
+        self._channel.post(
+            AskLeaf(
+                id=number,
+                csr=wish.csr,
+                identity=wish.identity,
+                not_after=wish.not_after.isoformat(),
+                issuer=wish.issuer,
+            )
+        )
+        try:
+            given: GaveLeaf = await asyncio.wait_for(answer, self._seconds)
+        except TimeoutError:
+            raise Unavailable("leaf_waiting", f"no leaf was signed within {self._seconds:g} s") from None
+        finally:
+            del self._asked[number]
+        if given.reason:
+            raise Unavailable(given.reason, given.detail)
+        return given.leaf
+
+    def given(self, answer: GaveLeaf) -> None:
+        """The parent has answered; nobody may wait for it any more."""
+        waiting = self._asked.get(answer.id)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(answer)
+
+
+async def answered(question: AskLeaf, signer: LeafSigner | None) -> GaveLeaf:
+    """The parent's answer.
+
+    Args:
+        question: of a worker.
+        signer: asks whoever signs; None while there is nobody.
+    """
+    wish = LeafWish(
+        csr=question.csr,
+        identity=question.identity,
+        not_after=datetime.fromisoformat(question.not_after),
+        issuer=question.issuer,
+    )
+    if signer is None:
+        return GaveLeaf(id=question.id, reason="no_signer", detail="whoever signs leaves is not there yet")
+    try:
+        return GaveLeaf(id=question.id, leaf=await signer.sign(wish))
+    except Unavailable as error:
+        return GaveLeaf(id=question.id, reason=error.reason, detail=error.detail)

@@ -1,0 +1,151 @@
+"""Leaves that somebody else signs in our place, and the judgement of what came back, checked as hostile.
+
+Our own signer beside it drafts, so that what is asked for was linted and recorded before anybody is asked. It is
+below the same issuer that signs the leaf: so the leaf is below the root that is active, and below no other. What
+knows our own signer (the ledger, orders to renew) knows the leaf by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from meshca import csr
+from meshca.authority.chain import signed_by
+from meshca.authority.material import certificate_id, read_certificates, to_pem
+from meshca.authority.slot import Slot, issuer_of
+from meshca.errors import BadRequest, ConfigError, InvariantBroken, Unavailable
+from meshca.identity.spiffe_id import SpiffeId
+from meshca.svid import lint
+from meshca.svid.draft import Draft, Issued
+from meshca.svid.issuer import Issuer
+from meshca.svid.wanted import Wanted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeafWish:
+    """A leaf that somebody else is asked to sign.
+
+    Attributes:
+        csr: PEM; only its key may count.
+        identity: the one name.
+        not_after: in UTC.
+        issuer: the id of the certificate that is to sign it (`material.certificate_id`).
+    """
+
+    csr: str = field(repr=False)
+    identity: str
+    not_after: datetime
+    issuer: str
+
+
+class LeafSigner(Protocol):
+    """Signs leaves in our place."""
+
+    async def sign(self, wish: LeafWish) -> str:
+        """What it gives for a leaf, PEM, unverified.
+
+        Raises:
+            Unavailable: it gives none now.
+        """
+        ...
+
+
+def issuer_above(slot: Slot) -> Issuer:
+    """Who signed our signer, and signs leaves in its place.
+
+    Raises:
+        Unavailable: reason `leaf_issuer`: our signer is a root, or the one above is not fit to sign leaves.
+    """
+    try:
+        return issuer_of(slot.path[1:], slot.issuer.roots, slot.issuer.trust_domain)
+    except (IndexError, BadRequest, x509.ExtensionNotFound):
+        why = "what signs leaves is above our own signer, with a key identifier and a key of P-256, P-384 or RSA"
+        raise Unavailable("leaf_issuer", why) from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commission:
+    """One leaf that is to be signed outside.
+
+    Attributes:
+        slot: that drafted.
+        draft: which is never signed; its limits hold.
+        key: that is certified.
+        identity: that was granted.
+    """
+
+    slot: Slot
+    draft: Draft
+    key: csr.ProvenKey
+    identity: SpiffeId
+
+    def wish(self, csr_pem: str) -> LeafWish:
+        """What to ask for.
+
+        Raises:
+            Unavailable: reason `leaf_issuer`.
+        """
+        return LeafWish(
+            csr=csr_pem,
+            identity=str(self.identity),
+            not_after=self.draft.not_after,
+            issuer=certificate_id(issuer_above(self.slot).certificate),
+        )
+
+    def judge(self, unverified_pem: str, now: datetime) -> Issued:
+        """The leaf, once nothing is wrong with it.
+
+        Checked: one certificate; the proven key; exactly this identity, no CA, and every other rule of
+        `svid.lint`; begins between the draft's beginning and now; ends no later than the draft; signed by the
+        issuer above our signer. Not checked: that its serial is new; the ledger sees that.
+
+        Raises:
+            Unavailable: reason `leaf_answer`, naming everything that is wrong; nothing may be given out. Or reason
+                `leaf_issuer`.
+        """
+        issuer = issuer_above(self.slot)
+        leaf = _read(unverified_pem)
+        if problems := [*self._faults(leaf, issuer, now)]:
+            raise _refused("; ".join(problems))
+        return Issued(
+            chain=(to_pem(leaf), *issuer.chain),
+            roots=issuer.roots,
+            serial=f"{leaf.serial_number:x}",
+            not_before=leaf.not_valid_before_utc,
+            not_after=leaf.not_valid_after_utc,
+            signer=self.draft.issuer.signer_id,
+        )
+
+    def _faults(self, leaf: x509.Certificate, issuer: Issuer, now: datetime) -> Iterator[str]:
+        start, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
+        if not signed_by(leaf, issuer.certificate):
+            yield f"it is not signed by {issuer.signer_id}"
+        if end > self.draft.not_after:
+            yield f"it ends at {end.isoformat()}, later than {self.draft.not_after.isoformat()}"
+        if not self.draft.not_before <= start <= now:
+            yield f"it begins at {start.isoformat()}, too early or in the future: compare the clocks"
+        wanted = Wanted(key=self.key, issuer=issuer, serial=leaf.serial_number, not_before=start, not_after=end)
+        try:
+            lint.svid(leaf.public_bytes(Encoding.DER), wanted, self.identity, lint.USAGE_EC)
+        except InvariantBroken as broken:
+            yield f"it breaks these rules: {broken.detail}"
+
+
+def _read(unverified_pem: str) -> x509.Certificate:
+    try:
+        [leaf] = read_certificates(unverified_pem.encode(), "leaf")
+    except (ConfigError, ValueError):
+        raise _refused("it is not one certificate") from None
+    return leaf
+
+
+def _refused(problem: str) -> Unavailable:
+    return Unavailable(
+        "leaf_answer", f"the leaf that was signed in our place is not what was asked for: {problem}"
+    )

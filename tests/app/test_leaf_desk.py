@@ -1,0 +1,113 @@
+"""Where a worker waits for leaves that the parent has signed, and what the parent answers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import pytest
+
+from meshca.app import leaf_desk
+from meshca.app.control import AskLeaf, Channel, GaveLeaf, Message
+from meshca.app.leaf_desk import LeafDesk, answered
+from meshca.authority.outside import LeafWish
+from meshca.errors import Unavailable
+from tests.fakes.clock import FakeClock
+from tests.fakes.leaf_signer import FakeLeafSigner
+from tests.fakes.pki import NOW, WEB, make_ca
+
+WISH = LeafWish(csr="CSR", identity=str(WEB), not_after=NOW, issuer="ab" * 32)
+ASKED = AskLeaf(id=1, csr="CSR", identity=str(WEB), not_after=NOW.isoformat(), issuer="ab" * 32)
+
+
+class FakeChannel:
+    """Keeps what is posted."""
+
+    def __init__(self) -> None:
+        self.posted: list[Message] = []
+
+    def post(self, *messages: Message) -> None:
+        """Keep."""
+        self.posted += messages
+
+
+class Rig:
+    """A desk whose parent is the test."""
+
+    def __init__(self, seconds: float = 60.0) -> None:
+        self.channel = FakeChannel()
+        self.desk = LeafDesk(cast("Channel", self.channel), seconds)
+
+    async def ask(self) -> asyncio.Task[str]:
+        """A question that has been posted."""
+        task = asyncio.create_task(self.desk.sign(WISH))
+        await asyncio.sleep(0)
+        return task
+
+
+async def test_asked_and_given() -> None:
+    """Each gets its own answer, whatever the order."""
+    rig = Rig()
+    first, second = await rig.ask(), await rig.ask()
+    assert rig.channel.posted[0] == ASKED
+    rig.desk.given(GaveLeaf(id=2, leaf="second"))
+    rig.desk.given(GaveLeaf(id=1, leaf="first"))
+    assert (await first, await second) == ("first", "second")
+
+
+async def test_refused() -> None:
+    """Why there is none is told in the words of whoever would have signed."""
+    rig = Rig()
+    asking = await rig.ask()
+    rig.desk.given(GaveLeaf(id=1, reason="vault_sealed", detail="unseal it"))
+    with pytest.raises(Unavailable, match="unseal it") as caught:
+        await asking
+    assert caught.value.reason == "vault_sealed"
+
+
+async def test_nobody_answers() -> None:
+    """A parent that hangs holds nobody for ever, and its late answer harms nobody."""
+    rig = Rig(seconds=0.01)
+    with pytest.raises(Unavailable) as caught:
+        await rig.desk.sign(WISH)
+    assert caught.value.reason == "leaf_waiting"
+    rig.desk.given(GaveLeaf(id=1, leaf="late"))
+    assert rig.desk._asked == {}
+
+
+async def test_answered_twice() -> None:
+    """The first answer counts."""
+    rig = Rig()
+    asking = await rig.ask()
+    rig.desk.given(GaveLeaf(id=1, leaf="first"))
+    rig.desk.given(GaveLeaf(id=1, leaf="again"))
+    assert await asking == "first"
+
+
+async def test_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who would wait too long is refused at once, and nothing is asked for it."""
+    monkeypatch.setattr(leaf_desk, "WAITING", 1)
+    rig = Rig()
+    first = await rig.ask()
+    with pytest.raises(Unavailable) as caught:
+        await rig.desk.sign(WISH)
+    assert (caught.value.reason, len(rig.channel.posted)) == ("leaf_waiting", 1)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert len(rig.channel.posted) == 1
+    await rig.ask()
+    assert len(rig.channel.posted) == 2
+
+
+async def test_the_parent_has_nobody() -> None:
+    """Before the upstream is open there is nobody to ask."""
+    assert (await answered(ASKED, None)).reason == "no_signer"
+
+
+async def test_the_parent_is_refused() -> None:
+    """Why goes back to the worker."""
+    signer = FakeLeafSigner(make_ca("root"), FakeClock())
+    signer.error = Unavailable("vault_sealed", "unseal it")
+    given = await answered(ASKED, signer)
+    assert given == GaveLeaf(id=1, reason="vault_sealed", detail="unseal it")
+    assert signer.wishes == [WISH]

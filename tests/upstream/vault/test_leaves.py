@@ -1,0 +1,214 @@
+"""Leaves by a role: what is sent, what each answer means, and that an outage is no storm of calls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from meshca import csr, metrics
+from meshca.authority.material import certificate_id
+from meshca.authority.outside import LeafSigner, LeafWish
+from meshca.errors import Unavailable
+from meshca.identity.key_type import KeyType
+from meshca.upstream.vault.leaves import AT_ONCE
+from meshca.upstream.vault.opening import open_
+from meshca.upstream.vault.patience import OUTAGE
+from tests.fakes.clock import FakeClock
+from tests.fakes.logs import captured_logs
+from tests.fakes.pki import TRUST_DOMAIN, WEB
+from tests.fakes.vault_replies import Reply, as_json, dripping, hanging, refusing, saying
+from tests.fakes.vault_server import FakeVault, serving_vault
+
+END = datetime(2026, 1, 1, 1, tzinfo=UTC)
+CSR = csr.request(csr.fresh_key(KeyType.EC_P256)[0])
+PATH = "pki/issuer/id-one/sign/mesh-leaf"
+
+
+class Rig:
+    """A stand-in for Vault, and leaves by it."""
+
+    def __init__(self, vault: FakeVault, leaves: LeafSigner, clock: FakeClock) -> None:
+        self.vault = vault
+        self.leaves = leaves
+        self.clock = clock
+
+    async def sign(self, issuer: str = "") -> str:
+        """One leaf."""
+        named = issuer or certificate_id(self.vault.pki.root.certificate)
+        return await self.leaves.sign(LeafWish(csr=CSR, identity=str(WEB), not_after=END, issuer=named))
+
+    async def refused(self, issuer: str = "") -> str:
+        """Why there is none."""
+        with pytest.raises(Unavailable) as caught:
+            await self.sign(issuer)
+        return caught.value.reason
+
+    @property
+    def asked(self) -> int:
+        """How many leaves were asked for."""
+        return self.vault.paths().count(PATH)
+
+
+@contextlib.asynccontextmanager
+async def opened(folder: Path, within: str = "10s") -> AsyncIterator[Rig]:
+    """After the first look at the mount."""
+    clock = FakeClock()
+    async with serving_vault(now=clock.now) as vault:
+        config = vault.config(folder, sign_leaves={"role": "mesh-leaf"}, timeout=within)
+        async with open_(config, data_dir=folder, environ={}, trust_domain=TRUST_DOMAIN, clock=clock) as upstream:
+            assert upstream.leaves is not None
+            await upstream.lines()
+            yield Rig(vault, upstream.leaves, clock)
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    """Of ten seconds."""
+    async with opened(tmp_path) as made:
+        yield made
+
+
+async def test_what_is_sent(rig: Rig) -> None:
+    """The issuer by its id, so that another default is no other signer; one URI, and the end by our clock."""
+    await rig.sign()
+    (body,) = [call.body for call in rig.vault.calls if call.path == PATH]
+    assert body == {
+        "csr": CSR,
+        "uri_sans": str(WEB),
+        "exclude_cn_from_sans": True,
+        "not_after": "2026-01-01T01:00:00Z",
+        "format": "pem",
+    }
+
+
+async def test_not_configured(tmp_path: Path) -> None:
+    """By default nobody signs leaves in our place."""
+    async with serving_vault() as vault:
+        config = vault.config(tmp_path)
+        opening = open_(config, data_dir=tmp_path, environ={}, trust_domain=TRUST_DOMAIN, clock=FakeClock())
+        async with opening as upstream:
+            assert upstream.leaves is None
+
+
+async def test_not_seen_yet(tmp_path: Path) -> None:
+    """Before the first look at the mount nobody knows who would sign."""
+    async with serving_vault() as vault:
+        config = vault.config(tmp_path, sign_leaves={"role": "mesh-leaf"})
+        opening = open_(config, data_dir=tmp_path, environ={}, trust_domain=TRUST_DOMAIN, clock=FakeClock())
+        async with opening as upstream:
+            assert upstream.leaves is not None
+            assert await Rig(vault, upstream.leaves, FakeClock()).refused() == "vault_issuer"
+
+
+async def test_an_issuer_of_somebody_else(rig: Rig) -> None:
+    """Below a root that is not in the mount, such as one from before a move, nothing is asked."""
+    assert await rig.refused("ab" * 32) == "vault_issuer"
+    assert rig.asked == 0
+
+
+PASSING = [
+    (refusing(503, "Vault is sealed"), "vault_sealed"),
+    (refusing(473), "vault_standby"),
+    (refusing(429), "vault_rate_limited"),
+    (refusing(500, "internal error"), "vault_server_error"),
+    (refusing(412), "vault_stale"),
+]
+STANDING = [
+    (refusing(400, "unknown role: mesh-leaf"), "vault_role"),
+    (
+        refusing(400, "URI Subject Alternative Names were provided via the API which are not valid for this role"),
+        "vault_bad_request",
+    ),
+    (refusing(403, "permission denied"), "vault_forbidden"),
+    (refusing(404, "no handler for route"), "vault_mount"),
+    (saying(b"<html>"), "vault_not_vault"),
+    (saying({"data": {}}), "vault_answer"),
+]
+
+
+@pytest.mark.parametrize(("reply", "reason"), PASSING, ids=lambda one: one if isinstance(one, str) else "")
+async def test_an_outage(rig: Rig, reply: Reply, reason: str) -> None:
+    """Everybody is refused for a while without a call; then one is made again, and leaves are signed."""
+    rig.vault.at(PATH, reply)
+    assert [await rig.refused() for _ in range(3)] == [reason] * 3
+    assert rig.asked == 1
+    rig.vault.at(PATH, rig.vault.truly)
+    await rig.clock.advance(60)
+    assert "CERTIFICATE" in await rig.sign()
+
+
+@pytest.mark.parametrize(("reply", "reason"), STANDING, ids=lambda one: one if isinstance(one, str) else "")
+async def test_a_refusal(rig: Rig, reply: Reply, reason: str) -> None:
+    """What is refused to one may be granted to another, so the next call is made at once."""
+    rig.vault.at(PATH, reply)
+    assert await rig.refused() == reason
+    rig.vault.at(PATH, rig.vault.truly)
+    await rig.clock.advance(60 if reason == "vault_forbidden" else 0)  # a token is not tried for a while
+    assert "CERTIFICATE" in await rig.sign()
+
+
+async def test_an_outage_is_counted(rig: Rig) -> None:
+    """Once for each call, and not for those that wait for its end."""
+    counter = metrics.vault_faults.labels("sealed")
+    before = counter._value.get()
+    rig.vault.at(PATH, refusing(503, "sealed"))
+    assert [await rig.refused() for _ in range(3)] == ["vault_sealed"] * 3
+    assert counter._value.get() == before + 1
+
+
+async def test_failures_together_are_one(rig: Rig) -> None:
+    """Calls that fail at the same time make the pause no longer."""
+    rig.vault.at(PATH, refusing(503, "sealed"))
+    reasons = await asyncio.gather(*(rig.refused() for _ in range(AT_ONCE)))
+    assert set(reasons) == {"vault_sealed"}
+    rig.vault.at(PATH, rig.vault.truly)
+    await rig.clock.advance(OUTAGE.floor * 2)
+    assert "CERTIFICATE" in await rig.sign()
+
+
+async def test_no_more_at_once(rig: Rig) -> None:
+    """So many calls run; whoever comes later waits for its turn, and all are answered."""
+    running, most, may = 0, 0, asyncio.Event()
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        if running == AT_ONCE:
+            may.set()
+        await may.wait()
+        await asyncio.sleep(0.05)
+        running -= 1
+        return await rig.vault.truly(request)
+
+    rig.vault.at(PATH, slow)
+    pems = await asyncio.gather(*(rig.sign() for _ in range(3 * AT_ONCE)))
+    assert (most, len(pems)) == (AT_ONCE, 3 * AT_ONCE)
+
+
+@pytest.mark.parametrize("reply", [hanging, dripping], ids=["silent", "dripping"])
+async def test_no_answer(tmp_path: Path, reply: Reply) -> None:
+    """Nobody waits longer than the timeout, for a turn or for an answer."""
+    async with opened(tmp_path, within="200ms") as rig:
+        rig.vault.at(PATH, reply)
+        reasons = await asyncio.gather(*(rig.refused() for _ in range(2 * AT_ONCE)))
+        assert set(reasons) == {"vault_timeout"}
+
+
+async def test_warnings(rig: Rig) -> None:
+    """What the server remarks is for whoever looks closely: it comes with each leaf."""
+
+    async def warned(_: web.Request) -> web.StreamResponse:
+        body = {"csr": CSR, "uri_sans": str(WEB), "not_after": END.isoformat()}
+        return as_json({"data": rig.vault.pki.leaf("one", body), "warnings": ["careful"]})
+
+    rig.vault.at(PATH, warned)
+    with captured_logs() as logs:
+        await rig.sign()
+    assert [entry["warning"] for entry in logs if entry["event"] == "vault.warning"] == ["careful"]
