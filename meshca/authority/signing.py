@@ -9,6 +9,7 @@ that drafted it, because the ledger's intent already names that signer. This mod
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from meshca.admission.model import Grant
@@ -74,8 +75,13 @@ class Authority:
         Args:
             why: what an administrator has to do.
         """
-        self._previous = ()
-        self._slot, self._serving, self._withheld = None, self.current_serving(), why
+        serving = self.current_serving()
+        if (
+            serving is self._slot
+        ):  # of its own issuer now, so that `drafter` takes no workload's draft for one of it
+            serving = replace(serving, issuer=replace(serving.issuer))
+        self._serving = serving
+        self._slot, self._previous, self._withheld = None, (), why
 
     def draft(self, grant: Grant, key: ProvenKey, lifetime: timedelta, now: datetime) -> Draft:
         """Draft an X.509-SVID under the current slot.

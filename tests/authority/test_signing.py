@@ -100,11 +100,13 @@ def test_withheld() -> None:
 
 
 def test_withheld_without_a_line_of_its_own_for_our_ports() -> None:
-    """They are signed for by what signed before."""
+    """They are signed for by what signed before, but no workload's draft that is under way is."""
     signs = authority(slot())
-    before = signs.current()
+    before, waiting = signs.current(), drafted(signs)
     signs.withhold("why")
-    assert signs.current_serving() is before
+    assert signs.current_serving().path == before.path
+    with pytest.raises(Unavailable, match="is gone"):
+        signs.sign(waiting, NOW)
 
 
 def test_withheld_until_there_is_another() -> None:
