@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -32,6 +32,16 @@ POLL = 2 * LONGEST_SLEEP_SECONDS
 def rig(tmp_path: Path) -> Rig:
     """Where nothing was started yet."""
     return Rig(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _judged_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread: the fake clock waits for none."""
+
+    async def at_once(judge: Callable[..., object], *given: object, **named: object) -> object:
+        return judge(*given, **named)
+
+    monkeypatch.setattr(asyncio, "to_thread", at_once)
 
 
 async def _publish(_: Standing) -> None:
