@@ -217,7 +217,7 @@ class VaultUpstream:
             except MeshcaError as error:
                 self.problem = error
             else:
-                del self._unkept[root]
+                self._unkept.pop(root, None)  # unless it was forgotten meanwhile
 
     async def _sign(self, root: str) -> SigningMaterial:
         """A new intermediate below a root; it is kept nowhere yet."""

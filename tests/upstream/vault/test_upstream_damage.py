@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from meshca.authority.material import SigningMaterial
 from meshca.errors import Unavailable
 from meshca.upstream.kept_folder import KeptFolder
 from meshca.upstream.vault.custody import AtOnce
@@ -105,6 +106,22 @@ class TestFullDisk:
             await upstream.forget({TWO})
         assert told(await upstream.lines()) == {TWO: (True, True, True)}
         assert rig.kept == [f"{TWO[:16]}.json"]
+
+    async def test_forgotten_while_it_is_written(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Then nothing fails: what signs is given all the same."""
+        custody = AtOnce(KeptFolder(rig.folder, "vault"))
+        upstream = rig.open(custody=custody)
+        await turn(upstream)
+        rig.vault.issuers = [(OTHER,)]
+        keep = custody.keep
+
+        async def slowly(material: SigningMaterial) -> None:
+            await keep(material)
+            await upstream.forget({ONE})
+
+        monkeypatch.setattr(custody, "keep", slowly)
+        assert told(await upstream.lines())[ONE] == (True, False, False)
+        assert upstream.problem is None
 
 
 def no_room(_: object) -> None:
