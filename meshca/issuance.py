@@ -195,10 +195,11 @@ class Issuing:
             slot = self._authority.drafter(draft, self._clock.now())
             commission = Commission(slot=slot, draft=draft, key=key, identity=decision.grant.identity)
             unverified = await signer.sign(commission.wish(request))
-            self._authority.current()  # nothing is given any more when signing was withheld meanwhile
             issued = commission.judge(unverified, self._clock.now())
             with decision.given(asked, issued, self._ledger) as given:
                 await self._ledger.intend(given)
+                self._authority.current()  # nothing is given any more when signing was withheld meanwhile
+                self._authority.drafter(draft, self._clock.now())  # nor when the signer has gone
             return decision.issues(issued)
 
     def _lifetime(self, grant: Grant, asked_seconds: int) -> timedelta:

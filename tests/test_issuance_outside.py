@@ -199,6 +199,17 @@ async def test_the_signer_changes_meanwhile(rig: Rig, *, withheld: bool) -> None
         assert (await issuing).chain
 
 
+async def test_the_signer_has_gone_meanwhile(rig: Rig) -> None:
+    """Signatures were withheld meanwhile, and another root signs now: the old one may be trusted no more."""
+    rig.leaves.may.clear()
+    issuing = asyncio.create_task(rig.refused())
+    await rig.leaves.asked.wait()
+    rig.authority.withhold("dropped")
+    rig.authority.replace(Slot.prove(good_material(root=OTHER), TRUST_DOMAIN, NOW))
+    rig.leaves.may.set()
+    assert await issuing == "signer_replaced"
+
+
 async def test_abandoned(rig: Rig) -> None:
     """A caller that is gone leaves a failed record, and nothing that was issued."""
     rig.leaves.may.clear()

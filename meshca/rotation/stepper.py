@@ -22,7 +22,7 @@ from meshca.authority.slot import Slot
 from meshca.authority.upstream import Line, Upstream
 from meshca.clock import Clock
 from meshca.config.rotation import RotationConfig
-from meshca.errors import ConfigError, Refused
+from meshca.errors import ConfigError, MeshcaError, Refused
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.log import log
 from meshca.rotation.acted import planned, version
@@ -49,7 +49,7 @@ class Stepper:
         problem: why a root of the upstream's is not taken up, as of the last `adopt`; None when all are.
     """
 
-    problem: ConfigError | None = None
+    problem: MeshcaError | None = None
 
     def __init__(  # noqa: PLR0913 - its parts, by name
         self,
@@ -192,7 +192,9 @@ class Stepper:
         retired = {record.id for record in kept.of(Kind.ROOT, State.RETIRED)}
         if retired.isdisjoint(certificate_id(line.root) for line in lines):
             return
+        before = self._upstream.problem
         there = [certificate_id(line.root) for line in await self._upstream.lines()]  # one may be new since
+        self.problem = self.problem or before  # a second look tells only what is wrong with itself
         await self._upstream.forget([root for root in there if root not in retired])
 
     async def _good(self, kept: Lifecycle, line: Line, *, first: bool) -> bool:

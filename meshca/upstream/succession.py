@@ -35,6 +35,7 @@ class Succession:
         self._before = before
         self._whose: dict[str, Upstream] = {}
         self._over: frozenset[str] = frozenset()
+        self._today: frozenset[str] = frozenset()  # roots of today's that sign
         self._told = ""
         self._away: MeshcaError | None = None  # why `now` had no lines
 
@@ -64,6 +65,7 @@ class Succession:
             today = list(await self._now.lines())
         except MeshcaError as error:
             self._away = error
+        self._today = frozenset(certificate_id(line.root) for line in today if line.signs)
         lines = [*today, *await self._of_before({certificate_id(line.root) for line in today})]
         if self.problem is not None and not any(line.signs for line in lines):
             raise self.problem
@@ -78,8 +80,12 @@ class Succession:
         return await self._now.make_root(same_key=same_key)
 
     async def forget(self, keep: Collection[str]) -> None:
-        """Name other roots of before no more; what of them is on disk is told and left."""
-        await self._now.forget(keep)
+        """Name other roots of before no more; what of them is on disk is told and left.
+
+        While only roots of before are to be kept, as after a move that was given up, today's are left as well.
+        """
+        if not self._today.isdisjoint(keep):
+            await self._now.forget(keep)
         for root in sorted(self._whose.keys() - set(keep)):
             del self._whose[root]
             self._over |= {root}

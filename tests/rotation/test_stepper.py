@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from meshca import metrics
 from meshca.authority.history import Kind
 from meshca.authority.lifecycle import Act, State
-from meshca.errors import Unavailable
+from meshca.authority.upstream import Line
+from meshca.errors import ConfigError, Unavailable
 from meshca.rotation.steps import Due
 from tests.fakes.logs import captured_logs
 from tests.fakes.pki import DAY, good_material, make_ca
@@ -171,6 +172,21 @@ class TestForget:
         scene.upstream.offer(OTHER_SIGNS, third)
         await scene.stepper.forget(scene.store.lifecycle, lines)
         assert list(scene.upstream.materials.values()) == [third]
+
+    async def test_a_problem_of_before_is_not_lost(self) -> None:
+        """The second look clears what obtaining material has found in the same turn."""
+        scene = await self.scene_with(State.RETIRED)
+        lines = await scene.upstream.lines()
+        looked, scene.upstream.problem = scene.upstream.lines, ConfigError("fake", ["bad"])
+        told = scene.upstream.problem
+
+        async def clears() -> Sequence[Line]:
+            scene.upstream.problem = None
+            return await looked()
+
+        scene.upstream.lines = clears  # type: ignore[method-assign]
+        await scene.stepper.forget(scene.store.lifecycle, lines)
+        assert scene.stepper.problem is told
 
     async def test_what_is_not_known_yet_is_left(self) -> None:
         """Another replica may have made it just now."""

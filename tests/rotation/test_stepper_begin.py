@@ -90,7 +90,7 @@ class TestAdopt:
             ["root.refused"],
         )
         problem = scene.stepper.problem
-        assert problem is not None
+        assert isinstance(problem, ConfigError)
         assert problem.problems[0].endswith(
             "ended at 2025-12-31T00:00:00+00:00, so nobody needs to trust it; take it out"
         )

@@ -123,6 +123,16 @@ async def test_it_ends() -> None:
     assert OLD_ID in before.materials
 
 
+async def test_a_move_that_was_given_up() -> None:
+    """Only a root of before is to be kept: today's is left, and nothing breaks."""
+    today = FakeUpstream(NEW)
+    both = Succession(today, [FakeUpstream(OLD)])
+    await both.lines()
+    await both.forget([OLD_ID])
+    assert ids(await both.lines()) == [OLD_ID, NEW_ID]
+    assert not [one for one in today.history if one.startswith("forget")]
+
+
 async def test_what_is_still_needed_stays() -> None:
     """Another root may be forgotten meanwhile."""
     both = Succession(FakeUpstream(NEW), [FakeUpstream(OLD)])

@@ -72,6 +72,7 @@ class VaultUpstream:
         self._trust_domain = trust_domain
         self._clock = clock
         self._seen = ""
+        self._over: frozenset[str] = frozenset()  # roots that were to be forgotten
         self._sight: Sight | None = None
         self._one = asyncio.Lock()
         self._unkept: dict[str, SigningMaterial] = {}  # signed, but not written yet, by the root's id
@@ -88,7 +89,7 @@ class VaultUpstream:
         if self._unkept:
             async with self._one:
                 await self._keep()
-        if looked and current and current not in await self._good():
+        if looked and current and current not in self._over and current not in await self._good():
             try:
                 await self._fresh(current)
             except MeshcaError as error:
@@ -138,6 +139,8 @@ class VaultUpstream:
         """
         if not any(id_ in keep for id_ in await self._good()):
             raise InvariantBroken("forget", "no root that signs was named to be kept; nothing was deleted")
+        # What is retired stays so: below it nothing is signed again, although the issuer may still be below it.
+        self._over |= {certificate_id(root) for root in await self._custody.named([])} - set(keep)
         self._unkept = {root: material for root, material in self._unkept.items() if root in keep}
         for name in await self._custody.forget(keep):
             log.info("ca.forgotten", kind="root", sha256=name)

@@ -244,6 +244,17 @@ class TestForget:
         await upstream.forget({TWO})
         assert (told(await upstream.lines()), rig.kept) == ({TWO: (True, True, True)}, [f"{TWO[:16]}.json"])
 
+    async def test_nothing_is_signed_below_it_again(self, rig: Rig) -> None:
+        """Although the issuer is still below it: it was retired, and Vault would be asked at each look."""
+        upstream = rig.open()
+        await upstream.lines()
+        rig.vault.issuers = [(OTHER,), (ROOT,)]
+        await upstream.lines()
+        await upstream.forget({ONE})
+        for _ in range(3):
+            await upstream.lines()
+        assert (rig.vault.signed, rig.kept) == (2, [f"{ONE[:16]}.json"])
+
     async def test_never_the_last(self, rig: Rig) -> None:
         """When nothing that signs is to be kept nothing is deleted."""
         upstream = await self.two(rig)
