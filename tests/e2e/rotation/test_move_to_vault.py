@@ -15,7 +15,9 @@ from tests.e2e.rotation.mesh import running_mesh
 from tests.real.openbao import Mount, new_mount, own_openbao, vault_config
 
 pytestmark = [pytest.mark.real("openbao"), pytest.mark.real("envoy")]
-SHORT = {"MESHCA__SVID__DEFAULT_LIFETIME": "20s"}
+SHORT = {
+    "MESHCA__SVID__DEFAULT_LIFETIME": "45s"
+}  # so that an old root is soon needed by nobody, but a restart of the CA is outlived
 
 
 async def begun_below_vault(ca: LiveCa, server: OpenBao, mount: Mount, place: Path) -> None:
