@@ -189,9 +189,8 @@ class _Stream:
         finally:
             unwatch()
             self._task = None
+            self._close()
             await self._stop_writer()
-            for type_url, session in self._sessions.items():
-                self._tell(type_url, (Closed(names=session.names),))
 
     def end(self, error: MeshcaError) -> None:
         """Let `run` raise this error."""
@@ -292,6 +291,12 @@ class _Stream:
     def _written(self, writer: asyncio.Task[None]) -> None:
         if not writer.cancelled() and writer.exception() is not None:
             self.end(Unavailable("stream_broken", "the stream could not be written to"))
+
+    def _close(self) -> None:
+        """Tell the end before anything is waited for: the call may be cancelled then, and nothing is told after."""
+        ended, self._sessions = self._sessions, {}
+        for type_url, session in ended.items():
+            self._tell(type_url, (Closed(names=session.names),))
 
     async def _stop_writer(self) -> None:
         if self._writer is not None and not self._writer.done():

@@ -141,3 +141,29 @@ async def test_cancelled_stream_is_cancelled() -> None:
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+class Reluctant(Line):
+    """A line whose write in flight takes a turn of the loop to give up."""
+
+    async def write(self, message: bytes) -> None:
+        """As the line, with an end that is not at once."""
+        try:
+            await super().write(message)
+        finally:
+            await asyncio.sleep(0)
+
+
+async def test_end_is_told_when_the_call_is_cancelled_twice() -> None:
+    """Nobody counts a stream as open that ended while it was written to, however it came to its end."""
+    line = Reluctant()
+    server, running = await connected(line)
+    server.put(res("default", "2"))
+    await line.blocked.wait()
+    server.streams.end_all(Unavailable("ended", ""))
+    await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert [notice.event for notice in server.notices][-1] == Closed(names=frozenset({"default"}))
+    assert len(server.streams) == 0
