@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import pytest
 
 from meshca.authority.history import Kind
 from meshca.authority.lifecycle import Act, State
@@ -14,24 +17,43 @@ from tests.fakes.cacerts import Projected, cacerts
 from tests.fakes.pki import DAY, Ca, make_ca
 from tests.real.dev_server import Certificate
 
-# So short ago that meshca knows all that they have signed.
-BEGIN = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=1)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cas:
+    """Two roots with an intermediate each, made so short ago that meshca knows all that they have signed."""
+
+    a: Ca
+    b: Ca
+    below_a: Ca
+    below_b: Ca
+
+    @property
+    def only_a(self) -> dict[str, str]:
+        """The files of A alone."""
+        return cacerts(self.below_a, roots=(self.a,))
+
+    @property
+    def only_b(self) -> dict[str, str]:
+        """The files of B alone."""
+        return cacerts(self.below_b, roots=(self.b,))
 
 
-def ca_of(name: str, issuer: Ca | None = None) -> Ca:
-    """A CA that has just been made."""
-    return make_ca(name, issuer, begin=BEGIN, end=BEGIN + 30 * DAY)
+@pytest.fixture
+def cas() -> Cas:
+    """Made for this test: those of a module are old when a long run comes to it."""
+    begin = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=1)
+
+    def made(name: str, issuer: Ca | None = None) -> Ca:
+        return make_ca(name, issuer, begin=begin, end=begin + 30 * DAY)
+
+    a, b = made("a"), made("b")
+    return Cas(a=a, b=b, below_a=made("below a", a), below_b=made("below b", b))
 
 
-A, B = ca_of("a"), ca_of("b")
-BELOW_A, BELOW_B = ca_of("below a", A), ca_of("below b", B)
-ONLY_A, ONLY_B = cacerts(BELOW_A, roots=(A,)), cacerts(BELOW_B, roots=(B,))
-
-
-def plugged_in(place: Path) -> tuple[Projected, dict[str, str]]:
+def plugged_in(place: Path, cas: Cas) -> tuple[Projected, dict[str, str]]:
     """A mounted Secret with A in it, and the settings of a server that signs by it."""
     volume = Projected(place / "cacerts")
-    volume.swap(ONLY_A)
+    volume.swap(cas.only_a)
     upstream = f"{{kind: files, dir: {volume.folder}}}"
     return volume, {"MESHCA__UPSTREAM": upstream, "MESHCA__SVID__DEFAULT_LIFETIME": "10s"}
 
@@ -50,12 +72,18 @@ async def signs(ca: LiveCa, below: Ca) -> None:
     await until(below_it, "another intermediate signs")
 
 
-async def went_by_the_table(ca: LiveCa) -> None:
+async def went_by_the_table(ca: LiveCa, cas: Cas) -> None:
     """B did every step, none of them forced, and A was dropped when nobody held a certificate below it."""
     changes = [change for change in await ca.history() if change.kind is Kind.ROOT]
-    named = {certificate_id(one.certificate): one for one in (A, B)}
+    named = {certificate_id(one.certificate): one for one in (cas.a, cas.b)}
     done = [(named[one.authority], one.act) for one in changes if one.act is not Act.PLAN][3:]
-    steps = [(B, None), (B, Act.DISTRIBUTE), (A, Act.SUPERSEDE), (B, Act.ACTIVATE), (A, Act.RETIRE)]
+    steps = [
+        (cas.b, None),
+        (cas.b, Act.DISTRIBUTE),
+        (cas.a, Act.SUPERSEDE),
+        (cas.b, Act.ACTIVATE),
+        (cas.a, Act.RETIRE),
+    ]
     assert done == steps
     assert not any(one.forced for one in changes)
     guards = {one.act: one.guard for one in changes[3:]}
@@ -63,25 +91,25 @@ async def went_by_the_table(ca: LiveCa) -> None:
     assert guards[Act.RETIRE].startswith("no workload holds a certificate below")
 
 
-async def test_by_turns(place: Path) -> None:
+async def test_by_turns(place: Path, cas: Cas) -> None:
     """A, then both, then a signer below B, then B alone; a workload that stands still holds it up at both."""
-    volume, settings = plugged_in(place)
+    volume, settings = plugged_in(place, cas)
     async with live_ca(place, settings) as ca, running_mesh(place, ca) as mesh:
         agent = await mesh.agent("web")
         await mesh.everybody_acknowledges(1)
         with stopped(agent.process.pid):
-            volume.swap(cacerts(BELOW_A, roots=(A, B)))
+            volume.swap(cacerts(cas.below_a, roots=(cas.a, cas.b)))
             await ca.reaches(State.ACTIVE, State.DISTRIBUTING)
             assert (await ca.report()).plan is None
-            volume.swap(cacerts(BELOW_B, roots=(A, B)))
+            volume.swap(cacerts(cas.below_b, roots=(cas.a, cas.b)))
             await until(lambda: _gated(ca), "no closed gate before the activation of B")
-            await signs(ca, BELOW_A)
+            await signs(ca, cas.below_a)
             assert await ca.states() == [State.ACTIVE, State.DISTRIBUTING]
         await ca.reaches(State.RETIRING, State.ACTIVE)
-        await signs(ca, BELOW_B)
-        volume.swap(ONLY_B)
+        await signs(ca, cas.below_b)
+        volume.swap(cas.only_b)
         await ca.finishes(State.RETIRED, State.ACTIVE)
-        await went_by_the_table(ca)
+        await went_by_the_table(ca, cas)
 
 
 async def _gated(ca: LiveCa) -> bool:
@@ -90,42 +118,42 @@ async def _gated(ca: LiveCa) -> bool:
     return report.plan is not None and report.gate is not None and not report.gate.open
 
 
-async def test_at_once(place: Path) -> None:
+async def test_at_once(place: Path, cas: Cas) -> None:
     """A replaced by B in one swap is the same rotation; a restart in the middle finds it where it was."""
-    volume, settings = plugged_in(place)
+    volume, settings = plugged_in(place, cas)
     async with live_ca(place, settings) as ca, running_mesh(place, ca) as mesh:
         agent = await mesh.agent("web")
         await mesh.everybody_acknowledges(1)
         with stopped(agent.process.pid):
-            volume.swap(ONLY_B)
+            volume.swap(cas.only_b)
             await until(lambda: _gated(ca), "no closed gate before the activation of B")
             await ca.kill()
             await ca.start()
             await until(lambda: _gated(ca), "the rotation is lost by the restart")
             assert await ca.states() == [State.ACTIVE, State.DISTRIBUTING]
-            await signs(ca, BELOW_A)
+            await signs(ca, cas.below_a)
         await ca.finishes(State.RETIRED, State.ACTIVE)
-        await went_by_the_table(ca)
-        assert list((ca.folder / "data/plugged-in").glob("*.json")) == [_kept(ca, B)]
+        await went_by_the_table(ca, cas)
+        assert list((ca.folder / "data/plugged-in").glob("*.json")) == [_kept(ca, cas.b)]
 
 
-async def test_bad_folder_in_the_middle(place: Path) -> None:
+async def test_bad_folder_in_the_middle(place: Path, cas: Cas) -> None:
     """What was plugged in before goes on to the end, and the status says what is wrong with the folder."""
-    volume, settings = plugged_in(place)
+    volume, settings = plugged_in(place, cas)
     async with live_ca(place, settings) as ca, running_mesh(place, ca) as mesh:
         agent = await mesh.agent("web")
         await mesh.everybody_acknowledges(1)
         with stopped(agent.process.pid):
-            volume.swap(ONLY_B)
+            volume.swap(cas.only_b)
             await until(lambda: _gated(ca), "no closed gate before the activation of B")
-            volume.swap({**ONLY_B, "ca-key.pem": BELOW_A.key_pem})
+            volume.swap({**cas.only_b, "ca-key.pem": cas.below_a.key_pem})
             await until(lambda: _fault(ca), "the bad folder is not told")
-            await signs(ca, BELOW_A)
+            await signs(ca, cas.below_a)
         await ca.finishes(State.RETIRED, State.ACTIVE)
         assert await _fault(ca)
-        volume.swap(ONLY_B)
+        volume.swap(cas.only_b)
         await until(lambda: _no_fault(ca), "the mended folder is not told")
-        await went_by_the_table(ca)
+        await went_by_the_table(ca, cas)
 
 
 async def _fault(ca: LiveCa) -> bool:
