@@ -293,7 +293,7 @@ class _Stream:
             self.end(Unavailable("stream_broken", "the stream could not be written to"))
 
     def _close(self) -> None:
-        """Tell the end before anything is waited for: the call may be cancelled then, and nothing is told after."""
+        """Tell the end before anything is waited for: a call that is cancelled meanwhile tells nothing more."""
         ended, self._sessions = self._sessions, {}
         for type_url, session in ended.items():
             self._tell(type_url, (Closed(names=session.names),))
