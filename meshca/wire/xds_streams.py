@@ -189,7 +189,9 @@ class _Stream:
         finally:
             unwatch()
             self._task = None
-            self._close()
+            ended, self._sessions = self._sessions, {}
+            for type_url, session in ended.items():  # before anything is waited for: that may be cancelled
+                self._tell(type_url, (Closed(names=session.names),))
             await self._stop_writer()
 
     def end(self, error: MeshcaError) -> None:
@@ -291,12 +293,6 @@ class _Stream:
     def _written(self, writer: asyncio.Task[None]) -> None:
         if not writer.cancelled() and writer.exception() is not None:
             self.end(Unavailable("stream_broken", "the stream could not be written to"))
-
-    def _close(self) -> None:
-        """Tell the end before anything is waited for: a call that is cancelled meanwhile tells nothing more."""
-        ended, self._sessions = self._sessions, {}
-        for type_url, session in ended.items():
-            self._tell(type_url, (Closed(names=session.names),))
 
     async def _stop_writer(self) -> None:
         if self._writer is not None and not self._writer.done():
