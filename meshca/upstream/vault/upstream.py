@@ -72,7 +72,6 @@ class VaultUpstream:
         self._trust_domain = trust_domain
         self._clock = clock
         self._seen = ""
-        self._over: frozenset[str] = frozenset()  # roots that were to be forgotten
         self._sight: Sight | None = None
         self._one = asyncio.Lock()
         self._unkept: dict[str, SigningMaterial] = {}  # signed, but not written yet, by the root's id
@@ -89,7 +88,7 @@ class VaultUpstream:
         if self._unkept:
             async with self._one:
                 await self._keep()
-        if looked and current and current not in self._over and current not in await self._good():
+        if looked and current and current not in await self._good():
             try:
                 await self._fresh(current)
             except MeshcaError as error:
@@ -133,16 +132,17 @@ class VaultUpstream:
     async def forget(self, keep: Collection[str]) -> None:
         """Delete what is kept below every other root, keys included; Vault's issuers are the operator's.
 
+        What is below the issuer of today stays: otherwise it would be signed anew at each look, and deleted.
+
         Raises:
             InvariantBroken: reason `forget`: not one that signs is to be kept; nothing was deleted.
             Unavailable: reason `ca_folder`.
         """
         if not any(id_ in keep for id_ in await self._good()):
             raise InvariantBroken("forget", "no root that signs was named to be kept; nothing was deleted")
-        # What is retired stays so: below it nothing is signed again, although the issuer may still be below it.
-        self._over |= {certificate_id(root) for root in await self._custody.named([])} - set(keep)
-        self._unkept = {root: material for root, material in self._unkept.items() if root in keep}
-        for name in await self._custody.forget(keep):
+        left = {*keep, self._current()}
+        self._unkept = {root: material for root, material in self._unkept.items() if root in left}
+        for name in await self._custody.forget(left):
             log.info("ca.forgotten", kind="root", sha256=name)
 
     def issuer(self, id_: str) -> Issuer | None:
