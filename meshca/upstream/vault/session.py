@@ -17,7 +17,7 @@ from meshca.clock import Clock, pause
 from meshca.errors import Unavailable
 from meshca.log import log
 from meshca.upstream.vault.answer import Answer
-from meshca.upstream.vault.client import Client, Lanes, Method
+from meshca.upstream.vault.client import Client, Method
 from meshca.upstream.vault.faults import TABLE, Fault, count, fault_of
 from meshca.upstream.vault.logins import Login, Token, token_of
 from meshca.upstream.vault.patience import Patience
@@ -58,7 +58,7 @@ class Session:
         path: str,
         body: Mapping[str, object] | None = None,
         *,
-        by: Client | Lanes | None = None,
+        by: Client | None = None,
     ) -> Answer:
         """One call as us.
 
@@ -96,9 +96,7 @@ class Session:
                 log.warning("vault.token", reason=error.reason, detail=error.detail)
                 await self._clock.sleep(self._with_login.left)
 
-    async def _call(
-        self, by: Client | Lanes, method: Method, path: str, body: Mapping[str, object] | None
-    ) -> Answer:
+    async def _call(self, by: Client, method: Method, path: str, body: Mapping[str, object] | None) -> Answer:
         """The call, and once more with a fresh token when it is refused to one that was not fresh."""
         before = self._logins
         token = await self._held()
