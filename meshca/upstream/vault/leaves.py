@@ -34,7 +34,7 @@ class Leaves:
         role: that signs.
         session: calls as us.
         lanes: by which it asks.
-        issuer: the issuer of the mount with this certificate, as it was seen last.
+        issuer: of this name and key (`authority.outside.name_and_key`), as the mount was seen last.
         patience: with the server.
     """
 
@@ -67,7 +67,7 @@ class Leaves:
         self._patience.check()
         issuer = self._issuer(wish.issuer)
         if issuer is None:
-            raise failure(Fault.ISSUER, f"with the certificate {wish.issuer}, above our own")
+            raise failure(Fault.ISSUER, "of the name and key above our own intermediate")
         path = f"{self._mount}/issuer/{issuer.id}/sign/{self._role}"
         async with self._lanes.turn(self._seconds) as lane:
             self._patience.check()  # Vault may have gone while we waited

@@ -16,7 +16,7 @@ from cryptography import x509
 
 from meshca.authority.faults import find_faults
 from meshca.authority.material import SigningMaterial, certificate_id
-from meshca.authority.outside import LeafSigner
+from meshca.authority.outside import LeafSigner, name_and_key
 from meshca.authority.upstream import Line, Offer
 from meshca.clock import Clock
 from meshca.config.vault import VaultConfig
@@ -145,10 +145,11 @@ class VaultUpstream:
         for name in await self._custody.forget(left):
             log.info("ca.forgotten", kind="root", sha256=name)
 
-    def issuer(self, id_: str) -> Issuer | None:
-        """The issuer of the mount, as it was seen last, with this certificate."""
+    def issuer(self, signer: str) -> Issuer | None:
+        """The issuer of this name and key, as the mount was seen last; of several the one that ends last."""
         issuers = () if self._sight is None else self._sight.look.issuers
-        return next((one for one in issuers if certificate_id(one.certificate) == id_), None)
+        found = [one for one in issuers if name_and_key(one.certificate) == signer]
+        return max(found, key=lambda one: one.certificate.not_valid_after_utc, default=None)
 
     async def changed(self) -> None:
         """Return when the mount, the file of roots or Vault's being there differs from what `lines` saw."""

@@ -12,8 +12,7 @@ import pytest
 from aiohttp import web
 
 from meshca import csr, metrics
-from meshca.authority.material import certificate_id
-from meshca.authority.outside import LeafSigner, LeafWish
+from meshca.authority.outside import LeafSigner, LeafWish, name_and_key
 from meshca.errors import Unavailable
 from meshca.identity.key_type import KeyType
 from meshca.upstream.vault.client import Lanes
@@ -41,7 +40,7 @@ class Rig:
 
     async def sign(self, issuer: str = "") -> str:
         """One leaf."""
-        named = issuer or certificate_id(self.vault.pki.root.certificate)
+        named = issuer or name_and_key(self.vault.pki.root.certificate)
         return await self.leaves.sign(LeafWish(csr=CSR, identity=str(WEB), not_after=END, issuer=named))
 
     async def refused(self, issuer: str = "") -> str:
