@@ -140,10 +140,12 @@ class VaultUpstream:
         """
         if not any(id_ in keep for id_ in await self._good()):
             raise InvariantBroken("forget", "no root that signs was named to be kept; nothing was deleted")
-        left = {*keep, self._current()}
-        self._unkept = {root: material for root, material in self._unkept.items() if root in left}
-        for name in await self._custody.forget(left):
-            log.info("ca.forgotten", kind="root", sha256=name)
+        async with self._one:  # what is signed and written just now is then there to be deleted
+            left = {*keep, self._current()}
+            for root in self._unkept.keys() - left:
+                self._signing.discard(self._unkept.pop(root))
+            for name in await self._custody.forget(left):
+                log.info("ca.forgotten", kind="root", sha256=name)
 
     def issuer(self, signer: str) -> Issuer | None:
         """The issuer of this name and key, as the mount was seen last; of several the one that ends last."""
@@ -221,7 +223,7 @@ class VaultUpstream:
             except MeshcaError as error:
                 self.problem = error
             else:
-                self._unkept.pop(root, None)  # unless it was forgotten meanwhile
+                del self._unkept[root]
 
     async def _sign(self, root: str) -> SigningMaterial:
         """A new intermediate below a root; it is kept nowhere yet."""
