@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -208,6 +209,19 @@ async def test_the_signer_has_gone_meanwhile(rig: Rig) -> None:
     rig.authority.replace(Slot.prove(good_material(root=OTHER), TRUST_DOMAIN, NOW))
     rig.leaves.may.set()
     assert await issuing == "signer_replaced"
+
+
+async def test_killed_while_it_is_signed(rig: Rig) -> None:
+    """What was asked for and has no outcome counts as somebody's, in doubt, and not beyond the end asked for."""
+    rig.leaves.may.clear()
+    issuing = asyncio.create_task(rig.issue())
+    await rig.leaves.asked.wait()
+    (asked,) = rig.ledger.intents.values()
+    assert asked.not_after == rig.leaves.wishes[0].not_after
+    assert [one.serial for one in await rig.ledger.live(asked.not_after - timedelta(seconds=1))] == [asked.serial]
+    assert await rig.ledger.live(asked.not_after + timedelta(seconds=1)) == []
+    issuing.cancel()
+    await asyncio.gather(issuing, return_exceptions=True)
 
 
 async def test_abandoned(rig: Rig) -> None:

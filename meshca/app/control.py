@@ -110,6 +110,13 @@ class AskLeaf:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DropLeaf:
+    """Worker to parent: nobody waits for the answer to this `AskLeaf` any more."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GaveLeaf:
     """Parent to worker: what came of an `AskLeaf`.
 
@@ -184,6 +191,7 @@ Message = (
     | UseAdmission
     | UsePolicies
     | AskLeaf
+    | DropLeaf
     | GaveLeaf
     | Probe
     | Drain
@@ -198,6 +206,7 @@ _KINDS: Final[dict[str, type[Message]]] = {
     "admission": UseAdmission,
     "policies": UsePolicies,
     "ask_leaf": AskLeaf,
+    "drop_leaf": DropLeaf,
     "gave_leaf": GaveLeaf,
     "probe": Probe,
     "drain": Drain,

@@ -1,7 +1,7 @@
 """Where a worker has leaves signed by somebody else: it asks the parent, who alone has the login.
 
 A question that is not answered in time is given up, and too many at once are refused: nobody must wait for what
-will not come.
+will not come. What nobody waits for is taken back, so that nothing is signed for it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,21 @@ import itertools
 from datetime import datetime
 from typing import Final
 
-from meshca.app.control import AskLeaf, Channel, GaveLeaf
+from meshca.app.control import AskLeaf, Channel, DropLeaf, GaveLeaf
 from meshca.authority.outside import LeafSigner, LeafWish
+from meshca.config.upstream import UpstreamConfig
+from meshca.config.vault import VaultConfig
 from meshca.errors import Unavailable
+from meshca.log import log
 
 WAITING: Final = 256  # in one worker; at some hundred leaves in a second nobody waits longer than a second or two
 
-LONGEST: Final = 60.0  # seconds
+MOMENT: Final = 5.0  # seconds that the way to the parent and back takes at most; a parent that hangs takes longer
+
+
+def longest(upstream: UpstreamConfig) -> float:
+    """Seconds that one question may take: Vault's timeout to have a turn, the same for an answer, and a moment."""
+    return MOMENT + (2 * upstream.timeout.total_seconds() if isinstance(upstream, VaultConfig) else 0)
 
 
 class LeafDesk:
@@ -25,10 +33,10 @@ class LeafDesk:
 
     Args:
         channel: to the parent.
-        seconds: that one question may wait; the parent's signer gives up sooner.
+        seconds: that one question may wait (`longest`); the parent's signer gives up sooner.
     """
 
-    def __init__(self, channel: Channel, seconds: float = LONGEST) -> None:
+    def __init__(self, channel: Channel, seconds: float) -> None:
         self._channel = channel
         self._seconds = seconds
         self._ids = itertools.count(1)
@@ -59,6 +67,8 @@ class LeafDesk:
             raise Unavailable("leaf_waiting", f"no leaf was signed within {self._seconds:g} s") from None
         finally:
             del self._asked[number]
+            if answer.cancelled():  # by `wait_for`: the time is over, or whoever asked is gone
+                self._channel.post(DropLeaf(id=number))
         if given.reason:
             raise Unavailable(given.reason, given.detail)
         return given.leaf
@@ -89,3 +99,6 @@ async def answered(question: AskLeaf, signer: LeafSigner | None) -> GaveLeaf:
         return GaveLeaf(id=question.id, leaf=await signer.sign(wish))
     except Unavailable as error:
         return GaveLeaf(id=question.id, reason=error.reason, detail=error.detail)
+    except Exception:  # noqa: BLE001 - a fault of ours; the worker must not wait for what will not come
+        log.exception("leaf.failed", question=question.id)
+        return GaveLeaf(id=question.id, reason="internal", detail="the parent has failed; see its log")

@@ -17,7 +17,18 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from meshca.app.control import AskLeaf, Channel, Drain, Failed, GaveLeaf, Message, Probe, Probed, Ready
+from meshca.app.control import (
+    AskLeaf,
+    Channel,
+    Drain,
+    DropLeaf,
+    Failed,
+    GaveLeaf,
+    Message,
+    Probe,
+    Probed,
+    Ready,
+)
 from meshca.log import log
 
 # -P: the current folder's files are no modules of ours
@@ -98,7 +109,7 @@ class WorkerProcess:
         self._ids = itertools.count(1)
         self._probes: dict[int, asyncio.Future[Probed]] = {}
         self._answer_leaf = answer_leaf
-        self._leaves: set[asyncio.Task[None]] = set()
+        self._leaves: dict[int, asyncio.Task[None]] = {}  # by the question
         self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._wait(exit_fd))]
 
     @classmethod
@@ -175,22 +186,21 @@ class WorkerProcess:
         self._process.kill()  # does nothing to a process that was waited for
         await self.ended.wait()
 
-    def _answer(self, answer: Awaitable[GaveLeaf]) -> None:
+    def _answer(self, question: AskLeaf, answer_leaf: AnswerLeaf) -> None:
         """Answer beside the messages, also to a worker that drains: it waits for what is in flight."""
 
         async def give() -> None:
-            self._channel.post(await answer)
+            self._channel.post(await answer_leaf(question))
 
-        task = asyncio.create_task(give())
-        self._leaves.add(task)
-        task.add_done_callback(self._leaves.discard)
+        task = self._leaves[question.id] = asyncio.create_task(give())
+        task.add_done_callback(lambda _: self._leaves.pop(question.id))
 
     async def _wait(self, exit_fd: int) -> None:
         await _exited(exit_fd)
         self._process.wait()
         await self._tasks[0]  # its last words are still in the channel
         await self._channel.close()
-        for task in self._leaves:
+        for task in self._leaves.values():
             task.cancel()
         for answer in self._probes.values():
             if not answer.done():
@@ -205,7 +215,9 @@ class WorkerProcess:
                 case Failed(detail=detail):
                     self.failure = detail
                 case AskLeaf() if self._answer_leaf is not None:
-                    self._answer(self._answer_leaf(message))
+                    self._answer(message, self._answer_leaf)
+                case DropLeaf(id=number) if number in self._leaves:
+                    self._leaves[number].cancel()
                 case Probed(id=number) if number in self._probes and not self._probes[number].done():
                     self._probes[number].set_result(message)
                 case _:

@@ -34,7 +34,7 @@ from meshca.app.control import (
     kind_of,
 )
 from meshca.app.doors import Doors
-from meshca.app.leaf_desk import LeafDesk
+from meshca.app.leaf_desk import LeafDesk, longest
 from meshca.app.newest import Newest
 from meshca.app.pipeline import AWAY, Pipeline, open_pipeline
 from meshca.app.serving_certificate import ServingCertificate
@@ -187,7 +187,7 @@ class Worker:
 async def opened(briefing: Briefing, channel: Channel, clock: Clock) -> AsyncIterator[Worker]:
     """A worker whose ports answer."""
     config = briefing.config
-    desk = LeafDesk(channel)
+    desk = LeafDesk(channel, longest(config.upstream))
     async with open_pipeline(briefing, clock, desk) as pipeline:
         certificate = ServingCertificate(
             authority=pipeline.authority,

@@ -32,6 +32,11 @@ def find_path(
 
 @functools.lru_cache(maxsize=_REMEMBERED)
 def signed_by(child: x509.Certificate, parent: x509.Certificate) -> bool:
+    """As `leaf_signed_by`, and remembered: CA certificates are met again and again."""
+    return leaf_signed_by(child, parent)
+
+
+def leaf_signed_by(child: x509.Certificate, parent: x509.Certificate) -> bool:
     """Whether the parent's name and key are those that signed the child; never by a key that takes long to use."""
     if _slow(parent):
         return False

@@ -7,17 +7,19 @@ knows our own signer (the ledger, orders to renew) knows the leaf by it.
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from meshca import csr
-from meshca.authority.chain import signed_by
-from meshca.authority.material import certificate_id, read_certificates, to_pem
+from meshca.authority.chain import leaf_signed_by
+from meshca.authority.material import read_certificates, to_pem
 from meshca.authority.slot import Slot, issuer_of
 from meshca.errors import BadRequest, ConfigError, InvariantBroken, Unavailable
 from meshca.identity.spiffe_id import SpiffeId
@@ -35,7 +37,7 @@ class LeafWish:
         csr: PEM; only its key may count.
         identity: the one name.
         not_after: in UTC.
-        issuer: the id of the certificate that is to sign it (`material.certificate_id`).
+        issuer: who is to sign it (`name_and_key`).
     """
 
     csr: str = field(repr=False)
@@ -54,6 +56,13 @@ class LeafSigner(Protocol):
             Unavailable: it gives none now.
         """
         ...
+
+
+@functools.lru_cache(maxsize=256)
+def name_and_key(certificate: x509.Certificate) -> str:
+    """Who signs by a certificate, as the signature tells it: the same when that was issued anew for one key."""
+    key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(certificate.subject.public_bytes() + key).hexdigest()
 
 
 def issuer_above(slot: Slot) -> Issuer:
@@ -95,7 +104,7 @@ class Commission:
             csr=csr_pem,
             identity=str(self.identity),
             not_after=self.draft.not_after,
-            issuer=certificate_id(issuer_above(self.slot).certificate),
+            issuer=name_and_key(issuer_above(self.slot).certificate),
         )
 
     def judge(self, unverified_pem: str, now: datetime) -> Issued:
@@ -124,7 +133,7 @@ class Commission:
 
     def _faults(self, leaf: x509.Certificate, issuer: Issuer, now: datetime) -> Iterator[str]:
         start, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
-        if not signed_by(leaf, issuer.certificate):
+        if not leaf_signed_by(leaf, issuer.certificate):
             yield f"it is not signed by {issuer.signer_id}"
         if end > self.draft.not_after:
             yield f"it ends at {end.isoformat()}, later than {self.draft.not_after.isoformat()}"

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from meshca.authority.chain import leaf_signed_by
 from meshca.authority.material import read_certificates, read_key, to_pem
 from meshca.authority.serving import read_names
 from meshca.authority.slot import Slot
@@ -39,19 +39,11 @@ def fault(chain: str, key: Secret[str], roots: str, names: Sequence[str], slot: 
         return "damaged"
     if leaf.public_key().public_bytes(*_PUBLIC) != private.public_key().public_bytes(*_PUBLIC):
         return "key of another certificate"
-    if to_pem(*above) != "".join(slot.issuer.chain) or not _signed_by(leaf, slot.issuer.certificate):
+    if to_pem(*above) != "".join(slot.issuer.chain) or not leaf_signed_by(leaf, slot.issuer.certificate):
         return "another signer"
     if roots != slot.issuer.roots:
         return "other roots"
     return "" if _names(leaf) == list(wanted) else "other names"
-
-
-def _signed_by(leaf: x509.Certificate, issuer: x509.Certificate) -> bool:
-    try:
-        leaf.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True
 
 
 def _names(leaf: x509.Certificate) -> list[x509.GeneralName]:

@@ -38,6 +38,17 @@ def _positive(value: timedelta) -> timedelta:
     return value
 
 
+def at_most(longest: timedelta) -> AfterValidator:
+    """Refuses a longer duration."""
+
+    def check(value: timedelta) -> timedelta:
+        if value > longest:
+            raise ValueError(f"must be at most {format_duration(longest)}")
+        return value
+
+    return AfterValidator(check)
+
+
 def _trust_domain(value: object) -> TrustDomain:
     if isinstance(value, TrustDomain):
         return value

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from meshca.config.model import FilePath, Model, PositiveDuration
+from meshca.config.model import FilePath, Model, PositiveDuration, at_most
 from meshca.config.vault_leaves import VaultLeaves
 from meshca.identity.key_type import KeyType
 
@@ -223,7 +223,7 @@ class VaultConfig(Model):
         ca_file: roots that verify the server's TLS certificate; VAULT_CACERT, or the machine's, when absent.
         certificate_sha256: the server's TLS certificate itself, in place of `ca_file`; each renewal needs another.
         redirect_hosts: `host:port` that a standby may send us to with our token; its own host only when empty.
-        timeout: of each step of one call as a whole: connecting, TLS, sending, the answer.
+        timeout: of each step of one call as a whole: connecting, TLS, sending, the answer; at most 1m.
         poll: between two looks at the issuers of the mount.
         login: who we are.
         roots: which roots count.
@@ -249,7 +249,7 @@ class VaultConfig(Model):
     ca_file: FilePath | None = None
     certificate_sha256: Fingerprint | None = None
     redirect_hosts: Annotated[tuple[HostAndPort, ...], Field(strict=False)] = ()
-    timeout: PositiveDuration = timedelta(seconds=10)
+    timeout: Annotated[PositiveDuration, at_most(timedelta(minutes=1))] = timedelta(seconds=10)
     poll: PositiveDuration = timedelta(seconds=30)
     login: VaultLogin
     roots: VaultRoots

@@ -83,8 +83,11 @@ class Succession:
         """Name other roots of before no more; what of them is on disk is told and left.
 
         While only roots of before are to be kept, as after a move that was given up, today's are left as well.
+
+        Raises:
+            InvariantBroken, ConfigError, Unavailable: as what is named today; nothing was forgotten.
         """
-        if not self._today.isdisjoint(keep):
+        if self._whose.keys().isdisjoint(keep) or not self._today.isdisjoint(keep):
             await self._now.forget(keep)
         for root in sorted(self._whose.keys() - set(keep)):
             del self._whose[root]

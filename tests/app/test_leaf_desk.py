@@ -8,12 +8,14 @@ from typing import cast
 import pytest
 
 from meshca.app import leaf_desk
-from meshca.app.control import AskLeaf, Channel, GaveLeaf, Message
-from meshca.app.leaf_desk import LeafDesk, answered
+from meshca.app.control import AskLeaf, Channel, DropLeaf, GaveLeaf, Message
+from meshca.app.leaf_desk import LeafDesk, answered, longest
 from meshca.authority.outside import LeafWish
+from meshca.config.vault import VaultConfig
 from meshca.errors import Unavailable
 from tests.fakes.clock import FakeClock
 from tests.fakes.leaf_signer import FakeLeafSigner
+from tests.fakes.logs import captured_logs
 from tests.fakes.pki import NOW, WEB, make_ca
 
 WISH = LeafWish(csr="CSR", identity=str(WEB), not_after=NOW, issuer="ab" * 32)
@@ -72,7 +74,25 @@ async def test_nobody_answers() -> None:
         await rig.desk.sign(WISH)
     assert caught.value.reason == "leaf_waiting"
     rig.desk.given(GaveLeaf(id=1, leaf="late"))
-    assert rig.desk._asked == {}
+    assert (rig.desk._asked, rig.channel.posted) == ({}, [ASKED, DropLeaf(id=1)])
+
+
+async def test_nobody_waits_any_more() -> None:
+    """A caller that is gone takes its question back; one that was answered has nothing to take back."""
+    rig = Rig()
+    gone, served = await rig.ask(), await rig.ask()
+    gone.cancel()
+    rig.desk.given(GaveLeaf(id=2, leaf="leaf"))
+    await asyncio.gather(gone, served, return_exceptions=True)
+    assert [one for one in rig.channel.posted if not isinstance(one, AskLeaf)] == [DropLeaf(id=1)]
+
+
+@pytest.mark.parametrize("timeout", ["500ms", "10s", "1m"])
+def test_longer_than_the_signer(timeout: str) -> None:
+    """The parent's signer, which may wait twice for the timeout, gives up before the worker does."""
+    login, roots = {"token": {"file": "/nowhere"}}, {"accept": "any"}
+    config = VaultConfig.model_validate({"kind": "vault", "login": login, "roots": roots, "timeout": timeout})
+    assert longest(config) > 2 * config.timeout.total_seconds()
 
 
 async def test_answered_twice() -> None:
@@ -94,9 +114,8 @@ async def test_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (caught.value.reason, len(rig.channel.posted)) == ("leaf_waiting", 1)
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
-    assert len(rig.channel.posted) == 1
     await rig.ask()
-    assert len(rig.channel.posted) == 2
+    assert [type(one) for one in rig.channel.posted] == [AskLeaf, DropLeaf, AskLeaf]
 
 
 async def test_the_parent_has_nobody() -> None:
@@ -111,3 +130,16 @@ async def test_the_parent_is_refused() -> None:
     given = await answered(ASKED, signer)
     assert given == GaveLeaf(id=1, reason="vault_sealed", detail="unseal it")
     assert signer.wishes == [WISH]
+
+
+async def test_the_parent_fails() -> None:
+    """A fault of ours is answered at once, in words that say nothing of it, and logged with its trace."""
+
+    class Broken:
+        async def sign(self, _: LeafWish) -> str:
+            raise RuntimeError("secret")
+
+    with captured_logs() as logs:
+        given = await answered(ASKED, Broken())
+    assert given == GaveLeaf(id=1, reason="internal", detail="the parent has failed; see its log")
+    assert [(line["event"], line["exc_info"]) for line in logs] == [("leaf.failed", True)]

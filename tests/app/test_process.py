@@ -127,6 +127,20 @@ async def test_leaf_for_a_worker_that_drains(start: Start) -> None:
     assert (worker.failure, worker.exit_status) == ("a leaf by one", "exit code 0")
 
 
+async def test_leaf_that_nobody_waits_for(start: Start) -> None:
+    """A question that is taken back before anybody was asked is never asked, and others are answered."""
+    asked: list[int] = []
+
+    async def answer(question: AskLeaf) -> GaveLeaf:
+        asked.append(question.id)
+        return GaveLeaf(id=question.id, leaf="a leaf")
+
+    worker = await start("drops", answer)
+    await worker.ready.wait()
+    await worker.drain(30)
+    assert (asked, worker.failure) == ([1], "a leaf")
+
+
 async def test_worker_that_is_gone_waits_for_no_leaf(start: Start) -> None:
     """A question of a worker that has ended is given up."""
     asked, given_up = asyncio.Event(), asyncio.Event()

@@ -12,13 +12,25 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from meshca import csr
-from meshca.authority.material import certificate_id, to_pem
-from meshca.authority.outside import Commission, issuer_above
+from meshca.authority.chain import signed_by
+from meshca.authority.material import to_pem
+from meshca.authority.outside import Commission, issuer_above, name_and_key
 from meshca.authority.slot import Slot
 from meshca.errors import Unavailable
 from meshca.identity.key_type import KeyType
 from meshca.svid.draft import Stamp
-from tests.fakes.pki import DAY, NOW, SIGNS_CERTIFICATES, TRUST_DOMAIN, WEB, ec_key, grant_of, make_ca, material_of
+from tests.fakes.pki import (
+    DAY,
+    NOW,
+    SIGNS_CERTIFICATES,
+    TRUST_DOMAIN,
+    WEB,
+    Ca,
+    ec_key,
+    grant_of,
+    make_ca,
+    material_of,
+)
 from tests.fakes.vault_pki import sign_leaf
 
 HOUR, SECOND = timedelta(hours=1), timedelta(seconds=1)
@@ -74,12 +86,36 @@ def test_below_an_intermediate() -> None:
     assert asked.judge(pem, NOW).chain == (pem, UPPER.pem)
 
 
+def test_issuer_that_was_issued_anew() -> None:
+    """A leaf by another certificate of the issuer's name and key is below the one above our signer just so."""
+    asked, again = commission(BELOW_UPPER), make_ca("upper", ROOT, key=UPPER.key)
+    assert name_and_key(again.certificate) == asked.wish("").issuer
+    assert asked.judge(signed(asked, again), NOW).chain[1:] == (UPPER.pem,)
+
+
+@pytest.mark.parametrize(
+    "other", [make_ca("upper", ROOT), make_ca("other", ROOT, key=UPPER.key)], ids=["key", "name"]
+)
+def test_another_issuer(other: Ca) -> None:
+    """One that shares only the name, or only the key, is another."""
+    assert name_and_key(other.certificate) != name_and_key(UPPER.certificate)
+
+
+def test_leaves_are_not_remembered() -> None:
+    """They are met once, and would drive out what is known of CA certificates."""
+    asked = commission()
+    asked.judge(signed(asked), NOW)
+    known = signed_by.cache_info().currsize
+    asked.judge(signed(asked), NOW)
+    assert signed_by.cache_info().currsize == known
+
+
 def test_wish() -> None:
     """The identity, the end of the draft, and the issuer above our signer."""
     asked = commission(BELOW_UPPER)
     wish = asked.wish("CSR")
     assert (wish.csr, wish.identity, wish.not_after) == ("CSR", str(WEB), asked.draft.not_after)
-    assert wish.issuer == certificate_id(UPPER.certificate)
+    assert wish.issuer == name_and_key(UPPER.certificate)
 
 
 def test_shorter() -> None:

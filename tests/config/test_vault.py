@@ -179,6 +179,7 @@ _FINGERPRINT = "expected the SHA-256 of a certificate's DER, 64 hexadecimal digi
         ({"intermediate_lifetime": "1m"}, "intermediate_lifetime: expected more than 1m, such as 30d: an interm"),
         ({"intermediate_lifetime": "0s"}, "intermediate_lifetime: must be longer than 0s"),
         ({"timeout": 10}, "timeout: "),
+        ({"timeout": "61s"}, "timeout: must be at most 1m"),
         ({"key_type": "ed25519"}, "key_type: "),
         ({"custody": "vault"}, "custody: "),
         ({"token": "s"}, "token: unknown key; remove it or correct its spelling"),

@@ -60,7 +60,7 @@ async def through_the_parent() -> AsyncIterator[Rig]:
     ours, theirs = socket.socketpair()
     async with in_memory() as behind:
         parent, worker = await Channel.over(ours), await Channel.over(theirs)
-        desk = LeafDesk(worker)
+        desk = LeafDesk(worker, seconds=60)
 
         async def answer() -> None:
             async for message in parent.messages():

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from meshca.authority.material import certificate_id, to_pem
-from meshca.authority.outside import LeafWish
+from meshca.authority.material import to_pem
+from meshca.authority.outside import LeafWish, name_and_key
 from meshca.clock import Clock
 from meshca.errors import Unavailable
 from tests.fakes.pki import Ca
@@ -46,7 +46,7 @@ class FakeLeafSigner:
         await self.may.wait()
         if self.error is not None:
             raise self.error
-        if wish.issuer != certificate_id(self._issuer.certificate):
+        if wish.issuer != name_and_key(self._issuer.certificate):
             raise Unavailable("issuer", "signs by another one")
         return to_pem(sign_leaf(self._issuer, _body(wish), _whole(self._clock.now()), **self.faults))
 

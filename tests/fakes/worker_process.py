@@ -2,7 +2,7 @@
 
 `python tests/fakes/worker_process.py MODE… FD`; modes: serve, fail, crash, deaf (reads but never answers),
 hung (says that it serves, then is stopped like a process that hangs), asks (for a leaf while it drains, and says
-what it was given as why it ends).
+what it was given as why it ends), drops (asks for two leaves and takes the first back, else as asks).
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ import signal
 import socket
 import sys
 
-from meshca.app.control import AskLeaf, Channel, Drain, Failed, GaveLeaf, Probe, Probed, Ready
+from meshca.app.control import AskLeaf, Channel, Drain, DropLeaf, Failed, GaveLeaf, Message, Probe, Probed, Ready
+
+FIRST, SECOND = (AskLeaf(id=number, csr="CSR", identity="web", not_after="now", issuer="one") for number in (1, 2))
+ASKING: dict[str, list[Message]] = {"asks": [FIRST], "drops": [SECOND, FIRST, DropLeaf(id=2), DropLeaf(id=2)]}
 
 
 async def main(mode: str, fd: int) -> int:
@@ -25,7 +28,7 @@ async def main(mode: str, fd: int) -> int:
         await channel.send(Failed(detail="the store is not there"))
         await channel.close()
         return 1
-    if mode in {"serve", "hung", "asks"}:
+    if mode in {"serve", "hung", *ASKING}:
         await channel.send(Ready())
     if mode == "hung":
         os.kill(os.getpid(), signal.SIGSTOP)
@@ -36,8 +39,8 @@ async def main(mode: str, fd: int) -> int:
             case Drain() if mode == "serve":
                 await channel.close()
                 return 0
-            case Drain() if mode == "asks":
-                await channel.send(AskLeaf(id=1, csr="CSR", identity="web", not_after="now", issuer="one"))
+            case Drain() if mode in ASKING:
+                await channel.send(*ASKING[mode])
             case GaveLeaf(id=1, leaf=leaf):
                 await channel.send(Failed(detail=leaf))
                 await channel.close()

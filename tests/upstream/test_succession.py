@@ -8,7 +8,7 @@ import pytest
 
 from meshca.authority.material import certificate_id
 from meshca.authority.upstream import Line
-from meshca.errors import ConfigError, MeshcaError, Unavailable
+from meshca.errors import ConfigError, InvariantBroken, MeshcaError, Unavailable
 from meshca.upstream.sound_root import root_of
 from meshca.upstream.succession import Succession
 from tests.fakes.clock import FakeClock
@@ -131,6 +131,15 @@ async def test_a_move_that_was_given_up() -> None:
     await both.forget([OLD_ID])
     assert ids(await both.lines()) == [OLD_ID, NEW_ID]
     assert not [one for one in today.history if one.startswith("forget")]
+
+
+async def test_never_the_last() -> None:
+    """When nothing that signs is to be kept, of before or of today, nothing is forgotten."""
+    both = Succession(FakeUpstream(NEW), [FakeUpstream(OLD)])
+    await both.lines()
+    with pytest.raises(InvariantBroken, match="forget"):
+        await both.forget(["f" * 64])
+    assert ids(await both.lines()) == [OLD_ID, NEW_ID]
 
 
 async def test_what_is_still_needed_stays() -> None:

@@ -71,10 +71,14 @@ class SpooledLedger:
         self._appending.check(cause)
 
     async def intend(self, intent: Intent) -> None:
-        """As the port says."""
+        """As the port says; while the store is away a serial is compared with those that wait here alone."""
         try:
             await self._store.intend(intent)
         except Unavailable as error:
+            if self._shelf.find(intent.serial) is not None:
+                raise InvariantBroken(
+                    "serial_reused", f"serial {intent.serial} waits in the spool already"
+                ) from None
             await self._appending.intend(intent, error)
 
     def finish(self, outcome: Outcome) -> None:

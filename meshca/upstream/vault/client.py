@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import requests
 from hvac.adapters import RawAdapter
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
+from meshca.errors import Unavailable
 from meshca.secret import Secret
 from meshca.upstream.vault.answer import Answer, errors_in, parsed, read_answer
 from meshca.upstream.vault.faults import Fault, Throttled, failure
@@ -63,30 +63,48 @@ async def connect(place: Place) -> AsyncIterator[Client]:
 
 
 class Lanes:
-    """Clients for many calls at once: each has one, whoever finds none free waits for its turn.
+    """Clients for many calls at once: each is one caller's at a time, and the others wait for their turn.
 
     Args:
         clients: each with a connection of its own.
+        most: callers that may wait.
     """
 
-    def __init__(self, clients: Sequence[Client]) -> None:
+    def __init__(self, clients: Sequence[Client], most: int) -> None:
         self._free: asyncio.Queue[Client] = asyncio.Queue()
         for client in clients:
             self._free.put_nowait(client)
+        self._most = most
+        self._waiting = 0
 
-    async def call(
-        self, method: Method, path: str, body: Mapping[str, object] | None = None, *, token: Secret[str] = NOBODY
-    ) -> Answer:
-        """As `Client.call`; a call that is given up keeps its client until it is over."""
-        client = await self._free.get()
-        calling = asyncio.create_task(client.call(method, path, body, token=token))
-        calling.add_done_callback(functools.partial(self._over, client))
-        return await asyncio.shield(calling)
+    @contextlib.asynccontextmanager
+    async def turn(self, seconds: float) -> AsyncIterator[Client]:
+        """A client for the block; it is the next one's once its calls are over, also one that was given up.
 
-    def _over(self, client: Client, calling: asyncio.Task[Answer]) -> None:
-        self._free.put_nowait(client)
-        with contextlib.suppress(asyncio.CancelledError):
-            calling.exception()  # seen, though whoever asked may be gone
+        Args:
+            seconds: that one waits for it.
+
+        Raises:
+            Unavailable: reason `leaf_waiting`: too many wait already, or none was free in time.
+        """
+        client = await self._next(seconds)
+        try:
+            yield client
+        finally:
+            client.over().add_done_callback(lambda _: self._free.put_nowait(client))
+
+    async def _next(self, seconds: float) -> Client:
+        if self._waiting >= self._most:
+            raise Unavailable("leaf_waiting", f"{self._most} leaves wait for their turn at Vault already")
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._free.get()
+        except TimeoutError:
+            problem = f"no turn at Vault came within {seconds:g} s; see how many leaves it signs in a second"
+            raise Unavailable("leaf_waiting", problem) from None
+        finally:
+            self._waiting -= 1
 
 
 class Client:
@@ -109,6 +127,10 @@ class Client:
     async def reconnect(self) -> None:
         """Let the next call open a new connection, which shows the certificate that is in our files then."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._wire.close)
+
+    def over(self) -> asyncio.Future[None]:
+        """Done once every call is over that was made until now."""
+        return asyncio.get_running_loop().run_in_executor(self._thread, lambda: None)
 
     async def call(
         self, method: Method, path: str, body: Mapping[str, object] | None = None, *, token: Secret[str] = NOBODY

@@ -1,7 +1,8 @@
 """Has Vault sign leaves by a role, for those who must: one call for each, and none while Vault is away.
 
 What comes back is given on unverified: `authority.outside` judges it where it is given out. An outage is waited
-for by everybody together, so that it is no storm of calls.
+for by everybody together, so that it is no storm of calls. That many wait here is no fault of Vault's, and never
+told as one.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from meshca.config.vault import VaultConfig
 from meshca.config.vault_leaves import VaultLeaves
 from meshca.errors import Unavailable
 from meshca.log import log
-from meshca.upstream.vault.client import Lanes
+from meshca.upstream.vault.client import Client, Lanes
 from meshca.upstream.vault.faults import TABLE, Fault, count, failure, fault_of
 from meshca.upstream.vault.mount import Issuer
 from meshca.upstream.vault.patience import Patience
 from meshca.upstream.vault.session import Session
 
 AT_ONCE: Final = 8  # calls and connections; Vault is not for us alone
+WAITING: Final = 1024  # for a turn, of all workers; at two hundred leaves in a second that is five seconds
 
 
 class Leaves:
@@ -32,7 +34,7 @@ class Leaves:
         role: that signs.
         session: calls as us.
         lanes: by which it asks.
-        issuer: the issuer of the mount with this certificate, as it was seen last.
+        issuer: of this name and key (`authority.outside.name_and_key`), as the mount was seen last.
         patience: with the server.
     """
 
@@ -47,7 +49,7 @@ class Leaves:
         patience: Patience,
     ) -> None:
         self._mount = config.mount
-        self._timeout = config.timeout
+        self._seconds = config.timeout.total_seconds()
         self._role = role.role
         self._session = session
         self._lanes = lanes
@@ -57,17 +59,24 @@ class Leaves:
     async def sign(self, wish: LeafWish) -> str:
         """As the port says; the issuer is named by its id, so that another default is no other signer.
 
+        It takes no longer than the timeout to have a turn, and then again to have an answer.
+
         Raises:
-            Unavailable: reason `vault_<fault>`.
+            Unavailable: reason `vault_<fault>`, or `leaf_waiting`.
         """
         self._patience.check()
         issuer = self._issuer(wish.issuer)
         if issuer is None:
-            raise failure(Fault.ISSUER, f"with the certificate {wish.issuer}, above our own")
+            raise failure(Fault.ISSUER, "of the name and key above our own intermediate")
         path = f"{self._mount}/issuer/{issuer.id}/sign/{self._role}"
+        async with self._lanes.turn(self._seconds) as lane:
+            self._patience.check()  # Vault may have gone while we waited
+            return await self._signed(lane, path, wish)
+
+    async def _signed(self, lane: Client, path: str, wish: LeafWish) -> str:
         try:
-            async with asyncio.timeout(self._timeout.total_seconds()):
-                answer = await self._session.call("post", path, body_of(wish), by=self._lanes)
+            async with asyncio.timeout(self._seconds):
+                answer = await self._session.call("post", path, body_of(wish), by=lane)
             leaf = answer.data.text("certificate")
         except TimeoutError:
             raise self._noted(failure(Fault.TIMEOUT, "of a leaf")) from None

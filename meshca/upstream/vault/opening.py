@@ -23,7 +23,7 @@ from meshca.upstream.seal import Seal
 from meshca.upstream.vault.client import Client, Lanes, Place, connect
 from meshca.upstream.vault.custody import AtOnce, Custody, InToken, TokenKeys
 from meshca.upstream.vault.environment import completed
-from meshca.upstream.vault.leaves import AT_ONCE, Leaves
+from meshca.upstream.vault.leaves import AT_ONCE, WAITING, Leaves
 from meshca.upstream.vault.logins import check_pair, login_by
 from meshca.upstream.vault.mount import look
 from meshca.upstream.vault.patience import Patience
@@ -150,7 +150,8 @@ async def _lanes(config: VaultConfig) -> AsyncIterator[Lanes]:
     """Connections for leaves, if Vault signs them."""
     async with contextlib.AsyncExitStack() as stack:
         count = AT_ONCE if config.sign_leaves is not None else 0
-        yield Lanes([await stack.enter_async_context(connect(_place(config))) for _ in range(count)])
+        clients = [await stack.enter_async_context(connect(_place(config))) for _ in range(count)]
+        yield Lanes(clients, WAITING)
 
 
 def _custody(config: VaultConfig, data_dir: Path, outside: Outside | None) -> Custody:

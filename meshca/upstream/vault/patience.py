@@ -24,13 +24,17 @@ class Patience:
     Args:
         clock: monotonic, so that a clock that is set does not matter.
         rng: the source of jitter.
+
+    Attributes:
+        failures: in a row, for one reason.
     """
+
+    failures = 0
 
     def __init__(self, clock: Clock, rng: random.Random) -> None:
         self._clock = clock
         self._rng = rng
         self._error: Unavailable | None = None
-        self._failures = 0
         self._until = 0.0
 
     @property
@@ -50,15 +54,15 @@ class Patience:
     def failed(self, error: Unavailable) -> None:
         """It failed, as often in a row as for the same reason before."""
         same = self._error is not None and self._error.reason == error.reason
-        self._failures = self._failures + 1 if same else 1
+        self.failures = self.failures + 1 if same else 1
         self._error = error
         hint = error.retry_after if isinstance(error, Throttled) else None
         backoff = OUTAGE if _passes_soon(error) else REFUSAL
-        self._until = self._clock.monotonic() + backoff.pause(self._failures, self._rng, hint=hint)
+        self._until = self._clock.monotonic() + backoff.pause(self.failures, self._rng, hint=hint)
 
     def succeeded(self) -> None:
         """It did not fail."""
-        self._error, self._failures, self._until = None, 0, 0.0
+        self._error, self.failures, self._until = None, 0, 0.0
 
 
 def _passes_soon(error: Unavailable) -> bool:

@@ -17,7 +17,7 @@ from meshca.clock import Clock, pause
 from meshca.errors import Unavailable
 from meshca.log import log
 from meshca.upstream.vault.answer import Answer
-from meshca.upstream.vault.client import Client, Lanes, Method
+from meshca.upstream.vault.client import Client, Method
 from meshca.upstream.vault.faults import TABLE, Fault, count, fault_of
 from meshca.upstream.vault.logins import Login, Token, token_of
 from meshca.upstream.vault.patience import Patience
@@ -58,7 +58,7 @@ class Session:
         path: str,
         body: Mapping[str, object] | None = None,
         *,
-        by: Client | Lanes | None = None,
+        by: Client | None = None,
     ) -> Answer:
         """One call as us.
 
@@ -73,10 +73,11 @@ class Session:
         """
         patience = self._with_path.setdefault(path, Patience(self._clock, self._rng))
         patience.check()
+        before = patience.failures
         try:
-            answer = await self._call(by or self._client, method, path, body)
+            answer = await self._call(by or self._client, method, path, body, patience)
         except Unavailable as error:
-            if fault_of(error) is Fault.FORBIDDEN:
+            if fault_of(error) is Fault.FORBIDDEN and patience.failures == before:  # one step for all at once
                 patience.failed(error)
             raise
         patience.succeeded()
@@ -97,7 +98,7 @@ class Session:
                 await self._clock.sleep(self._with_login.left)
 
     async def _call(
-        self, by: Client | Lanes, method: Method, path: str, body: Mapping[str, object] | None
+        self, by: Client, method: Method, path: str, body: Mapping[str, object] | None, patience: Patience
     ) -> Answer:
         """The call, and once more with a fresh token when it is refused to one that was not fresh."""
         before = self._logins
@@ -108,11 +109,14 @@ class Session:
             if fault_of(error) is not Fault.FORBIDDEN or (self._logins != before and token is self._token):
                 raise
             count(error)  # whoever revokes our token is seen there, though nothing is stopped
+        patience.check()  # another call, with a fresh token, may have been refused meanwhile
         token = await self._instead_of(token)
         return await by.call(method, path, body, token=token.value)
 
     async def _held(self) -> Token:
-        """The token, had by a login when there is none or when it is over."""
+        """The token, had by a login when there is none or when it is over; one that is good waits for nobody."""
+        if self._token is not None and not self._is_over(self._token):
+            return self._token
         async with self._one:
             return await self._log_in() if self._token is None or self._is_over(self._token) else self._token
 

@@ -150,6 +150,10 @@ class Signing:
             raise failure(Fault.ANSWER, f"{signed}: the mount's default issuer has just changed")
         return material
 
+    def discard(self, material: SigningMaterial) -> None:
+        """Destroy the key of what signs no more and was kept nowhere."""
+        discard(self._keys, material.key)
+
     def wish(self, issuer: Issuer, roots: tuple[x509.Certificate, ...]) -> Wish:
         """What to ask for: no longer than everything above lasts.
 

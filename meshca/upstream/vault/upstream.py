@@ -16,7 +16,7 @@ from cryptography import x509
 
 from meshca.authority.faults import find_faults
 from meshca.authority.material import SigningMaterial, certificate_id
-from meshca.authority.outside import LeafSigner
+from meshca.authority.outside import LeafSigner, name_and_key
 from meshca.authority.upstream import Line, Offer
 from meshca.clock import Clock
 from meshca.config.vault import VaultConfig
@@ -72,7 +72,6 @@ class VaultUpstream:
         self._trust_domain = trust_domain
         self._clock = clock
         self._seen = ""
-        self._over: frozenset[str] = frozenset()  # roots that were to be forgotten
         self._sight: Sight | None = None
         self._one = asyncio.Lock()
         self._unkept: dict[str, SigningMaterial] = {}  # signed, but not written yet, by the root's id
@@ -89,7 +88,7 @@ class VaultUpstream:
         if self._unkept:
             async with self._one:
                 await self._keep()
-        if looked and current and current not in self._over and current not in await self._good():
+        if looked and current and current not in await self._good():
             try:
                 await self._fresh(current)
             except MeshcaError as error:
@@ -133,22 +132,26 @@ class VaultUpstream:
     async def forget(self, keep: Collection[str]) -> None:
         """Delete what is kept below every other root, keys included; Vault's issuers are the operator's.
 
+        What is below the issuer of today stays: otherwise it would be signed anew at each look, and deleted.
+
         Raises:
             InvariantBroken: reason `forget`: not one that signs is to be kept; nothing was deleted.
             Unavailable: reason `ca_folder`.
         """
         if not any(id_ in keep for id_ in await self._good()):
             raise InvariantBroken("forget", "no root that signs was named to be kept; nothing was deleted")
-        # What is retired stays so: below it nothing is signed again, although the issuer may still be below it.
-        self._over |= {certificate_id(root) for root in await self._custody.named([])} - set(keep)
-        self._unkept = {root: material for root, material in self._unkept.items() if root in keep}
-        for name in await self._custody.forget(keep):
-            log.info("ca.forgotten", kind="root", sha256=name)
+        async with self._one:  # what is signed and written just now is then there to be deleted
+            left = {*keep, self._current()}
+            for root in self._unkept.keys() - left:
+                self._signing.discard(self._unkept.pop(root))
+            for name in await self._custody.forget(left):
+                log.info("ca.forgotten", kind="root", sha256=name)
 
-    def issuer(self, id_: str) -> Issuer | None:
-        """The issuer of the mount, as it was seen last, with this certificate."""
+    def issuer(self, signer: str) -> Issuer | None:
+        """The issuer of this name and key, as the mount was seen last; of several the one that ends last."""
         issuers = () if self._sight is None else self._sight.look.issuers
-        return next((one for one in issuers if certificate_id(one.certificate) == id_), None)
+        found = [one for one in issuers if name_and_key(one.certificate) == signer]
+        return max(found, key=lambda one: one.certificate.not_valid_after_utc, default=None)
 
     async def changed(self) -> None:
         """Return when the mount, the file of roots or Vault's being there differs from what `lines` saw."""
@@ -220,7 +223,7 @@ class VaultUpstream:
             except MeshcaError as error:
                 self.problem = error
             else:
-                self._unkept.pop(root, None)  # unless it was forgotten meanwhile
+                del self._unkept[root]
 
     async def _sign(self, root: str) -> SigningMaterial:
         """A new intermediate below a root; it is kept nowhere yet."""

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -103,6 +104,16 @@ async def test_a_record_that_nobody_can_look_for_is_not_unknown(tmp_path: Path) 
             await subject.ledger.live(NOW)
         with pytest.raises(Unavailable):
             await subject.ledger.prune(NOW)
+
+
+async def test_a_serial_is_spooled_once(tmp_path: Path) -> None:
+    """A serial that whoever signs in our place gives twice is noticed while the store is away."""
+    async with opened(tmp_path) as subject:
+        one = await subject.spooled()
+        with pytest.raises(InvariantBroken) as caught:
+            await subject.ledger.intend(replace(one, namespace="other"))
+        assert (caught.value.reason, subject.ledger.spooled.records) == ("serial_reused", 1)
+        assert await subject.ledger.find(one.serial) == Issuance(intent=one)
 
 
 async def test_a_reused_serial_is_not_spooled(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ import pytest
 from aiohttp import web
 
 from meshca import csr, metrics
-from meshca.authority.material import certificate_id
-from meshca.authority.outside import LeafSigner, LeafWish
+from meshca.authority.outside import LeafSigner, LeafWish, name_and_key
 from meshca.errors import Unavailable
 from meshca.identity.key_type import KeyType
+from meshca.upstream.vault.client import Lanes
 from meshca.upstream.vault.leaves import AT_ONCE
 from meshca.upstream.vault.opening import open_
 from meshca.upstream.vault.patience import OUTAGE
@@ -40,7 +40,7 @@ class Rig:
 
     async def sign(self, issuer: str = "") -> str:
         """One leaf."""
-        named = issuer or certificate_id(self.vault.pki.root.certificate)
+        named = issuer or name_and_key(self.vault.pki.root.certificate)
         return await self.leaves.sign(LeafWish(csr=CSR, identity=str(WEB), not_after=END, issuer=named))
 
     async def refused(self, issuer: str = "") -> str:
@@ -192,13 +192,58 @@ async def test_no_more_at_once(rig: Rig) -> None:
     assert (most, len(pems)) == (AT_ONCE, 3 * AT_ONCE)
 
 
+async def test_an_outage_while_they_wait(rig: Rig) -> None:
+    """Who waited for a turn does not ask a server that has failed meanwhile."""
+    rig.vault.at(PATH, refusing(503, "sealed"))
+    reasons = await asyncio.gather(*(rig.refused() for _ in range(3 * AT_ONCE)))
+    assert (set(reasons), rig.asked) == ({"vault_sealed"}, AT_ONCE)
+
+
+async def test_given_up_while_it_waits(rig: Rig) -> None:
+    """A leaf that nobody waits for any more when its turn comes is not asked for."""
+    may = asyncio.Event()
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        await may.wait()
+        return await rig.vault.truly(request)
+
+    rig.vault.at(PATH, slow)
+    signing = [asyncio.create_task(rig.sign()) for _ in range(2 * AT_ONCE)]
+    while rig.asked < AT_ONCE:  # noqa: ASYNC110 - a count
+        await asyncio.sleep(0.01)
+    for one in signing[AT_ONCE:]:
+        one.cancel()
+    await asyncio.gather(*signing[AT_ONCE:], return_exceptions=True)
+    may.set()
+    await asyncio.gather(*signing[:AT_ONCE])
+    await rig.sign()
+    assert rig.asked == AT_ONCE + 1
+
+
 @pytest.mark.parametrize("reply", [hanging, dripping], ids=["silent", "dripping"])
 async def test_no_answer(tmp_path: Path, reply: Reply) -> None:
-    """Nobody waits longer than the timeout, for a turn or for an answer."""
+    """Nobody waits longer than the timeout for an answer."""
     async with opened(tmp_path, within="200ms") as rig:
         rig.vault.at(PATH, reply)
-        reasons = await asyncio.gather(*(rig.refused() for _ in range(2 * AT_ONCE)))
-        assert set(reasons) == {"vault_timeout"}
+        assert await asyncio.gather(*(rig.refused() for _ in range(AT_ONCE))) == ["vault_timeout"] * AT_ONCE
+
+
+@pytest.mark.parametrize(
+    ("most", "says"),
+    [(0, "0 leaves wait for their turn"), (1, "no turn at Vault came within")],
+    ids=["full", "late"],
+)
+async def test_no_turn(rig: Rig, monkeypatch: pytest.MonkeyPatch, most: int, says: str) -> None:
+    """That no call of ours is free is told as that, counted as no fault of Vault's, and brakes nobody."""
+    counter = metrics.vault_faults.labels("timeout")
+    before = counter._value.get()
+    with monkeypatch.context() as crowded:
+        crowded.setattr(rig.leaves, "_lanes", Lanes([], most))
+        crowded.setattr(rig.leaves, "_seconds", 0.001)
+        with pytest.raises(Unavailable, match=says) as caught:
+            await rig.sign()
+    assert (caught.value.reason, counter._value.get()) == ("leaf_waiting", before)
+    assert "CERTIFICATE" in await rig.sign()
 
 
 async def test_warnings(rig: Rig) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from meshca.errors import Unavailable
+from meshca.upstream.vault.answer import Answer
 from meshca.upstream.vault.client import Client
 from meshca.upstream.vault.faults import Fault, failure, fault_of
 from meshca.upstream.vault.logins import Token
@@ -124,6 +126,27 @@ async def test_idle_for_days(session: Session, vault: Served, clock: FakeClock) 
     assert vault.times(RENEWAL) == 3 * 24 * 3600 // 200
 
 
+async def test_slow_renewal(vault: Served, clock: FakeClock) -> None:
+    """While a renewal hangs, calls go on with the token that is good."""
+    session, renewing, may = Session(vault, vault.login, clock, Jitter(1.0)), asyncio.Event(), asyncio.Event()
+    call = vault.call
+
+    async def slow(*args: Any, **options: Any) -> Answer:
+        if args[1] == RENEWAL:
+            renewing.set()
+            await may.wait()
+        return await call(*args, **options)
+
+    vault.call = slow  # type: ignore[method-assign]
+    async with running(session):
+        await clock.advance(SECONDS * 2 / 3 + 1)
+        await renewing.wait()
+        async with asyncio.timeout(10):
+            await session.call("post", PATH)
+        may.set()
+    assert vault.times(LOGIN) == 1
+
+
 async def test_not_renewable(session: Session, vault: Served, clock: FakeClock) -> None:
     """A token that cannot be renewed, such as a batch token, is replaced at two thirds by a login."""
     vault.renewable = False
@@ -223,6 +246,28 @@ async def test_two_refused_at_once(session: Session, vault: Served) -> None:
     await session.call("post", PATH)
     vault.revoke()
     await asyncio.gather(session.call("post", PATH), session.call("post", PATH))
+    assert vault.times(LOGIN) == 2
+
+
+async def test_many_refused_at_once(session: Session, vault: Served, clock: FakeClock) -> None:
+    """Whatever the number of calls that a policy refuses, they cost one login and are one refusal to wait for."""
+    await session.call("post", "pki/other")
+    vault.errors[PATH] = failure(Fault.FORBIDDEN)
+    assert await asyncio.gather(*(fault(session) for _ in range(20))) == [Fault.FORBIDDEN] * 20
+    assert vault.times(LOGIN) == 2
+    vault.errors.clear()
+    clock.move(REFUSAL.floor * 2)
+    await session.call("post", PATH)
+
+
+async def test_refused_while_another_is(session: Session, vault: Served) -> None:
+    """A call that begins with the fresh token, before that is refused to another, costs no further login."""
+    await session.call("post", "pki/other")
+    vault.errors[PATH] = failure(Fault.FORBIDDEN)
+    first = asyncio.create_task(fault(session))
+    while vault.times(LOGIN) < 2 or vault.times(PATH) < 2:  # noqa: ASYNC110 - a count
+        await asyncio.sleep(0)
+    assert [await fault(session), await first] == [Fault.FORBIDDEN] * 2
     assert vault.times(LOGIN) == 2
 
 

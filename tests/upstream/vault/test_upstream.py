@@ -245,7 +245,7 @@ class TestForget:
         assert (told(await upstream.lines()), rig.kept) == ({TWO: (True, True, True)}, [f"{TWO[:16]}.json"])
 
     async def test_nothing_is_signed_below_it_again(self, rig: Rig) -> None:
-        """Although the issuer is still below it: it was retired, and Vault would be asked at each look."""
+        """While the issuer is still below it what is kept stays, so that Vault is not asked at each look."""
         upstream = rig.open()
         await upstream.lines()
         rig.vault.issuers = [(OTHER,), (ROOT,)]
@@ -253,7 +253,17 @@ class TestForget:
         await upstream.forget({ONE})
         for _ in range(3):
             await upstream.lines()
-        assert (rig.vault.signed, rig.kept) == (2, [f"{ONE[:16]}.json"])
+            await upstream.forget({ONE})
+        assert (rig.vault.signed, len(rig.kept)) == (2, 2)
+
+    async def test_it_goes_with_the_issuer(self, rig: Rig) -> None:
+        """What was left because the issuer was below it goes once another is the issuer."""
+        upstream = await self.two(rig)
+        await upstream.forget({ONE})
+        rig.vault.issuers = [(ROOT,)]
+        await upstream.lines()
+        await upstream.forget({ONE})
+        assert rig.kept == [f"{ONE[:16]}.json"]
 
     async def test_never_the_last(self, rig: Rig) -> None:
         """When nothing that signs is to be kept nothing is deleted."""

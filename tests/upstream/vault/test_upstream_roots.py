@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from meshca.authority.material import certificate_id
+from meshca.authority.outside import name_and_key
 from meshca.errors import ConfigError, Unavailable
 from meshca.upstream.sound_root import root_of
 from meshca.upstream.vault.faults import Fault, failure
@@ -128,6 +129,21 @@ async def test_issuer_is_reissued(rig: Rig) -> None:
     second = await turn(upstream)
     assert second.material.certificate.not_valid_after_utc > brief.certificate.not_valid_after_utc
     assert (await turn(upstream)).material.fingerprint == second.material.fingerprint
+
+
+async def test_who_signs_leaves(rig: Rig) -> None:
+    """Whoever has the name and the key, as an issuer that was issued anew, also once the old one is deleted."""
+    brief = make_ca("upper", ROOT, end=NOW + 10 * DAY)
+    signer, again = name_and_key(brief.certificate), reissued(brief)
+    upstream = rig.open()
+    assert upstream.issuer(signer) is None
+    for issuers, expected in (([brief], brief), ([brief, again], again), ([again], again)):
+        rig.vault.issuers = [(one, ROOT) for one in issuers]
+        await upstream.lines()
+        found = upstream.issuer(signer)
+        assert found is not None
+        assert found.certificate == expected.certificate
+    assert upstream.issuer(name_and_key(make_ca("upper", ROOT).certificate)) is None
 
 
 class TestTrust:
