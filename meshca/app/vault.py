@@ -15,7 +15,7 @@ from meshca.doctor import vault_conformance
 from meshca.doctor.certificates import Certificates
 from meshca.doctor.examine import examine
 from meshca.doctor.finding import Finding
-from meshca.doctor.vault_checks import CHECKS, SIGNING_CHECKS
+from meshca.doctor.vault_checks import checks
 from meshca.doctor.vault_place import VaultPlace, Visit
 from meshca.errors import ConfigError
 from meshca.upstream.kept_folder import KeptFolder
@@ -45,14 +45,14 @@ async def check(
     Args:
         path: of the server's configuration.
         seconds: longest time of each check.
-        sign: whether a throw-away intermediate is signed too.
+        sign: whether a throw-away intermediate is signed too, and with `sign_leaves` a leaf.
         environ: where settings may be as well.
 
     Raises:
         ConfigError: the configuration is not valid, or has no Vault.
     """
     async with _place(load_config(path, environ), path, environ) as place:
-        async for finding in examine(SIGNING_CHECKS if sign else CHECKS, place, seconds):
+        async for finding in examine(checks(place.config, sign=sign), place, seconds):
             yield finding
 
 
@@ -78,6 +78,7 @@ async def _place(server: ServerConfig, path: Path | None, environ: Mapping[str, 
             trust_domain=server.trust_domain,
             clock=clock,
             known=known(server.data_dir),
+            leaf_lifetime=server.svid.max_lifetime,
         )
 
 

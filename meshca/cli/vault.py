@@ -25,12 +25,12 @@ POLICY, WRONG = "vault-policy", "wrong"  # the check that the policy mends
 def check(
     config: ConfigFile = None,
     sign: Annotated[
-        bool, typer.Option(help="Have an intermediate signed for a throw-away key: all that is changed there.")
+        bool, typer.Option(help="Have an intermediate, and with sign_leaves a leaf, signed for throw-away keys.")
     ] = True,
     timeout: Timeout = "10s",
     output: Output = Format.TEXT,
 ) -> None:
-    """Check the server, our login, its policy and its issuer; nothing is changed but one throw-away certificate.
+    """Check the server, our login, its policy and its issuer; nothing is changed but throw-away certificates.
 
     It logs in once, which spends one use of a secret id whose uses are counted and leaves a token until that ends.
     Each line is ok, wrong or unknown, with what mends it below. Exit code 1 when something is wrong, 2 for a bad

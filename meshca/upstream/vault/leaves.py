@@ -64,7 +64,7 @@ class Leaves:
         issuer = self._issuer(wish.issuer)
         if issuer is None:
             raise failure(Fault.ISSUER, f"with the certificate {wish.issuer}, above our own")
-        path = f"{self._mount}/issuer/{issuer.id}/sign/{self._role}"
+        path = path_of(self._mount, issuer, self._role)
         try:
             async with asyncio.timeout(self._timeout.total_seconds()):
                 answer = await self._session.call("post", path, body_of(wish), by=self._lanes)
@@ -85,6 +85,11 @@ class Leaves:
         if fault is not None and TABLE[fault].passes and not self._patience.left:
             self._patience.failed(error)
         return error
+
+
+def path_of(mount: str, issuer: Issuer, role: str) -> str:
+    """Where an issuer signs leaves by a role."""
+    return f"{mount}/issuer/{issuer.id}/sign/{role}"
 
 
 def body_of(wish: LeafWish) -> dict[str, object]:
