@@ -19,22 +19,22 @@ from meshca.doctor.vault_checks import checks
 from meshca.doctor.vault_place import VaultPlace, Visit
 from meshca.errors import ConfigError
 from meshca.upstream.kept_folder import KeptFolder
-from meshca.upstream.vault import policy
 from meshca.upstream.vault.environment import completed
 from meshca.upstream.vault.logins import login_by
 from meshca.upstream.vault.opening import FOLDER, reach
+from meshca.upstream.vault.policy import Least, least
 
 KIND = "upstream.kind is not vault: this command asks the Vault that signs for us"
 
 
-def policy_text(path: Path | None, environ: Mapping[str, str] = os.environ) -> str:
+def least_policy(path: Path | None, environ: Mapping[str, str] = os.environ) -> Least:
     """The least policy and the commands that give it to our login; nobody is asked.
 
     Raises:
         ConfigError: the configuration is not valid, or has no Vault.
     """
-    config = _vault(load_config(path, environ), path)
-    return policy.text(completed(config, environ)[0])
+    server = load_config(path, environ)
+    return least(completed(_vault(server, path), environ)[0], server.trust_domain)
 
 
 async def check(

@@ -42,21 +42,23 @@ def check(
         from meshca.app import vault
 
         found = asyncio.run(told(vault.check(config, seconds_of(timeout), sign=sign), output))
+        least = vault.least_policy(config)
         if output is Format.TEXT and any(one.name == POLICY and one.verdict.value == WRONG for one in found):
-            typer.echo(f"\n{vault.policy_text(config)}\n")
-    conclude(found, output)
+            typer.echo(f"\n{least.text}\n")
+    conclude(found, output, dataclasses.asdict(least))
 
 
 @app.command()
-def policy(config: ConfigFile = None) -> None:
+def policy(config: ConfigFile = None, output: Output = Format.TEXT) -> None:
     """Print the least policy that our login needs, and as comments the commands that give it; nobody is asked.
 
     Example: meshca vault policy --config /etc/meshca/meshca.yaml | bao policy write meshca -
     """
-    with reporting_errors():
+    with reporting_errors(output):
         from meshca.app import vault
 
-        typer.echo(vault.policy_text(config))
+        least = vault.least_policy(config)
+        emit(dataclasses.asdict(least), least.text, output)
 
 
 @app.command()

@@ -11,7 +11,7 @@ import yaml
 
 from meshca.app.openbao_mount import sign_leaves
 from meshca.app.openbao_process import OpenBao
-from meshca.app.vault import check, conformance, known, policy_text
+from meshca.app.vault import check, conformance, known, least_policy
 from meshca.cli.doctor import line
 from meshca.doctor.finding import Finding, Verdict
 from meshca.doctor.vault_checks import CHECKS, LEAF_CHECKS, SIGNING_CHECKS
@@ -40,7 +40,7 @@ async def verdicts(found: AsyncIterator[Finding]) -> Mapping[str, Verdict]:
 
 async def least(server: OpenBao, mount: Mount, config: Path) -> None:
     """Give our role the policy that is printed, as it is printed."""
-    await server.call("PUT", f"sys/policies/acl/{mount.path}", {"policy": policy_text(config, {})})
+    await server.call("PUT", f"sys/policies/acl/{mount.path}", {"policy": least_policy(config, {}).text})
 
 
 @pytest.mark.real("openbao")
@@ -202,5 +202,5 @@ def test_another_upstream(tmp_path: Path) -> None:
     path = tmp_path / "meshca.yaml"
     path.write_text("data_dir: data\n")
     with pytest.raises(ConfigError) as caught:
-        policy_text(path, {})
+        least_policy(path, {})
     assert caught.value.problems == ("upstream.kind is not vault: this command asks the Vault that signs for us",)
