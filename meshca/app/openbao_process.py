@@ -93,13 +93,11 @@ class OpenBao:
         Raises:
             Unavailable: reason `openbao_start`, with the end of its log.
         """
-        (self.folder / "store").mkdir(exist_ok=True)
-        config = self.folder / "bao.json"
-        config.write_text(json.dumps(self._config()), encoding="utf-8")
+        arguments = self._arguments()
         with (self.folder / "bao.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 self.binary,
-                *("server", f"-config={config}"),
+                *arguments,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -126,10 +124,13 @@ class OpenBao:
     async def unseal(self) -> None:
         """Return once it is active."""
         await self.call("PUT", "sys/unseal", {"key": self._share.reveal()})
+        await self._until_active()
+
+    async def _until_active(self) -> None:
         deadline = self.clock.monotonic() + _STARTED_WITHIN
         while await self._health() != 200:
             if self.clock.monotonic() > deadline:
-                raise Unavailable("openbao_start", f"not active after it was unsealed: {self.log_tail()}")
+                raise Unavailable("openbao_start", f"it does not become active: {self.log_tail()}")
             await self.clock.sleep(_POLL_SECONDS)
 
     async def call(
@@ -177,6 +178,12 @@ class OpenBao:
                 process.kill()
             await process.wait()
         self._process = None
+
+    def _arguments(self) -> tuple[str, ...]:
+        (self.folder / "store").mkdir(exist_ok=True)
+        config = self.folder / "bao.json"
+        config.write_text(json.dumps(self._config()), encoding="utf-8")
+        return "server", f"-config={config}"
 
     def _config(self) -> dict[str, Any]:
         listener: dict[str, Any] = {"address": f"127.0.0.1:{self.port}"}

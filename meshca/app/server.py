@@ -145,7 +145,11 @@ async def _parts(
         open_store(config.ledger_url, clock, migrate=True, instance="parent", sharing=shared)
     )
     await store.adoption.disconnect_everyone()
-    opening = late_upstream(functools.partial(open_upstream, config, clock))
+
+    async def mesh_roots() -> frozenset[str]:
+        return frozenset(root.id for root in (await store.lifecycle.load()).trusted)
+
+    opening = late_upstream(functools.partial(open_upstream, config, clock, mesh_roots))
     upstream = await stack.enter_async_context(opening)
     spawning.answer_leaf = lambda question: answered(question, upstream.leaves)
     supervisor = Supervisor(

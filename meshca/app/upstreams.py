@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from meshca.kube.published_roots import PublishedRoots
     from meshca.kube.secrets import KubeSecrets
     from meshca.upstream.vault.opening import Outside
+    from meshca.upstream.vault.trust import MeshRoots
 
 KEYS: Final = "keys"  # folder of the signing keys in the data directory
 
@@ -37,11 +38,11 @@ KEYS: Final = "keys"  # folder of the signing keys in the data directory
 class _Plugin:
     """How to open one kind."""
 
-    open: Callable[[Any, ServerConfig, Clock], AbstractAsyncContextManager[Upstream]]
+    open: Callable[[Any, ServerConfig, Clock, MeshRoots], AbstractAsyncContextManager[Upstream]]
 
 
 def _self_signed(
-    config: SelfSignedConfig, server: ServerConfig, clock: Clock
+    config: SelfSignedConfig, server: ServerConfig, clock: Clock, _: MeshRoots
 ) -> AbstractAsyncContextManager[Upstream]:
     return self_signed.open_(
         config,
@@ -52,12 +53,16 @@ def _self_signed(
     )
 
 
-def _files(config: FilesConfig, server: ServerConfig, clock: Clock) -> AbstractAsyncContextManager[Upstream]:
+def _files(
+    config: FilesConfig, server: ServerConfig, clock: Clock, _: MeshRoots
+) -> AbstractAsyncContextManager[Upstream]:
     return files.open_(config, data_dir=server.data_dir, trust_domain=server.trust_domain, clock=clock)
 
 
 @contextlib.asynccontextmanager
-async def _secret(config: SecretConfig, server: ServerConfig, clock: Clock) -> AsyncIterator[Upstream]:
+async def _secret(
+    config: SecretConfig, server: ServerConfig, clock: Clock, _: MeshRoots
+) -> AsyncIterator[Upstream]:
     async with _secrets(config, server, clock) as (source, published), running("ca secrets", source.run, clock):
         opened = secret.open_(
             config, source=source, published=published, trust_domain=server.trust_domain, clock=clock
@@ -84,10 +89,12 @@ async def _secrets(
 
 
 @contextlib.asynccontextmanager
-async def _vault(config: VaultConfig, server: ServerConfig, clock: Clock) -> AsyncIterator[Upstream]:
+async def _vault(
+    config: VaultConfig, server: ServerConfig, clock: Clock, mesh_roots: MeshRoots
+) -> AsyncIterator[Upstream]:
     from meshca.upstream.vault import opening  # hvac, which others need not wait for
 
-    async with _outside(config, server, clock) as outside:
+    async with _outside(config, server, clock, mesh_roots) as outside:
         opened = opening.open_(
             config,
             data_dir=server.data_dir,
@@ -102,20 +109,23 @@ async def _vault(config: VaultConfig, server: ServerConfig, clock: Clock) -> Asy
 
 
 @contextlib.asynccontextmanager
-async def _outside(config: VaultConfig, server: ServerConfig, clock: Clock) -> AsyncIterator[Outside]:
-    """What the custody of Vault's intermediates needs."""
+async def _outside(
+    config: VaultConfig, server: ServerConfig, clock: Clock, mesh_roots: MeshRoots
+) -> AsyncIterator[Outside]:
+    """What the mesh has, and what the custody of Vault's intermediates needs."""
     from meshca.upstream.vault.opening import Outside  # as above
 
     replica = server.replica or socket.gethostname()
     if (token := config.custody_token) is not None:
         place = Token(module=token.module, label=token.token, pin_file=token.pin_file)
         yield Outside(
+            mesh_roots=mesh_roots,
             keys=Pkcs11KeyStore(place, token.key_label or f"meshca-{replica}"),
             open_key=open_key,
         )
         return
     if config.custody != "secret":
-        yield Outside()
+        yield Outside(mesh_roots=mesh_roots)
         return
     from meshca.kube.connection import connect, own_namespace  # as above
     from meshca.kube.secrets import KubeSecrets
@@ -124,7 +134,7 @@ async def _outside(config: VaultConfig, server: ServerConfig, clock: Clock) -> A
     assert cluster is not None  # noqa: S101 - the model refuses this custody without it
     name = config.custody_secret or f"meshca-vault-{replica.lower()}"
     async with connect(cluster) as api:
-        yield Outside(secret=KubeSecrets(api, own_namespace(cluster), (name,), clock))
+        yield Outside(mesh_roots=mesh_roots, secret=KubeSecrets(api, own_namespace(cluster), (name,), clock))
 
 
 def _before(server: ServerConfig, clock: Clock) -> Sequence[Upstream]:
@@ -147,14 +157,21 @@ UPSTREAMS: Final[Mapping[type, _Plugin]] = {
 }
 
 
-def open_upstream(server: ServerConfig, clock: Clock) -> AbstractAsyncContextManager[Upstream]:
+def open_upstream(
+    server: ServerConfig, clock: Clock, mesh_roots: MeshRoots
+) -> AbstractAsyncContextManager[Upstream]:
     """The upstream that the configuration names.
+
+    Args:
+        server: the configuration.
+        clock: for lives.
+        mesh_roots: what the mesh trusts already, whoever signs for it.
 
     Raises:
         ConfigError: what it needs is missing or wrong.
         Unavailable: it cannot be used now.
     """
-    return UPSTREAMS[type(server.upstream)].open(server.upstream, server, clock)
+    return UPSTREAMS[type(server.upstream)].open(server.upstream, server, clock, mesh_roots)
 
 
 async def check_upstream(server: ServerConfig, clock: Clock) -> None:

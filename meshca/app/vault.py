@@ -15,26 +15,26 @@ from meshca.doctor import vault_conformance
 from meshca.doctor.certificates import Certificates
 from meshca.doctor.examine import examine
 from meshca.doctor.finding import Finding
-from meshca.doctor.vault_checks import CHECKS, SIGNING_CHECKS
+from meshca.doctor.vault_checks import checks
 from meshca.doctor.vault_place import VaultPlace, Visit
 from meshca.errors import ConfigError
 from meshca.upstream.kept_folder import KeptFolder
-from meshca.upstream.vault import policy
 from meshca.upstream.vault.environment import completed
 from meshca.upstream.vault.logins import login_by
 from meshca.upstream.vault.opening import FOLDER, reach
+from meshca.upstream.vault.policy import Least, least
 
 KIND = "upstream.kind is not vault: this command asks the Vault that signs for us"
 
 
-def policy_text(path: Path | None, environ: Mapping[str, str] = os.environ) -> str:
+def least_policy(path: Path | None, environ: Mapping[str, str] = os.environ) -> Least:
     """The least policy and the commands that give it to our login; nobody is asked.
 
     Raises:
         ConfigError: the configuration is not valid, or has no Vault.
     """
-    config = _vault(load_config(path, environ), path)
-    return policy.text(completed(config, environ)[0])
+    server = load_config(path, environ)
+    return least(completed(_vault(server, path), environ)[0], server.trust_domain)
 
 
 async def check(
@@ -45,14 +45,14 @@ async def check(
     Args:
         path: of the server's configuration.
         seconds: longest time of each check.
-        sign: whether a throw-away intermediate is signed too.
+        sign: whether a throw-away intermediate is signed too, and with `sign_leaves` a leaf.
         environ: where settings may be as well.
 
     Raises:
         ConfigError: the configuration is not valid, or has no Vault.
     """
     async with _place(load_config(path, environ), path, environ) as place:
-        async for finding in examine(SIGNING_CHECKS if sign else CHECKS, place, seconds):
+        async for finding in examine(checks(place.config, sign=sign), place, seconds):
             yield finding
 
 
@@ -78,6 +78,7 @@ async def _place(server: ServerConfig, path: Path | None, environ: Mapping[str, 
             trust_domain=server.trust_domain,
             clock=clock,
             known=known(server.data_dir),
+            leaf_lifetime=server.svid.max_lifetime,
         )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import os
 import sys
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -17,7 +18,7 @@ from meshca.errors import BadRequest, ConfigError
 from meshca.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from meshca.doctor.address import Address
     from meshca.doctor.finding import Finding
@@ -113,11 +114,11 @@ def roots(
     conclude(found, output)
 
 
-def conclude(found: list[Finding], output: Format) -> None:
-    """How many there are of each; exit code 1 when something is wrong."""
+def conclude(found: list[Finding], output: Format, more: Mapping[str, object] = MappingProxyType({})) -> None:
+    """How many there are of each, and as JSON what else there is; exit code 1 when something is wrong."""
     counts = {verdict: sum(one.verdict.value == verdict for one in found) for verdict in COLOURS}
     total = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-    emit({"findings": [dataclasses.asdict(finding) for finding in found], **counts}, total, output)
+    emit({"findings": [dataclasses.asdict(finding) for finding in found], **counts, **more}, total, output)
     if counts["wrong"]:
         raise typer.Exit(EXIT_FAILED)
 

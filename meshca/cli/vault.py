@@ -25,12 +25,12 @@ POLICY, WRONG = "vault-policy", "wrong"  # the check that the policy mends
 def check(
     config: ConfigFile = None,
     sign: Annotated[
-        bool, typer.Option(help="Have an intermediate signed for a throw-away key: all that is changed there.")
+        bool, typer.Option(help="Have an intermediate, and with sign_leaves a leaf, signed for throw-away keys.")
     ] = True,
     timeout: Timeout = "10s",
     output: Output = Format.TEXT,
 ) -> None:
-    """Check the server, our login, its policy and its issuer; nothing is changed but one throw-away certificate.
+    """Check the server, our login, its policy and its issuer; nothing is changed but throw-away certificates.
 
     It logs in once, which spends one use of a secret id whose uses are counted and leaves a token until that ends.
     Each line is ok, wrong or unknown, with what mends it below. Exit code 1 when something is wrong, 2 for a bad
@@ -42,21 +42,23 @@ def check(
         from meshca.app import vault
 
         found = asyncio.run(told(vault.check(config, seconds_of(timeout), sign=sign), output))
+        least = vault.least_policy(config)
         if output is Format.TEXT and any(one.name == POLICY and one.verdict.value == WRONG for one in found):
-            typer.echo(f"\n{vault.policy_text(config)}\n")
-    conclude(found, output)
+            typer.echo(f"\n{least.text}\n")
+    conclude(found, output, dataclasses.asdict(least))
 
 
 @app.command()
-def policy(config: ConfigFile = None) -> None:
+def policy(config: ConfigFile = None, output: Output = Format.TEXT) -> None:
     """Print the least policy that our login needs, and as comments the commands that give it; nobody is asked.
 
     Example: meshca vault policy --config /etc/meshca/meshca.yaml | bao policy write meshca -
     """
-    with reporting_errors():
+    with reporting_errors(output):
         from meshca.app import vault
 
-        typer.echo(vault.policy_text(config))
+        least = vault.least_policy(config)
+        emit(dataclasses.asdict(least), least.text, output)
 
 
 @app.command()

@@ -176,7 +176,7 @@ class VaultRoots(Model):
         file: PEM with the roots; read again at each look, so that a further root is pinned without a restart.
         sha256: fingerprints of the roots.
         accept: `first_use` trusts the root that the issuer has when we see it first, and no other after it; it is
-            only for the first root of a mesh, and not for `custody: memory`;
+            only for the first root of a mesh, as the store has it, and not for `custody: memory`;
             `any` trusts every root in the mount: whoever may write to the mount then decides whom the mesh trusts.
     """
 

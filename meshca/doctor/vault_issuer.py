@@ -93,6 +93,7 @@ async def signature(place: VaultPlace) -> Said:
         return unknown(error.detail, "see what `vault-root` says")
     except Unavailable as error:
         return at_fault(error)
+    place.dry.append(material)
     ends = material.certificate.not_valid_after_utc
     told = f"a throw-away intermediate, serial {material.certificate.serial_number:x}, until {when(ends)}"
     if ends + SLACK >= place.clock.now() + place.config.intermediate_lifetime:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final
 
+from meshca.authority.material import SigningMaterial
 from meshca.clock import Clock
 from meshca.config.vault import VaultAppRoleLogin, VaultConfig
 from meshca.doctor.certificates import Certificates
@@ -89,7 +91,9 @@ class VaultPlace:
         visit: asks as us.
         trust_domain: that is signed for.
         clock: ours.
+        leaf_lifetime: the longest that the server gives.
         known: roots that a running server has accepted, as far as we may see.
+        dry: intermediates that a check has had signed for throw-away keys.
     """
 
     config: VaultConfig
@@ -98,7 +102,9 @@ class VaultPlace:
     visit: Visit
     trust_domain: TrustDomain
     clock: Clock
+    leaf_lifetime: timedelta
     known: Certificates = ()
+    dry: list[SigningMaterial] = field(default_factory=list)
 
     async def health(self) -> Answer:
         """The server's health page; a server that is sealed or not initialised has one too.

@@ -20,6 +20,7 @@ from meshca.identity.spiffe_id import SpiffeId
 from meshca.svid.wanted import Wanted
 
 CRITICAL, NOT_CRITICAL = True, False
+NO_OTHER = "no other extension"
 Expected = tuple[tuple[str, x509.ExtensionType, bool], ...]
 SERIAL_BITS = range(128, 160)  # at least 127 random ones; RFC 5280 section 4.1.2.2: positive, 20 octets
 
@@ -154,4 +155,4 @@ def _extension_rules(
     for rule, value, critical in expected:
         extension = found.get(value.oid)
         yield rule, extension is not None and extension.critical is critical and extension.value == value
-    yield "no other extension", len(found) <= len(expected)
+    yield NO_OTHER, len(found) <= len(expected)

@@ -18,6 +18,7 @@ from meshca.config.upstream import FilesConfig, SecretConfig, UpstreamConfig
 from meshca.config.vault import VaultConfig
 from meshca.errors import ConfigError, Unavailable
 from meshca.keystore.token_uri import Token
+from meshca.upstream.vault.trust import no_mesh
 from tests.fakes.cacerts import cacerts, write
 from tests.fakes.clock import FakeClock
 from tests.fakes.kube_server import serving, status
@@ -42,7 +43,7 @@ async def test_self_signed_is_made_once(tmp_path: Path) -> None:
     """The first opening makes a root in the data directory, the next finds it."""
     clock, found = FakeClock(), []
     for _ in range(2):
-        async with open_upstream(config(tmp_path), clock) as upstream:
+        async with open_upstream(config(tmp_path), clock, no_mesh) as upstream:
             found.append((await first_offer(upstream)).material.fingerprint)
     assert found[0] == found[1]
 
@@ -55,7 +56,7 @@ async def test_checking_makes_nothing(tmp_path: Path) -> None:
 
 async def test_checking_looks_at_what_is_there(tmp_path: Path) -> None:
     """Checking finds damage of a CA that exists."""
-    async with open_upstream(config(tmp_path), FakeClock()):
+    async with open_upstream(config(tmp_path), FakeClock(), no_mesh):
         pass
     (tmp_path / "data" / "ca" / "root.pem").write_text("damaged")
     with pytest.raises(ConfigError, match=r"root\.pem"):
@@ -69,9 +70,9 @@ def dead_vault() -> VaultConfig:
 
 async def test_vault_after_a_root_of_our_own(tmp_path: Path) -> None:
     """What signed before goes on to sign, also while Vault cannot be had."""
-    async with open_upstream(config(tmp_path), FakeClock()) as upstream:
+    async with open_upstream(config(tmp_path), FakeClock(), no_mesh) as upstream:
         before = await first_offer(upstream)
-    async with open_upstream(config(tmp_path, upstream=dead_vault()), FakeClock()) as upstream:
+    async with open_upstream(config(tmp_path, upstream=dead_vault()), FakeClock(), no_mesh) as upstream:
         assert (await first_offer(upstream)).material.fingerprint == before.material.fingerprint
         assert upstream.problem is not None
 
@@ -81,16 +82,16 @@ async def test_vault_after_files(tmp_path: Path) -> None:
     folder, root = tmp_path / "cacerts", make_ca("root")
     write(folder, cacerts(make_ca("below", root), roots=(root,)))
     plugged_in = config(tmp_path, upstream=FilesConfig(kind="files", dir=folder))
-    async with open_upstream(plugged_in, FakeClock()) as upstream:
+    async with open_upstream(plugged_in, FakeClock(), no_mesh) as upstream:
         before = await first_offer(upstream)
     shutil.rmtree(folder)
-    async with open_upstream(config(tmp_path, upstream=dead_vault()), FakeClock()) as upstream:
+    async with open_upstream(config(tmp_path, upstream=dead_vault()), FakeClock(), no_mesh) as upstream:
         assert (await first_offer(upstream)).material.fingerprint == before.material.fingerprint
 
 
 async def test_vault_from_the_beginning(tmp_path: Path) -> None:
     """Where nothing was before, nothing is made in its place."""
-    async with open_upstream(config(tmp_path, upstream=dead_vault()), FakeClock()) as upstream:
+    async with open_upstream(config(tmp_path, upstream=dead_vault()), FakeClock(), no_mesh) as upstream:
         with pytest.raises(Unavailable, match="nothing answers"):
             await upstream.lines()
     assert not (tmp_path / "data" / "ca").exists()
@@ -102,7 +103,7 @@ async def test_files_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         await check_upstream(missing, FakeClock())
     with pytest.raises(ConfigError):
-        async with open_upstream(missing, FakeClock()):
+        async with open_upstream(missing, FakeClock(), no_mesh):
             pass
 
 
@@ -113,7 +114,7 @@ async def test_checking_files_keeps_nothing(tmp_path: Path) -> None:
     sound = config(tmp_path, upstream=FilesConfig(kind="files", dir=tmp_path / "ca"))
     await check_upstream(sound, FakeClock())
     assert list((tmp_path / "data").iterdir()) == []
-    async with open_upstream(sound, FakeClock()):
+    async with open_upstream(sound, FakeClock(), no_mesh):
         assert [path.name for path in (tmp_path / "data").iterdir()] == ["plugged-in"]
 
 
@@ -157,7 +158,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
 
 async def test_secret_is_opened_without_an_api_server(tmp_path: Path) -> None:
     """An API server that is gone does not end the start, but every attempt to obtain something."""
-    async with open_upstream(Cluster(tmp_path, "http://127.0.0.1:1", []).config, FakeClock()) as upstream:
+    async with open_upstream(Cluster(tmp_path, "http://127.0.0.1:1", []).config, FakeClock(), no_mesh) as upstream:
         for _ in range(2):
             with pytest.raises(Unavailable, match="the API server cannot be reached"):
                 await upstream.lines()
@@ -196,7 +197,7 @@ async def test_custody_in_a_secret(tmp_path: Path, named: str | None, replica: s
     )
     async with serving(handler) as address:
         server = Cluster(tmp_path, address, []).config.model_copy(update={"upstream": vault, "replica": replica})
-        async with open_upstream(server, FakeClock()) as upstream:
+        async with open_upstream(server, FakeClock(), no_mesh) as upstream:
             with pytest.raises(Unavailable, match="vault_unreachable"):
                 await upstream.lines()
     assert set(paths) == {asked}
@@ -216,6 +217,6 @@ async def test_custody_in_a_token(tmp_path: Path, softhsm: Token) -> None:
             "custody_token": token,
         }
     )
-    async with open_upstream(config(tmp_path, upstream=vault), FakeClock()) as upstream:
+    async with open_upstream(config(tmp_path, upstream=vault), FakeClock(), no_mesh) as upstream:
         with pytest.raises(Unavailable, match="vault_unreachable"):
             await upstream.lines()

@@ -9,16 +9,19 @@ from typing import Any
 import pytest
 import yaml
 
+from meshca.app.openbao_mount import sign_leaves
 from meshca.app.openbao_process import OpenBao
-from meshca.app.vault import check, conformance, known, policy_text
+from meshca.app.vault import check, conformance, known, least_policy
 from meshca.cli.doctor import line
 from meshca.doctor.finding import Finding, Verdict
-from meshca.doctor.vault_checks import CHECKS, SIGNING_CHECKS
+from meshca.doctor.vault_checks import CHECKS, LEAF_CHECKS, SIGNING_CHECKS
 from meshca.errors import ConfigError
 from meshca.upstream.kept_folder import KeptFolder
+from meshca.upstream.vault.policy import LEAF_ROLE
 from tests.fakes.pki import make_ca
 from tests.real.openbao import Mount, new_mount, own_openbao, vault_config
 
+ROLE = {"role": "mesh-leaf"}
 REPORT = (Path(__file__).parent / "vault_conformance.txt").read_text()
 
 
@@ -37,7 +40,7 @@ async def verdicts(found: AsyncIterator[Finding]) -> Mapping[str, Verdict]:
 
 async def least(server: OpenBao, mount: Mount, config: Path) -> None:
     """Give our role the policy that is printed, as it is printed."""
-    await server.call("PUT", f"sys/policies/acl/{mount.path}", {"policy": policy_text(config, {})})
+    await server.call("PUT", f"sys/policies/acl/{mount.path}", {"policy": least_policy(config, {}).text})
 
 
 @pytest.mark.real("openbao")
@@ -85,6 +88,68 @@ async def test_an_issuer_that_may_not_sign(openbao: OpenBao, tmp_path: Path) -> 
         "vault-issuer",
         "vault-signature",
     }
+
+
+async def leaves_signed(server: OpenBao, folder: Path, **role: object) -> tuple[Mount, Path]:
+    """A mount that signs leaves by a role with these options changed, and the least policy."""
+    mount = await new_mount(server, token={"token_no_default_policy": True})
+    config = written(folder, server, mount, sign_leaves=ROLE)
+    await sign_leaves(server, mount, ROLE["role"], "cluster.local")
+    options = {**LEAF_ROLE, "allowed_uri_sans": ["spiffe://cluster.local/ns/*"], **role}
+    await server.call("POST", f"{mount.path}/roles/{ROLE['role']}", options)
+    await least(server, mount, config)
+    return mount, config
+
+
+@pytest.mark.real("openbao")
+async def test_leaves_by_the_printed_role(openbao: OpenBao, tmp_path: Path) -> None:
+    """With the printed role and policy every check is ok, the leaf too; a modest max_ttl does not matter."""
+    _, config = await leaves_signed(openbao, tmp_path, max_ttl="1h")
+    found = await verdicts(check(config, 20, sign=True, environ={}))
+    assert found == dict.fromkeys(LEAF_CHECKS, Verdict.OK) | {"vault-mount": Verdict.UNKNOWN}
+
+
+@pytest.mark.real("openbao")
+@pytest.mark.parametrize(
+    ("role", "words"),
+    [
+        ({"allowed_uri_sans": ["spiffe://other/ns/*"]}, "the server refuses what we ask for"),
+        ({"max_ttl": "1h", "not_after_bound": "ttl-limited"}, "the server refuses what we ask for"),
+        ({"key_type": "rsa", "key_bits": 2048}, "the server refuses what we ask for"),
+        ({"server_flag": False}, "X7: exactly the purposes of the profile"),
+    ],
+    ids=["another trust domain", "shorter than wanted", "other keys", "other purposes"],
+)
+async def test_leaves_by_another_role(
+    openbao: OpenBao, tmp_path: Path, role: Mapping[str, object], words: str
+) -> None:
+    """Only the leaf is wrong, and why is told."""
+    _, config = await leaves_signed(openbao, tmp_path, **role)
+    found = {one.name: one async for one in check(config, 20, sign=True, environ={})}
+    assert [name for name, one in found.items() if one.verdict is Verdict.WRONG] == ["vault-leaf"]
+    assert words in found["vault-leaf"].found
+
+
+@pytest.mark.real("openbao")
+async def test_leaves_by_no_role(openbao: OpenBao, tmp_path: Path) -> None:
+    """It is told that the role is not there."""
+    mount, config = await leaves_signed(openbao, tmp_path)
+    await openbao.call("DELETE", f"{mount.path}/roles/{ROLE['role']}")
+    *_, last = [one async for one in check(config, 20, sign=True, environ={})]
+    assert last.found.startswith("the mount has no role upstream.sign_leaves.role")
+
+
+@pytest.mark.real("openbao")
+async def test_leaves_with_addresses(openbao: OpenBao, tmp_path: Path) -> None:
+    """A mount that puts addresses of CRLs into leaves signs none for us, until they are taken out as is told."""
+    mount, config = await leaves_signed(openbao, tmp_path)
+    kinds = ("issuing_certificates", "crl_distribution_points", "ocsp_servers")
+    await openbao.call("POST", f"{mount.path}/config/urls", dict.fromkeys(kinds, "http://pki.example/"))
+    *_, last = [one async for one in check(config, 20, sign=True, environ={})]
+    assert (last.name, last.verdict) == ("vault-leaf", Verdict.WRONG)
+    _, _, path, *settings = last.mend[1].split()
+    await openbao.call("POST", path, dict(one.split("=") for one in settings))
+    assert [one async for one in check(config, 20, sign=True, environ={})][-1].verdict is Verdict.OK
 
 
 @pytest.mark.real("openbao")
@@ -137,5 +202,5 @@ def test_another_upstream(tmp_path: Path) -> None:
     path = tmp_path / "meshca.yaml"
     path.write_text("data_dir: data\n")
     with pytest.raises(ConfigError) as caught:
-        policy_text(path, {})
+        least_policy(path, {})
     assert caught.value.problems == ("upstream.kind is not vault: this command asks the Vault that signs for us",)

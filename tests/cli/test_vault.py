@@ -54,6 +54,15 @@ def test_policy(config: str) -> None:
     assert out.startswith('# have our intermediate signed\npath "pki/issuer/default/sign-intermediate" {')
 
 
+def test_policy_as_json(config: str) -> None:
+    """The policy, and each command that gives it."""
+    code, out, _ = run("policy", "--config", config, "--output", "json")
+    said = json.loads(out)
+    assert (code, sorted(said)) == (0, ["commands", "policy"])
+    assert said["commands"][0] == "meshca vault policy --config FILE | bao policy write meshca -"
+    assert said["policy"].endswith('path "sys/capabilities-self" { capabilities = ["update"] }')
+
+
 def test_a_broad_policy(config: str, findings: list[Finding]) -> None:
     """The least one is printed below, ready to paste; exit code 1."""
     findings += [OK, BROAD]
@@ -82,11 +91,13 @@ def test_a_policy_that_is_not_seen(config: str, findings: list[Finding]) -> None
 
 
 def test_check_as_json(config: str, findings: list[Finding]) -> None:
-    """One document."""
+    """One document, which has the least policy too."""
     findings += [OK, BROAD]
     code, out, _ = run("check", "--config", config, "--output", "json")
     assert code == 1
-    assert [one["name"] for one in json.loads(out)["findings"]] == ["vault-server", "vault-policy"]
+    said = json.loads(out)
+    assert [one["name"] for one in said["findings"]] == ["vault-server", "vault-policy"]
+    assert said["policy"].startswith("# have our intermediate signed\npath ")
 
 
 @pytest.mark.parametrize(("verdict", "code", "holds"), [("ok", 0, "1 of 1"), ("wrong", 1, "0 of 1")])

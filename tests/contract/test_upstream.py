@@ -36,7 +36,7 @@ IN_MEMORY = tuple(pytest.param(make, id=make.__name__) for make in (vault_in_mem
 PLUGGED_IN = (
     *(pytest.param(make, id=make.__name__) for make in (plugged_in_files, plugged_in_secret, fake_plugged_in)),
     *IN_MEMORY,
-    pytest.param("openbao", id="vault", marks=REAL),
+    pytest.param("openbao", id="vault_in_dev_mode", marks=REAL),
     pytest.param("openbao_over_tls", id="vault_over_tls", marks=REAL),
 )
 RIGS = (*(pytest.param(make, id=make.__name__) for make in (own, shared_root, fake)), *PLUGGED_IN)

@@ -15,10 +15,12 @@ from meshca.config.kubernetes import KubernetesConfig
 from meshca.config.loader import load_config
 from meshca.config.model import Model
 from meshca.config.server import ServerConfig
+from meshca.config.vault import VaultConfig, VaultLogin, VaultRoots, VaultTokenCustody
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "docs" / "examples" / "meshca.yaml"
 CLUSTER = EXAMPLE.with_name("kubernetes.yaml")
+VAULT = EXAMPLE.with_name("vault.yaml")
 SHOWN_IN_COMMENTS = {"kubeconfig", "namespace"}  # both are found out when absent
 WITHOUT_DEFAULT = {"admission.file", "policies.dir", "ledger.url", "admin.uids"}  # shown in comments
 ONE_OF = {"file", "discovery", "ca_file", "labels_claim"}  # of an issuer; the example has url
@@ -65,6 +67,31 @@ def test_shows_the_defaults_of_a_cluster() -> None:
         if isinstance(model, Model):
             known = {field.alias or key for key, field in type(model).model_fields.items()}
             assert set(section) == known
+
+
+def test_shows_the_defaults_of_a_vault() -> None:
+    """The file about Vault is good as it stands, and all defaults but for what needs a value."""
+    shown = load_config(VAULT, {}).upstream
+    needed = {key: yaml.safe_load(VAULT.read_text())["upstream"][key] for key in ("kind", "address", "roots")}
+    assert shown == VaultConfig.model_validate({**needed, "login": {"kubernetes": {"role": "meshca"}}})
+
+
+def test_has_every_key_of_a_vault() -> None:
+    """With what is in comments every key is there, also of each login, and what excludes others is good alone."""
+    text = VAULT.read_text()
+    every = yaml.safe_load(re.sub(r"^( +)# (\w+: )", r"\1\2", text, flags=re.MULTILINE))["upstream"]
+    assert set(every) == set(VaultConfig.model_fields)
+    assert set(every["roots"]) == set(VaultRoots.model_fields)
+    assert set(every["custody_token"]) == set(VaultTokenCustody.model_fields)
+    assert set(every["login"]) == set(VaultLogin.model_fields)
+    for name, login in every["login"].items():
+        assert set(login) == set(type(VaultLogin.model_validate({name: login}).method).model_fields)
+    for name, value in every["roots"].items():
+        VaultRoots.model_validate({name: value})
+    good = yaml.safe_load(text)["upstream"]
+    custody = {"custody_secret": "secret", "custody_seal_file": "secret", "custody_token": "pkcs11"}
+    for name in every.keys() - good.keys():
+        VaultConfig.model_validate({**good, "custody": custody.get(name, "file"), name: every[name]})
 
 
 @pytest.mark.parametrize("section", sorted(ServerConfig.model_fields))

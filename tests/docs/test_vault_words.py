@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from meshca.config.vault import VaultConfig, VaultRoots
-from meshca.doctor.vault_checks import SIGNING_CHECKS
+from meshca.doctor.vault_checks import LEAF_CHECKS
 from tests.docs.vault_faults import PAGE, parts, table
 
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -23,7 +23,7 @@ def test_every_fault_has_its_row() -> None:
     assert parts(TEXT)[1].strip() == table().strip()
 
 
-@pytest.mark.parametrize("name", SIGNING_CHECKS)
+@pytest.mark.parametrize("name", LEAF_CHECKS)
 def test_every_check_is_shown(name: str) -> None:
     """With what it says of a server that is well."""
     assert re.search(rf"^(ok|unknown) +{name} ", TEXT, re.MULTILINE)

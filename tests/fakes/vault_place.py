@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from meshca.authority.material import certificate_id
+from meshca.authority.material import certificate_id, to_pem
 from meshca.config.vault import VaultConfig
 from meshca.doctor.vault_place import HEALTH, VaultPlace, Visit
 from meshca.errors import Unavailable
@@ -30,11 +30,13 @@ from meshca.upstream.vault.logins import Token
 from meshca.upstream.vault.policy import needs
 from tests.fakes.clock import FakeClock
 from tests.fakes.pki import DAY, NOW, SIGNS_CERTIFICATES, TRUST_DOMAIN, Ca, make_ca
+from tests.fakes.vault_pki import sign_leaf
 
 OURS = Secret("hvs.ours")
 TUNE, ISSUER = "sys/mounts/pki/tune", "pki/issuer/default"
 PROBE = "pki/issuer/meshca-probe/json"
 SIGN, RENEW = f"{ISSUER}/sign-intermediate", "auth/token/renew-self"
+SIGN_LEAF = "pki/issuer/one/sign/mesh-leaf"
 
 
 @dataclass
@@ -92,6 +94,7 @@ class FakeVault:
         self.refused: Unavailable | None = None
         self.logins = 0
         self.signed = 0
+        self.forged: dict[str, Any] = {}  # what the role signs otherwise
 
     def place(self, *, notes: tuple[str, ...] = ()) -> VaultPlace:
         """What checks look at."""
@@ -103,6 +106,7 @@ class FakeVault:
             visit=Visit(self.config, client, self.log_in),
             trust_domain=TRUST_DOMAIN,
             clock=self.clock,
+            leaf_lifetime=timedelta(hours=24),
         )
 
     async def log_in(self, _: Client) -> Token:
@@ -126,6 +130,9 @@ class FakeVault:
             return read_answer({"data": {path: self.may.get(path, ["deny"]) for path in paths}})
         if path == SIGN:
             return read_answer(self._sign(body or {}))
+        if path == SIGN_LEAF:
+            leaf = sign_leaf(self.ca, body or {}, self.clock.now(), **self.forged)
+            return read_answer({"data": {"certificate": to_pem(leaf)}})
         assert method == ("post" if path == RENEW else "get")
         return read_answer(failed)
 

@@ -14,6 +14,7 @@ from meshca.upstream.kept_folder import KeptFolder
 from meshca.upstream.vault.custody import AtOnce, Custody
 from meshca.upstream.vault.session import Session
 from meshca.upstream.vault.signing import Keys, Signing
+from meshca.upstream.vault.trust import MeshRoots, no_mesh
 from meshca.upstream.vault.upstream import VaultUpstream
 from tests.fakes.clock import FakeClock
 from tests.fakes.jitter import Jitter
@@ -48,6 +49,7 @@ class Rig:
         custody: Custody | None = None,
         keys: Keys | None = None,
         poll: str = "30s",
+        mesh_roots: MeshRoots = no_mesh,
     ) -> VaultUpstream:
         """An upstream with which nothing was done yet."""
         login = {"token": {"file": "/nowhere"}}
@@ -60,6 +62,7 @@ class Rig:
             client=self.vault,
             signing=Signing(config, session, TRUST_DOMAIN, self.clock, keys),
             custody=custody or AtOnce(KeptFolder(self.folder, "vault")),
+            mesh_roots=mesh_roots,
             trust_domain=TRUST_DOMAIN,
             clock=self.clock,
         )

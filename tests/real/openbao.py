@@ -1,5 +1,7 @@
 """A real OpenBao for tests: one for a run, a mount and a role each; or one of its own for a test that breaks it.
 
+The one for a run is in dev mode, which starts at once; those of a test's own keep what they know on disk, in raft.
+
 mount = await new_mount(openbao)
 config = vault_config(openbao, mount, folder)
 """
@@ -11,6 +13,7 @@ import contextlib
 import functools
 import itertools
 import os
+import secrets
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
@@ -26,6 +29,7 @@ from meshca.app.openbao_mount import Mount, add_root, enable_approle, make_defau
 from meshca.app.openbao_process import OpenBao, find_openbao, free_pair
 from meshca.clock import SystemClock
 from meshca.config.vault import VaultConfig
+from meshca.secret import Secret
 from tests.fakes.pki import DAY, SIGNS_DATA, Ca, make_ca
 
 __all__ = [
@@ -46,14 +50,32 @@ _numbers = itertools.count()
 _LEAF = x509.BasicConstraints(ca=False, path_length=None)
 
 
+class DevOpenBao(OpenBao):
+    """A server in dev mode: in memory, unsealed from the start."""
+
+    async def begin(self) -> None:
+        """As it says; nothing is to be initialised."""
+        self.root_token = Secret(secrets.token_hex())
+        await self.start()
+        await self._until_active()
+
+    def _arguments(self) -> tuple[str, ...]:
+        token, where = (
+            f"-dev-root-token-id={self.root_token.reveal()}",
+            f"-dev-listen-address=127.0.0.1:{self.port}",
+        )
+        return "server", "-dev", "-dev-no-store-token", token, where
+
+
 @contextlib.contextmanager
 def running_openbao(*, tls: tuple[Path, Path] | None = None, roots: Path | None = None) -> Iterator[OpenBao]:
-    """A server of this run on loopback, HTTP unless it has TLS; its `call` works in any event loop."""
+    """A server of this run on loopback, in dev mode unless it has TLS; its `call` works in any event loop."""
     binary = find_openbao()
     assert binary is not None, 'mark the test with @pytest.mark.real("openbao")'
     with tempfile.TemporaryDirectory(prefix="meshca-bao-") as folder, asyncio.Runner() as runner:
         place, clock = Path(folder), SystemClock()
-        server = OpenBao(binary=binary, folder=place, port=free_pair(), clock=clock, tls=tls, roots=roots)
+        kind = OpenBao if tls else DevOpenBao
+        server = kind(binary=binary, folder=place, port=free_pair(), clock=clock, tls=tls, roots=roots)
         try:
             runner.run(server.begin())
             runner.run(enable_approle(server))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from meshca.authority.history import Kind
-from meshca.errors import ConfigError
+from meshca.errors import ConfigError, Unavailable
 from meshca.rotation.driver import LONGEST_SLEEP_SECONDS, Rotation
 from meshca.rotation.standing import Standing
 from meshca.secret import Secret
@@ -114,6 +114,26 @@ async def test_a_first_use_joins_no_mesh(rig: Rig, tmp_path: Path, *, leading: b
         f"upstream.roots: {TWO}: this mesh has roots already, and first_use is for the first only;"
         " pin this one if it is yours"
     )
+
+
+async def test_a_first_use_meets_a_stranger(rig: Rig, tmp_path: Path) -> None:
+    """A new replica of a mesh that has a root takes up no other: it signs nothing, writes nothing, and heals."""
+    store, elsewhere = FakeLifecycles(), Rig(tmp_path / "new replica")
+
+    async def mesh_roots() -> list[str]:
+        return [record.id for record in (await store.load()).trusted]
+
+    await driver(rig.open(ON_FIRST_USE), rig.clock, _publish, plugged_in=True, store=store).rotation.start()
+    elsewhere.vault.issuers = [(OTHER,)]
+    over = elsewhere.open(ON_FIRST_USE, mesh_roots=mesh_roots)
+    for _ in range(2):
+        with pytest.raises(Unavailable, match=f"vault_root_unpinned.*{TWO}"):
+            await over.lines()
+    assert (elsewhere.vault.signed, list(elsewhere.folder.rglob("*.*"))) == (0, [])
+    elsewhere.vault.issuers = [(ROOT,)]
+    second = driver(over, rig.clock, _publish, plugged_in=True, store=store, replica="second").rotation
+    await second.start()
+    assert elsewhere.vault.signed == 1
 
 
 async def test_a_first_use_of_the_same_root(rig: Rig, tmp_path: Path) -> None:

@@ -32,9 +32,16 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if and (eq .Values.upstream.kind "vault") (eq .Values.upstream.vault.custody "secret") -}}yes{{- end -}}
 {{- end -}}
 
-{{- /* What follows the pods: a StatefulSet, whose pods keep their names, where Secrets are named after them. */ -}}
+{{- /* What follows the pods: a StatefulSet, whose pods keep their names, where Secrets or keys are named after them. */ -}}
 {{- define "meshca.workload" -}}
-{{- ternary "StatefulSet" "Deployment" (ne (include "meshca.ownSecrets" .) "") -}}
+{{- ternary "StatefulSet" "Deployment" (and (eq .Values.upstream.kind "vault") (has .Values.upstream.vault.custody (list "secret" "pkcs11"))) -}}
+{{- end -}}
+
+{{- /* What a container may: nothing. */ -}}
+{{- define "meshca.confined" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
 {{- end -}}
 
 {{- /* The section `upstream` for Vault. */ -}}
@@ -62,6 +69,12 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if hasKey $vault.config $key -}}
 {{- fail (printf "upstream.vault.config.%s is a value of the chart, which the rights and mounts follow: set that instead" $key) -}}
 {{- end -}}
+{{- end -}}
+{{- if and (eq $vault.custody "pkcs11") (not $vault.config.custody_token) -}}
+{{- fail "upstream.vault.config.custody_token is needed for upstream.vault.custody: pkcs11: module, token and pin_file" -}}
+{{- end -}}
+{{- if dig "custody_token" "key_label" "" $vault.config -}}
+{{- fail "upstream.vault.config.custody_token.key_label is not for the chart: replicas with one label destroy each other's keys; left out it is named after the pod" -}}
 {{- end -}}
 {{- toYaml (merge $own $vault.config) -}}
 {{- end -}}

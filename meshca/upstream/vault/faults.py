@@ -164,7 +164,7 @@ TABLE: Final = MappingProxyType(
             "see its audit log; the role of upstream.sign_leaves may not allow it",
         ),
         Fault.ANSWER: Row(
-            False, "what the server gave is not what was asked for", "check the issuer and its chain in Vault"
+            False, "what the server gave is not what was asked for", "check upstream.issuer and its chain in Vault"
         ),
         Fault.ROOT_UNPINNED: Row(
             False,

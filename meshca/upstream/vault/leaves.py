@@ -68,7 +68,7 @@ class Leaves:
         issuer = self._issuer(wish.issuer)
         if issuer is None:
             raise failure(Fault.ISSUER, "of the name and key above our own intermediate")
-        path = f"{self._mount}/issuer/{issuer.id}/sign/{self._role}"
+        path = path_of(self._mount, issuer, self._role)
         async with self._lanes.turn(self._seconds) as lane:
             self._patience.check()  # Vault may have gone while we waited
             return await self._signed(lane, path, wish)
@@ -94,6 +94,11 @@ class Leaves:
         if fault is not None and TABLE[fault].passes and not self._patience.left:
             self._patience.failed(error)
         return error
+
+
+def path_of(mount: str, issuer: Issuer, role: str) -> str:
+    """Where an issuer signs leaves by a role."""
+    return f"{mount}/issuer/{issuer.id}/sign/{role}"
 
 
 def body_of(wish: LeafWish) -> dict[str, object]:

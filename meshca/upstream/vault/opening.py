@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from meshca import durable
 from meshca.authority.material import OpenKey
@@ -30,6 +31,7 @@ from meshca.upstream.vault.patience import Patience
 from meshca.upstream.vault.session import Session
 from meshca.upstream.vault.sight import judged
 from meshca.upstream.vault.signing import Signing
+from meshca.upstream.vault.trust import MeshRoots, no_mesh
 from meshca.upstream.vault.upstream import VaultUpstream
 from meshca.upstream.vault.wire import Wire
 
@@ -55,17 +57,22 @@ class Reached:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outside:
-    """What some custodies need, which is not ours to reach; `app` gives it.
+    """What is not ours to reach; `app` gives it.
 
     Attributes:
+        mesh_roots: what the mesh trusts already.
         secret: of this replica, for the custody `secret`.
         keys: of the token, for the custody `pkcs11`.
         open_key: follows what leads to one of them.
     """
 
+    mesh_roots: MeshRoots = no_mesh
     secret: SecretSource | None = None
     keys: TokenKeys | None = None
     open_key: OpenKey | None = None
+
+
+NOTHING: Final = Outside()
 
 
 @contextlib.asynccontextmanager
@@ -89,7 +96,7 @@ async def open_(  # noqa: PLR0913 - its surroundings, by name
     environ: Mapping[str, str],
     trust_domain: TrustDomain,
     clock: Clock,
-    outside: Outside | None = None,
+    outside: Outside = NOTHING,
 ) -> AsyncIterator[VaultUpstream]:
     """The upstream, with a token that is kept fresh beside it; Vault need not be there yet.
 
@@ -99,7 +106,7 @@ async def open_(  # noqa: PLR0913 - its surroundings, by name
         environ: of the process.
         trust_domain: that is signed for.
         clock: for lives.
-        outside: what the custodies `secret` and `pkcs11` need.
+        outside: what the mesh trusts already, and what the custodies `secret` and `pkcs11` need.
 
     Raises:
         ConfigError: there is no address, or a file that the connection or the custody needs cannot be used.
@@ -111,10 +118,9 @@ async def open_(  # noqa: PLR0913 - its surroundings, by name
         upstream = VaultUpstream(
             way.config,
             client=way.client,
-            signing=Signing(
-                way.config, way.session, trust_domain, clock, None if outside is None else outside.keys
-            ),
+            signing=Signing(way.config, way.session, trust_domain, clock, outside.keys),
             custody=_custody(way.config, data_dir, outside),
+            mesh_roots=outside.mesh_roots,
             trust_domain=trust_domain,
             clock=clock,
         )
@@ -154,7 +160,7 @@ async def _lanes(config: VaultConfig) -> AsyncIterator[Lanes]:
         yield Lanes(clients, WAITING)
 
 
-def _custody(config: VaultConfig, data_dir: Path, outside: Outside | None) -> Custody:
+def _custody(config: VaultConfig, data_dir: Path, outside: Outside) -> Custody:
     """Where intermediates are kept, without what a process that was killed has left half written.
 
     Raises:
@@ -163,13 +169,13 @@ def _custody(config: VaultConfig, data_dir: Path, outside: Outside | None) -> Cu
     """
     if config.custody == "memory":
         return AtOnce(KeptMemory())
-    if outside is not None and outside.secret is not None:
+    if outside.secret is not None:
         seal = None if config.custody_seal_file is None else Seal(config.custody_seal_file)
         return KeptSecret(outside.secret, seal)
-    folder = KeptFolder(data_dir, FOLDER, None if outside is None else outside.open_key)
+    folder = KeptFolder(data_dir, FOLDER, outside.open_key)
     folder.sweep()
     kept = AtOnce(folder)
-    return kept if outside is None or outside.keys is None else InToken(kept, outside.keys)
+    return kept if outside.keys is None else InToken(kept, outside.keys)
 
 
 def _place(config: VaultConfig) -> Place:

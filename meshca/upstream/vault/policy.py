@@ -17,6 +17,7 @@ from meshca.config.vault import (
     VaultKubernetesLogin,
     VaultTokenLogin,
 )
+from meshca.identity.spiffe_id import TrustDomain
 
 NAME: Final = "meshca"  # of the policy, and of a role whose name the configuration does not say
 STRANGE: Final = "meshca-probe"  # a name that nobody has: what may be done with it may be done with all
@@ -153,19 +154,19 @@ def policy(config: VaultConfig) -> str:
     )
 
 
-def commands(config: VaultConfig) -> tuple[str, ...]:
+def commands(config: VaultConfig, trust_domain: TrustDomain) -> tuple[str, ...]:
     """What an operator types, each a command of `bao`; `vault` of HashiCorp takes the same."""
     written = f"meshca vault policy --config FILE | bao policy write {NAME} -"
-    return (*_leaf_role(config), written, *_role(config))
+    return (*_leaf_role(config, trust_domain), written, *_role(config))
 
 
-def _leaf_role(config: VaultConfig) -> tuple[str, ...]:
+def _leaf_role(config: VaultConfig, trust_domain: TrustDomain) -> tuple[str, ...]:
     """The role that signs leaves: of whatever is asked only the key, one URI of the mesh and the end may count."""
     if config.sign_leaves is None:
         return ()
     options = " ".join(f"{name}={value}" for name, value in LEAF_ROLE.items())
     path = f"{config.mount}/roles/{config.sign_leaves.role}"
-    return (f"bao write {path} allowed_uri_sans='spiffe://TRUST_DOMAIN/ns/*' {options}",)
+    return (f"bao write {path} allowed_uri_sans='{trust_domain.id}/ns/*' {options}",)
 
 
 def _role(config: VaultConfig) -> tuple[str, ...]:
@@ -189,7 +190,25 @@ def _role(config: VaultConfig) -> tuple[str, ...]:
     return (f"bao write {path} {shown} {token}",)
 
 
-def text(config: VaultConfig) -> str:
-    """The policy, with the commands as comments below it: what is printed can be given to the server as it is."""
-    told = "\n".join(f"#   {command}" for command in commands(config))
-    return f"{policy(config)}\n\n# Give it to our login (`vault` takes the same words):\n{told}"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Least:
+    """The least policy, and how it is given to our login.
+
+    Attributes:
+        policy: in HCL.
+        commands: in their order.
+    """
+
+    policy: str
+    commands: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The policy, with the commands as comments below: what is printed can be given to the server as it is."""
+        told = "\n".join(f"#   {command}" for command in self.commands)
+        return f"{self.policy}\n\n# Give it to our login (`vault` takes the same words):\n{told}"
+
+
+def least(config: VaultConfig, trust_domain: TrustDomain) -> Least:
+    """What this configuration needs."""
+    return Least(policy=policy(config), commands=commands(config, trust_domain))

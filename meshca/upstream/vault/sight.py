@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -50,13 +50,21 @@ class Sight:
         return self.look.current if path and certificate_id(path[-1]) == root else None
 
 
-def judged(config: VaultRoots, found: Look, *, known: Sequence[x509.Certificate], now: datetime) -> Sight:
+def judged(
+    config: VaultRoots,
+    found: Look,
+    *,
+    known: Sequence[x509.Certificate],
+    mesh: Collection[str] = (),
+    now: datetime,
+) -> Sight:
     """Judge a look. Verifying what a hostile mount has may take seconds: not for an event loop.
 
     Args:
         config: which roots count.
         found: the mount.
         known: the roots that counted before.
+        mesh: ids of the roots that the mesh trusts.
         now: the present instant.
 
     Raises:
@@ -64,7 +72,8 @@ def judged(config: VaultRoots, found: Look, *, known: Sequence[x509.Certificate]
     """
     pinned = pinned_by_file(config)
     every = tuple(dict.fromkeys((*pinned, *found.roots)))
-    counted = accepted(config, found.roots, pinned=pinned, current=_above(found.current, every), known=known)
+    current = _above(found.current, every)
+    counted = accepted(config, found.roots, pinned=pinned, current=current, known=known, mesh=mesh)
     older_first = sorted(counted, key=lambda root: root not in known)  # of two with one subject the older stays
     faults = {root: _faults(root, older_first[:place], now) for place, root in enumerate(older_first)}
     sound = tuple(root for root in counted if not faults[root])

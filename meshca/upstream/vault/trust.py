@@ -5,7 +5,7 @@ Whoever may write to the mount must not be able to decide whom the mesh trusts, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from cryptography import x509
 
@@ -14,6 +14,14 @@ from meshca.authority.chain import signed_by
 from meshca.authority.material import certificate_id, read_certificates
 from meshca.config.vault import VaultRoots
 from meshca.errors import ConfigError
+
+MeshRoots = Callable[[], Awaitable[Collection[str]]]
+"""Gives the ids of the roots that the mesh trusts now, whoever signs for it; none before its first."""
+
+
+async def no_mesh() -> Collection[str]:
+    """Of a mesh that has not begun."""
+    return ()
 
 
 def pinned_by_file(config: VaultRoots) -> tuple[x509.Certificate, ...]:
@@ -47,13 +55,14 @@ def still_pinned(config: VaultRoots, known: Sequence[x509.Certificate]) -> tuple
     return tuple(root for root in known if certificate_id(root) in pinned)
 
 
-def accepted(
+def accepted(  # noqa: PLR0913 - what it goes by, by name
     config: VaultRoots,
     offered: Sequence[x509.Certificate],
     *,
     pinned: Sequence[x509.Certificate],
     current: x509.Certificate | None,
     known: Sequence[x509.Certificate],
+    mesh: Collection[str] = (),
 ) -> tuple[x509.Certificate, ...]:
     """The roots that count, in the order of the mount, pinned ones first.
 
@@ -63,6 +72,7 @@ def accepted(
         pinned: the roots of the file.
         current: the root above the issuer that signs; None when the mount does not have it.
         known: that were accepted before.
+        mesh: ids of the roots that the mesh trusts: the first use is over when it has one, whoever met it.
     """
     if config.file is not None:
         return tuple(pinned)
@@ -70,6 +80,7 @@ def accepted(
         return tuple(root for root in offered if certificate_id(root) in config.sha256)
     if config.accept == "any":
         return tuple(offered)
-    if known:
-        return tuple(known)
-    return () if current is None else (current,)
+    first = () if current is None else (current,)
+    if mesh:
+        return tuple(root for root in dict.fromkeys((*known, *first)) if certificate_id(root) in mesh)
+    return tuple(known) or first

@@ -31,7 +31,7 @@ from meshca.upstream.vault.faults import Fault, count, counted, failure
 from meshca.upstream.vault.mount import Issuer, look
 from meshca.upstream.vault.sight import Sight, judged
 from meshca.upstream.vault.signing import Signing
-from meshca.upstream.vault.trust import still_pinned
+from meshca.upstream.vault.trust import MeshRoots, still_pinned
 
 
 class VaultUpstream:
@@ -42,6 +42,7 @@ class VaultUpstream:
         client: asks without a token.
         signing: has intermediates signed.
         custody: keeps them.
+        mesh_roots: what the mesh trusts already, for `accept: first_use`.
         trust_domain: that is signed for.
         clock: for half lives.
 
@@ -62,6 +63,7 @@ class VaultUpstream:
         client: Client,
         signing: Signing,
         custody: Custody,
+        mesh_roots: MeshRoots,
         trust_domain: TrustDomain,
         clock: Clock,
     ) -> None:
@@ -69,6 +71,7 @@ class VaultUpstream:
         self._client = client
         self._signing = signing
         self._custody = custody
+        self._mesh_roots = mesh_roots
         self._trust_domain = trust_domain
         self._clock = clock
         self._seen = ""
@@ -180,8 +183,10 @@ class VaultUpstream:
         with counted():
             found = await look(self._client, self._config.mount, self._config.issuer)
         self.reached_at = self._clock.now()
-        known = await known_roots(self._custody, self._config.roots)
-        sight = await asyncio.to_thread(judged, self._config.roots, found, known=known, now=self._clock.now())
+        config, known = self._config.roots, await known_roots(self._custody, self._config.roots)
+        mesh = await self._mesh_roots() if config.accept == "first_use" else ()
+        now = self._clock.now()
+        sight = await asyncio.to_thread(judged, config, found, known=known, mesh=mesh, now=now)
         count(sight.problem)
         return sight
 

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from meshca import metrics
+from meshca import durable, metrics
 from meshca.app.doctor import Order, findings
 from meshca.config.server import ServerConfig
 from meshca.config.upstream import UpstreamConfig
@@ -59,6 +60,14 @@ EVERYTHING: dict[str, Any] = {
 ONE_STORE: dict[str, Any] = {"replicas": 1, "persistence": {"existingClaim": "data"}}
 VAULT: dict[str, Any] = {"address": "https://vault.example.org:8200", "roots": {"configMap": "mesh-roots"}}
 OWN_SECRETS: dict[str, Any] = {"kind": "vault", "vault": {**VAULT, "custody": "secret"}}
+TOKEN: dict[str, Any] = {"module": "/opt/hsm/pkcs11.so", "token": "meshca", "pin_file": "/run/meshca-private/pin"}
+IN_TOKEN: dict[str, Any] = {
+    "upstream": {"kind": "vault", "vault": {**VAULT, "custody": "pkcs11", "config": {"custody_token": TOKEN}}},
+    "privateFiles": {"secret": {"secretName": "hsm-pin"}},
+    "extraVolumes": [{"name": "hsm", "emptyDir": {}}],
+    "extraVolumeMounts": [{"name": "hsm", "mountPath": "/opt/hsm"}],
+    "extraEnv": [{"name": "HSM_CONF", "value": "/opt/hsm/conf"}],
+}
 CHOICES: dict[str, dict[str, Any]] = {
     "defaults": {},
     "everything": EVERYTHING,
@@ -68,6 +77,7 @@ CHOICES: dict[str, dict[str, Any]] = {
     "rotate": {"upstream": {"create": False, "rotate": True}, **ONE_STORE},
     "vault": {"upstream": {"kind": "vault", "vault": {**VAULT, "ca": {"configMap": "vault-ca"}}}},
     "vault-secrets": {"replicas": 3, "upstream": OWN_SECRETS},
+    "vault-token": IN_TOKEN,
     "nothing": {"rootConfigMap": {"enabled": False}, "podDisruptionBudget": {"enabled": False}},
 }
 # What is on in an installation that serves as Istio's CA.
@@ -110,7 +120,27 @@ def test_schema(choice: str, version: str) -> None:
             {"upstream": {"kind": "vault", "vault": {"address": VAULT["address"]}}},
             "upstream.vault.roots.configMap is needed",
         ),
-        ({"upstream": {"kind": "vault", "vault": {**VAULT, "custody": "pkcs11"}}}, "custody"),
+        ({"upstream": {"kind": "vault", "vault": {**VAULT, "custody": "hsm"}}}, "custody"),
+        (
+            {"upstream": {"kind": "vault", "vault": {**VAULT, "custody": "pkcs11"}}},
+            "upstream.vault.config.custody_token is needed",
+        ),
+        (
+            {
+                "upstream": {
+                    "kind": "vault",
+                    "vault": {
+                        **VAULT,
+                        "custody": "pkcs11",
+                        "config": {"custody_token": {**TOKEN, "key_label": "one"}},
+                    },
+                }
+            },
+            "replicas with one label destroy each other's keys",
+        ),
+        ({"extraVolumes": [{"emptyDir": {}}]}, "extraVolumes"),
+        ({"extraVolumeMounts": [{"name": "hsm"}]}, "extraVolumeMounts"),
+        ({"extraEnv": [{"value": "x"}]}, "extraEnv"),
         (
             {"upstream": {"kind": "vault", "vault": {**VAULT, "config": {"custody_secret": "one"}}}},
             "upstream.vault.config.custody_secret is a value of the chart",
@@ -250,9 +280,40 @@ def test_a_secret_of_each_replica() -> None:
         {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         {"name": "MESHCA__UPSTREAM__CUSTODY_SECRET", "value": "meshca-vault-$(POD)"},
     ]
-    assert {workload(rendered(**CHOICES[one]))["kind"] for one in CHOICES if one != "vault-secrets"} == {
-        "Deployment"
-    }
+    others = CHOICES.keys() - {"vault-secrets", "vault-token"}
+    assert {workload(rendered(**CHOICES[one]))["kind"] for one in others} == {"Deployment"}
+
+
+def test_a_token_of_all_replicas() -> None:
+    """Pods keep their names, which are those of their keys; library, its configuration and the PIN are there."""
+    objects = rendered(**IN_TOKEN)
+    tree = yaml.safe_load(only(objects, "ConfigMap", "meshca")["data"]["meshca.yaml"])
+    assert tree["upstream"]["custody_token"] == TOKEN
+    made = workload(objects)
+    assert made["kind"] == "StatefulSet"
+    [container] = made["spec"]["template"]["spec"]["containers"]
+    mounts = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
+    assert (mounts["/opt/hsm"], mounts["/run/meshca-private"]) == ("hsm", "private-files")
+    assert container["env"] == IN_TOKEN["extraEnv"]
+
+
+def test_private_files(tmp_path: Path) -> None:
+    """Files of a volume that everybody in the pod may read become such that the server takes them as private."""
+    objects = rendered(privateFiles={"secret": {"secretName": "pin"}})
+    spec = workload(objects)["spec"]["template"]["spec"]
+    [before] = spec["initContainers"]
+    given, private = tmp_path / "given", tmp_path / "private"
+    private.mkdir()
+    (given / "..data").mkdir(parents=True)
+    (given / "..data/pin").write_text("1234")
+    (given / "pin").symlink_to("..data/pin")  # as the kubelet has it
+    places = {each["name"]: each["mountPath"] for each in before["volumeMounts"]}
+    text = before["command"][-1].replace(places["given-files"], str(given))
+    text = text.replace(places["private-files"], str(private))
+    subprocess.run([*before["command"][:-1], text], check=True)
+    assert (durable.read_private(private / "pin"), len(list(private.iterdir()))) == (b"1234", 1)
+    volumes = {each["name"]: each for each in spec["volumes"]}
+    assert volumes["given-files"] == {"name": "given-files", "secret": {"secretName": "pin"}}
 
 
 class Right(NamedTuple):

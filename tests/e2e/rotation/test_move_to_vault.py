@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,10 +21,10 @@ SHORT = {
 }  # so that an old root is soon needed by nobody, but a restart of the CA is outlived
 
 
-async def begun_below_vault(ca: LiveCa, server: OpenBao, mount: Mount, place: Path) -> None:
+async def begun_below_vault(ca: LiveCa, server: OpenBao, mount: Mount, place: Path, **changes: Any) -> None:
     """Stop the server, name Vault as the upstream, and start it."""
     await ca.stop()
-    upstream = vault_config(server, mount, place).model_dump(mode="json", exclude_none=True)
+    upstream = vault_config(server, mount, place, **changes).model_dump(mode="json", exclude_none=True)
     ca.settings["MESHCA__UPSTREAM"] = json.dumps(upstream)
     await ca.start()
 
@@ -62,6 +63,18 @@ async def test_the_way_back(openbao: OpenBao, place: Path) -> None:
             assert (await ca.run("root", "abort", "--reason", "not yet")).code == 0
         await ca.finishes(State.ACTIVE, State.RETIRED)
         await ca.server.create(ca.server.token(pod="web"))
+
+
+async def test_a_root_that_nobody_named(openbao: OpenBao, place: Path) -> None:
+    """What would be accepted on first use takes no mesh over: Vault signs nothing, and the old root goes on."""
+    mount = await new_mount(openbao)
+    async with live_ca(place, {}) as ca:
+        await begun_below_vault(ca, openbao, mount, place, roots={"accept": "first_use"})
+        await ca.server.create(ca.server.token(pod="web"))
+        assert await ca.states() == [State.ACTIVE]
+        assert "below a root that is not pinned" in (await ca.ask(lambda client: client.status())).authority_error
+    issued = await openbao.call("LIST", f"{mount.path}/certs")
+    assert len(issued["data"]["keys"]) == 1  # its root
 
 
 async def test_while_vault_is_sealed(place: Path) -> None:

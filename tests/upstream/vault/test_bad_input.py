@@ -110,7 +110,7 @@ async def test_leaf_in_place_of_a_ca(vault: FakeVault, tmp_path: Path) -> None:
         "what the server gave is not what was asked for (it is no CA: a role of leaves may have"
     )
     assert "upstream.issuer needs an issuer" in words
-    assert words.endswith("; check the issuer and its chain in Vault")
+    assert words.endswith("; check upstream.issuer and its chain in Vault")
 
 
 async def test_chain_of_another_key(vault: FakeVault, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ async def test_chain_of_another_key(vault: FakeVault, tmp_path: Path) -> None:
     vault.at("/json", saying({"data": shown}))
     words = await told(config, tmp_path)
     assert "no chain of signatures leads from it to a root that counts" in words
-    assert words.endswith("; check the issuer and its chain in Vault")
+    assert words.endswith("; check upstream.issuer and its chain in Vault")
 
 
 async def test_50_megabytes(vault: FakeVault, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from meshca.upstream.vault.policy import commands, excesses, needs, policy, text
+from meshca.upstream.vault.policy import commands, excesses, least, needs, policy
+from tests.fakes.pki import TRUST_DOMAIN
 from tests.fakes.vault_place import vault_config
 
 
@@ -80,7 +81,7 @@ LOGINS: list[tuple[dict[str, object], tuple[str, ...]]] = [
 )
 def test_commands(login: dict[str, object], made: tuple[str, ...]) -> None:
     """The policy, and a role of the configured login that has it and no other."""
-    assert commands(vault_config(login=login)) == (
+    assert commands(vault_config(login=login), TRUST_DOMAIN) == (
         "meshca vault policy --config FILE | bao policy write meshca -",
         *made,
     )
@@ -88,7 +89,7 @@ def test_commands(login: dict[str, object], made: tuple[str, ...]) -> None:
 
 def test_the_text_can_be_given_to_the_server() -> None:
     """What is no rule is a comment."""
-    lines = text(vault_config()).splitlines()
+    lines = least(vault_config(), TRUST_DOMAIN).text.splitlines()
     assert all(line.startswith(("path ", "#")) or not line for line in lines)
 
 
@@ -97,7 +98,7 @@ def test_leaves() -> None:
     config = vault_config(mount="mesh/pki", sign_leaves={"role": "web"})
     (rule,) = [line for line in policy(config).splitlines() if "/sign/" in line]
     assert rule == 'path "mesh/pki/issuer/+/sign/web" { capabilities = ["update"] }'
-    role = commands(config)[0]
-    assert role.startswith("bao write mesh/pki/roles/web allowed_uri_sans='spiffe://TRUST_DOMAIN/ns/*' ")
+    role = commands(config, TRUST_DOMAIN)[0]
+    assert role.startswith("bao write mesh/pki/roles/web allowed_uri_sans='spiffe://cluster.local/ns/*' ")
     for option in ("use_csr_sans=false", "use_csr_common_name=false", "require_cn=false", "no_store=true"):
         assert option in role.split()

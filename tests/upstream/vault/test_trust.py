@@ -10,7 +10,7 @@ from meshca.authority.material import certificate_id
 from meshca.config.vault import VaultRoots
 from meshca.errors import ConfigError
 from meshca.upstream.vault.trust import accepted, pinned_by_file
-from tests.fakes.pki import make_ca
+from tests.fakes.pki import Ca, make_ca
 
 ONE, TWO, THREE = (make_ca(name) for name in ("one", "two", "three"))
 OFFERED = (ONE.certificate, TWO.certificate)
@@ -83,6 +83,30 @@ def test_second_use() -> None:
     config = VaultRoots(accept="first_use")
     known = (ONE.certificate,)
     assert accepted(config, (TWO.certificate,), pinned=(), current=TWO.certificate, known=known) == known
+
+
+@pytest.mark.parametrize(
+    ("known", "current", "counts"),
+    [
+        ((), ONE, (ONE,)),
+        ((), TWO, ()),
+        ((TWO,), ONE, (ONE,)),
+        ((TWO,), TWO, ()),
+        ((ONE,), TWO, (ONE,)),
+    ],
+    ids=["the mesh's", "a stranger", "a stranger before it", "the same stranger", "a stranger after it"],
+)
+def test_first_use_in_a_mesh(known: tuple[Ca, ...], current: Ca, counts: tuple[Ca, ...]) -> None:
+    """Where the mesh trusts a root only that counts, whatever was met or accepted here."""
+    found = accepted(
+        VaultRoots(accept="first_use"),
+        OFFERED,
+        pinned=(),
+        current=current.certificate,
+        known=[ca.certificate for ca in known],
+        mesh={certificate_id(ONE.certificate)},
+    )
+    assert found == tuple(ca.certificate for ca in counts)
 
 
 def test_first_use_of_nothing() -> None:
