@@ -221,7 +221,7 @@ class WorkerProcess:
                 case Probed(id=number) if number in self._probes and not self._probes[number].done():
                     self._probes[number].set_result(message)
                 case _:
-                    pass  # a late answer to a probe
+                    pass  # a late answer to a probe, or a leaf taken back that was given meanwhile
 
 
 async def _exited(descriptor: int) -> None:

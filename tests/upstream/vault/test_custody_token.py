@@ -156,6 +156,16 @@ async def test_cannot_be_written(rig: Rig, keys: Pkcs11KeyStore, monkeypatch: py
     assert keys.key_ids() == {key_id(after.material.certificate.public_key())}
 
 
+async def key_goes_with_its_root(rig: Rig, upstream: VaultUpstream, keys: Pkcs11KeyStore) -> None:
+    """Of two roots that sign one is given up: its key is destroyed, the other stays."""
+    await turn(upstream)
+    rig.vault.issuers = [(OTHER,)]
+    offer = await turn(upstream, TWO)
+    assert len(keys.key_ids()) == 2
+    await upstream.forget({TWO})
+    assert keys.key_ids() == {key_id(offer.material.certificate.public_key())}
+
+
 async def test_never_written(rig: Rig, keys: Pkcs11KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """The key of what signed from memory alone goes with its root."""
     folder = KeptFolder(rig.folder, "vault", open_key)
@@ -165,23 +175,13 @@ async def test_never_written(rig: Rig, keys: Pkcs11KeyStore, monkeypatch: pytest
         raise Unavailable("ca_folder", "cannot write: no space left")
 
     monkeypatch.setattr(folder, "keep", full)
-    await turn(upstream)
-    rig.vault.issuers = [(OTHER,)]
-    offer = await turn(upstream, TWO)
-    assert len(keys.key_ids()) == 2
-    await upstream.forget({TWO})
-    assert keys.key_ids() == {key_id(offer.material.certificate.public_key())}
+    await key_goes_with_its_root(rig, upstream, keys)
 
 
 async def test_forget(rig: Rig, keys: Pkcs11KeyStore) -> None:
     """With a root its key goes."""
     upstream = started(rig, keys)
-    await turn(upstream)
-    rig.vault.issuers = [(OTHER,)]
-    offer = await turn(upstream, TWO)
-    assert len(keys.key_ids()) == 2
-    await upstream.forget({TWO})
-    assert keys.key_ids() == {key_id(offer.material.certificate.public_key())}
+    await key_goes_with_its_root(rig, upstream, keys)
 
 
 async def test_damaged_file(rig: Rig, keys: Pkcs11KeyStore) -> None:

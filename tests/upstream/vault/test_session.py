@@ -137,7 +137,7 @@ async def test_slow_renewal(vault: Served, clock: FakeClock) -> None:
             await may.wait()
         return await call(*args, **options)
 
-    vault.call = slow  # type: ignore[method-assign]
+    vault.call = slow  # type: ignore[method-assign]  # this test alone has it slow
     async with running(session):
         await clock.advance(SECONDS * 2 / 3 + 1)
         await renewing.wait()
