@@ -143,6 +143,7 @@ def request_message(request: Request) -> roots_pb2.Request:
         at=timestamp(request.at),
         until=timestamp(request.until),
         breaks=request.breaks,
+        urgent=request.urgent,
     )
 
 
@@ -158,6 +159,7 @@ def request_of(message: roots_pb2.Request) -> Request:
         at=instant(message.at),
         until=instant(message.until),
         breaks=message.breaks,
+        urgent=message.urgent,
     )
 
 

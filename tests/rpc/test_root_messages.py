@@ -26,6 +26,7 @@ from tests.fakes.root_reports import NOW, OLD, bundle, change, plan, record, req
         ("plan", plan()),
         ("plan", plan(automatic=False, paused=True, compromised=True, tainted_at=NOW)),
         ("request", request()),
+        ("request", request(breaks=3, urgent=True)),
         ("answer", Answer()),
         ("answer", Answer(root=record())),
         ("answer", Answer(waiting=request())),

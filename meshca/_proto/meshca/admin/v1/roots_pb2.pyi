@@ -1041,6 +1041,7 @@ class Request(_message.Message):
     AT_FIELD_NUMBER: _builtins.int
     UNTIL_FIELD_NUMBER: _builtins.int
     BREAKS_FIELD_NUMBER: _builtins.int
+    URGENT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     act: _builtins.str
     says: _builtins.str
@@ -1048,6 +1049,8 @@ class Request(_message.Message):
     reason: _builtins.str
     breaks: _builtins.int
     """How many it would have broken when it was asked for."""
+    urgent: _builtins.bool
+    """Whether a key is stolen, so that it has room whatever else waits."""
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -1063,10 +1066,11 @@ class Request(_message.Message):
         at: _timestamp_pb2.Timestamp | None = ...,
         until: _timestamp_pb2.Timestamp | None = ...,
         breaks: _builtins.int = ...,
+        urgent: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["act", b"act", "at", b"at", "breaks", b"breaks", "by", b"by", "id", b"id", "reason", b"reason", "says", b"says", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["act", b"act", "at", b"at", "breaks", b"breaks", "by", b"by", "id", b"id", "reason", b"reason", "says", b"says", "until", b"until", "urgent", b"urgent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
