@@ -29,6 +29,7 @@ from tests.fakes.root_reports import NOW, OLD, bundle, change, plan, record, req
         ("request", request(breaks=3, urgent=True)),
         ("answer", Answer()),
         ("answer", Answer(root=record())),
+        ("answer", Answer(root=record(), warning="2 would break by now")),
         ("answer", Answer(waiting=request())),
         ("exported", Exported(bundle=bundle(), pem="PEM\n", spiffe_json="{}")),
     ],
