@@ -77,6 +77,16 @@ class LateUpstream:
         """
         return await (await self._open_once()).make_root(same_key=same_key)
 
+    async def may_make_root(self) -> None:
+        """As the upstream, once it is open.
+
+        Raises:
+            Refused: as the upstream.
+            ConfigError: what it needs is missing or wrong.
+            Unavailable: it cannot be opened now, or as the upstream.
+        """
+        await (await self._open_once()).may_make_root()
+
     async def forget(self, keep: Collection[str]) -> None:
         """As the upstream, once it is open.
 

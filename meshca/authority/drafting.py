@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from meshca.authority.history import MAX_BUNDLES, Bundle, Change, Kind, Lifecycle, Plan, Record
+from meshca.authority.history import MAX_BUNDLES, Bundle, Change, Kind, Lifecycle, Plan, Record, Request
 from meshca.authority.lifecycle import TRUSTED, Act, State, step
 from meshca.errors import InvariantBroken, NotFound
 
+OURSELVES: Final = "meshca"  # who does what nobody asked for
 MAX_RETIRED: Final = 32  # records of a kind that are kept after they were retired, the newest
 
 Planned = tuple[Lifecycle, tuple[Change, ...]]
@@ -24,13 +25,18 @@ Version = Callable[[str], str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
-    """Who asked for a commit, why, and what was found of its guard; as in `Change`."""
+    """Who asked for a commit, why, and what was found of its guard; as in `Change`.
+
+    Attributes:
+        request: what waited for a second person and is done by it, so that it waits no more; None for nothing.
+    """
 
     by: str
     reason: str = ""
     guard: str = ""
     forced: bool = False
     at: datetime
+    request: Request | None = None
 
 
 def bundle_text(roots: Iterable[Record]) -> str:
@@ -125,7 +131,9 @@ class Draft:
         Raises:
             InvariantBroken: reason `bundle_version`, when it was needed and not given.
         """
-        whole = replace(self._before, records=tuple(self._records.values()), plan=self._plan)
+        waiting = tuple(one for one in self._before.requests if one != self._cause.request)
+        records = tuple(self._records.values())
+        whole = replace(self._before, records=records, plan=self._plan, requests=waiting)
         if whole == self._before:
             return self._before, ()
         generation = self._before.generation + 1

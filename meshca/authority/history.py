@@ -107,6 +107,7 @@ class Request:
         at, until: when, and until when it can be approved.
         breaks: how many workloads it would have broken when it was asked for.
         urgent: whether a key is stolen, so that it has room whatever else waits.
+        root: id of the root that it is about.
     """
 
     id: str
@@ -119,6 +120,7 @@ class Request:
     until: datetime
     breaks: int = 0
     urgent: bool = False
+    root: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

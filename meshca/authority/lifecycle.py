@@ -60,6 +60,14 @@ class Act(enum.StrEnum):
     """The rotation to it takes no step by itself; its state stays."""
     RESUME = "resume"
     """The rotation to it goes on by itself; its state stays."""
+    ASK = "ask"
+    """An act on it waits for a second person; its state stays, as with all that becomes of a request."""
+    WITHDRAW = "withdraw"
+    """Whoever asked for an act on it took that back."""
+    DENY = "deny"
+    """Somebody else would not have an act on it done."""
+    LAPSE = "lapse"
+    """Nobody approved an act on it in its time."""
 
 
 class Guard(enum.Enum):

@@ -102,6 +102,15 @@ class Upstream(Protocol):
         """
         ...
 
+    async def may_make_root(self) -> None:
+        """Whether `make_root` could make one with a new key; nothing is made.
+
+        Raises:
+            Refused: reason `upstream`, as `make_root` would.
+            Unavailable: that cannot be told now.
+        """
+        ...
+
     async def make_root(self, *, same_key: str = "") -> Line:
         """A new root with a new key; it is durable, proven, and one of the `lines` when this returns.
 

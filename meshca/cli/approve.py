@@ -26,7 +26,8 @@ def command(
 ) -> None:
     """Do what another administrator has asked for, once; shows it, and who would break by all of it as of now.
 
-    It is refused when more or others would break by then than were shown.
+    It is refused when more or others would break by then than were shown; of a stolen root that is told and
+    stops nothing. What is refused waits on.
 
     Exit codes:
     0 done

@@ -147,6 +147,8 @@ def history(
     """Show what was done to roots and intermediates, by whom and why, newest first.
 
     supersede, step_back and restore are not asked for: they come with an act on another root.
+    ask, withdraw, deny and lapse tell what became of an act that needs a second person; one that was approved
+    shows as the act itself, by both.
     """
     with reporting_errors(output):
         changes = ask(socket, config, lambda client: client.roots.changes(limit=limit))

@@ -15,6 +15,7 @@ from meshca.cli.admin_socket import ask
 from meshca.cli.output import EXIT_FAILED, EXIT_WAITS, Format, emit
 from meshca.duration import parse_duration
 from meshca.errors import ConfigError, NotFound
+from meshca.printable import printable
 
 if TYPE_CHECKING:
     from meshca.app.admin_client import AdminClient
@@ -122,13 +123,14 @@ def tell(answer: Answer, done: str, output: Format) -> None:
     Raises:
         typer.Exit: it was not done but waits for a second person.
     """
-    text = done
+    text = f"{done}; warning: {printable(answer.warning)}" if answer.warning else done
     if answer.waiting is not None:
         text = "\n".join(["not done yet: it waits for a second person", *root_text.request(answer.waiting)])
     value = {
         "done": answer.waiting is None,
         "root": answer.root.id if answer.root else None,
         "waiting": document_of(answer),
+        "warning": answer.warning or None,
     }
     emit(value, text, output)
     if answer.waiting is not None:

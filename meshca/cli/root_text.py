@@ -275,10 +275,11 @@ def requests(found: Sequence[Request]) -> str:
 
 def request(one: Request) -> list[str]:
     """One that waits, and how to approve it."""
+    urgent = ", urgent, as a key is stolen" if one.urgent else ""
     why = f": {printable(one.reason)}" if one.reason else ""
     return [
         *wrapped(f"{printable(one.id)}  {printable(one.says)}"),
-        *wrapped(f"asked by {printable(one.by)} at {iso(one.at)}{why}", "    "),
+        *wrapped(f"asked by {printable(one.by)} at {iso(one.at)}{urgent}{why}", "    "),
         *wrapped(f"until {iso(one.until)} another administrator can: meshca approve {printable(one.id)}", "    "),
     ]
 

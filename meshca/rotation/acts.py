@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Final
 
-from meshca.authority.drafting import Cause
+from meshca.authority.drafting import Cause, Planned
 from meshca.authority.gate import Gate
 from meshca.authority.history import Bundle, Change, Kind, Lifecycle, LifecycleStore, Plan, Record, Request
 from meshca.authority.lifecycle import Act, State
-from meshca.authority.requests import add_request, take_request
+from meshca.authority.requests import add_request, end_request, waiting_request
 from meshca.clock import Clock
 from meshca.errors import BadRequest, NotFound, Refused
 from meshca.rotation import forecast
@@ -28,8 +27,6 @@ from meshca.rotation.report import Forecast, RootReport
 from meshca.rotation.reporting import Reporting
 from meshca.rotation.stepper import Stepper
 from meshca.rotation.steps import Due
-
-NAMED: Final = 10  # stragglers in a refusal; `meshca root status` has all
 
 
 class RootActs:
@@ -88,8 +85,10 @@ class RootActs:
 
     async def forecast(self, *, compromised: bool, window: timedelta | None, root: str = "") -> Forecast:
         """As the port says."""
-        wish = Wish(compromised=compromised, window=window, root=root)
-        return await self._reporting.forecast(await self._store.load(), wish, usual=self._stepper.config.window)
+        kept, wish = await self._store.load(), Wish(compromised=compromised, window=window, root=root)
+        if aimed(kept, wish).plan is None:
+            await self._stepper.check_successor(kept)
+        return await self._reporting.forecast(kept, wish, usual=self._stepper.config.window)
 
     async def foresee(
         self, act: Act, root: str, *, force: bool = False, window: timedelta | None = None
@@ -117,7 +116,7 @@ class RootActs:
         kept = await self._store.load()
         if kept.plan is not None:
             raise _under_way(kept.plan)
-        _, new = await self._stepper.begin(kept, self._cause(asked), automatic=False, reuse=same_key)
+        _, new = await self._stepper.begin(kept, self._cause(kept, asked), automatic=False, reuse=same_key)
         self._rotation.wake()
         return new
 
@@ -143,12 +142,11 @@ class RootActs:
     async def rotate(self, asked: Asked, *, compromised: bool, window: timedelta | None, root: str = "") -> Record:
         """As the port says."""
         kept = await self._store.load()
-        wish = Wish(compromised=compromised, window=window, root=root)
-        aim = aimed(kept, wish)
+        aim = aimed(kept, Wish(compromised=compromised, window=window, root=root))
         if aim.plan is not None:
-            return await self._went_on(kept, aim, aim.plan, self._cause(asked))
+            return await self._went_on(kept, aim, aim.plan, self._cause(kept, asked))
         _, new = await self._stepper.begin(
-            kept, self._cause(asked), compromised=compromised, window=window, twins=aim.twins
+            kept, self._cause(kept, asked), compromised=compromised, window=window, twins=aim.twins
         )
         self._rotation.wake()
         return new
@@ -157,13 +155,13 @@ class RootActs:
         """As the port says."""
         kept = await self._store.load()
         check_said(kept, compromised=asked.compromised)
-        await self._commit(*course(kept, Act.PAUSE, self._cause(asked)))
+        await self._commit(kept, course(kept, Act.PAUSE, self._cause(kept, asked)))
 
     async def resume(self, asked: Asked) -> None:
         """As the port says."""
         kept = await self._store.load()
         check_said(kept, compromised=asked.compromised)
-        await self._commit(*course(kept, Act.RESUME, self._cause(asked)))
+        await self._commit(kept, course(kept, Act.RESUME, self._cause(kept, asked)))
 
     async def abort(self, asked: Asked) -> None:
         """As the port says."""
@@ -172,24 +170,25 @@ class RootActs:
         old = None if kept.plan is None else kept.find(kept.plan.old)
         if old is not None and old.state is State.RETIRING:  # it is to sign again
             await self._stepper.prove(kept, old)
-        await self._commit(*course(kept, Act.ABORT, self._cause(asked)))
+        await self._commit(kept, course(kept, Act.ABORT, self._cause(kept, asked)))
 
     async def propose(self, request: Request) -> None:
         """As the port says."""
         kept = await self._store.load()
-        await self._stepper.commit(add_request(kept, request), ())
+        await self._stepper.commit(kept, add_request(kept, request))
 
-    async def take(self, request: str) -> Request:
+    async def end(self, request: str, act: Act, asked: Asked) -> Request:
         """As the port says."""
-        kept, found = take_request(await self._store.load(), request, "", self._clock.now())
-        await self._stepper.commit(kept, ())
+        kept = await self._store.load()
+        found = waiting_request(kept, request, self._clock.now())
+        await self._stepper.commit(kept, end_request(kept, found, act, self._cause(kept, asked)))
         return found
 
     async def _went_on(self, kept: Lifecycle, aim: Aim, plan: Plan, cause: Cause) -> Record:
         """The rotation that is under way, by itself again, and as urgent as it is asked for now."""
         if aim.back:
             await self._stepper.prove(kept, next(one for one in kept.records if one.id == plan.new))
-        kept = await self._commit(*gone_on(kept, aim, cause, version))
+        kept = await self._commit(kept, gone_on(kept, aim, cause, version))
         return next(one for one in kept.records if one.id == plan.new)
 
     async def _take(
@@ -197,24 +196,27 @@ class RootActs:
     ) -> None:
         gate = await self._judge.gate(kept, act, record)
         if not gate.open and not asked.force:
-            raise Refused("gate_closed", closed(act, record, gate))
+            raise Refused("gate_closed", forecast.closed(act, record, gate))
         if act is Act.ACTIVATE:
             await self._stepper.prove(kept, record)
         length = window if window is not None else self._stepper.window(kept)
-        await self._commit(*planned(kept, Due(act=act, record=record), self._cause(asked, gate), length))
+        cause = self._cause(kept, asked, gate)
+        await self._commit(kept, planned(kept, Due(act=act, record=record), cause, length))
 
-    async def _commit(self, kept: Lifecycle, changes: Sequence[Change]) -> Lifecycle:
-        if changes:
-            await self._stepper.commit(kept, changes)
+    async def _commit(self, kept: Lifecycle, made: Planned) -> Lifecycle:
+        after = await self._stepper.commit(kept, made)
         self._rotation.wake()
-        return kept
+        return after
 
-    def _cause(self, asked: Asked, gate: Gate | None = None) -> Cause:
+    def _cause(self, kept: Lifecycle, asked: Asked, gate: Gate | None = None) -> Cause:
         if asked.force and not asked.reason:
             raise BadRequest("reason", "what is forced needs a reason; it is kept with the act")
+        now, done = self._clock.now(), asked.request
+        if done is not None and waiting_request(kept, done.id, now) != done:
+            raise NotFound("request", f"request {done.id} is not what was approved; look again: `meshca requests`")
         forced = gate is not None and not gate.open
         why = gate.why if gate is not None else ""
-        return Cause(by=asked.by, reason=asked.reason, guard=why, forced=forced, at=self._clock.now())
+        return Cause(by=asked.by, reason=asked.reason, guard=why, forced=forced, at=now, request=done)
 
     def _root(self, kept: Lifecycle, name: str) -> Record:
         """A root by its id, or the beginning of it that no other shares.
@@ -232,14 +234,6 @@ class RootActs:
 def retires(record: Record) -> Act:
     """The act that is meant by retiring a root: one that nobody trusts yet is given up."""
     return Act.ABORT if record.state is State.PREPARED else Act.RETIRE
-
-
-def closed(act: Act, record: Record, gate: Gate) -> str:
-    """Why an act is refused, and who would break."""
-    names = [f"{one.workload.identity} in {one.workload.pod or 'no pod'}: {one.why}" for one in gate.stragglers]
-    more = len(names) - NAMED + gate.unnamed
-    shown = "; ".join(names[:NAMED]) + (f"; and {more} more" if more > 0 else "")
-    return f"{act.value} of root {record.id[:16]} is not safe now: {gate.why}" + (f". {shown}" if shown else "")
 
 
 def _under_way(plan: Plan) -> Refused:

@@ -70,6 +70,11 @@ def aimed(kept: Lifecycle, wish: Wish) -> Aim:
         raise Refused("no_root", "no root is active yet; wait until the server is ready")
     if wish.root and kept.find(wish.root) is None:
         raise NotFound("root", f"no root with id {wish.root} is known; see `meshca root list`")
+    named = kept.find(wish.root)
+    if named is not None and named.state is State.RETIRED:
+        raise Refused(
+            "not_signing", f"root {short(named.id)} is retired: nobody trusts it, so nothing is left to do"
+        )
     if plan is None:
         if wish.root not in {"", active.id}:
             raise _not_signing(wish.root)

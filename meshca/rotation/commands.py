@@ -25,19 +25,22 @@ class Asked:
         reason: in their words; what is forced or compromised needs one.
         force: do it although its gate is closed. Recorded.
         compromised: they know that a key is stolen.
+        request: what they approved, and is done by it: it waits no more once it is done, and waits on otherwise.
     """
 
     by: str
     reason: str = ""
     force: bool = False
     compromised: bool = False
+    request: Request | None = None
 
 
 class RootCommands(Protocol):
     """The acts on roots.
 
     Every method raises, beside what it names: `Unavailable` when store or upstream cannot be used now, `Conflict`
-    when somebody else was first, `NotFound` for an unknown id, `Refused` with reason `transition`.
+    when somebody else was first, `NotFound` for an unknown id and, reason `request`, when what was approved does
+    not wait any more, `Refused` with reason `transition`.
     """
 
     async def report(self) -> RootReport:
@@ -60,7 +63,7 @@ class RootCommands(Protocol):
         """What `rotate` would do, from where the roots stand now; changes nothing.
 
         Raises:
-            Refused: as `rotate`.
+            Refused: as `rotate`; what only shows when a root was made is not foretold.
         """
         ...
 
@@ -148,10 +151,13 @@ class RootCommands(Protocol):
         """
         ...
 
-    async def take(self, request: str) -> Request:
-        """Take a request out, by its id, because it was approved and is done now.
+    async def end(self, request: str, act: Act, asked: Asked) -> Request:
+        """Have a request not be done, by its id.
 
-        Of two who take it one gets it; it is gone whatever becomes of the act, so nothing is done twice.
+        Args:
+            request: its id.
+            act: `WITHDRAW` or `DENY`.
+            asked: by whom, and why.
 
         Raises:
             NotFound: reason `request`: there is none, or its time is over.

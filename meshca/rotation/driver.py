@@ -141,7 +141,7 @@ class Rotation:
         await self._stepper.forget(kept, lines)
         held, before = "", kept.generation
         if self._leading():
-            kept = await self._expired(kept)
+            kept = await self._stepper.commit(kept, expire_requests(kept, self._clock.now()))
             kept, held = await self._stepper.step(kept, lines)
         begins_at = self._stepper.begins_at(kept)
         if begins_at is not None and begins_at <= self._clock.now():
@@ -156,15 +156,6 @@ class Rotation:
         self._succeeded(kept, held)
         if kept.generation != before:  # put it in force at once
             self._woken.set()
-
-    async def _expired(self, kept: Lifecycle) -> Lifecycle:
-        """Without what nobody has approved in its time."""
-        after = expire_requests(kept, self._clock.now())
-        if after is not kept:
-            await self._store.commit(after, ())
-            for one in set(kept.requests) - set(after.requests):
-                log.info("admin.expired", request=one.id, act=one.act, asked_by=one.by)
-        return after
 
     async def _stand(self, kept: Lifecycle) -> tuple[Lifecycle, datetime | None]:
         """Put in force what shall be; the state since, and when to ask again although nothing changed.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 from meshca.authority.fleet import Workload
 from meshca.authority.gate import MOST_NAMED, Gate, Straggler, Terms
@@ -18,6 +19,8 @@ from meshca.authority.straggling import holds, lacks, next_leaf, short, when
 from meshca.duration import format_duration
 from meshca.rotation.report import Forecast, ForecastStep
 from meshca.rotation.steps import distributed_for, trusted_for
+
+NAMED: Final = 10  # stragglers in a refusal; `meshca root status` has all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,9 +115,18 @@ def single(act: Act, record: Record, gate: Gate, *, force: bool) -> Forecast:
     if gate.open:
         return Forecast(steps=(_step(f"{says}: safe now, {gate.why}"),))
     if not force:
-        return Forecast(steps=(_held(f"{says}: refused while its gate is closed", gate, []),))
+        held = _held(f"{says}: refused while its gate is closed", gate, [])
+        return Forecast(steps=(held,), closed=closed(act, record, gate))
     step = _step(f"{says} although its gate is closed: {gate.why}")
     return Forecast(steps=(step,), losers=gate.stragglers, unnamed=gate.unnamed)
+
+
+def closed(act: Act, record: Record, gate: Gate) -> str:
+    """Why an act is refused while its gate is closed, and who would break."""
+    names = [f"{one.workload.identity} in {one.workload.pod or 'no pod'}: {one.why}" for one in gate.stragglers]
+    more = len(names) - NAMED + gate.unnamed
+    shown = "; ".join(names[:NAMED]) + (f"; and {more} more" if more > 0 else "")
+    return f"{act.value} of root {record.id[:16]} is not safe now: {gate.why}" + (f". {shown}" if shown else "")
 
 
 def held_up(kept: Lifecycle, after: Lifecycle) -> ForecastStep:

@@ -102,12 +102,14 @@ class Forecast:
         losers: who would break if nothing changes; names and why.
         unnamed: how many more.
         plan: the rotation that is under way; None when there is none.
+        closed: why the act would be refused now, with who would break; empty when it would be done.
     """
 
     steps: tuple[ForecastStep, ...]
     losers: tuple[Straggler, ...] = ()
     unnamed: int = 0
     plan: Plan | None = None
+    closed: str = ""
 
     @property
     def breaks(self) -> int:

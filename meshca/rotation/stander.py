@@ -7,14 +7,14 @@ before goes on while its root retires, and no longer: nobody would verify it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from meshca.authority.chain import find_path
-from meshca.authority.drafting import Cause, bundle_text
-from meshca.authority.history import Change, Kind, Lifecycle, Record
+from meshca.authority.drafting import OURSELVES, Cause, Planned, bundle_text
+from meshca.authority.history import Kind, Lifecycle, Record
 from meshca.authority.intermediates import note_intermediate
 from meshca.authority.lifecycle import TRUSTED, State
 from meshca.authority.material import SigningMaterial, certificate_id
@@ -26,7 +26,6 @@ from meshca.identity.spiffe_id import TrustDomain
 from meshca.log import log
 from meshca.rotation.standing import NO_ORDER, Order, Standing
 
-OURSELVES: Final = "meshca"  # who does what nobody asked for
 MOST_BELOW: Final = 1000  # intermediates that an order names, the newest; it names their root as well
 SIGNED: Final = (State.ACTIVE, State.RETIRING, State.TAINTED)
 
@@ -51,7 +50,7 @@ class Stander:
         self,
         *,
         upstream: Upstream,
-        keep: Callable[[Lifecycle, Sequence[Change]], Awaitable[Lifecycle]],
+        keep: Callable[[Lifecycle, Planned], Awaitable[Lifecycle]],
         clock: Clock,
         trust_domain: TrustDomain,
         replica: str = "",
@@ -156,11 +155,11 @@ class Stander:
     async def _noted(self, kept: Lifecycle, root: Record, material: SigningMaterial) -> Lifecycle:
         """The state with this signer as the one that is active here."""
         cause = Cause(by=OURSELVES, at=self._clock.now())
-        after, changes = note_intermediate(kept, root.id, material.certificate, self._replica, cause)
-        if not changes:
+        made = note_intermediate(kept, root.id, material.certificate, self._replica, cause)
+        if made == (kept, ()):
             return kept
         Slot.prove(material, self._trust_domain, cause.at)
-        return await self._keep(after, changes)
+        return await self._keep(kept, made)
 
 
 def order_of(kept: Lifecycle) -> Order:

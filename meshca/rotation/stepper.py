@@ -6,15 +6,15 @@ go past one, and both are recorded with what the gate said.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from meshca import metrics
 from meshca.authority import planning
-from meshca.authority.drafting import Cause, Planned, bundle_text
+from meshca.authority.drafting import OURSELVES, Cause, Planned, bundle_text
 from meshca.authority.gate import Gate
-from meshca.authority.history import Change, Kind, Lifecycle, LifecycleStore, Plan, Record
+from meshca.authority.history import Kind, Lifecycle, LifecycleStore, Plan, Record
 from meshca.authority.intermediates import retire_ended
 from meshca.authority.lifecycle import Act, State
 from meshca.authority.material import certificate_id, ends_at, same_key, to_pem
@@ -28,7 +28,7 @@ from meshca.log import log
 from meshca.rotation.acted import planned, version
 from meshca.rotation.joining import may_join
 from meshca.rotation.judge import Judge, fits, given_to
-from meshca.rotation.stander import OURSELVES
+from meshca.rotation.keeping import keep
 from meshca.rotation.steps import Due, Named, due, named_by, stopped, successor
 from meshca.validity import spent
 
@@ -85,7 +85,7 @@ class Stepper:
         if not good:
             return kept
         by = Cause(by=OURSELVES, reason="found at the upstream", at=self._clock.now())
-        return await self.commit(*planning.adopt_lines(kept, good, by, version))
+        return await self.commit(kept, planning.adopt_lines(kept, good, by, version))
 
     async def step(self, kept: Lifecycle, lines: Sequence[Line]) -> tuple[Lifecycle, str]:
         """Take the act that is due, if it is safe; why it is not, empty when it was taken or there is none.
@@ -97,7 +97,7 @@ class Stepper:
             Conflict: another was first.
         """
         named = named_by(lines, plugged_in=self._plugged_in)
-        kept = await self._commit_any(retire_ended(kept, Cause(by=OURSELVES, at=self._clock.now())))
+        kept = await self.commit(kept, retire_ended(kept, Cause(by=OURSELVES, at=self._clock.now())))
         try:
             kept = await self._begun_by_itself(kept, named)
         except Refused as refusal:  # nothing was begun; what signs must still be renewed
@@ -123,7 +123,7 @@ class Stepper:
         """Take one act, kept when this returns; when it raises it was not taken."""
         if found.act is Act.ACTIVATE:
             await self.prove(kept, found.record)
-        return await self.commit(*planned(kept, found, cause, self.window(kept)))
+        return await self.commit(kept, planned(kept, found, cause, self.window(kept)))
 
     async def prove(self, kept: Lifecycle, root: Record) -> None:
         """See that a root can sign before anything is kept that relies on it; raises as `Upstream.obtain`."""
@@ -166,15 +166,30 @@ class Stepper:
             reason=cause.reason,
         )
         kept = await self.commit(
-            *planning.in_one(
+            kept,
+            planning.in_one(
                 kept,
                 lambda now: planning.renounce(now, twins, cause, version),
                 lambda now: planning.adopt_lines(now, [line] if line else [], cause, version),
                 lambda now: self._distributed(now, new, cause),
                 lambda now: planning.with_plan(now, plan, cause),
-            )
+            ),
         )
         return kept, next(one for one in kept.records if one.id == new)
+
+    async def check_successor(self, kept: Lifecycle) -> None:
+        """Refuse what `begin` would refuse as no root can follow; nothing is made.
+
+        Raises:
+            Refused: reason `upstream`: roots are not made here, and none is there that could sign.
+            Unavailable: whoever has the roots cannot be asked now.
+        """
+        old = kept.active_root
+        if old is None:
+            return
+        signs = await self._candidates(old, again=False)
+        if not _on_its_way(kept, signs) and all(kept.find(root) for root in signs):
+            await self._upstream.may_make_root()
 
     def begins_at(self, kept: Lifecycle) -> datetime | None:
         """When a rotation of the root begins by itself; None for never."""
@@ -230,19 +245,22 @@ class Stepper:
 
     async def _successor(self, kept: Lifecycle, old: Record, *, again: bool) -> tuple[Line | None, str]:
         """A root to rotate to: one on its way already, or a new one; with the key of the old only if asked for."""
-        signs = {
-            certificate_id(one.root): one
-            for one in await self._upstream.lines()
-            if one.signs and one.wanted and same_key(to_pem(one.root), old.pem) is again
-        }
-        waiting = [one for one in kept.of(Kind.ROOT, State.PREPARED, State.DISTRIBUTING) if one.id in signs]
-        if waiting:
+        signs = await self._candidates(old, again=again)
+        if waiting := _on_its_way(kept, signs):
             return None, waiting[-1].id
         for root, made in signs.items():  # by one who was overtaken, or killed, before it was kept
             if kept.find(root) is None and await self._good(kept, made, first=False):
                 return made, root
         line = await self._upstream.make_root(same_key=old.id if again else "")
         return line, certificate_id(line.root)
+
+    async def _candidates(self, old: Record, *, again: bool) -> dict[str, Line]:
+        """Lines that may sign after a root, by the id of theirs."""
+        return {
+            certificate_id(one.root): one
+            for one in await self._upstream.lines()
+            if one.signs and one.wanted and same_key(to_pem(one.root), old.pem) is again
+        }
 
     def _distributed(self, kept: Lifecycle, root: str, cause: Cause) -> Planned:
         """With a root in the bundle.
@@ -262,29 +280,14 @@ class Stepper:
         """Within which leaves below a compromised root are replaced, unless a command says otherwise."""
         return self.config.window if kept.plan is None else kept.plan.window
 
-    async def _commit_any(self, made: Planned) -> Lifecycle:
-        """Keep a state if it is another one."""
-        kept, changes = made
-        return await self.commit(kept, changes) if changes else kept
+    async def commit(self, before: Lifecycle, made: Planned) -> Lifecycle:
+        """Keep what was planned; raises as `keep`."""
+        return await keep(self._store, before, made)
 
-    async def commit(self, kept: Lifecycle, changes: Sequence[Change]) -> Lifecycle:
-        """Keep a state, or raise as the store; what was done is logged and counted once it is kept."""
-        await self._store.commit(kept, changes)
-        for change in changes:
-            metrics.transitions.labels(change.kind, change.after).inc()
-            log.info(
-                "authority.changed",
-                authority=change.authority,
-                kind=change.kind,
-                act=change.act or "made",
-                before=change.before or "",
-                after=change.after,
-                by=change.by,
-                reason=change.reason,
-                forced=change.forced,
-                guard=change.guard,
-            )
-        return kept
+
+def _on_its_way(kept: Lifecycle, signs: Collection[str]) -> list[Record]:
+    """Roots that are prepared or distributed already and could sign."""
+    return [one for one in kept.of(Kind.ROOT, State.PREPARED, State.DISTRIBUTING) if one.id in signs]
 
 
 def _ourselves(gate: Gate, now: datetime) -> Cause:

@@ -32,10 +32,12 @@ class Answer:
     Attributes:
         root: that was made or is rotated to; None for acts without one.
         waiting: what was not done but waits for a second person; None when it was done.
+        warning: who breaks by it beside those whom the approver was shown; empty for nobody.
     """
 
     root: Record | None = None
     waiting: Request | None = None
+    warning: str = ""
 
 
 def authority_message(record: Record) -> roots_pb2.Authority:
@@ -143,6 +145,8 @@ def request_message(request: Request) -> roots_pb2.Request:
         at=timestamp(request.at),
         until=timestamp(request.until),
         breaks=request.breaks,
+        urgent=request.urgent,
+        root=request.root,
     )
 
 
@@ -158,6 +162,8 @@ def request_of(message: roots_pb2.Request) -> Request:
         at=instant(message.at),
         until=instant(message.until),
         breaks=message.breaks,
+        urgent=message.urgent,
+        root=message.root,
     )
 
 
@@ -166,6 +172,7 @@ def answer_message(answer: Answer) -> roots_pb2.Act:
     return roots_pb2.Act(
         root=authority_message(answer.root) if answer.root else None,
         waiting=request_message(answer.waiting) if answer.waiting else None,
+        warning=answer.warning,
     )
 
 
@@ -174,6 +181,7 @@ def answer_of(message: roots_pb2.Act) -> Answer:
     return Answer(
         root=authority_of(message.root) if message.HasField("root") else None,
         waiting=request_of(message.waiting) if message.HasField("waiting") else None,
+        warning=message.warning,
     )
 
 

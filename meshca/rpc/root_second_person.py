@@ -8,39 +8,39 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
 from meshca._proto.meshca.admin.v1 import roots_pb2
-from meshca.authority.history import Record, Request
+from meshca.authority.history import Lifecycle, Record, Request
+from meshca.authority.lifecycle import Act
+from meshca.authority.requests import waiting_request
 from meshca.clock import Clock
 from meshca.config.admin import Danger
-from meshca.errors import Denied, InvariantBroken, NotFound, Refused
+from meshca.errors import Denied, NotFound, Refused
 from meshca.log import log
 from meshca.rotation.aim import aimed
 from meshca.rotation.commands import Asked, RootCommands
 from meshca.rotation.report import Forecast
 from meshca.rpc.admin_entry import wish_of
 from meshca.rpc.roles import Administrator, People
-from meshca.rpc.root_acts import ACTS, RootAct, asked_by, wish_in
+from meshca.rpc.root_acts import ACTS, asked_by, wish_in
 
 SERVICE: Final = "meshca.admin.v1.Roots"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approved:
-    """An act that two people want.
+    """An act that two people wanted, and that is done.
 
     Attributes:
-        act: its row.
-        message: what the first one sent.
-        asked: by both.
+        root: what it gives.
+        warning: who breaks by it beside those whom the approver was shown; empty for nobody.
     """
 
-    act: RootAct
-    message: Any
-    asked: Asked
+    root: Record | None
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,19 +55,12 @@ class Seen:
     breaks: int
     names: frozenset[str]
 
-    def check(self, now: Forecast) -> None:
-        """Refuse what would break more, or somebody else, than was shown; who was only counted is not known.
-
-        Raises:
-            Refused: reason `consequences`.
-        """
-        again = "look again before you approve it"
+    def surprise(self, now: Forecast) -> str:
+        """What would break more, or somebody else, than was shown; who was only counted is not known."""
         if now.breaks > self.breaks:
-            problem = f"{now.breaks} would break by now, {self.breaks} when you were shown; {again}"
-            raise Refused("consequences", problem)
+            return f"{now.breaks} would break by now, {self.breaks} when you were shown"
         others = sorted(now.names - self.names) if len(self.names) == self.breaks else []
-        if others:
-            raise Refused("consequences", f"{others[0]} would break by now and was not shown to you; {again}")
+        return f"{others[0]} would break by now and was not shown to you" if others else ""
 
 
 class SecondPerson:
@@ -104,22 +97,28 @@ class SecondPerson:
 
         Raises:
             NotFound: reason `root`: there is none of this id.
-            Refused: reason `too_many_requests`, or as what it would do cannot be done.
+            Refused: reason `too_many_requests`, `gate_closed`, or as what it would do cannot be done.
             Conflict, Unavailable: as the commands.
         """
         act = ACTS[name]
         if not self._needs_two(name, message):
             return None
-        message = act.settled(await self._commands.lifecycle(), message)
-        root = getattr(message, "root", "")
-        if root and (await self._commands.lifecycle()).find(root) is None:
+        lifecycle = await self._commands.lifecycle()
+        message = act.settled(lifecycle, message)
+        root = getattr(message, "root", "") or _at_hand(lifecycle)
+        if lifecycle.find(root) is None:
             raise NotFound("root", f"no root with id {root} is known; see `meshca root list`")
         foreseen = await act.forecast(self._commands, message)
-        now = self._clock.now()
+        if foreseen.closed:
+            raise Refused("gate_closed", foreseen.closed)
+        body, now = message.SerializeToString(deterministic=True), self._clock.now()
+        for one in lifecycle.requests:  # whoever asks twice wants it once
+            if (one.act, one.body, one.by) == (name, body, person.name) and now < one.until:
+                return one
         request = Request(
             id=self._new_id(),
             act=name,
-            body=message.SerializeToString(deterministic=True),
+            body=body,
             says=act.words(message),
             by=person.name,
             reason=message.reason,
@@ -127,6 +126,7 @@ class SecondPerson:
             until=now + self._lifetime,
             breaks=foreseen.breaks,
             urgent="taint" in act.dangers(message),
+            root=root,
         )
         await self._commands.propose(request)
         log.warning("admin.proposed", request=request.id, act=name, by=person.name, says=request.says)
@@ -172,7 +172,10 @@ class SecondPerson:
         return await act.forecast(self._commands, act.message.FromString(found.body))
 
     async def approve(self, id_: str, reason: str, person: Administrator, seen: Seen) -> Approved:
-        """The act to be done now; it is not among those that wait any more.
+        """Do it now; it waits no more once it is done, and waits on when it is refused.
+
+        A stolen root is replaced although more would break by now than was shown, and that is told: whoever starts
+        and ends workloads all the time could otherwise keep it from being approved.
 
         Args:
             id_: of the request.
@@ -183,7 +186,7 @@ class SecondPerson:
         Raises:
             NotFound: reason `request`: none waits, its time is over, or somebody was first.
             Denied: reasons `same_person`, `role` and `no_role`: of the approver, or of who asked.
-            Refused: reason `consequences`: more or others would break by now; nothing was done, and it waits on.
+            Refused: reason `consequences`: more or others would break by now; or as the act.
             Conflict, Unavailable: as the commands.
         """
         found = await self._waiting(id_)
@@ -194,11 +197,13 @@ class SecondPerson:
         wish = wish_of(f"/{SERVICE}/{found.act}", message)
         person.permitted(wish)
         self._people.named(found.by).permitted(wish)
-        seen.check(await act.forecast(self._commands, message))
-        if await self._commands.take(found.id) != found:
-            raise InvariantBroken("request_changed", "what was taken is not what was approved")
-        log.warning("admin.approved", request=found.id, act=found.act, asked_by=found.by, by=person.name)
-        return Approved(act=act, message=message, asked=_both(found, message, person, reason))
+        surprise = seen.surprise(await act.forecast(self._commands, message))
+        if surprise and not found.urgent:
+            raise Refused("consequences", f"{surprise}; look again before you approve it")
+        root = await act.do(self._commands, message, _both(found, message, person, reason))
+        facts = {"request": found.id, "act": found.act, "asked_by": found.by, "by": person.name}
+        log.warning("admin.approved", **facts, surprise=surprise)
+        return Approved(root=root, warning=surprise)
 
     async def withdraw(self, id_: str, person: Administrator) -> Request:
         """Take back what this person has asked for; gives what it was.
@@ -211,7 +216,7 @@ class SecondPerson:
         found = await self._waiting(id_)
         if found.by != person.name:
             raise Denied("other_person", f"{found.by} has asked for it; a security officer can: meshca deny {id_}")
-        found = await self._commands.take(id_)
+        await self._commands.end(id_, Act.WITHDRAW, Asked(by=person.name))
         log.warning("admin.withdrawn", request=id_, act=found.act, by=person.name)
         return found
 
@@ -222,7 +227,7 @@ class SecondPerson:
             NotFound: reason `request`.
             Conflict, Unavailable: as the commands.
         """
-        found = await self._commands.take(id_)
+        found = await self._commands.end(id_, Act.DENY, Asked(by=person.name, reason=reason))
         log.warning("admin.denied", request=id_, act=found.act, asked_by=found.by, by=person.name, reason=reason)
         return found
 
@@ -232,13 +237,17 @@ class SecondPerson:
         Raises:
             NotFound: reason `request`.
         """
-        for one in await self.waiting():
-            if one.id == id_:
-                return one
-        raise NotFound("request", f"no request {id_!r} waits; it may be done or its time over: `meshca requests`")
+        return waiting_request(await self._commands.lifecycle(), id_, self._clock.now())
+
+
+def _at_hand(lifecycle: Lifecycle) -> str:
+    """The root that is rotated to, or else the one that signs: what an act on no named root is about."""
+    if lifecycle.plan is not None:
+        return lifecycle.plan.new
+    return "" if lifecycle.active_root is None else lifecycle.active_root.id
 
 
 def _both(request: Request, message: Any, person: Administrator, reason: str) -> Asked:  # noqa: ANN401 - any act's
     why = f"{request.reason}; approved: {reason}" if reason else request.reason
     by = f"{request.by}, approved by {person.name}"
-    return asked_by(by, why, message)
+    return replace(asked_by(by, why, message), request=request)

@@ -157,15 +157,13 @@ class Roots:
 
         Raises:
             BadRequest: reason `reason`.
-            NotFound, Denied: as `SecondPerson.approve`.
-            Refused: as `SecondPerson.approve`, and as the act itself.
+            NotFound, Denied, Refused: as `SecondPerson.approve`.
         """
         if len(request.reason) > MAX_REASON:
             raise BadRequest("reason", f"reason must be at most {MAX_REASON} characters")
         seen = Seen(breaks=request.breaks, names=frozenset(request.shown))
         approved = await self._second_person.approve(request.id, request.reason, entered.person, seen)
-        root = await approved.act.do(self._commands, approved.message, approved.asked)
-        return answer_message(Answer(root=root))
+        return answer_message(Answer(root=approved.root, warning=approved.warning))
 
     async def WithdrawRequest(  # noqa: N802 - as above
         self, request: roots_pb2.WithdrawRequestRequest, entered: Entered

@@ -238,7 +238,7 @@ _PLAN: Final = _object(
 )
 _REQUEST: Final = _object(
     Request,
-    ("breaks", "urgent"),
+    ("breaks", "urgent", "root"),
     id=_TEXT,
     act=_TEXT,
     body=_BYTES,
@@ -249,6 +249,7 @@ _REQUEST: Final = _object(
     until=_TIME,
     breaks=_WHOLE,
     urgent=_TRUTH,
+    root=_TEXT,
 )
 _LIFECYCLE: Final = _object(
     Lifecycle, records=_many(_RECORD), bundles=_many(_BUNDLE), plan=_maybe(_PLAN), requests=_many(_REQUEST)

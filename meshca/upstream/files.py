@@ -139,8 +139,15 @@ class Files:
         Raises:
             Refused: reason `upstream`, always; says where the operator puts one.
         """
+        raise self._not_here()
+
+    async def may_make_root(self) -> None:
+        """Never, as `make_root`."""
+        raise self._not_here()
+
+    def _not_here(self) -> Refused:
         problem = "roots are plugged in and not made here; put a signing certificate below the new root, its chain"
-        raise Refused("upstream", f"{problem} and its key into {self._folder}, and name both roots there")
+        return Refused("upstream", f"{problem} and its key into {self._folder}, and name both roots there")
 
     async def forget(self, keep: Collection[str]) -> None:
         """Remove what is kept below every other root; the folder is the operator's.

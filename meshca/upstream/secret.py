@@ -26,13 +26,20 @@ from meshca.authority.secret_source import Overtaken, SecretSource, StoredSecret
 from meshca.authority.upstream import Line, Offer
 from meshca.clock import Clock
 from meshca.config.upstream import SecretConfig
-from meshca.errors import ConfigError, InvariantBroken, Refused, Unavailable
+from meshca.errors import ConfigError, InvariantBroken, Unavailable
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.log import log
 from meshca.upstream.intermediates import Intermediates
 from meshca.upstream.secret_beginning import Beginning, Published
 from meshca.upstream.secret_copy import empty_copy
-from meshca.upstream.secret_reading import Reading, next_name, next_write, read_secrets, to_be_followed
+from meshca.upstream.secret_reading import (
+    Reading,
+    check_rotates,
+    next_name,
+    next_write,
+    read_secrets,
+    to_be_followed,
+)
 from meshca.upstream.sound_root import root_of
 
 _TRIES: Final = 5  # of what is written; each is lost to another writer only
@@ -168,15 +175,12 @@ class SecretUpstream:
         """A root that shall follow, in a Secret of its own; replicas that make one at once end with one.
 
         Raises:
-            Refused: reason `upstream`: the configuration forbids it, the CA is plugged in, there is no root
-                `same_key`, or a root of another key is there to follow already.
+            Refused: reason `upstream`: as `check_rotates` and `to_be_followed`.
             ConfigError: what holds, or would hold, the new root is not sound.
             Unavailable: it cannot be written now, or there is no root to be followed.
         """
+        check_rotates(self._config, self._source.place)
         spare = next_name(self._config.names)
-        if not self._config.rotate:
-            todo = f"set it, and let our account create and update Secret {spare} in {self._source.place}"
-            raise Refused("upstream", f"upstream.rotate is off, so no root is made to follow another; {todo}")
         for _ in range(_TRIES):
             there = await self._read()
             reading = self._judged(there)
@@ -191,6 +195,11 @@ class SecretUpstream:
             key = main.material.key if same_key else None
             await self._beginning.make(spare, there, key=key, company=[*reading.named, *self._company()])
         raise self._overtaken()
+
+    async def may_make_root(self) -> None:
+        """As `make_root`, as far as it can be told before."""
+        check_rotates(self._config, self._source.place)
+        to_be_followed(self._judged(await self._read()), "", self._source.place)
 
     async def forget(self, keep: Collection[str]) -> None:
         """Drop what signs from memory, and write the Secrets so that roots of our making are there no more.
@@ -259,17 +268,12 @@ class SecretUpstream:
     def _lines(self, reading: Reading) -> Sequence[Line]:
         before = self._named if self._problem(reading) else ()
         wanted = dict.fromkeys((*reading.named, *before))
-        roots = [*wanted, *(held.root for held in reading.held.values()), *map(root_of, self._kept.values())]
-        signing = {*reading.held, *(root for root, kept in self._kept.items() if not self._faults(kept))}
-        made = {held.id for held in reading.held.values() if held.made}
+        held = reading.held
+        roots = [*wanted, *(one.root for one in held.values()), *map(root_of, self._kept.values())]
+        signing = {*held, *(root for root, kept in self._kept.items() if not self._faults(kept))}
+        made = {one.id for one in held.values() if one.made}
         lines = [
-            Line(
-                root=root,
-                signs=id_ in signing,
-                wanted=root in wanted,
-                made=id_ in made,
-                current=id_ in reading.held,
-            )
+            Line(root=root, signs=id_ in signing, wanted=root in wanted, made=id_ in made, current=id_ in held)
             for root in dict.fromkeys(roots)
             for id_ in (certificate_id(root),)
         ]
@@ -284,8 +288,7 @@ class SecretUpstream:
             return ConfigError(self._beginning.where, [f"no Secret holds a CA any more; {todo}"])
         return None
 
-    def _company(self) -> Sequence[x509.Certificate]:
-        """Roots that are in use here."""
+    def _company(self) -> Sequence[x509.Certificate]:  # in use here
         return [*self._named, *map(root_of, self._kept.values())]
 
     def _faults(self, material: SigningMaterial) -> Sequence[str]:

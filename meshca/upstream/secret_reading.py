@@ -15,6 +15,7 @@ from cryptography import x509
 
 from meshca.authority.material import SigningMaterial, certificate_id
 from meshca.authority.secret_source import StoredSecret
+from meshca.config.upstream import SecretConfig
 from meshca.errors import Refused
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.upstream import ca_secret
@@ -142,6 +143,17 @@ def next_write(reading: Reading, keep: Collection[str]) -> StoredSecret | None:
         key = following.material.key
         return ca_secret.of_root(main.secret.name, following.root, key, into=main.secret)
     return None
+
+
+def check_rotates(config: SecretConfig, place: str) -> None:
+    """Whether roots may be made to follow others.
+
+    Raises:
+        Refused: reason `upstream`: the configuration forbids it.
+    """
+    if not config.rotate:
+        todo = f"set it, and let our account create and update Secret {next_name(config.names)} in {place}"
+        raise Refused("upstream", f"upstream.rotate is off, so no root is made to follow another; {todo}")
 
 
 def to_be_followed(reading: Reading, same_key: str, place: str) -> Held | None:

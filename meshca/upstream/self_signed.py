@@ -157,6 +157,9 @@ class SelfSigned:
             self._pairs.tidy()
         return Line(root=root, signs=True)
 
+    async def may_make_root(self) -> None:
+        """Always."""
+
     async def forget(self, keep: Collection[str]) -> None:
         """Delete every other root: certificates first, then keys, so that no root is ever without its key.
 

@@ -79,6 +79,10 @@ class Succession:
         """A root of today's; none is made where nothing new shall begin."""
         return await self._now.make_root(same_key=same_key)
 
+    async def may_make_root(self) -> None:
+        """As today's."""
+        await self._now.may_make_root()
+
     async def forget(self, keep: Collection[str]) -> None:
         """Name other roots of before no more; what of them is on disk is told and left.
 

@@ -6,17 +6,45 @@ from dataclasses import replace
 
 import pytest
 
-from meshca.authority.history import Lifecycle, Request
-from meshca.authority.requests import MAX_OF_ONE, MAX_REQUESTS, add_request, expire_requests, take_request
+from meshca.authority import planning
+from meshca.authority.drafting import Cause
+from meshca.authority.history import Lifecycle, Plan, Request
+from meshca.authority.lifecycle import Act, State
+from meshca.authority.requests import (
+    MAX_OF_ONE,
+    MAX_REQUESTS,
+    add_request,
+    beside_requests,
+    end_request,
+    expire_requests,
+    waiting_request,
+)
 from meshca.errors import Conflict, NotFound, Refused
 from tests.fakes.pki import NOW
-from tests.fakes.roots import HOUR, rotating
+from tests.fakes.roots import HOUR, NEW, OLD, rotating
 
+PLAN = Plan(old=OLD, new=NEW, automatic=True, window=HOUR, started_at=NOW, by="anna")
+LIFE = replace(rotating(), plan=PLAN)
+ROOT = LIFE.records[0]
 REQUEST = Request(
-    id="r1", act="RetireRoot", body=b"x", says="drops it", by="anna", reason="old", at=NOW, until=NOW + HOUR
+    id="r1",
+    act="RetireRoot",
+    body=b"x",
+    says="drops it",
+    by="anna",
+    reason="old",
+    at=NOW,
+    until=NOW + HOUR,
+    root=ROOT.id,
 )
-LIFE = rotating()
-WAITING = add_request(LIFE, REQUEST)
+
+
+def asked(life: Lifecycle, request: Request) -> Lifecycle:
+    """A state in which it waits as well."""
+    return add_request(life, request)[0]
+
+
+WAITING = asked(LIFE, REQUEST)
 
 
 def test_a_request_waits() -> None:
@@ -24,32 +52,37 @@ def test_a_request_waits() -> None:
     assert (WAITING.generation, WAITING.requests) == (LIFE.generation + 1, (REQUEST,))
 
 
-def test_a_second_person_takes_it() -> None:
-    """Then it waits no more."""
-    life, taken = take_request(WAITING, "r1", "bert", NOW)
-    assert (life.generation, life.requests, taken) == (WAITING.generation + 1, (), REQUEST)
+def test_it_is_noted_that_it_waits() -> None:
+    """With who, what and why; the root that it is about stays as it is."""
+    [change] = add_request(LIFE, REQUEST)[1]
+    assert (change.act, change.by, change.reason, change.at) == (Act.ASK, "anna", "old", NOW)
+    assert (change.authority, change.before, change.after) == (ROOT.id, ROOT.state, ROOT.state)
+    assert change.guard == "request r1 of anna: drops it"
+    assert change.generation == WAITING.generation
 
 
-def test_whoever_asks_cannot_approve() -> None:
-    """That would be one person."""
-    with pytest.raises(Refused) as caught:
-        take_request(WAITING, "r1", "anna", NOW)
-    assert caught.value.reason == "same_person"
+def test_a_root_that_is_not_known_any_more_is_noted_as_retired() -> None:
+    """A request can outlive what is kept of it."""
+    gone = replace(REQUEST, root="ff" * 32)
+    [change] = add_request(LIFE, gone)[1]
+    assert (change.authority, change.after) == (gone.root, State.RETIRED)
 
 
-def test_it_is_not_taken_twice() -> None:
-    """It is not there any more."""
-    life, _ = take_request(WAITING, "r1", "bert", NOW)
-    with pytest.raises(NotFound) as caught:
-        take_request(life, "r1", "bert", NOW)
-    assert caught.value.reason == "request"
+@pytest.mark.parametrize("act", [Act.WITHDRAW, Act.DENY])
+def test_it_ends(act: Act) -> None:
+    """It waits no more, and who would have it so is noted."""
+    life, [change] = end_request(WAITING, REQUEST, act, Cause(by="bert", reason="no", at=NOW))
+    assert (life.generation, life.requests) == (WAITING.generation + 1, ())
+    assert (change.act, change.by, change.reason, change.authority) == (act, "bert", "no", ROOT.id)
 
 
-def test_its_time_ends() -> None:
-    """At the instant it ends, it is over."""
-    with pytest.raises(NotFound) as caught:
-        take_request(WAITING, "r1", "bert", NOW + HOUR)
-    assert caught.value.reason == "request"
+def test_one_that_waits_is_found() -> None:
+    """Until its time ends: at that instant it is over."""
+    assert waiting_request(WAITING, "r1", NOW) == REQUEST
+    for id_, now in (("r2", NOW), ("r1", NOW + HOUR)):
+        with pytest.raises(NotFound) as caught:
+            waiting_request(WAITING, id_, now)
+        assert caught.value.reason == "request"
 
 
 def test_an_id_is_used_once() -> None:
@@ -64,7 +97,7 @@ def full(*, urgent: bool = False) -> Lifecycle:
     life = LIFE
     for number in range(MAX_REQUESTS):
         by = f"person {number // MAX_OF_ONE}"
-        life = add_request(life, replace(REQUEST, id=str(number), by=by, urgent=urgent))
+        life = asked(life, replace(REQUEST, id=str(number), by=by, urgent=urgent))
     return life
 
 
@@ -72,7 +105,7 @@ def of_one(*, urgent: bool = False) -> Lifecycle:
     """Every place of anna's is taken."""
     life = LIFE
     for number in range(MAX_OF_ONE):
-        life = add_request(life, replace(REQUEST, id=str(number), urgent=urgent))
+        life = asked(life, replace(REQUEST, id=str(number), urgent=urgent))
     return life
 
 
@@ -90,38 +123,75 @@ def test_there_is_room_for_so_many(life: Lifecycle, *, urgent: bool) -> None:
 
 def test_one_person_leaves_room_for_others() -> None:
     """Whoever fills their own places fills nobody else's."""
-    assert len(add_request(of_one(), replace(REQUEST, by="bert")).requests) == MAX_OF_ONE + 1
+    assert len(asked(of_one(), replace(REQUEST, by="bert")).requests) == MAX_OF_ONE + 1
 
 
 @pytest.mark.parametrize("life", [full(), of_one()], ids=["of-all", "of-one"])
 def test_what_is_urgent_takes_the_place_of_the_oldest_that_is_not(life: Lifecycle) -> None:
     """The replacement of a stolen root can always be asked for."""
     urgent = replace(REQUEST, urgent=True)
-    assert add_request(life, urgent).requests == (*life.requests[1:], urgent)
+    kept, changes = add_request(life, urgent)
+    assert kept.requests == (*life.requests[1:], urgent)
+    assert [(one.act, one.by) for one in changes] == [(Act.LAPSE, "meshca"), (Act.ASK, "anna")]
+    assert changes[0].reason == "gave its place to the urgent request r1"
 
 
 def test_what_is_urgent_takes_no_place_that_is_urgent() -> None:
     """The oldest that is not goes, also when it is younger."""
     first = replace(REQUEST, id="0", urgent=True)
-    life = add_request(LIFE, first)
+    life = asked(LIFE, first)
     for number in range(1, MAX_OF_ONE):
-        life = add_request(life, replace(REQUEST, id=str(number)))
-    kept = add_request(life, replace(REQUEST, urgent=True)).requests
+        life = asked(life, replace(REQUEST, id=str(number)))
+    kept = asked(life, replace(REQUEST, urgent=True)).requests
     assert [one.id for one in kept] == ["0", *map(str, range(2, MAX_OF_ONE)), "r1"]
 
 
 def test_those_whose_time_is_over_make_room() -> None:
     """They are not counted, and their ids are free."""
     later = replace(REQUEST, at=NOW + HOUR, until=NOW + 2 * HOUR)
-    assert add_request(WAITING, later).requests == (later,)
+    kept, changes = add_request(WAITING, later)
+    assert kept.requests == (later,)
+    assert [one.act for one in changes] == [Act.LAPSE, Act.ASK]
 
 
 def test_those_whose_time_is_over_go() -> None:
-    """In a generation of its own."""
-    life = expire_requests(WAITING, NOW + HOUR)
+    """In a generation of its own, and that nobody approved them is noted."""
+    life, [change] = expire_requests(WAITING, NOW + HOUR)
     assert (life.generation, life.requests) == (WAITING.generation + 1, ())
+    assert (change.act, change.by, change.reason) == (Act.LAPSE, "meshca", "nobody approved it in its time")
 
 
 def test_nothing_changes_while_their_time_lasts() -> None:
     """The same lifecycle."""
-    assert expire_requests(WAITING, NOW) is WAITING
+    assert expire_requests(WAITING, NOW) == (WAITING, ())
+
+
+PAUSED = planning.pause(WAITING, Cause(by="bert", at=NOW, request=REQUEST))
+OTHER = replace(REQUEST, id="r2")
+
+
+def test_requests_that_come_and_go_hold_up_nothing_else() -> None:
+    """What was planned is as good on what is stored by now, and takes what it takes."""
+    now = asked(WAITING, OTHER)
+    made = beside_requests(WAITING, PAUSED, now)
+    assert made is not None
+    after, [change] = made
+    assert after == replace(PAUSED[0], generation=now.generation + 1, requests=(OTHER,))
+    assert change == replace(PAUSED[1][0], generation=after.generation)
+
+
+def test_what_is_planned_to_wait_waits_beside_others() -> None:
+    """Of two that are asked for at once none is lost."""
+    made = beside_requests(WAITING, add_request(WAITING, OTHER), asked(WAITING, replace(REQUEST, id="r3")))
+    assert made is not None
+    assert [one.id for one in made[0].requests] == ["r1", "r3", "r2"]
+
+
+def test_nothing_is_planned_on_roots_that_are_others_since() -> None:
+    """It was judged of those before."""
+    assert beside_requests(WAITING, PAUSED, replace(WAITING, generation=9, bundles=())) is None
+
+
+def test_what_was_taken_since_is_not_taken_again() -> None:
+    """Of two who approve at once one does it."""
+    assert beside_requests(WAITING, PAUSED, replace(LIFE, generation=9)) is None

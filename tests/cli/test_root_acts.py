@@ -47,7 +47,7 @@ def test_what_is_asked_for(server: Running, arguments: list[str], name: str, ask
     code, out, _ = server.run("root", *arguments)
     assert (code, bool(out.strip()), server.acts()) == (0, True, [(name, asked)])
     code, out, _ = server.run("root", *arguments, "--output", "json")
-    assert (code, json.loads(out)) == (0, {"done": True, "root": None, "waiting": None})
+    assert (code, json.loads(out)) == (0, {"done": True, "root": None, "waiting": None, "warning": None})
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ def test_it_is_begun(server: Running) -> None:
         "done": True,
         "root": NEW,
         "waiting": None,
+        "warning": None,
     }
 
 

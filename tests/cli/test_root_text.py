@@ -245,6 +245,12 @@ def test_requests_are_listed() -> None:
     assert subject.requests([]) == "nothing waits for a second person"
 
 
+def test_a_request_because_of_a_theft_says_so() -> None:
+    """An approver sees which of them does not keep."""
+    told = subject.requests([request(urgent=True)]).splitlines()
+    assert told[1] == "    asked by uid 0 at 2026-01-01T00:00:00Z, urgent, as a key is stolen: yearly"
+
+
 def test_everything_fits_a_terminal() -> None:
     """However long names are."""
     word = "w " * 300

@@ -244,10 +244,34 @@ class TestRequests:
         kept = self.until(clock, 60)
         await commands.propose(kept)
         assert (await commands.lifecycle()).requests == (kept,)
-        assert await commands.take(kept.id) == kept
+        await commands.rotate(replace(ME, request=kept), compromised=False, window=None)
         assert (await commands.lifecycle()).requests == ()
         with pytest.raises(NotFound) as caught:
-            await commands.take(kept.id)
+            await commands.rotate(replace(ME, request=kept), compromised=False, window=None)
+        assert caught.value.reason == "request"
+
+    async def test_what_is_refused_waits_on(self, commands: RootCommands, clock: FakeClock) -> None:
+        """An approval is not used up by an act that is not done."""
+        kept = self.until(clock, 60)
+        await commands.propose(kept)
+        with pytest.raises(Refused):
+            await commands.retire(replace(ME, request=kept), await active(commands))
+        assert (await commands.lifecycle()).requests == (kept,)
+
+    @pytest.mark.parametrize("act", [Act.WITHDRAW, Act.DENY])
+    async def test_one_is_ended_once(self, commands: RootCommands, clock: FakeClock, act: Act) -> None:
+        """The history has who asked, who ended it, and why."""
+        kept = self.until(clock, 60)
+        await commands.propose(kept)
+        assert await commands.end(kept.id, act, replace(ME, by="bert")) == kept
+        assert (await commands.lifecycle()).requests == ()
+        ended, asked = await commands.changes(2)
+        assert [(one.act, one.by, one.reason) for one in (asked, ended)] == [
+            (Act.ASK, kept.by, kept.reason),
+            (act, "bert", ME.reason),
+        ]
+        with pytest.raises(NotFound) as caught:
+            await commands.end(kept.id, act, ME)
         assert caught.value.reason == "request"
 
     async def test_its_time_ends(self, commands: RootCommands, clock: FakeClock) -> None:
@@ -255,7 +279,7 @@ class TestRequests:
         await commands.propose(self.until(clock, 60))
         clock.move(60)
         with pytest.raises(NotFound) as caught:
-            await commands.take("0123abcd")
+            await commands.end("0123abcd", Act.DENY, ME)
         assert caught.value.reason == "request"
 
     async def test_what_is_over_is_forgotten(self, commands: RootCommands, clock: FakeClock) -> None:

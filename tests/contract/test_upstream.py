@@ -147,7 +147,12 @@ async def test_make_root(upstream: Upstream, rig: Rig) -> None:
         with pytest.raises(Refused, match=r"; put ") as refused:
             await upstream.make_root()
         assert (refused.value.reason, await ids(upstream)) == ("upstream", [old])
+        with pytest.raises(Refused) as foretold:
+            await upstream.may_make_root()
+        assert str(foretold.value) == str(refused.value)
         return
+    await upstream.may_make_root()
+    assert await ids(upstream) == [old]
     made = await upstream.make_root()
     assert (made.signs, made.wanted) == (True, True)
     assert set(await ids(upstream)) == {old, certificate_id(made.root)}

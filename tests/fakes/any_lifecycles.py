@@ -52,6 +52,7 @@ requests = st.builds(
     until=instants,
     breaks=numbers,
     urgent=st.booleans(),
+    root=texts,
 )
 lifecycles = st.builds(
     Lifecycle,

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from meshca.authority.drafting import Cause
 from meshca.authority.gate import Gate
 from meshca.authority.history import Bundle, Change, Kind, Lifecycle, Plan, Record, Request
 from meshca.authority.lifecycle import Act, Guard, State, step
 from meshca.authority.material import certificate_id
-from meshca.authority.requests import add_request
+from meshca.authority.requests import add_request, end_request, waiting_request
 from meshca.clock import Clock
 from meshca.errors import NotFound, Refused, Unavailable
 from meshca.rotation.aim import Wish, aimed
@@ -45,6 +46,7 @@ class FakeRootCommands:
         self.warnings: tuple[str, ...] = ()
         self.asked: list[tuple[str, Asked]] = []
         self.down = False
+        self._approved: Request | None = None
         first = replace(self._made("root 1"), state=State.ACTIVE)
         self._commit((*self.state.records, first), plan=None)
 
@@ -185,17 +187,16 @@ class FakeRootCommands:
     async def propose(self, request: Request) -> None:
         """Keep it."""
         self._check()
-        self.state = add_request(self.state, request)
+        self.state, changes = add_request(self.state, request)
+        self.log += changes
 
-    async def take(self, request: str) -> Request:
-        """Give it once."""
+    async def end(self, request: str, act: Act, asked: Asked) -> Request:
+        """Have it wait no more."""
         self._check()
-        now = self._clock.now()
-        found = next((one for one in self.state.requests if one.id == request and now < one.until), None)
-        if found is None:
-            raise NotFound("request", f"no request {request} waits")
-        left = tuple(one for one in self.state.requests if one.id != request)
-        self.state = replace(self.state, generation=self.state.generation + 1, requests=left)
+        found = waiting_request(self.state, request, self._clock.now())
+        cause = Cause(by=asked.by, reason=asked.reason, at=self._clock.now())
+        self.state, changes = end_request(self.state, found, act, cause)
+        self.log += changes
         return found
 
     def _check(self) -> None:
@@ -204,7 +205,10 @@ class FakeRootCommands:
 
     def _ask(self, what: str, asked: Asked) -> None:
         self._check()
+        if asked.request is not None:
+            waiting_request(self.state, asked.request.id, self._clock.now())
         self.asked.append((what, asked))
+        self._approved = asked.request
 
     def _urgent(self, asked: Asked) -> None:
         if self.state.plan is not None and self.state.plan.compromised and not asked.compromised:
@@ -259,7 +263,10 @@ class FakeRootCommands:
         )
 
     def _commit(self, records: tuple[Record, ...], plan: Plan | None) -> None:
-        state = replace(self.state, generation=self.state.generation + 1, records=records, plan=plan)
+        waiting = tuple(one for one in self.state.requests if one != self._approved)
+        state = replace(
+            self.state, generation=self.state.generation + 1, records=records, plan=plan, requests=waiting
+        )
         roots = tuple(one.id for one in state.trusted)
         if not state.bundles or state.bundles[-1].roots != roots:
             sequence = len(state.bundles) + 1

@@ -86,6 +86,7 @@ def request(**changes: Any) -> Request:
         reason="yearly",
         at=NOW,
         until=NOW + timedelta(minutes=15),
+        root=OLD,
     )
     return replace(usual, **changes)
 

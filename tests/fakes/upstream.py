@@ -36,7 +36,7 @@ class FakeUpstream:
         errors: raised instead of one method's answers, by its name.
         makes_roots: whether roots are made here.
         asked: how often material was asked for.
-        history: what was asked, in order: `lines`, `obtain ID`, `make_root`, `forget`.
+        history: what was asked, in order: `lines`, `obtain ID`, `may_make_root`, `make_root`, `forget`.
     """
 
     def __init__(self, *materials: SigningMaterial, renew_at: datetime | None = None) -> None:
@@ -85,8 +85,7 @@ class FakeUpstream:
     async def make_root(self, *, same_key: str = "") -> Line:
         """A root that nobody else has, with a signing certificate below it."""
         self._answer("make_root")
-        if not self.makes_roots:
-            raise Refused("upstream", "roots are not made here; put one into the fake")
+        self._refuse_making()
         if same_key and same_key not in self.materials:
             raise Refused("upstream", f"there is no root {same_key} whose key could be used again; name another")
         self._made += 1
@@ -94,6 +93,15 @@ class FakeUpstream:
         material = good_material(root=root)
         self.materials[certificate_id(root_of(material))] = material
         return self._line(root.certificate)
+
+    async def may_make_root(self) -> None:
+        """As the test says."""
+        self._answer("may_make_root")
+        self._refuse_making()
+
+    def _refuse_making(self) -> None:
+        if not self.makes_roots:
+            raise Refused("upstream", "roots are not made here; put one into the fake")
 
     async def forget(self, keep: Collection[str]) -> None:
         """Have the others no more; where roots are not made, those that are wanted are the operator's and stay."""

@@ -8,9 +8,11 @@ import pytest
 
 from meshca.authority.history import Kind
 from meshca.authority.lifecycle import Act, State
+from meshca.authority.material import certificate_id
 from meshca.authority.requests import MAX_OF_ONE
 from meshca.errors import BadRequest, Conflict, NotFound, Refused, Unavailable
-from tests.fakes.pki import DAY, NOW, make_ca
+from meshca.upstream.sound_root import root_of
+from tests.fakes.pki import DAY, NOW, good_material, make_ca
 from tests.fakes.root_reports import request as waiting
 from tests.fakes.roots import MINUTE, workload
 from tests.fakes.rotation_stage import ANNA, Stage
@@ -151,6 +153,25 @@ class TestSingleSteps:
             await stage.acts.rotate(ANNA, compromised=False, window=None)
         assert (refusal.value.reason, stage.rig.store.lifecycle.plan) == ("upstream", None)
 
+    @pytest.mark.parametrize("compromised", [False, True])
+    async def test_what_the_upstream_refuses_is_foretold(self, stage: Stage, *, compromised: bool) -> None:
+        """In its words, so that nobody approves what cannot be done; nothing is made."""
+        stage.upstream.makes_roots = False
+        with pytest.raises(Refused, match="put one into the fake"):
+            await stage.acts.forecast(compromised=compromised, window=None)
+        assert "make_root" not in stage.upstream.history
+
+    async def test_a_root_that_is_plugged_in_is_foretold(self, stage: Stage) -> None:
+        """It need not be made, whether it is known already or not."""
+        stage.upstream.makes_roots = False
+        material = good_material(root=make_ca("next", begin=NOW))
+        stage.upstream.materials[certificate_id(root_of(material))] = material
+        unknown = await stage.acts.forecast(compromised=False, window=None)
+        stage.upstream.change()
+        await stage.turn(60)
+        known = await stage.acts.forecast(compromised=False, window=None)
+        assert (len(unknown.steps), len(known.steps), len(stage.roots)) == (4, 4, 2)
+
     async def test_a_bundle_that_gets_too_large(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
         """Refused at prepare, with the number; the new root is nobody's."""
         monkeypatch.setattr("meshca.rotation.judge.LARGEST_BUNDLE", 1000)
@@ -160,24 +181,71 @@ class TestSingleSteps:
 
     async def test_two_administrators(self, stage: Stage) -> None:
         """One wins, the other is told, and there is one rotation."""
-        other = replace(stage.rig.store.lifecycle, generation=stage.rig.store.lifecycle.generation + 1)
+        other = replace(stage.rig.store.lifecycle, generation=stage.rig.store.lifecycle.generation + 1, records=())
         stage.rig.store.overtaken_by(other)
-        with pytest.raises(Conflict):
+        with pytest.raises(Conflict, match="changed the roots at the same time, so nothing was done; look at"):
             await stage.acts.rotate(ANNA, compromised=False, window=None)
         assert stage.rig.store.lifecycle.plan is None
 
 
 class TestRequests:
-    """`propose` and `take`: what waits for a second person."""
+    """What waits for a second person."""
 
     async def test_taken_once(self, stage: Stage) -> None:
         """Whoever comes second is told."""
         asked = waiting(at=NOW, until=NOW + MINUTE)
         await stage.acts.propose(asked)
-        assert await stage.acts.take(asked.id) == asked
+        await stage.acts.rotate(replace(ANNA, request=asked), compromised=False, window=None)
         with pytest.raises(NotFound) as refusal:
-            await stage.acts.take(asked.id)
+            await stage.acts.pause(replace(ANNA, request=asked))
         assert refusal.value.reason == "request"
+
+    async def test_taken_also_by_what_changes_nothing_else(self, stage: Stage) -> None:
+        """A rotation that goes on as it does is no reason to approve it again."""
+        asked = waiting(at=NOW, until=NOW + MINUTE)
+        await stage.acts.rotate(ANNA, compromised=False, window=None)
+        await stage.acts.propose(asked)
+        await stage.acts.rotate(replace(ANNA, request=asked), compromised=False, window=None)
+        assert stage.rig.store.lifecycle.requests == ()
+
+    async def test_only_what_was_approved_is_done(self, stage: Stage) -> None:
+        """Another one of the same id was not looked at."""
+        asked = waiting(at=NOW, until=NOW + MINUTE)
+        await stage.acts.propose(asked)
+        other = replace(ANNA, request=replace(asked, body=b"other"))
+        with pytest.raises(NotFound, match="is not what was approved"):
+            await stage.acts.rotate(other, compromised=False, window=None)
+        assert stage.rig.store.lifecycle.requests == (asked,)
+
+    async def test_what_is_refused_by_the_upstream_waits_on(self, stage: Stage) -> None:
+        """Once a root is plugged in the approval is good for it."""
+        asked = waiting(at=NOW, until=NOW + MINUTE)
+        await stage.acts.propose(asked)
+        stage.upstream.makes_roots = False
+        with pytest.raises(Refused):
+            await stage.acts.rotate(replace(ANNA, request=asked), compromised=False, window=None)
+        assert stage.rig.store.lifecycle.requests == (asked,)
+
+    async def test_of_two_that_take_it_at_once_one_is_told(self, stage: Stage) -> None:
+        """It was taken while the other was judged."""
+        asked = waiting(at=NOW, until=NOW + MINUTE)
+        await stage.acts.propose(asked)
+        before = stage.rig.store.lifecycle
+        stage.rig.store.overtaken_by(replace(before, generation=before.generation + 1, requests=()))
+        with pytest.raises(Conflict):
+            await stage.acts.rotate(replace(ANNA, request=asked), compromised=False, window=None)
+        assert stage.rig.store.lifecycle.plan is None
+
+    async def test_whoever_asks_without_end_holds_nobody_up(self, stage: Stage) -> None:
+        """An act that was overtaken by requests alone is kept beside them."""
+        life = stage.rig.store.lifecycle
+        spam = [waiting(at=NOW, until=NOW + MINUTE, id=str(number)) for number in range(20)]
+        for number, one in enumerate(spam, start=1):
+            stage.rig.store.overtaken_by(replace(life, generation=life.generation + number, requests=(one,)))
+        await stage.acts.rotate(ANNA, compromised=False, window=None)
+        kept = stage.rig.store.lifecycle
+        assert kept.plan is not None
+        assert kept.requests == (spam[-1],)
 
     async def test_not_after_its_time(self, stage: Stage) -> None:
         """It is gone."""
@@ -185,7 +253,7 @@ class TestRequests:
         await stage.acts.propose(asked)
         await stage.turn(60)
         with pytest.raises(NotFound):
-            await stage.acts.take(asked.id)
+            await stage.acts.rotate(replace(ANNA, request=asked), compromised=False, window=None)
 
     async def test_what_nobody_approved_in_time_is_forgotten(self, stage: Stage) -> None:
         """By itself, also while nothing else happens."""
@@ -194,6 +262,7 @@ class TestRequests:
         waits = len(stage.rig.store.lifecycle.requests)
         await stage.turn(62)
         assert (waits, len(stage.rig.store.lifecycle.requests)) == (1, 0)
+        assert stage.rig.store.history[-1].act is Act.LAPSE
 
     async def test_not_too_many(self, stage: Stage) -> None:
         """Nobody fills the store with them."""

@@ -291,7 +291,7 @@ async def test_a_root_cannot_be_made_twice_by_who_was_overtaken() -> None:
     mesh = Mesh()
     async with running(mesh):
         kept = mesh.rig.store.lifecycle
-        mesh.rig.store.overtaken_by(replace(kept, generation=kept.generation + 1))
+        mesh.rig.store.overtaken_by(replace(kept, generation=kept.generation + 1, bundles=()))
         with pytest.raises(Conflict):
             await mesh.begin()
         await mesh.turn()

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from meshca.authority.drafting import Planned
 from meshca.authority.history import Change, Kind, Lifecycle, Plan, Record
 from meshca.authority.lifecycle import State
 from meshca.authority.material import SigningMaterial, certificate_id, to_pem
@@ -53,9 +54,10 @@ class Scene:
             replica=replica,
         )
 
-    async def _keep(self, lifecycle: Lifecycle, changes: Sequence[Change]) -> Lifecycle:
-        await self.store.commit(lifecycle, changes)
-        return lifecycle
+    async def _keep(self, _before: Lifecycle, made: Planned) -> Lifecycle:
+        after, changes = made
+        await self.store.commit(after, changes)
+        return after
 
     async def stand(self) -> Standing:
         """What shall be in force."""

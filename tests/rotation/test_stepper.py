@@ -213,7 +213,7 @@ class TestCommit:
         before = counter._value.get()
         with captured_logs() as logs:
             await scene.begin()
-        assert counter._value.get() == before + 2  # distributed, and planned
+        assert counter._value.get() == before + 1  # a plan is no step
         assert [(line["act"], line["by"]) for line in logs] == [
             ("made", "anna"),
             ("distribute", "anna"),

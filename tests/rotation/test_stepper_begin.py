@@ -213,7 +213,8 @@ class TestBegin:
 
     async def test_whoever_was_overtaken_is_told(self, scene: Scene) -> None:
         """Nothing of it is kept."""
-        scene.store.overtaken_by(replace(scene.store.lifecycle, generation=scene.store.lifecycle.generation + 1))
+        generation = scene.store.lifecycle.generation + 1
+        scene.store.overtaken_by(replace(scene.store.lifecycle, generation=generation, bundles=()))
         with pytest.raises(Conflict):
             await scene.begin()
         assert (scene.states, scene.store.lifecycle.plan) == ([State.ACTIVE], None)

@@ -365,7 +365,8 @@ class TestTwoPersons:
         (kept,) = commands.state.requests
         commands.state = replaced(commands, by=f"uid {OWN + 1}")
         await stub.Approve(roots_pb2.ApproveRequest(id=asked.waiting.id))
-        assert commands.asked[-1] == ("retire", Asked(by=f"uid {OWN + 1}, approved by {ME}", reason="old"))
+        what, by = commands.asked[-1]
+        assert (what, by.by, by.reason) == ("retire", f"uid {OWN + 1}, approved by {ME}", "old")
         assert (kept.by, commands.state.requests) == (ME, ())
 
 

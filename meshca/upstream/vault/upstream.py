@@ -124,8 +124,15 @@ class VaultUpstream:
         Raises:
             Refused: reason `upstream`, always; says what to do in Vault.
         """
+        raise self._not_here()
+
+    async def may_make_root(self) -> None:
+        """Never, as `make_root`."""
+        raise self._not_here()
+
+    def _not_here(self) -> Refused:
         mount = self._config.mount
-        raise Refused(
+        return Refused(
             "upstream",
             f"roots are made in Vault; put one there by `vault write {mount}/root/rotate/internal"
             " common_name=...`, pin it in upstream.roots, and once `meshca root status` shows that it is trusted,"

@@ -970,6 +970,9 @@ class Act(_message.Message):
 
     ROOT_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
+    WARNING_FIELD_NUMBER: _builtins.int
+    warning: _builtins.str
+    """Who breaks by it beside those whom the approver was shown; empty for nobody."""
     @_builtins.property
     def root(self) -> Global___Authority:
         """The root that was made or that is rotated to; absent for acts without one."""
@@ -983,10 +986,11 @@ class Act(_message.Message):
         *,
         root: Global___Authority | None = ...,
         waiting: Global___Request | None = ...,
+        warning: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["root", b"root", "waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["root", b"root", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["root", b"root", "waiting", b"waiting", "warning", b"warning"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1041,6 +1045,8 @@ class Request(_message.Message):
     AT_FIELD_NUMBER: _builtins.int
     UNTIL_FIELD_NUMBER: _builtins.int
     BREAKS_FIELD_NUMBER: _builtins.int
+    URGENT_FIELD_NUMBER: _builtins.int
+    ROOT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     act: _builtins.str
     says: _builtins.str
@@ -1048,6 +1054,10 @@ class Request(_message.Message):
     reason: _builtins.str
     breaks: _builtins.int
     """How many it would have broken when it was asked for."""
+    urgent: _builtins.bool
+    """Whether a key is stolen, so that it has room whatever else waits."""
+    root: _builtins.str
+    """Id of the root that it is about."""
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -1063,10 +1073,12 @@ class Request(_message.Message):
         at: _timestamp_pb2.Timestamp | None = ...,
         until: _timestamp_pb2.Timestamp | None = ...,
         breaks: _builtins.int = ...,
+        urgent: _builtins.bool = ...,
+        root: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["act", b"act", "at", b"at", "breaks", b"breaks", "by", b"by", "id", b"id", "reason", b"reason", "says", b"says", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["act", b"act", "at", b"at", "breaks", b"breaks", "by", b"by", "id", b"id", "reason", b"reason", "root", b"root", "says", b"says", "until", b"until", "urgent", b"urgent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

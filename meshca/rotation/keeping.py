@@ -1,0 +1,66 @@
+"""Keeps what was planned: on top of what is stored, also when requests have come and gone there since.
+
+Whoever asks for acts and takes that back without end must never keep another from acting. When the roots
+themselves are others since, whoever planned is told, and nothing of it is kept.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from meshca import metrics
+from meshca.authority.drafting import Planned
+from meshca.authority.history import Change, Lifecycle, LifecycleStore
+from meshca.authority.requests import beside_requests
+from meshca.errors import Conflict
+from meshca.log import log
+
+_TRIES: Final = 64  # each that fails is a request of another's that was kept
+
+
+async def keep(store: LifecycleStore, before: Lifecycle, made: Planned) -> Lifecycle:
+    """The state with what was planned, kept if it is another; what was done is logged and counted then.
+
+    Args:
+        store: has the newest state.
+        before: from which it was planned.
+        made: what was planned.
+
+    Raises:
+        Conflict: reason `generation`: the roots were changed since; nothing of it is kept.
+        Unavailable: as the store.
+    """
+    now: Planned | None = made
+    for _ in range(_TRIES):
+        if now is None:
+            break
+        after, changes = now
+        if after == before:
+            return before
+        try:
+            await store.commit(after, changes)
+        except Conflict:
+            now = beside_requests(before, made, await store.load())
+        else:
+            _tell(changes)
+            return after
+    problem = "somebody else, or a step that was due, changed the roots at the same time, so nothing was done"
+    raise Conflict("generation", f"{problem}; look at meshca root status, and ask again if it is still wanted")
+
+
+def _tell(changes: tuple[Change, ...]) -> None:
+    for change in changes:
+        if change.before is not change.after:
+            metrics.transitions.labels(change.kind, change.after).inc()
+        log.info(
+            "authority.changed",
+            authority=change.authority,
+            kind=change.kind,
+            act=change.act or "made",
+            before=change.before or "",
+            after=change.after,
+            by=change.by,
+            reason=change.reason,
+            forced=change.forced,
+            guard=change.guard,
+        )
