@@ -14,19 +14,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshca.authority.history import EMPTY, Change, Lifecycle, LifecycleStore
+from meshca.authority import planning
+from meshca.authority.drafting import Cause
+from meshca.authority.history import EMPTY, Change, Lifecycle, LifecycleStore, Plan
+from meshca.authority.lifecycle import Act
+from meshca.authority.requests import add_request, end_request
 from meshca.errors import Conflict, InvariantBroken, Unavailable
+from meshca.rotation.keeping import keep
 from meshca.store.connection import connect
 from tests.fakes.any_lifecycles import changes as any_changes
 from tests.fakes.any_lifecycles import lifecycles
 from tests.fakes.generations import change, changes_of, generation, newest_first
 from tests.fakes.hurried_clock import HurriedClock
 from tests.fakes.lifecycle_store import FakeLifecycles
+from tests.fakes.pki import NOW
+from tests.fakes.root_reports import request
+from tests.fakes.roots import HOUR, NEW, OLD, rotating
 from tests.store.opening import opened
 from tests.store.postgres.opening import fresh_url, opened_shared
 
 KINDS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.real("postgresql")), "fake"]
 Find = Callable[[str], object]
+ANNA = Cause(by="anna", at=NOW)
+PLAN = Plan(old=OLD, new=NEW, automatic=True, window=HOUR, started_at=NOW, by="anna")
+UNDER_WAY = replace(rotating(), plan=PLAN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,6 +254,33 @@ async def test_who_waits_bears_a_store_out_of_reach(subject: Subject) -> None:
     subject.find()
     await commit(subject.other, 2)
     await noticing
+
+
+async def test_requests_of_another_replica_hold_nobody_up(subject: Subject) -> None:
+    """Whoever asks and takes back without end there: each act here is kept, and no more than that."""
+    kept = replace(UNDER_WAY, generation=1)
+    await subject.store.commit(kept, [])
+
+    async def meddle() -> None:
+        while True:
+            await asyncio.sleep(0)
+            with contextlib.suppress(Conflict):  # an act was first
+                before = await subject.other.load()
+                asked = await keep(subject.other, before, add_request(before, request()))
+                await keep(subject.other, asked, end_request(asked, request(), Act.WITHDRAW, ANNA))
+
+    meddling = asyncio.create_task(meddle())
+    try:
+        for _ in range(5):
+            kept = await keep(subject.store, kept, planning.pause(kept, ANNA))
+            kept = await keep(subject.store, kept, planning.resume(kept, ANNA))
+    finally:
+        meddling.cancel()
+        await asyncio.gather(meddling, return_exceptions=True)
+    acts = [one.act for one in await subject.store.changes(10_000)]
+    assert Act.WITHDRAW in acts
+    assert [one for one in acts if one in {Act.PAUSE, Act.RESUME}] == [Act.RESUME, Act.PAUSE] * 5
+    assert (await subject.store.load()).plan == UNDER_WAY.plan
 
 
 @pytest.mark.parametrize("kind", KINDS)
