@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -107,6 +107,7 @@ def rotate(
     """
     with reporting_errors(output):
         span, seconds = window_of(window), _seconds(timeout, wait=wait)
+        _check_stolen(compromised, {"--root": root, "--window": window})
         stolen = _stolen(socket, config, root) if root is not None else ""
         forecast: Forecast | None = None
         if dry_run or compromised:
@@ -226,6 +227,17 @@ def _lines() -> Told:
             typer.echo(text)
 
     return told
+
+
+def _check_stolen(compromised: bool, given: Mapping[str, str | None]) -> None:
+    """Refuse what would say something of a stolen key where none is.
+
+    Raises:
+        ConfigError: it names the flag.
+    """
+    for flag, value in given.items():
+        if value is not None and not compromised:
+            raise ConfigError(flag, ["it is for a root whose key is stolen; give --compromised as well"])
 
 
 def _stolen(socket: Path | None, config: Path | None, root: str) -> str:

@@ -87,6 +87,15 @@ class TestCompromised:
         assert server.run(*arguments)[0] == 0
         assert [arguments["root"] for _, arguments in server.roots.asked] == [NEW, NEW]
 
+    @pytest.mark.parametrize("more", [(), ("--dry-run",)])
+    @pytest.mark.parametrize("flag", [("--root", NEW[:8]), ("--window", "5m")])
+    def test_what_is_said_of_a_stolen_key_needs_one(
+        self, server: Running, flag: tuple[str, str], more: tuple[str, ...]
+    ) -> None:
+        """Exit code 2, also of a dry run; nothing is asked."""
+        code, _, err = server.run("root", "rotate", *flag, *more)
+        assert (code, flag[0] in err and "--compromised" in err, server.roots.asked) == (2, True, [])
+
     def test_without_a_yes_nothing_is_done(self, server: Running) -> None:
         """Exit code 1."""
         code, _, err = server.run("root", "rotate", "--compromised", "--reason", "stolen", typed="n\n")
