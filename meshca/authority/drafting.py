@@ -116,7 +116,12 @@ class Draft:
             self.end(authority)
 
     def plan(self, plan: Plan | None, act: Act | None = None) -> None:
-        """Put a plan in the place of the one before; an act is noted with the new root, whose state stays."""
+        """Put a plan in the place of the one before; an act is noted with the new root, whose state stays.
+
+        Who makes it urgent, when it was not, is kept with it.
+        """
+        if plan is not None and self._plan is not None and plan.compromised is not self._plan.compromised:
+            plan = replace(plan, urgent_by=self._cause.by if plan.compromised else "")
         self._plan = plan
         if plan is not None and act is not None:
             new = self.record(plan.new)

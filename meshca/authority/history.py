@@ -80,6 +80,7 @@ class Plan:
         tainted_at: when the window began; None before.
         started_at: when it was asked for.
         by, reason: who asked, and why.
+        urgent_by: who said later that the key is not ours alone; empty when that was said as it began, or never.
     """
 
     old: str
@@ -92,6 +93,7 @@ class Plan:
     started_at: datetime
     by: str
     reason: str = ""
+    urgent_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

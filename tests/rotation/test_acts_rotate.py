@@ -216,6 +216,19 @@ class TestCompromised:
         await stage.turn(60)
         assert stage.states == [State.RETIRED, State.ACTIVE, State.RETIRED]
 
+    async def test_who_makes_a_planned_one_urgent_is_kept_with_it(self, stage: Stage) -> None:
+        """Beside who began it, for whoever looks at it later; who asks once more changes neither."""
+        await stage.acts.rotate(ANNA, compromised=False, window=None)
+        assert stage.rig.store.lifecycle.plan is not None
+        assert stage.rig.store.lifecycle.plan.urgent_by == ""
+        await stage.acts.rotate(replace(ANNA, by="uid 7"), compromised=True, window=None)
+        await stage.acts.rotate(replace(ANNA, by="uid 8"), compromised=True, window=DAY)
+        plan = stage.rig.store.lifecycle.plan
+        assert plan is not None
+        assert (plan.by, plan.urgent_by) == (ANNA.by, "uid 7")
+        await stage.acts.abort(replace(ANNA, compromised=True))
+        assert stage.rig.store.lifecycle.plan is None
+
     async def test_its_pace_is_set_by_who_says_compromised(self, stage: Stage) -> None:
         """Whoever may only go on with it changes no window."""
         stage.everybody(trusts=1, signers=(0,))
