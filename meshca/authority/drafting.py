@@ -111,7 +111,8 @@ class Draft:
             self.act(authority, Act.RETIRE)
 
     def drop_below(self, root: str) -> None:
-        """End every intermediate below a root."""
+        """End every intermediate below a root; what was found of the guard is said once, of the root."""
+        self._cause = replace(self._cause, guard="")
         for authority in [one.id for one in self._records.values() if one.parent == root]:
             self.end(authority)
 

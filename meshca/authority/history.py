@@ -176,7 +176,8 @@ class Change:
         act: what was done; `made` for one that is new.
         before: its state before; None for one that is new.
         after: its state since.
-        guard: what was found of what the act waits for, in words.
+        guard: what was found of what the act waits for, in words, with the names of whoever was not ready, if it
+            was done all the same (`gate.Gate.told`); of what goes below a root it is said with the root only.
         forced: whether it was done although the guard did not hold.
         by, reason: who asked, and why; `by` is `meshca` for what is done by itself.
         at: when.

@@ -13,6 +13,7 @@ from meshca.authority.fleet import Workload
 from meshca.printable import printable
 
 LONGEST_TROUBLE: Final = 200  # characters of what an agent wrote
+LONGEST_POD: Final = 253  # characters of a pod's name (RFC 1123 subdomain, as Kubernetes has it)
 
 
 def short(authority: str) -> str:
@@ -90,7 +91,13 @@ def _gets_them(workload: Workload, now: datetime) -> str:
     return f"gets them with its next certificate at about {when(due)}, sooner when it is restarted"
 
 
-def quoted(text: str) -> str:
+def named(workload: Workload) -> str:
+    """Who a workload is; a pod's name may be the caller's own word."""
+    pod = quoted(workload.pod, LONGEST_POD) if workload.pod else "no pod"
+    return f"{printable(workload.identity)} in {pod}"
+
+
+def quoted(text: str, longest: int = LONGEST_TROUBLE) -> str:
     """What somebody else wrote, cut, as a quotation that ends where we say."""
-    escaped = text[:LONGEST_TROUBLE].replace("\\", "\\\\").replace('"', '\\"')
+    escaped = text[:longest].replace("\\", "\\\\").replace('"', '\\"')
     return f'"{printable(escaped)}"'

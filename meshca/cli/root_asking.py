@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
@@ -64,6 +64,17 @@ def window_of(text: str | None) -> timedelta | None:
     if window is not None and window > LONGEST_WINDOW:
         raise ConfigError("--window", [f"expected at most {format_duration(LONGEST_WINDOW)}"])
     return window
+
+
+def check_planned(given: Mapping[str, str | None]) -> None:
+    """Refuse what says something of a stolen key where none is.
+
+    Raises:
+        ConfigError: it names the flag.
+    """
+    for flag, value in given.items():
+        if value is not None:
+            raise ConfigError(flag, ["it is for a root whose key is stolen; give --compromised as well"])
 
 
 def check_reason(flag: str, reason: str) -> None:

@@ -182,3 +182,14 @@ def test_who_makes_a_rotation_urgent_is_kept(*, before: bool, after_: bool, expe
     found = draft.planned()[0].plan
     assert found is not None
     assert found.urgent_by == expected
+
+
+def test_a_guard_is_said_once_of_a_root_and_what_goes_below_it() -> None:
+    """It may name a hundred workloads."""
+    draft = Draft(rotating(State.RETIRING, State.ACTIVE), CAUSE)
+    draft.act(OLD, Act.RETIRE)
+    draft.drop_below(OLD)
+    assert [(one.authority, one.guard) for one in draft.planned(version)[1]][:2] == [
+        (OLD, CAUSE.guard),
+        ("ia", ""),
+    ]
