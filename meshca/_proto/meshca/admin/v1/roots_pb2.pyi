@@ -636,7 +636,7 @@ class ForecastRotationRequest(_message.Message):
     """As of RotateRootRequest."""
     @_builtins.property
     def window(self) -> _duration_pb2.Duration:
-        """The configured one when absent."""
+        """As of RotateRootRequest."""
 
     def __init__(
         self,
@@ -866,7 +866,9 @@ class RotateRootRequest(_message.Message):
     root: _builtins.str
     """With compromised: the id of that root; must be given when two have signed, otherwise it is the one that signs."""
     @_builtins.property
-    def window(self) -> _duration_pb2.Duration: ...
+    def window(self) -> _duration_pb2.Duration:
+        """With compromised: within which leaves are replaced; the configured one when absent."""
+
     def __init__(
         self,
         *,
