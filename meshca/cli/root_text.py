@@ -108,7 +108,8 @@ def rotation(plan: Plan) -> str:
     begun = f"since {iso(plan.started_at)} by {printable(plan.by)}"
     why = f": {printable(plan.reason)}" if plan.reason else ""
     window = format_duration(plan.window)
-    compromised = f"; the old one is compromised, window {window}" if plan.compromised else ""
+    urgent = f", as {printable(plan.urgent_by)} said" if plan.urgent_by else ""
+    compromised = f"; the old one is compromised{urgent}, window {window}" if plan.compromised else ""
     return f"rotating from {short(plan.old)} to {short(plan.new)}, {how}{compromised}, {begun}{why}"
 
 

@@ -107,6 +107,10 @@ def test_an_open_gate_has_no_stragglers() -> None:
         ({"paused": True}, "paused"),
         ({"automatic": False}, "step by step"),
         ({"compromised": True}, "steps are taken as gates open; the old one is compromised, window 5m"),
+        (
+            {"compromised": True, "urgent_by": "uid 7\x1b"},
+            "; the old one is compromised, as uid 7\\x1b said, window 5m, since 2026-01-01T00:00:00Z by uid 0",
+        ),
         ({"reason": ""}, "since 2026-01-01T00:00:00Z by uid 0"),
     ],
     ids=str,
