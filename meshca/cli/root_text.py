@@ -20,6 +20,7 @@ from meshca.printable import printable
 if TYPE_CHECKING:
     from meshca.authority.gate import Gate, Straggler
     from meshca.authority.history import Bundle, Change, Plan, Record, Request
+    from meshca.cli.root_certificate import Says
     from meshca.rotation.report import AuthorityReport, FleetReport, Forecast, RootReport
 
 SHORT: Final = 12  # characters of an id: enough to be typed back
@@ -236,19 +237,18 @@ def stay(root: str, bundles: Sequence[Bundle]) -> Stay:
     return Stay(held[0] if is_known else None, min(after, default=None))
 
 
-def records(found: Sequence[Record], reports: Sequence[AuthorityReport], bundles: Sequence[Bundle] = ()) -> str:
-    """Every root, oldest first."""
-    known = {one.record.id: one for one in reports}
+def records(found: Sequence[tuple[Record, Says]], bundles: Sequence[Bundle] = ()) -> str:
+    """Every root with what its certificate says, oldest first."""
     rows = [
         {
             "root": short(one.id),
             "state": one.state.value,
             "bundles": stay(one.id, bundles),
             "since": minute(one.since),
-            "ends": minute(known[one.id].not_after) if one.id in known else "-",
-            "subject": fit(known[one.id].subject, 25) if one.id in known else "-",
+            "ends": minute(says.not_after),
+            "subject": fit(says.subject, 25),
         }
-        for one in found
+        for one, says in found
     ]
     return table(rows, ("root", "state", "bundles", "since", "ends", "subject"))
 
