@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SHORT: Final = 12  # characters of an id: enough to be typed back
 BAR: Final = 30  # characters
+ITSELF: Final = "meshca"  # who does what nobody asked for
 SHOWN: Final = 10  # stragglers; `--output json` has all that the server names
 
 
@@ -260,7 +261,8 @@ def changes(found: Sequence[Change]) -> str:
         act = one.act.value if one.act else "made"
         line = f"{iso(one.at)}  {act:10}  {short(one.authority):12}  {one.after.value:12}  {fit(one.by, 36)}"
         lines.append(line.rstrip())
-        told = [one.reason, one.guard, "forced" if one.forced else ""]
+        unsaid = "" if one.by == ITSELF else "no reason given"
+        told = [one.reason or unsaid, one.guard, "forced" if one.forced else ""]
         if said := "; ".join(printable(part) for part in told if part):
             lines += wrapped(said, "    ")
     return "\n".join(lines)

@@ -228,7 +228,7 @@ def test_roots_are_listed() -> None:
 
 
 def test_changes_are_listed() -> None:
-    """With why, and what was found."""
+    """With why, or that nobody said why, and what was found; what comes by itself has no reason but that."""
     made = change(act=None, before=None, after=State.PREPARED, reason="", guard="", by="meshca")
     forced = change(forced=True, by="uid 0, approved by uid 1", reason=EVIL)
     assert subject.changes([forced, made]).splitlines() == [
@@ -238,6 +238,8 @@ def test_changes_are_listed() -> None:
         "2026-01-01T00:00:00Z  made        0b0b0b0b0b0b  prepared      meshca",
     ]
     assert subject.changes([]) == "(none)"
+    assert subject.changes([change(reason="")]).splitlines()[-1] == "    no reason given; all 512 trust it"
+    assert subject.changes([change(reason="", by="meshca")]).splitlines()[-1] == "    all 512 trust it"
 
 
 def test_requests_are_listed() -> None:
