@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from meshca.authority.history import Record, Request
     from meshca.rpc.root_messages import Answer
 
-Reason = Annotated[str, typer.Option(help="Why; it is kept in the history.", show_default=False)]
+Reason = Annotated[
+    str, typer.Option(help="Why; kept in the history, which says so if none is given.", show_default=False)
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask whether you are sure.")]
 Id = Annotated[str, typer.Argument(help="The root's id, or as much of its beginning as is unique.", metavar="ID")]
 RequestId = Annotated[str, typer.Argument(help="The request's id; see `meshca requests`.", metavar="ID")]
