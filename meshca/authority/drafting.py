@@ -111,12 +111,18 @@ class Draft:
             self.act(authority, Act.RETIRE)
 
     def drop_below(self, root: str) -> None:
-        """End every intermediate below a root."""
+        """End every intermediate below a root; what was found of the guard is said once, of the root."""
+        self._cause = replace(self._cause, guard="")
         for authority in [one.id for one in self._records.values() if one.parent == root]:
             self.end(authority)
 
     def plan(self, plan: Plan | None, act: Act | None = None) -> None:
-        """Put a plan in the place of the one before; an act is noted with the new root, whose state stays."""
+        """Put a plan in the place of the one before; an act is noted with the new root, whose state stays.
+
+        Who makes it urgent, when it was not, is kept with it.
+        """
+        if plan is not None and self._plan is not None and plan.compromised is not self._plan.compromised:
+            plan = replace(plan, urgent_by=self._cause.by if plan.compromised else "")
         self._plan = plan
         if plan is not None and act is not None:
             new = self.record(plan.new)

@@ -2,7 +2,8 @@
 
 Pure: made of what subscribers acknowledged, of the leaves that have not ended, and of the bundles that were given
 out. A workload is a proven identity in a pod; who has no pod is told apart by its leaf. What is in doubt counts
-against a step: it must never let a gate open.
+against a step: it must never let a gate open. What an agent calls itself is no proof: without a pod, all agents
+of an identity are one workload, which trusts what each of them does.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class Workload:
 
     Attributes:
         identity: its SPIFFE ID.
-        pod: its pod's name, or the name that its agent calls itself; empty when neither is known.
+        pod: its pod's name, or the name that its agent calls itself, of several that of the one that trusts least;
+            empty when neither is known.
         node: the node of its pod, empty when unknown.
         word: on whose word it trusts `trusts`.
         trusts: ids of the roots that it trusts.
@@ -95,11 +97,8 @@ def fleet(  # noqa: PLR0913, PLR0917 - what is known, and the terms
     used = {leaf.serial for holder in held for leaf, _ in holder.in_use}
     agents = _agents(adoptions, used, now - seen_within)
     theirs, own = _divide(agents, held, given)
-    found = [
-        _with_agent(one, theirs.get(key, _NOTHING), given)
-        for key, one in agents.items()
-        if one.counts or key in theirs
-    ]
+    counting = {key: one for key, one in agents.items() if one.counts or key in theirs}
+    found = [_with_agent(one, theirs.get(key, _NOTHING), given) for key, one in _once(counting).items()]
     found += [_alone(holder, given) for holder in own]
     return tuple(sorted(found, key=lambda one: (one.identity, one.pod, one.seen_at)))
 
@@ -150,6 +149,17 @@ def _agent(rows: list[Adoption], used: Collection[str], since: datetime) -> _Age
     latest = max(rows, key=lambda row: (row.connected, row.seen_at))
     heard = tuple(row for row in rows if row.connected or row is latest or row.leaf in used)
     return _Agent(rows=heard, counts=latest.connected or latest.seen_at >= since)
+
+
+def _once(agents: dict[_Key, _Agent]) -> dict[_Key, _Agent]:
+    """Without a pod all agents of an identity are one: the names that they call themselves are no proof."""
+    found: dict[_Key, _Agent] = {}
+    first: dict[str, _Key] = {}
+    for key, agent in agents.items():
+        counted = key if key[1] else first.setdefault(key[0], key)
+        before = found[counted].rows if counted in found else ()
+        found[counted] = _Agent(rows=(*before, *agent.rows), counts=True)
+    return found
 
 
 def _divide(
@@ -211,13 +221,14 @@ def _held(some: Sequence[Holder], given: Given) -> _Held:
 def _with_agent(agent: _Agent, held: _Held, given: Given) -> Workload:
     """What the agent says of trust, and what its leaves say of signers."""
     rows = agent.rows
+    least = min(rows, key=lambda row: (len(_trusted(row, given)), row.node_id))
     answered = all(row.grade is not Grade.NONE for row in rows)
     gone = [row for row in rows if not row.connected]
     seen = max(row.seen_at for row in gone or rows)
     last = seen if 0 < len(gone) < len(rows) else held.issued_at or seen  # the newest leaf may be another agent's
     return Workload(
         identity=str(rows[0].agent),
-        pod=rows[0].pod or rows[0].node_id,
+        pod=least.pod or least.node_id,
         node=held.node,
         word=Word.ACKNOWLEDGED if answered else Word.NONE,
         trusts=frozenset.intersection(*(_trusted(row, given) for row in rows)),

@@ -11,10 +11,12 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from meshca.authority.fleet import Word, Workload
-from meshca.authority.straggling import holds, lacks, short, when
+from meshca.authority.straggling import holds, lacks, named, short, when
 from meshca.duration import format_duration
 
 MOST_NAMED: Final = 100  # stragglers that are named; the count is always exact
+LEFT_BEHIND: Final = "; left behind: "
+"""Comes before the names of whoever was not ready for a step that was taken, where `Change.guard` has them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,14 @@ class Gate:
     stragglers: tuple[Straggler, ...] = ()
     unnamed: int = 0
     opens_at: datetime | None = None
+
+    @property
+    def told(self) -> str:
+        """Why, and who is left behind if the step is taken now: kept with it, as nobody can tell it later."""
+        if not self.stragglers:
+            return self.why
+        more = f" and {self.unnamed} more" if self.unnamed else ""
+        return f"{self.why}{LEFT_BEHIND}{', '.join(named(one.workload) for one in self.stragglers)}{more}"
 
 
 def activate_gate(  # noqa: PLR0913, PLR0917 - what was measured, and the terms

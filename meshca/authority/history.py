@@ -80,6 +80,7 @@ class Plan:
         tainted_at: when the window began; None before.
         started_at: when it was asked for.
         by, reason: who asked, and why.
+        urgent_by: who said later that the key is not ours alone; empty when that was said as it began, or never.
     """
 
     old: str
@@ -92,6 +93,7 @@ class Plan:
     started_at: datetime
     by: str
     reason: str = ""
+    urgent_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +176,8 @@ class Change:
         act: what was done; `made` for one that is new.
         before: its state before; None for one that is new.
         after: its state since.
-        guard: what was found of what the act waits for, in words.
+        guard: what was found of what the act waits for, in words, with the names of whoever was not ready, if it
+            was done all the same (`gate.Gate.told`); of what goes below a root it is said with the root only.
         forced: whether it was done although the guard did not hold.
         by, reason: who asked, and why; `by` is `meshca` for what is done by itself.
         at: when.

@@ -1,6 +1,7 @@
 """Why a workload holds up a step, in words that help at three in the morning: what it lacks, and what to do.
 
-Pure. What an agent wrote is shown as a quotation without control characters; it is never believed.
+Pure. What an agent wrote is shown as a quotation without control characters, whose end it cannot forge; it is
+never believed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from meshca.authority.fleet import Workload
 from meshca.printable import printable
 
 LONGEST_TROUBLE: Final = 200  # characters of what an agent wrote
+LONGEST_POD: Final = 253  # characters of a pod's name (RFC 1123 subdomain, as Kubernetes has it)
 
 
 def short(authority: str) -> str:
@@ -43,7 +45,8 @@ def lacks(workload: Workload, root: str, settle: timedelta, now: datetime) -> st
     if workload.acknowledges and not workload.connected:
         return _gone(workload)
     if workload.trouble:
-        return f"refuses or holds up the roots: {_quoted(workload)}; mend that, then it is told again by itself"
+        said = quoted(workload.trouble)
+        return f"refuses or holds up the roots: {said}; mend that, then it is told again by itself"
     if workload.connected:
         return "is connected but has not acknowledged the roots yet; see the log of its agent if that lasts"
     if root in workload.trusts and workload.given_at is not None:
@@ -63,7 +66,7 @@ def holds(workload: Workload, root: str) -> str:
     if workload.acknowledges and not workload.connected:
         return f"{held}; {_gone(workload)}"
     if workload.trouble:
-        return f"{held}; its agent says: {_quoted(workload)}"
+        return f"{held}; its agent says: {quoted(workload.trouble)}"
     if workload.connected:
         return f"{held}; its agent is connected and renews it"
     return f"{held}; nothing says when it has another instead, so wait until that ends"
@@ -73,7 +76,7 @@ def _gone(workload: Workload) -> str:
     wait = "it counts as gone"
     if workload.leaf_ends is not None:
         wait = f"its certificate ends at {when(workload.leaf_ends)}"
-    said = f" and said {_quoted(workload)}" if workload.trouble else ""
+    said = f" and said {quoted(workload.trouble)}" if workload.trouble else ""
     return (
         f"is not connected, was last seen at {when(workload.seen_at)}{said}; start it again, or wait until {wait}"
     )
@@ -88,5 +91,13 @@ def _gets_them(workload: Workload, now: datetime) -> str:
     return f"gets them with its next certificate at about {when(due)}, sooner when it is restarted"
 
 
-def _quoted(workload: Workload) -> str:
-    return f'"{printable(workload.trouble)[:LONGEST_TROUBLE]}"'
+def named(workload: Workload) -> str:
+    """Who a workload is; a pod's name may be the caller's own word."""
+    pod = quoted(workload.pod, LONGEST_POD) if workload.pod else "no pod"
+    return f"{printable(workload.identity)} in {pod}"
+
+
+def quoted(text: str, longest: int = LONGEST_TROUBLE) -> str:
+    """What somebody else wrote, cut, as a quotation that ends where we say."""
+    escaped = text[:longest].replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{printable(escaped)}"'

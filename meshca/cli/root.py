@@ -15,6 +15,7 @@ from meshca.cli import root_acts, root_rotate, root_text
 from meshca.cli.admin_socket import ConfigFile, Socket, ask
 from meshca.cli.output import Format, Output, emit, reporting_errors
 from meshca.cli.root_asking import Id, chosen
+from meshca.cli.root_certificate import certificate_says
 from meshca.printable import printable
 
 if TYPE_CHECKING:
@@ -67,20 +68,18 @@ def list_(socket: Socket = None, config: ConfigFile = None, output: Output = For
     Example, the first bundle: meshca root export --sequence 1
     """
 
-    async def question(
-        client: AdminClient,
-    ) -> tuple[Sequence[Record], Sequence[AuthorityReport], Sequence[Bundle]]:
-        reports = (await client.roots.report()).authorities
-        return await client.roots.records(), reports, await client.roots.bundles()
+    async def question(client: AdminClient) -> tuple[Sequence[Record], Sequence[Bundle]]:
+        return await client.roots.records(), await client.roots.bundles()
 
     with reporting_errors(output):
-        records, reports, bundles = ask(socket, config, question)
+        records, bundles = ask(socket, config, question)
+        roots = [(one, certificate_says(one)) for one in records]
     value = [
-        {**root_text.plain(one), "entered": stay.entered, "left": stay.left}
-        for one in records
+        {**root_text.plain(one), **root_text.plain(says), "entered": stay.entered, "left": stay.left}
+        for one, says in roots
         for stay in (root_text.stay(one.id, bundles),)
     ]
-    emit(value, root_text.records(records, reports, bundles), output)
+    emit(value, root_text.records(roots, bundles), output)
 
 
 @app.command()
@@ -97,7 +96,7 @@ def show(root: Id, socket: Socket = None, config: ConfigFile = None, output: Out
 
     with reporting_errors(output):
         record, reports, changes = ask(socket, config, question)
-    fields = _fields(record, reports)
+        fields = _fields(record, reports)
     width = max(map(len, fields))
     lines = [f"{name.replace('_', ' '):{width}}  {printable(str(value)) or '-'}" for name, value in fields.items()]
     text = "\n\n".join(["\n".join(lines), root_text.changes(changes), printable(record.pem.strip(), keep="\n")])
@@ -105,8 +104,9 @@ def show(root: Id, socket: Socket = None, config: ConfigFile = None, output: Out
 
 
 def _fields(record: Record, reports: Sequence[AuthorityReport]) -> dict[str, Any]:
-    """A record and, unless it was retired long ago, what its certificate says and how it stands."""
-    fields: dict[str, Any] = {name: value for name, value in root_text.plain(record).items() if name != "pem"}
+    """A record, what its certificate says and, unless it was retired long ago, how it stands."""
+    kept, says = root_text.plain(record), root_text.plain(certificate_says(record))
+    fields: dict[str, Any] = {name: value for name, value in {**kept, **says}.items() if name != "pem"}
     for one in reports:
         if one.record.id == record.id:
             fields |= {name: value for name, value in root_text.plain(one).items() if name != "record"}

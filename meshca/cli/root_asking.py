@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
@@ -13,7 +13,7 @@ import typer
 from meshca.cli import root_text
 from meshca.cli.admin_socket import ask
 from meshca.cli.output import EXIT_FAILED, EXIT_WAITS, Format, emit
-from meshca.duration import parse_duration
+from meshca.duration import format_duration, parse_duration
 from meshca.errors import ConfigError, NotFound
 from meshca.printable import printable
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from meshca.authority.history import Record, Request
     from meshca.rpc.root_messages import Answer
 
-Reason = Annotated[str, typer.Option(help="Why; it is kept in the history.", show_default=False)]
+Reason = Annotated[
+    str, typer.Option(help="Why; kept in the history, which says so if none is given.", show_default=False)
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask whether you are sure.")]
 Id = Annotated[str, typer.Argument(help="The root's id, or as much of its beginning as is unique.", metavar="ID")]
 RequestId = Annotated[str, typer.Argument(help="The request's id; see `meshca requests`.", metavar="ID")]
@@ -53,12 +55,28 @@ def window_of(text: str | None) -> timedelta | None:
     """The window of a flag.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is none, or too long.
     """
+    from meshca.config.rotation import LONGEST_WINDOW
+
     try:
-        return None if text is None else parse_duration(text)
+        window = None if text is None else parse_duration(text)
     except ValueError as error:
         raise ConfigError("--window", [str(error)]) from None
+    if window is not None and window > LONGEST_WINDOW:
+        raise ConfigError("--window", [f"expected at most {format_duration(LONGEST_WINDOW)}"])
+    return window
+
+
+def check_planned(given: Mapping[str, str | None]) -> None:
+    """Refuse what says something of a stolen key where none is.
+
+    Raises:
+        ConfigError: it names the flag.
+    """
+    for flag, value in given.items():
+        if value is not None:
+            raise ConfigError(flag, ["it is for a root whose key is stolen; give --compromised as well"])
 
 
 def check_reason(flag: str, reason: str) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from meshca.authority.gate import LEFT_BEHIND
+from meshca.authority.lifecycle import Act
 from meshca.cli import root_text
 from meshca.cli.admin_socket import ConfigFile, Socket, ask
 from meshca.cli.columns import exact, iso
@@ -30,19 +32,19 @@ from meshca.cli.output import (
     reporting_errors,
 )
 from meshca.cli.root_acts import Window
-from meshca.cli.root_asking import Reason, Yes, act, check_reason, chosen, confirm, tell, window_of
+from meshca.cli.root_asking import Reason, Yes, act, check_planned, check_reason, chosen, confirm, tell, window_of
 from meshca.duration import parse_duration
 from meshca.errors import ConfigError, Unavailable
 from meshca.printable import printable
 
 if TYPE_CHECKING:
     from meshca.app.admin_client import AdminClient
-    from meshca.authority.gate import Straggler
-    from meshca.authority.history import Record
+    from meshca.authority.history import Change, Record
     from meshca.rotation.report import Forecast, RootReport
 
 TRIES: Final = 30  # to reach a server again that restarts
 PAUSE: Final = 2.0  # seconds between two
+LOOKED_BACK: Final = 300  # changes, for who lost trust: a rotation is a few for each replica
 EXIT_INTERRUPTED: Final = 130  # as shells say of a program that was interrupted
 ACTIVE: Final = "active"
 
@@ -107,6 +109,8 @@ def rotate(
     """
     with reporting_errors(output):
         span, seconds = window_of(window), _seconds(timeout, wait=wait)
+        if not compromised:
+            check_planned({"--root": root, "--window": window})
         stolen = _stolen(socket, config, root) if root is not None else ""
         forecast: Forecast | None = None
         if dry_run or compromised:
@@ -131,46 +135,44 @@ def rotate(
         tell(answer, goes_on, output)
         return
     with reporting_errors(output), _interruptible():
-        reports = watched(socket, config, new, output, seconds)
-    _end(reports, forecast, new, output)
+        ended = watched(socket, config, new, output, seconds)
+    _end(ended, forecast, new, output)
 
 
 @dataclass(frozen=True, slots=True)
-class Reports:
-    """What was seen last: of the rotation, if it was seen at all, and after it."""
+class Ended:
+    """How the roots stand after the rotation, and what was done last, newest first."""
 
-    during: RootReport | None
-    after: RootReport
+    report: RootReport
+    changes: Sequence[Change]
 
 
 def watched(
     socket: Path | None, config: Path | None, new: Record, output: Format, seconds: float | None = None
-) -> Reports:
+) -> Ended:
     """Show progress until the rotation to a root is over, for so many seconds at most.
 
     Raises:
         Unavailable: the server cannot be reached again.
         typer.Exit: it is not over in time.
     """
-    during: RootReport | None = None
     failures = 0
     until = None if seconds is None else time.monotonic() + seconds
 
-    async def question(client: AdminClient) -> RootReport | None:
-        nonlocal during, failures
+    async def question(client: AdminClient) -> Ended | None:
+        nonlocal failures
         async with asyncio.timeout(None if until is None else until - time.monotonic()):
             async for report in client.roots.watch():
                 failures = 0
                 told(report)
                 if over(report, new):
-                    return report
-                during = report
+                    return Ended(report, await client.roots.changes(limit=LOOKED_BACK))
         return None  # the server ended the stream in peace
 
     with _telling(output) as told:
         while True:
             try:
-                after = ask(socket, config, question)
+                ended = ask(socket, config, question)
             except Unavailable as error:
                 failures += 1
                 if failures > TRIES:
@@ -182,8 +184,8 @@ def watched(
                 )
                 raise typer.Exit(EXIT_UNDER_WAY) from None
             else:
-                if after is not None:
-                    return Reports(during, after)
+                if ended is not None:
+                    return ended
             time.sleep(PAUSE)
 
 
@@ -262,39 +264,35 @@ def _interruptible() -> Iterator[None]:
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-def _end(reports: Reports, foreseen: Forecast | None, new: Record, output: Format) -> None:
-    """Say how it ended; of a compromised rotation also who was foreseen to lose trust, and who was not ready then.
+def _end(ended: Ended, foreseen: Forecast | None, new: Record, output: Format) -> None:
+    """Say how it ended, also who was foreseen to lose trust, and who did.
 
     Raises:
         typer.Exit: the new root does not sign.
     """
-    states = {one.record.id: one.record.state.value for one in reports.after.authorities}
+    states = {one.record.id: one.record.state.value for one in ended.report.authorities}
     signs = states.get(new.id) == ACTIVE
     text = f"done: root {root_text.short(new.id)} signs" if signs else "given up: the root before signs"
-    losers = _losers(reports) if signs else ()
-    unnamed = reports.during.gate.unnamed if losers and reports.during and reports.during.gate else 0
-    lost = root_text.stragglers(losers, unnamed, "WHO MAY HAVE LOST TRUST")
+    lost = tuple(_lost(ended.changes, new)) if signs else ()
     value = {
         "done": signs,
         "root": new.id,
         "foreseen": root_text.plain(foreseen.losers if foreseen else ()),
-        "lost": root_text.plain(losers),
-        "report": root_text.plain(reports.after),
+        "lost": root_text.plain(lost),
+        "report": root_text.plain(ended.report),
     }
     if output is Format.JSON:
         emit_line(value)
     else:
-        emit(value, f"{text}\n\n{lost}" if lost else text, output)
+        emit(value, f"{text}\n\nWHO LOST TRUST\n{root_text.changes(lost)}" if lost else text, output)
     if not signs:
         raise typer.Exit(EXIT_FAILED)
 
 
-def _losers(reports: Reports) -> tuple[Straggler, ...]:
-    """Who was still not ready when a compromised root was dropped; nobody when no leaf below it was left."""
-    report = reports.during
-    if report is None or report.plan is None or not report.plan.compromised or report.gate is None:
-        return ()
-    left = {one.record.id: one.leaves for one in reports.after.authorities}
-    if reports.after.fleet is not None and left.get(report.plan.old) == 0:
-        return ()
-    return report.gate.stragglers
+def _lost(changes: Sequence[Change], new: Record) -> Iterator[Change]:
+    """The changes since a root was made that dropped one although somebody was not ready, whom they name."""
+    for one in changes:
+        if one.authority == new.id and one.act is None:
+            return
+        if one.act is Act.RETIRE and LEFT_BEHIND in one.guard:
+            yield one

@@ -20,10 +20,12 @@ from meshca.printable import printable
 if TYPE_CHECKING:
     from meshca.authority.gate import Gate, Straggler
     from meshca.authority.history import Bundle, Change, Plan, Record, Request
+    from meshca.cli.root_certificate import Says
     from meshca.rotation.report import AuthorityReport, FleetReport, Forecast, RootReport
 
 SHORT: Final = 12  # characters of an id: enough to be typed back
 BAR: Final = 30  # characters
+ITSELF: Final = "meshca"  # who does what nobody asked for
 SHOWN: Final = 10  # stragglers; `--output json` has all that the server names
 
 
@@ -108,7 +110,8 @@ def rotation(plan: Plan) -> str:
     begun = f"since {iso(plan.started_at)} by {printable(plan.by)}"
     why = f": {printable(plan.reason)}" if plan.reason else ""
     window = format_duration(plan.window)
-    compromised = f"; the old one is compromised, window {window}" if plan.compromised else ""
+    urgent = f", as {printable(plan.urgent_by)} said" if plan.urgent_by else ""
+    compromised = f"; the old one is compromised{urgent}, window {window}" if plan.compromised else ""
     return f"rotating from {short(plan.old)} to {short(plan.new)}, {how}{compromised}, {begun}{why}"
 
 
@@ -236,19 +239,18 @@ def stay(root: str, bundles: Sequence[Bundle]) -> Stay:
     return Stay(held[0] if is_known else None, min(after, default=None))
 
 
-def records(found: Sequence[Record], reports: Sequence[AuthorityReport], bundles: Sequence[Bundle] = ()) -> str:
-    """Every root, oldest first."""
-    known = {one.record.id: one for one in reports}
+def records(found: Sequence[tuple[Record, Says]], bundles: Sequence[Bundle] = ()) -> str:
+    """Every root with what its certificate says, oldest first."""
     rows = [
         {
             "root": short(one.id),
             "state": one.state.value,
             "bundles": stay(one.id, bundles),
             "since": minute(one.since),
-            "ends": minute(known[one.id].not_after) if one.id in known else "-",
-            "subject": fit(known[one.id].subject, 25) if one.id in known else "-",
+            "ends": minute(says.not_after),
+            "subject": fit(says.subject, 25),
         }
-        for one in found
+        for one, says in found
     ]
     return table(rows, ("root", "state", "bundles", "since", "ends", "subject"))
 
@@ -260,7 +262,8 @@ def changes(found: Sequence[Change]) -> str:
         act = one.act.value if one.act else "made"
         line = f"{iso(one.at)}  {act:10}  {short(one.authority):12}  {one.after.value:12}  {fit(one.by, 36)}"
         lines.append(line.rstrip())
-        told = [one.reason, one.guard, "forced" if one.forced else ""]
+        unsaid = "" if one.by == ITSELF else "no reason given"
+        told = [one.reason or unsaid, one.guard, "forced" if one.forced else ""]
         if said := "; ".join(printable(part) for part in told if part):
             lines += wrapped(said, "    ")
     return "\n".join(lines)

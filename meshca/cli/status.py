@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -120,20 +121,37 @@ def _clusters(report: StatusReport) -> str:
 
 
 def _agents(report: StatusReport) -> str:
+    """A row for each, and one for all of a pod that stand alike, with how many they are."""
     if not report.agents:
         return "no agent has connected yet"
+    alike = Counter(
+        (
+            one.spiffe_id,
+            one.pod,
+            one.node,
+            "connected" if one.connected else iso(one.last_seen),
+            _state(one, ROOTS, report.roots_version),
+            _state(one, POLICIES, None),
+        )
+        for one in report.agents
+    )
     rows = [
         {
-            "agent": fit(workload(one.spiffe_id), 30),
-            "node": fit(one.node, 24),
-            "seen": "connected" if one.connected else iso(one.last_seen),
-            "roots": _state(one, ROOTS, report.roots_version),
-            "policies": _state(one, POLICIES, None),
+            "agent": _counted(workload(identity), count),
+            "node": fit(node, 24),
+            "seen": seen,
+            "roots": roots,
+            "policies": policies,
         }
-        for one in report.agents
+        for (identity, _, node, seen, roots, policies), count in alike.items()
     ]
     more = f"\n… {report.agents_left_out} more, which do not fit" if report.agents_left_out else ""
     return table(rows, ("agent", "node", "seen", "roots", "policies")) + more
+
+
+def _counted(name: str, count: int) -> str:
+    suffix = f" x{count}" if count > 1 else ""
+    return fit(name, 30 - len(suffix)) + suffix
 
 
 def _state(agent: AgentReport, kind: str, current: str | None) -> str:
@@ -171,8 +189,16 @@ def _problems(report: StatusReport) -> Iterator[str]:
     for cluster in report.clusters:
         if cluster.problem:
             yield f"cluster {fit(cluster.name, 80)} {cluster.state}: {fit(cluster.problem, 400)}"
-    for agent in report.agents:
-        yield from _of_agent(agent)
+    yield from _of_agents(report.agents)
+
+
+def _of_agents(agents: Iterable[AgentReport]) -> Iterator[str]:
+    """One line for each pod, however many streams it has, so that none hides the others."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for one in agents:
+        found.setdefault((one.spiffe_id, one.pod or one.node), []).extend(_of_agent(one))
+    for first, *more in filter(None, found.values()):
+        yield f"{first}; and {len(more)} more of this pod" if more else first
 
 
 def _of_agent(agent: AgentReport) -> Iterator[str]:

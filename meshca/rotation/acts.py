@@ -215,7 +215,7 @@ class RootActs:
         if done is not None and waiting_request(kept, done.id, now) != done:
             raise NotFound("request", f"request {done.id} is not what was approved; look again: `meshca requests`")
         forced = gate is not None and not gate.open
-        why = gate.why if gate is not None else ""
+        why = gate.told if gate is not None else ""
         return Cause(by=asked.by, reason=asked.reason, guard=why, forced=forced, at=now, request=done)
 
     def _root(self, kept: Lifecycle, name: str) -> Record:

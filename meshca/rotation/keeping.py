@@ -10,6 +10,7 @@ from typing import Final
 
 from meshca import metrics
 from meshca.authority.drafting import Planned
+from meshca.authority.gate import LEFT_BEHIND
 from meshca.authority.history import Change, Lifecycle, LifecycleStore
 from meshca.authority.requests import beside_requests
 from meshca.errors import Conflict
@@ -52,7 +53,8 @@ def _tell(changes: tuple[Change, ...]) -> None:
     for change in changes:
         if change.before is not change.after:
             metrics.transitions.labels(change.kind, change.after).inc()
-        log.info(
+        tell = log.warning if LEFT_BEHIND in change.guard else log.info
+        tell(
             "authority.changed",
             authority=change.authority,
             kind=change.kind,

@@ -291,4 +291,4 @@ def _on_its_way(kept: Lifecycle, signs: Collection[str]) -> list[Record]:
 
 
 def _ourselves(gate: Gate, now: datetime) -> Cause:
-    return Cause(by=OURSELVES, guard=gate.why, forced=not gate.open, at=now)
+    return Cause(by=OURSELVES, guard=gate.told, forced=not gate.open, at=now)

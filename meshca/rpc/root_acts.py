@@ -125,8 +125,10 @@ def wish_in(request: Any) -> Wish:  # noqa: ANN401 - any message about a rotatio
     """What is wished of a rotation.
 
     Raises:
-        BadRequest: reason `window`.
+        BadRequest: reasons `root` and `window`.
     """
+    if request.root:
+        _check_root(request)
     return Wish(compromised=request.compromised, window=window_of(request), root=request.root)
 
 
@@ -144,6 +146,10 @@ def window_of(request: Any) -> timedelta | None:  # noqa: ANN401 - any message
         window = timedelta(-1)
     if not timedelta(0) <= window <= LONGEST_WINDOW:
         raise BadRequest("window", f"window must be 0s to {format_duration(LONGEST_WINDOW)}")
+    if not getattr(request, "compromised", True):
+        raise BadRequest(
+            "window", "window is for a root whose key is stolen: say compromised as well, or no window"
+        )
     return window
 
 

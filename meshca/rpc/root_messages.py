@@ -115,6 +115,7 @@ def plan_message(plan: Plan) -> roots_pb2.Plan:
         started_at=timestamp(plan.started_at),
         by=plan.by,
         reason=plan.reason,
+        urgent_by=plan.urgent_by,
     )
 
 
@@ -131,6 +132,7 @@ def plan_of(message: roots_pb2.Plan) -> Plan:
         started_at=instant(message.started_at),
         by=message.by,
         reason=message.reason,
+        urgent_by=message.urgent_by,
     )
 
 

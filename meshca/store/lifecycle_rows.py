@@ -225,6 +225,7 @@ _RECORD: Final = _object(
 _BUNDLE: Final = _object(Bundle, sequence=_WHOLE, version=_TEXT, roots=_many(_TEXT), at=_TIME)
 _PLAN: Final = _object(
     Plan,
+    ("urgent_by",),
     old=_TEXT,
     new=_TEXT,
     automatic=_TRUTH,
@@ -235,6 +236,7 @@ _PLAN: Final = _object(
     started_at=_TIME,
     by=_TEXT,
     reason=_TEXT,
+    urgent_by=_TEXT,
 )
 _REQUEST: Final = _object(
     Request,

@@ -61,11 +61,11 @@ async def test_a_whole_rotation_by_hand(client: RootClient, commands: FakeRootCo
 
 async def test_a_whole_rotation_by_one_command(client: RootClient, commands: FakeRootCommands) -> None:
     """Begun, held, gone on with, given up."""
-    answer = await client.rotate(compromised=False, window=timedelta(0), reason="yearly")
+    answer = await client.rotate(compromised=False, window=None, reason="yearly")
     plan = commands.state.plan
     assert answer.root is not None
     assert plan is not None
-    assert (plan.new, plan.window, plan.compromised) == (answer.root.id, timedelta(0), False)
+    assert (plan.new, plan.compromised) == (answer.root.id, False)
     for act in (client.pause, client.resume, client.abort):
         await act(compromised=False, reason="why")
     assert [what for what, _ in commands.asked] == ["prepare", "pause", "resume", "abort"]
@@ -79,6 +79,13 @@ async def test_a_window_that_is_not_named_is_the_configured_one(
     await client.rotate(compromised=False, window=None, reason="")
     assert commands.state.plan is not None
     assert commands.state.plan.window == WINDOW
+
+
+async def test_a_window_of_nothing_is_at_once(client: RootClient) -> None:
+    """Zero, not absent; a second person is told."""
+    answer = await client.rotate(compromised=True, window=timedelta(0), reason="stolen")
+    assert answer.waiting is not None
+    assert answer.waiting.says.endswith(" within 0s")
 
 
 async def test_bundles(client: RootClient, commands: FakeRootCommands) -> None:

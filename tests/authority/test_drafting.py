@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from meshca.authority.drafting import MAX_RETIRED, Cause, Draft, Version, bundle_text
-from meshca.authority.history import EMPTY, MAX_BUNDLES, Change, Kind, Lifecycle
+from meshca.authority.history import EMPTY, MAX_BUNDLES, Change, Kind, Lifecycle, Plan
 from meshca.authority.lifecycle import Act, State
 from meshca.errors import InvariantBroken, MeshcaError, NotFound, Refused
 from tests.fakes.pki import DAY, NOW
@@ -166,3 +166,30 @@ def test_an_intermediate_ends_from_every_state(state: State) -> None:
     draft = Draft(replace(PREPARED, records=(intermediate("ia", OLD, state),)), CAUSE)
     draft.end("ia")
     assert draft.record("ia").state is State.RETIRED
+
+
+@pytest.mark.parametrize(
+    ("before", "after_", "expected"),
+    [(False, True, "uid 0"), (True, True, "uid 7"), (True, False, ""), (False, False, "uid 7")],
+    ids=["made", "stays", "no-more", "never"],
+)
+def test_who_makes_a_rotation_urgent_is_kept(*, before: bool, after_: bool, expected: str) -> None:
+    """Once, and until it is not urgent any more."""
+    plan = Plan(old=OLD, new=NEW, automatic=True, window=MINUTE, started_at=NOW, by="anna")
+    plan = replace(plan, compromised=before, urgent_by="uid 7")
+    draft = Draft(replace(PREPARED, plan=plan), CAUSE)
+    draft.plan(replace(plan, compromised=after_))
+    found = draft.planned()[0].plan
+    assert found is not None
+    assert found.urgent_by == expected
+
+
+def test_a_guard_is_said_once_of_a_root_and_what_goes_below_it() -> None:
+    """It may name a hundred workloads."""
+    draft = Draft(rotating(State.RETIRING, State.ACTIVE), CAUSE)
+    draft.act(OLD, Act.RETIRE)
+    draft.drop_below(OLD)
+    assert [(one.authority, one.guard) for one in draft.planned(version)[1]][:2] == [
+        (OLD, CAUSE.guard),
+        ("ia", ""),
+    ]

@@ -151,11 +151,42 @@ class TestWithoutPods:
         (one,) = seen([agent(pod="", node_id="laptop")], [leaf("1", pod="")])
         assert (one.pod, one.signers) == ("laptop", FIRST)
 
+    def test_all_agents_of_an_identity_count_once(self) -> None:
+        """A name is not a proof: however many are made up, they do not move the share that a gate asks for."""
+        agents = [agent(pod="", node_id=f"made up {number}") for number in range(100)]
+        pods = [agent("a", pod=name, node_id=name) for name in ("web-1", "web-2")]
+        assert [(one.pod, one.trusts) for one in seen([*agents, *pods])] == [
+            ("made up 0", BOTH),
+            ("web-1", FIRST),
+            ("web-2", FIRST),
+        ]
+
+    def test_all_agents_of_an_identity_trust_what_each_of_them_trusts(self) -> None:
+        """The name is that of the one that trusts least."""
+        agents = [
+            agent(pod="", node_id="x"),
+            agent("a", pod="", node_id="y", error="no"),
+            agent(pod="", node_id="z"),
+        ]
+        (one,) = seen(agents)
+        assert (one.pod, one.word, one.trusts, one.trouble) == ("y", Word.ACKNOWLEDGED, FIRST, "no")
+
+    def test_one_agent_of_an_identity_that_has_not_answered_speaks_for_all(self) -> None:
+        """Nothing is known of it, so nothing is trusted."""
+        (one,) = seen([agent(pod="", node_id="x"), agent("a+b", Grade.NONE, pod="", node_id="y")])
+        assert (one.pod, one.word, one.trusts) == ("y", Word.NONE, frozenset())
+
+    def test_an_agent_that_was_gone_for_long_speaks_for_nobody(self) -> None:
+        """Of an identity those count that are heard."""
+        gone = agent("a", pod="", node_id="x", connected=False, seen_at=NOW - DAY)
+        (one,) = seen([gone, agent(pod="", node_id="y")])
+        assert (one.pod, one.trusts, one.connected) == ("y", BOTH, True)
+
     def test_which_agent_holds_which_leaf_is_in_doubt(self) -> None:
-        """So each holds both."""
+        """As many leaves as there are agents are theirs."""
         agents = [agent(pod="", node_id=name) for name in ("x", "y")]
-        found = seen(agents, [leaf("1", pod=""), leaf("2", pod="", signer="ib")])
-        assert [(one.pod, one.signers) for one in found] == [("x", BOTH), ("y", BOTH)]
+        (one,) = seen(agents, [leaf("1", pod=""), leaf("2", pod="", signer="ib")])
+        assert (one.pod, one.signers) == ("x", BOTH)
 
     def test_a_leaf_more_than_there_are_agents_stands_for_itself(self) -> None:
         """The oldest one: if that came with the new root, all later ones did."""
@@ -179,9 +210,10 @@ class TestWithoutPods:
         ]
 
     def test_a_leaf_of_which_it_is_not_known_whose_it_is_is_no_sign_of_life(self) -> None:
-        """Each agent was seen when it was heard."""
+        """Agents were seen when they were heard."""
         agents = [agent(pod="", node_id=name, seen_at=NOW - HOUR) for name in ("x", "y")]
-        assert [one.seen_at for one in seen(agents, [leaf("1", NOW - MINUTE, pod="")])] == [NOW - HOUR] * 2
+        (one,) = seen(agents, [leaf("1", NOW - MINUTE, pod="")])
+        assert one.seen_at == NOW - HOUR
 
     def test_an_agent_with_a_pod_holds_no_leaf_without_one(self) -> None:
         """It has its own."""

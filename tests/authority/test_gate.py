@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshca.authority.fleet import Word, Workload
-from meshca.authority.gate import MOST_NAMED, Gate, Terms, activate_gate, over_gate, retire_gate
+from meshca.authority.gate import LEFT_BEHIND, MOST_NAMED, Gate, Terms, activate_gate, over_gate, retire_gate
 from tests.fakes.pki import DAY, NOW
 from tests.fakes.roots import HOUR, MINUTE, NEW, OLD, SECOND, silent, workload
 
@@ -281,3 +281,20 @@ def test_a_tainted_root_goes_when_unused_or_over(fleet: list[Workload], minutes:
     """And in no other case."""
     gate = over_gate(fleet, OLD, NOW - HOUR, HOUR + minutes * MINUTE, NOW)
     assert gate.open is (retire_gate(fleet, OLD).open or minutes <= 0)
+
+
+class TestTold:
+    """What is kept of a gate with the step."""
+
+    def test_nobody_is_left_behind(self) -> None:
+        """The words of the gate."""
+        gate = retire_gate([MOVED], OLD)
+        assert gate.told == gate.why
+
+    def test_who_is_left_behind_is_named(self) -> None:
+        """All that the gate names, and how many more there are."""
+        gate = retire_gate([workload(f"w{n}") for n in range(MOST_NAMED + 2)], OLD)
+        assert gate.told.startswith(f"{gate.why}{LEFT_BEHIND}spiffe://")
+        assert (gate.told.count(' in "w'), gate.told.endswith(" and 2 more")) == (MOST_NAMED, True)
+        one = retire_gate([workload("web-1")], OLD)
+        assert one.told.endswith('; left behind: spiffe://cluster.local/ns/shop/sa/web in "web-1"')

@@ -118,13 +118,13 @@ class TestSteps:
         """The plan goes on as that of a stolen key."""
         life, _ = planning.taint(SIGNED, OLD, CAUSE, HOUR)
         assert states(life) == [State.TAINTED, State.ACTIVE]
-        assert life.plan == replace(PLAN, compromised=True, window=HOUR, tainted_at=NOW)
+        assert life.plan == replace(PLAN, compromised=True, window=HOUR, tainted_at=NOW, urgent_by="anna")
 
     @pytest.mark.parametrize("plan", [replace(PLAN, paused=True), replace(PLAN, automatic=False)], ids=str)
     def test_a_tainted_root_goes_by_itself(self, plan: Plan) -> None:
         """Also if what was planned was paused or begun by hand: its window has an end."""
         life, _ = planning.taint(replace(SIGNED, plan=plan), OLD, CAUSE, HOUR)
-        assert life.plan == replace(PLAN, compromised=True, window=HOUR, tainted_at=NOW)
+        assert life.plan == replace(PLAN, compromised=True, window=HOUR, tainted_at=NOW, urgent_by="anna")
 
     def test_a_root_that_is_tainted_alone_gets_a_plan(self) -> None:
         """Somebody has to end it."""
@@ -292,7 +292,7 @@ class TestPlans:
         assert (change.act, change.authority, change.before) == (Act.PLAN, PLAN.new, change.after)
 
     @pytest.mark.parametrize(
-        "plan", [replace(PLAN, compromised=True), replace(PLAN, old=NEW, new=OLD)], ids=["other-terms", "turned"]
+        "plan", [replace(PLAN, window=HOUR), replace(PLAN, old=NEW, new=OLD)], ids=["other-terms", "turned"]
     )
     def test_a_rotation_of_the_same_roots_can_go_on_in_another_way(self, plan: Plan) -> None:
         """The newer wish counts."""

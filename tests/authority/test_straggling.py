@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 
 from meshca.authority.fleet import Word, Workload
-from meshca.authority.straggling import LONGEST_TROUBLE, holds, lacks, next_leaf, short, when
+from meshca.authority.straggling import (
+    LONGEST_POD,
+    LONGEST_TROUBLE,
+    holds,
+    lacks,
+    named,
+    next_leaf,
+    quoted,
+    short,
+    when,
+)
 from tests.fakes.pki import DAY, NOW
 from tests.fakes.roots import HOUR, MINUTE, NEW, OLD, silent, workload
 
@@ -109,6 +119,37 @@ def test_what_an_agent_wrote_is_cut() -> None:
     """It may write what it likes."""
     said = lacks(workload(trouble="x" * 1000), NEW, HOUR, NOW)
     assert said.count("x") == LONGEST_TROUBLE
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('"; all is well', r'"\"; all is well"'),
+        ('\\"; all is well', r'"\\\"; all is well"'),
+        ("\n", r'"\n"'),
+        (r"\n", r'"\\n"'),
+        ("x" * (LONGEST_TROUBLE - 1) + '""', f'"{"x" * (LONGEST_TROUBLE - 1)}\\""'),
+    ],
+    ids=["quote", "backslash-and-quote", "control", "spelled-control", "cut"],
+)
+def test_no_agent_ends_its_quotation(text: str, expected: str) -> None:
+    """What follows would read as our own words; it is cut before it is spelled out, so no half is left."""
+    assert quoted(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("pod", "expected"),
+    [
+        ("web-1", '"web-1"'),
+        ('web", spiffe://other in "x\x1b', r'"web\", spiffe://other in \"x\x1b"'),
+        ("p" * 999, f'"{"p" * LONGEST_POD}"'),
+        ("", "no pod"),
+    ],
+    ids=["plain", "foreign", "long", "none"],
+)
+def test_a_workload_has_a_name(pod: str, expected: str) -> None:
+    """No pod can make it two."""
+    assert named(workload(pod)) == f"spiffe://cluster.local/ns/shop/sa/web in {expected}"
 
 
 def test_the_next_leaf_comes_at_half_life() -> None:

@@ -6,9 +6,11 @@ import json
 
 import pytest
 
+from meshca.authority.lifecycle import State
 from meshca.cli import root_text
 from tests.cli.root_running import Running
-from tests.fakes.root_reports import NEW, OLD, bundle, change, record, root_report
+from tests.fakes.pki import make_ca
+from tests.fakes.root_reports import NEW, OLD, PEM, bundle, change, record, root_report
 
 
 @pytest.fixture
@@ -40,22 +42,27 @@ def test_show(server: Running) -> None:
     assert lines[0] == f"id              {OLD}"
     assert "subject         CN=meshca root 1,O=cluster.local" in lines
     assert "parent          -" in lines
-    assert out.endswith("\n\nPEM\n")
+    assert out.endswith(f"\n\n{PEM}")
     assert server.roots.asked == [("changes", {"authority": OLD, "limit": 0})]
 
 
 def test_show_as_json(server: Running) -> None:
     """In one document."""
     document = json.loads(server.run("root", "show", OLD, "-o", "json")[1])
-    assert (document["id"], document["trusted_by"], document["pem"]) == (OLD, 512, "PEM\n")
+    assert (document["id"], document["trusted_by"], document["pem"]) == (OLD, 512, PEM)
     assert document["changes"] == root_text.plain([change()])
 
 
 def test_show_one_that_was_retired_long_ago(server: Running) -> None:
-    """With what is kept of it."""
-    server.roots.kept.append(record(id="0c" * 32))
+    """With what is kept of it: its certificate says who it was, and until when; nobody counts who trusts it."""
+    gone = record(id="0c" * 32, state=State.RETIRED, pem=make_ca("long ago").pem)
+    server.roots.kept.insert(0, gone)
     document = json.loads(server.run("root", "show", "0c0c", "-o", "json")[1])
-    assert (document["state"], "subject" in document) == ("active", False)
+    assert (document["state"], document["subject"], document["pem"]) == ("retired", "CN=long ago", gone.pem)
+    assert (document["not_after"], "trusted_by" in document) == ("2035-12-30T00:00:00Z", False)
+    listed = server.run("root", "list")[1].splitlines()
+    assert listed[1].endswith("2035-12-30T00:00Z  CN=long ago")
+    assert json.loads(server.run("root", "list", "-o", "json")[1])[0]["subject"] == "CN=long ago"
 
 
 @pytest.mark.parametrize(

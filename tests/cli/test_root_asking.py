@@ -39,6 +39,13 @@ def test_a_window() -> None:
         window_of("soon")
 
 
+def test_a_window_of_8_days() -> None:
+    """Is wrong usage, told without the server; seven are the most."""
+    assert window_of("168h") == timedelta(days=7)
+    with pytest.raises(ConfigError, match="--window: expected at most 7d"):
+        window_of("192h")
+
+
 def test_blanks_are_no_reason() -> None:
     """They explain nothing."""
     check_reason("--force", "disk lost")

@@ -11,7 +11,9 @@ from datetime import timedelta
 
 import pytest
 
-from meshca.authority.lifecycle import State
+from meshca.authority.gate import LEFT_BEHIND
+from meshca.authority.history import Change
+from meshca.authority.lifecycle import Act, State
 from meshca.cli import root_rotate as subject
 from meshca.cli.output import Format
 from meshca.cli.root_text import plain
@@ -19,7 +21,20 @@ from meshca.errors import Refused, Unavailable
 from meshca.rotation.report import Forecast, ForecastStep, RootReport
 from meshca.rpc.root_messages import Answer
 from tests.cli.root_running import Running
-from tests.fakes.root_reports import NEW, NOW, OLD, authority, gate, plan, record, request, root_report, straggler
+from tests.fakes.root_reports import (
+    NEW,
+    NOW,
+    OLD,
+    WEB,
+    authority,
+    change,
+    gate,
+    plan,
+    record,
+    request,
+    root_report,
+    straggler,
+)
 
 DONE = root_report(
     plan=None,
@@ -31,6 +46,7 @@ DONE = root_report(
     ),
 )
 GIVEN_UP = replace(DONE, authorities=(authority(), authority(record=record(id=NEW, state=State.RETIRED))))
+DROPPED = change(act=Act.RETIRE, authority=OLD, guard=f'1 of 2 holds one{LEFT_BEHIND}{WEB} in "web-1"')
 GONE = Unavailable("admin_socket", "the server closed the connection")
 
 
@@ -87,6 +103,15 @@ class TestCompromised:
         assert server.run(*arguments)[0] == 0
         assert [arguments["root"] for _, arguments in server.roots.asked] == [NEW, NEW]
 
+    @pytest.mark.parametrize("more", [(), ("--dry-run",)])
+    @pytest.mark.parametrize("flag", [("--root", NEW[:8]), ("--window", "5m")])
+    def test_what_is_said_of_a_stolen_key_needs_one(
+        self, server: Running, flag: tuple[str, str], more: tuple[str, ...]
+    ) -> None:
+        """Exit code 2, also of a dry run; nothing is asked."""
+        code, _, err = server.run("root", "rotate", *flag, *more)
+        assert (code, flag[0] in err and "--compromised" in err, server.roots.asked) == (2, True, [])
+
     def test_without_a_yes_nothing_is_done(self, server: Running) -> None:
         """Exit code 1."""
         code, _, err = server.run("root", "rotate", "--compromised", "--reason", "stolen", typed="n\n")
@@ -97,31 +122,45 @@ class TestCompromised:
         code, _, err = server.run("root", "rotate", "--compromised", "--yes")
         assert (code, "--compromised needs a reason" in err, server.acts()) == (2, True, [])
 
-    def test_who_lost_trust_is_shown_after(self, server: Running) -> None:
-        """As the last look before the end found it."""
-        server.roots.watched = [[root_report(plan=plan(compromised=True)), DONE]]
-        arguments = ("root", "rotate", "--compromised", "--reason", "stolen", "--yes", "--wait")
+    def ended(self, server: Running, *more: str) -> str:
+        """What a compromised rotation ends with that somebody watches only when it is over."""
+        server.roots.watched = [[DONE]]
+        arguments = ("root", "rotate", "--compromised", "--reason", "stolen", "--yes", "--wait", *more)
         code, out, _ = server.run(*arguments)
-        assert (code, "\n\nWHO MAY HAVE LOST TRUST (1)\nshop/web " in out) == (0, True)
+        assert code == 0
+        return out
+
+    def test_who_lost_trust_is_shown_after(self, server: Running) -> None:
+        """As it is kept with the change that dropped the root, for whoever looks, whenever."""
+        server.roots.history = [change(), DROPPED]
+        out = self.ended(server)
+        assert "\n\nWHO LOST TRUST\nTIME " in out
+        assert f'    yearly; 1 of 2 holds one; left behind: {WEB} in "web-1"\n' in out
+        assert server.roots.asked[-1] == ("changes", {"authority": "", "limit": subject.LOOKED_BACK})
 
     def test_scripts_get_who_loses_trust_before_and_after(self, server: Running) -> None:
         """In the last document."""
         server.roots.foreseen = Forecast(steps=(), losers=(straggler(), straggler()))
-        server.roots.watched = [[root_report(plan=plan(compromised=True)), DONE]]
-        arguments = ("root", "rotate", "--compromised", "--reason", "stolen", "--yes", "--wait", "-o", "json")
-        end = json.loads(server.run(*arguments)[1].splitlines()[-1])
-        assert (len(end["foreseen"]), [one["workload"]["pod"] for one in end["lost"]]) == (2, ["web-1"])
+        server.roots.history = [DROPPED]
+        end = json.loads(self.ended(server, "-o", "json").splitlines()[-1])
+        assert (len(end["foreseen"]), end["lost"]) == (2, [plain(DROPPED)])
 
-    @pytest.mark.parametrize("counted", [True, False])
-    def test_nobody_is_said_to_have_lost_trust_when_nobody_did(self, server: Running, *, counted: bool) -> None:
-        """All of the last look were ready before the root went; a fleet that cannot be counted does not say so."""
-        dropped = authority(record=record(state=State.RETIRED), leaves=0, last_leaf_ends=None)
-        fleet = DONE.fleet if counted else None
-        done = replace(DONE, authorities=(dropped, *DONE.authorities[1:]), fleet=fleet)
-        server.roots.watched = [[root_report(plan=plan(compromised=True)), done]]
-        arguments = ("root", "rotate", "--compromised", "--reason", "stolen", "--yes", "--wait")
-        code, out, _ = server.run(*arguments)
-        assert (code, "done: root" in out, "LOST TRUST" in out) == (0, True, not counted)
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            [change(act=Act.RETIRE, authority=OLD, guard="nobody holds one")],
+            [replace(DROPPED, act=Act.ACTIVATE)],
+            [change(act=None, before=None), DROPPED],
+        ],
+        ids=["ready", "not-dropped", "before-this-one"],
+    )
+    def test_nobody_is_said_to_have_lost_trust_when_nobody_did(
+        self, server: Running, changes: list[Change]
+    ) -> None:
+        """All were ready, nothing was dropped, or it was before the new root was made."""
+        server.roots.history = changes
+        out = self.ended(server)
+        assert ("done: root" in out, "LOST TRUST" in out) == (True, False)
 
 
 def test_it_waits_for_a_second_person(server: Running) -> None:

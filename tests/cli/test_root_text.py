@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from meshca.authority.fleet import Word
 from meshca.authority.history import Kind
 from meshca.authority.lifecycle import State
 from meshca.cli import root_text as subject
+from meshca.cli.root_certificate import Says
 from meshca.rotation.report import Forecast, ForecastStep
 from tests.fakes.root_reports import (
     HOUR,
@@ -31,6 +33,12 @@ from tests.fakes.root_reports import (
 
 LONG = "spiffe://cluster.local/ns/" + "n" * 63 + "/sa/" + "a" * 253
 EVIL = "bad\x1b[2J"
+
+
+def says(**changes: Any) -> Says:
+    """The certificate of the old root."""
+    usual = Says(subject="CN=meshca root 1,O=cluster.local", not_before=NOW, not_after=NOW + 3650 * 24 * HOUR)
+    return replace(usual, **changes)
 
 
 def test_a_rotation_that_waits_for_one_workload() -> None:
@@ -107,6 +115,10 @@ def test_an_open_gate_has_no_stragglers() -> None:
         ({"paused": True}, "paused"),
         ({"automatic": False}, "step by step"),
         ({"compromised": True}, "steps are taken as gates open; the old one is compromised, window 5m"),
+        (
+            {"compromised": True, "urgent_by": "uid 7\x1b"},
+            "; the old one is compromised, as uid 7\\x1b said, window 5m, since 2026-01-01T00:00:00Z by uid 0",
+        ),
         ({"reason": ""}, "since 2026-01-01T00:00:00Z by uid 0"),
     ],
     ids=str,
@@ -210,17 +222,17 @@ def test_the_bundles_that_a_root_was_in(
 
 
 def test_roots_are_listed() -> None:
-    """What is not known of one retired long ago is a dash."""
-    kept = [record(state=State.RETIRED, id="0c" * 32), record()]
-    assert subject.records(kept, [authority()], [bundle(sequence=1, roots=(OLD,))]).splitlines() == [
+    """With what their certificates say, also of one retired long ago."""
+    gone = (record(state=State.RETIRED, id="0c" * 32), says(subject="CN=root 0", not_after=NOW))
+    assert subject.records([gone, (record(), says())], [bundle(sequence=1, roots=(OLD,))]).splitlines() == [
         "ROOT          STATE    BUNDLES  SINCE              ENDS               SUBJECT",
-        "0c0c0c0c0c0c  retired  -        2026-01-01T00:00Z  -                  -",
+        "0c0c0c0c0c0c  retired  -        2026-01-01T00:00Z  2026-01-01T00:00Z  CN=root 0",
         "0a0a0a0a0a0a  active   1-       2026-01-01T00:00Z  2035-12-30T00:00Z  CN=meshca ro…luster.local",
     ]
 
 
 def test_changes_are_listed() -> None:
-    """With why, and what was found."""
+    """With why, or that nobody said why, and what was found; what comes by itself has no reason but that."""
     made = change(act=None, before=None, after=State.PREPARED, reason="", guard="", by="meshca")
     forced = change(forced=True, by="uid 0, approved by uid 1", reason=EVIL)
     assert subject.changes([forced, made]).splitlines() == [
@@ -230,6 +242,8 @@ def test_changes_are_listed() -> None:
         "2026-01-01T00:00:00Z  made        0b0b0b0b0b0b  prepared      meshca",
     ]
     assert subject.changes([]) == "(none)"
+    assert subject.changes([change(reason="")]).splitlines()[-1] == "    no reason given; all 512 trust it"
+    assert subject.changes([change(reason="", by="meshca")]).splitlines()[-1] == "    all 512 trust it"
 
 
 def test_requests_are_listed() -> None:
@@ -266,7 +280,9 @@ def test_everything_fits_a_terminal() -> None:
     )
     texts = [
         subject.status(report),
-        subject.records([intermediate], report.authorities, [bundle(roots=(intermediate.id,), sequence=100)]),
+        subject.records(
+            [(intermediate, says(subject="s" * 300))], [bundle(roots=(intermediate.id,), sequence=100)]
+        ),
         subject.changes([change(by=LONG, reason=word, guard=word, forced=True)]),
         subject.requests([request(says=word, by=LONG, reason=word)]),
         subject.forecast(

@@ -163,9 +163,30 @@ def test_problems_are_listed(server: FakeAdminClient, monkeypatch: pytest.Monkey
         "- the store cannot be used: s",
         "- worker w0: store: the disk is full",
         "- worker w1: not ready",
-        "- shop/web on web-1: roots rrrrrrrrrrrr: bad\\x1b[2J",
-        "- shop/web on web-1: roots rrrrrrrrrrrr: not in force yet at Envoy with pid 17, 42",
+        "- shop/web on web-1: roots rrrrrrrrrrrr: bad\\x1b[2J; and 1 more of this pod",
     ]
+
+
+def test_an_envoy_that_lags_is_a_problem(server: FakeAdminClient) -> None:
+    """With its process."""
+    server.report = report(agents=(agent(resources=(resource(pending_pids=(17, 42)),)),))
+    expected = "- shop/web on web-1: roots rrrrrrrrrrrr: not in force yet at Envoy with pid 17, 42\n"
+    assert run()[1].endswith(expected)
+
+
+def test_no_pod_hides_the_problems_of_another(server: FakeAdminClient) -> None:
+    """However many streams it has, it is one line; the whole is cut."""
+    refuses = (resource(error="disk full"),)
+    many = [agent(resources=refuses)] * 1060
+    server.report = report(agents=(*many, agent(pod="web-2", node="web-2", resources=refuses), agent(pod="web-3")))
+    table, _, said = run()[1].partition("\n\nPROBLEMS\n")
+    assert [line.split("  ")[0] for line in table.splitlines()[-3:]] == ["shop/web x1060", "shop/web", "shop/web"]
+    assert said == (
+        "- shop/web on web-1: roots rrrrrrrrrrrr: disk full; and 1059 more of this pod\n"
+        "- shop/web on web-2: roots rrrrrrrrrrrr: disk full\n"
+    )
+    server.report = report(agents=tuple(agent(pod=f"web-{n}", resources=refuses) for n in range(7)))
+    assert run()[1].endswith("\n… 2 more\n")
 
 
 def test_nothing_is_wider_than_a_hundred_columns(server: FakeAdminClient) -> None:

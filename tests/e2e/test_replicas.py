@@ -97,6 +97,17 @@ class Replicas:
         seen = {self.driver_by(name) for name in self.servers}
         return seen.pop() if len(seen) == 1 else ""
 
+    def leader(self) -> str:
+        """Who takes steps, once all agree."""
+        told: list[str] = []
+
+        def agreed() -> bool:
+            told.append(self.driver())
+            return told[-1] in self.servers
+
+        wait_for(agreed, 30)
+        return told[-1]
+
     def driver_by(self, name: str) -> str:
         """Who takes steps, as one sees it."""
         return str(self.asked(name, "root", "status").get("driven_by", ""))
@@ -151,11 +162,10 @@ async def test_the_driver_is_killed_at_each_step(replicas: Replicas) -> None:
     for state in ("distributing", "active"):
         witness = next(iter(replicas.servers))
         await replicas.until(lambda state=state, name=witness: replicas.states(name)[1:] == [state])  # type: ignore[misc]
-        driver = await asyncio.to_thread(replicas.driver)
-        if driver:
-            replicas.kill(driver)
-            await asyncio.to_thread(wait_for, lambda gone=driver: replicas.driver() not in {"", gone}, 60)
-            replicas.start(driver)
+        driver = await asyncio.to_thread(replicas.leader)
+        replicas.kill(driver)
+        await asyncio.to_thread(wait_for, lambda gone=driver: replicas.driver() not in {"", gone}, 60)
+        replicas.start(driver)
     await replicas.until(lambda: all_signed_by_new(replicas))
     for server in replicas.servers.values():
         held = await server.create(server.token())

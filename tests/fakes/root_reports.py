@@ -11,17 +11,19 @@ from meshca.authority.gate import Gate, Straggler
 from meshca.authority.history import Bundle, Change, Kind, Plan, Record, Request
 from meshca.authority.lifecycle import Act, State
 from meshca.rotation.report import AuthorityReport, FleetReport, RootReport
+from tests.fakes.pki import make_ca
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 OLD, NEW = "0a" * 32, "0b" * 32
+PEM = make_ca("meshca root 1").pem
 WEB = "spiffe://cluster.local/ns/shop/sa/web"
 PAY = "spiffe://cluster.local/ns/pay/sa/card"
 
 
 def record(**changes: Any) -> Record:
     """The old root, which signs."""
-    usual = Record(id=OLD, kind=Kind.ROOT, state=State.ACTIVE, pem="PEM\n", since=NOW, trusted_since=NOW)
+    usual = Record(id=OLD, kind=Kind.ROOT, state=State.ACTIVE, pem=PEM, since=NOW, trusted_since=NOW)
     return replace(usual, **changes)
 
 

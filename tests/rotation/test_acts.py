@@ -6,15 +6,17 @@ from dataclasses import replace
 
 import pytest
 
+from meshca.authority.gate import LEFT_BEHIND
 from meshca.authority.history import Kind
 from meshca.authority.lifecycle import Act, State
 from meshca.authority.material import certificate_id
 from meshca.authority.requests import MAX_OF_ONE
 from meshca.errors import BadRequest, Conflict, NotFound, Refused, Unavailable
 from meshca.upstream.sound_root import root_of
+from tests.fakes.logs import captured_logs
 from tests.fakes.pki import DAY, NOW, good_material, make_ca
 from tests.fakes.root_reports import request as waiting
-from tests.fakes.roots import MINUTE, workload
+from tests.fakes.roots import MINUTE, WEB, workload
 from tests.fakes.rotation_stage import ANNA, Stage
 
 URGENT = replace(ANNA, force=True)
@@ -88,6 +90,19 @@ class TestSingleSteps:
             URGENT.reason,
             True,
         )
+
+    async def test_who_breaks_by_a_root_that_is_retired_by_force(self, stage: Stage) -> None:
+        """Is kept with that, and told in the log as a warning; nobody could tell it later."""
+        await stage.acts.prepare(ANNA)
+        await stage.acts.activate(URGENT, stage.roots[1].id)
+        stage.everybody(trusts=2, signers=(0,))
+        with captured_logs() as logs:
+            await stage.acts.retire(URGENT, stage.roots[0].id)
+        left = f'{LEFT_BEHIND}{WEB} in "web-1"'
+        dropped = [one for one in stage.rig.store.history if one.act is Act.RETIRE and one.kind is Kind.ROOT]
+        assert [one.guard.endswith(left) for one in dropped] == [True]
+        warned = [one["authority"] for one in logs if one["log_level"] == "warning"]
+        assert warned == [stage.roots[0].id]
 
     async def test_forced_without_a_reason(self, stage: Stage) -> None:
         """Refused before anything is looked at twice."""

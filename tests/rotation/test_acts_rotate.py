@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from meshca.authority.gate import LEFT_BEHIND
 from meshca.authority.history import Kind
 from meshca.authority.lifecycle import Act, State
 from meshca.config.rotation import RotationConfig
@@ -14,7 +15,7 @@ from meshca.errors import Unavailable
 from meshca.rotation.steps import GRACE
 from tests.fakes.clock import FakeClock
 from tests.fakes.pki import DAY, NOW, good_material, make_ca
-from tests.fakes.roots import MINUTE
+from tests.fakes.roots import MINUTE, WEB
 from tests.fakes.rotation_stage import ANNA, KEY, Stage, running
 
 
@@ -147,6 +148,8 @@ class TestCompromised:
         assert stage.states == [State.TAINTED, State.ACTIVE]
         await stage.turn(62)
         assert stage.states == [State.RETIRED, State.ACTIVE]
+        dropped = [one for one in stage.rig.store.history if one.act is Act.RETIRE and one.kind is Kind.ROOT]
+        assert [one.guard.endswith(f'{LEFT_BEHIND}{WEB} in "web-1"') for one in dropped] == [True]
         forced = [one for one in stage.rig.store.history if one.forced]
         assert [one.act for one in forced if one.act is not Act.SUPERSEDE] == [Act.ACTIVATE]
 
@@ -215,6 +218,19 @@ class TestCompromised:
         stage.everybody(trusts=2, signers=(1,))
         await stage.turn(60)
         assert stage.states == [State.RETIRED, State.ACTIVE, State.RETIRED]
+
+    async def test_who_makes_a_planned_one_urgent_is_kept_with_it(self, stage: Stage) -> None:
+        """Beside who began it, for whoever looks at it later; who asks once more changes neither."""
+        await stage.acts.rotate(ANNA, compromised=False, window=None)
+        assert stage.rig.store.lifecycle.plan is not None
+        assert stage.rig.store.lifecycle.plan.urgent_by == ""
+        await stage.acts.rotate(replace(ANNA, by="uid 7"), compromised=True, window=None)
+        await stage.acts.rotate(replace(ANNA, by="uid 8"), compromised=True, window=DAY)
+        plan = stage.rig.store.lifecycle.plan
+        assert plan is not None
+        assert (plan.by, plan.urgent_by) == (ANNA.by, "uid 7")
+        await stage.acts.abort(replace(ANNA, compromised=True))
+        assert stage.rig.store.lifecycle.plan is None
 
     async def test_its_pace_is_set_by_who_says_compromised(self, stage: Stage) -> None:
         """Whoever may only go on with it changes no window."""

@@ -264,6 +264,29 @@ class TestByItself:
         assert (await scene.step()).startswith("a rotation is due and cannot begin: the bundle has")
         assert scene.store.lifecycle.plan is None
 
+    async def test_another_signer_beside_both_roots_is_plugged_in(self, theirs: Scene) -> None:
+        """That begins it as well: whoever names the old root still only keeps it from being dropped."""
+        theirs.upstream.offer(SIGNS, OTHER_SIGNS)
+        theirs.upstream.current.add(OTHER_ID)
+        await theirs.adopt()
+        await theirs.step()
+        await theirs.step()
+        plan = theirs.store.lifecycle.plan
+        assert plan is not None
+        assert (plan.old, plan.new) == (ROOT_ID, OTHER_ID)
+
+    async def test_a_root_that_is_named_beside_the_old_signer_is_trusted_and_no_more(self, theirs: Scene) -> None:
+        """Nothing begins, and it is refused to whoever asks for a rotation."""
+        theirs.upstream.named = [OTHER]
+        theirs.upstream.errors["make_root"] = Refused("upstream", "roots are plugged in")
+        await theirs.adopt()
+        await theirs.step()
+        assert await theirs.step() == ""
+        assert (theirs.states, theirs.store.lifecycle.plan) == ([State.ACTIVE, State.DISTRIBUTING], None)
+        with pytest.raises(Refused) as refusal:
+            await theirs.begin()
+        assert (refusal.value.reason, theirs.store.lifecycle.plan) == ("upstream", None)
+
     async def test_another_signer_is_plugged_in(self, theirs: Scene) -> None:
         """A plan begins once it is trusted; it is never a jump."""
         theirs.upstream.offer(SIGNS, OTHER_SIGNS)

@@ -77,20 +77,27 @@ def test_what_is_done_through_an_open_gate_needs_no_reason() -> None:
 )
 def test_a_window_is_0_to_7_days(window: Duration) -> None:
     """A tainted key is not trusted for longer."""
-    assert refused("RotateRoot", roots_pb2.RotateRootRequest(window=window)) == "window"
+    message = roots_pb2.RotateRootRequest(compromised=True, reason="r", window=window)
+    assert refused("RotateRoot", message) == "window"
 
 
 def test_a_window_that_no_timedelta_holds_is_refused() -> None:
     """Whatever protobuf's own library makes of it."""
-    assert refused("RotateRoot", roots_pb2.RotateRootRequest(window=Duration(seconds=2**62))) == "window"
+    message = roots_pb2.RotateRootRequest(compromised=True, reason="r", window=Duration(seconds=2**62))
+    assert refused("RotateRoot", message) == "window"
+
+
+def test_a_window_is_for_a_stolen_key() -> None:
+    """A planned rotation has none, and would ignore it."""
+    assert refused("RotateRoot", roots_pb2.RotateRootRequest(window=Duration(seconds=60))) == "window"
 
 
 @pytest.mark.parametrize(
     ("request_", "expected"),
     [
         (roots_pb2.RotateRootRequest(), None),
-        (roots_pb2.RotateRootRequest(window=Duration()), timedelta(0)),
-        (roots_pb2.RotateRootRequest(window=Duration(seconds=90)), timedelta(seconds=90)),
+        (roots_pb2.RotateRootRequest(compromised=True, window=Duration()), timedelta(0)),
+        (roots_pb2.RotateRootRequest(compromised=True, window=Duration(seconds=90)), timedelta(seconds=90)),
         (roots_pb2.PauseRotationRequest(), None),
     ],
     ids=["absent", "at once", "some", "cannot"],

@@ -24,7 +24,7 @@ from tests.fakes.root_reports import NOW, OLD, bundle, change, plan, record, req
         ("change", change()),
         ("change", change(act=None, before=None, forced=True)),
         ("plan", plan()),
-        ("plan", plan(automatic=False, paused=True, compromised=True, tainted_at=NOW)),
+        ("plan", plan(automatic=False, paused=True, compromised=True, tainted_at=NOW, urgent_by="uid 7")),
         ("request", request()),
         ("request", request(breaks=3, urgent=True)),
         ("answer", Answer()),

@@ -138,6 +138,14 @@ async def test_a_forecast_of_a_wrong_window(stub: Any) -> None:
     assert (await refusal(call))[:2] == (grpc.StatusCode.INVALID_ARGUMENT, "window")
 
 
+@pytest.mark.parametrize("field", ["root", "window"])
+async def test_a_forecast_of_what_is_only_for_a_stolen_key(stub: Any, field: str) -> None:
+    """Is refused as the rotation would be."""
+    named = {"root": "ab" * 32} if field == "root" else {"window": Duration(seconds=60)}
+    call = stub.ForecastRotation(roots_pb2.ForecastRotationRequest(**named))
+    assert (await refusal(call))[:2] == (grpc.StatusCode.INVALID_ARGUMENT, field)
+
+
 async def test_a_forecast_of_an_act(stub: Any, commands: FakeRootCommands) -> None:
     """Of that act, whatever the next step of a rotation is."""
     new = (await stub.PrepareRoot(roots_pb2.PrepareRootRequest())).root.id

@@ -120,6 +120,15 @@ def test_an_older_replica_reads_what_needs_nothing_new(*, urgent: bool, written:
     assert lifecycle_of(life.generation, body_of(life)) == life
 
 
+@pytest.mark.parametrize("by", ["", "uid 7"])
+def test_a_rotation_of_before_can_be_read(by: str) -> None:
+    """Who made it urgent is written only where somebody did."""
+    assert ONE.plan is not None
+    life = replace(ONE, plan=replace(ONE.plan, urgent_by=by))
+    assert ('"urgent_by"' in body_of(life)) is bool(by)
+    assert lifecycle_of(life.generation, body_of(life)) == life
+
+
 @pytest.mark.parametrize("body", ["", "{", "null", "[]", "{}", "\ufeff{}"])
 def test_half_a_body_is_refused(body: str) -> None:
     """It is not taken for an empty lifecycle."""

@@ -107,7 +107,7 @@ async def dies_at_each_commit(
 ) -> None:
     """Kill at these points of each commit in turn until the rotation has ended; then everything is in order."""
     await ca.kill()
-    before = await kept(ca)
+    before, over = await kept(ca), False
     for when in itertools.islice(itertools.cycle(points), LIVES):
         over = await live_and_die(ca, when, renew, compromised=compromised)
         now = await kept(ca)
@@ -117,6 +117,7 @@ async def dies_at_each_commit(
         before = now
         if over:
             break
+    assert over, f"the rotation has not ended within {LIVES} lives"
     await ca.start()
     await ended_well(ca)
 

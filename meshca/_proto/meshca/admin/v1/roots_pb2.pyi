@@ -232,6 +232,7 @@ class Plan(_message.Message):
     STARTED_AT_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    URGENT_BY_FIELD_NUMBER: _builtins.int
     old: _builtins.str
     new: _builtins.str
     automatic: _builtins.bool
@@ -239,6 +240,8 @@ class Plan(_message.Message):
     compromised: _builtins.bool
     by: _builtins.str
     reason: _builtins.str
+    urgent_by: _builtins.str
+    """Who said later that the old root's key is stolen; empty when that was said as it began, or never."""
     @_builtins.property
     def window(self) -> _duration_pb2.Duration: ...
     @_builtins.property
@@ -258,10 +261,11 @@ class Plan(_message.Message):
         started_at: _timestamp_pb2.Timestamp | None = ...,
         by: _builtins.str = ...,
         reason: _builtins.str = ...,
+        urgent_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["started_at", b"started_at", "tainted_at", b"tainted_at", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["automatic", b"automatic", "by", b"by", "compromised", b"compromised", "new", b"new", "old", b"old", "paused", b"paused", "reason", b"reason", "started_at", b"started_at", "tainted_at", b"tainted_at", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["automatic", b"automatic", "by", b"by", "compromised", b"compromised", "new", b"new", "old", b"old", "paused", b"paused", "reason", b"reason", "started_at", b"started_at", "tainted_at", b"tainted_at", "urgent_by", b"urgent_by", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -632,7 +636,7 @@ class ForecastRotationRequest(_message.Message):
     """As of RotateRootRequest."""
     @_builtins.property
     def window(self) -> _duration_pb2.Duration:
-        """The configured one when absent."""
+        """As of RotateRootRequest."""
 
     def __init__(
         self,
@@ -862,7 +866,9 @@ class RotateRootRequest(_message.Message):
     root: _builtins.str
     """With compromised: the id of that root; must be given when two have signed, otherwise it is the one that signs."""
     @_builtins.property
-    def window(self) -> _duration_pb2.Duration: ...
+    def window(self) -> _duration_pb2.Duration:
+        """With compromised: within which leaves are replaced; the configured one when absent."""
+
     def __init__(
         self,
         *,
