@@ -256,6 +256,12 @@ async def test_who_waits_bears_a_store_out_of_reach(subject: Subject) -> None:
     await noticing
 
 
+async def overtaken(store: LifecycleStore, kept: Lifecycle) -> None:
+    """Once another generation is stored."""
+    while await store.load() == kept:
+        await store.changed(kept.generation)
+
+
 async def test_requests_of_another_replica_hold_nobody_up(subject: Subject) -> None:
     """Whoever asks and takes back without end there: each act here is kept, and no more than that."""
     kept = replace(UNDER_WAY, generation=1)
@@ -273,8 +279,7 @@ async def test_requests_of_another_replica_hold_nobody_up(subject: Subject) -> N
     meddling = asyncio.create_task(meddle())
     try:
         for act in (planning.pause, planning.resume) * 5:
-            while await subject.store.load() == kept:  # what the act is planned from is overtaken
-                await asyncio.sleep(0)
+            await overtaken(subject.store, kept)
             kept = await keep(subject.store, kept, act(kept, ANNA))
     finally:
         meddling.cancel()
