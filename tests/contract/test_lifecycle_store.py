@@ -256,6 +256,12 @@ async def test_who_waits_bears_a_store_out_of_reach(subject: Subject) -> None:
     await noticing
 
 
+async def overtaken(store: LifecycleStore, kept: Lifecycle) -> None:
+    """Once another generation is stored."""
+    while await store.load() == kept:
+        await store.changed(kept.generation)
+
+
 async def test_requests_of_another_replica_hold_nobody_up(subject: Subject) -> None:
     """Whoever asks and takes back without end there: each act here is kept, and no more than that."""
     kept = replace(UNDER_WAY, generation=1)
@@ -266,20 +272,20 @@ async def test_requests_of_another_replica_hold_nobody_up(subject: Subject) -> N
             await asyncio.sleep(0)
             with contextlib.suppress(Conflict):  # an act was first
                 before = await subject.other.load()
-                asked = await keep(subject.other, before, add_request(before, request()))
-                await keep(subject.other, asked, end_request(asked, request(), Act.WITHDRAW, ANNA))
+                withdrawn = end_request(before, request(), Act.WITHDRAW, ANNA)
+                made = withdrawn if before.requests else add_request(before, request())
+                await keep(subject.other, before, made)
 
     meddling = asyncio.create_task(meddle())
     try:
-        for _ in range(5):
-            kept = await keep(subject.store, kept, planning.pause(kept, ANNA))
-            kept = await keep(subject.store, kept, planning.resume(kept, ANNA))
+        for act in (planning.pause, planning.resume) * 5:
+            await overtaken(subject.store, kept)
+            kept = await keep(subject.store, kept, act(kept, ANNA))
     finally:
         meddling.cancel()
         await asyncio.gather(meddling, return_exceptions=True)
-    acts = [one.act for one in await subject.store.changes(10_000)]
-    assert Act.WITHDRAW in acts
-    assert [one for one in acts if one in {Act.PAUSE, Act.RESUME}] == [Act.RESUME, Act.PAUSE] * 5
+    acts = [one.act for one in await subject.store.changes(10_000) if one.act in {Act.PAUSE, Act.RESUME}]
+    assert acts == [Act.RESUME, Act.PAUSE] * 5
     assert (await subject.store.load()).plan == UNDER_WAY.plan
 
 
