@@ -27,7 +27,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.leaf_signer import FakeLeafSigner
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.logs import captured_logs
-from tests.fakes.pki import NOW, TRUST_DOMAIN, WEB, ec_key, good_material, make_ca, make_csr
+from tests.fakes.pki import NOW, TRUST_DOMAIN, WEB, ec_key, good_material, make_ca, make_csr, material_of
 from tests.fakes.profiles import PROFILE
 
 CREDENTIAL = Credential()
@@ -153,6 +153,21 @@ async def test_not_what_was_asked_for(rig: Rig) -> None:
     rig.leaves.faults = {"uris": ["spiffe://cluster.local/ns/shop/sa/other"]}
     assert await rig.refused() == "leaf_answer"
     assert rig.ends == [(Result.FAILED, "leaf_answer")]
+    assert [(whose, str(error)[:11]) for whose, error in rig.leaves.verdicts] == [(str(WEB), "leaf_answer")]
+
+
+async def test_whoever_signs_is_told_of_what_was_given_on(rig: Rig) -> None:
+    """So that it knows that its leaves are good again."""
+    await rig.issue()
+    assert rig.leaves.verdicts == [(str(WEB), None)]
+
+
+async def test_nobody_could_be_asked(rig: Rig) -> None:
+    """Below an issuer that cannot sign leaves whoever would sign is told why nobody asks."""
+    rig.authority.replace(Slot.prove(material_of(ROOT, roots=[ROOT]), TRUST_DOMAIN, NOW))
+    assert await rig.refused() == "leaf_issuer"
+    assert [(whose, str(error)[:11]) for whose, error in rig.leaves.verdicts] == [(str(WEB), "leaf_issuer")]
+    assert rig.leaves.wishes == []
 
 
 async def test_ledger_goes_while_it_is_signed(rig: Rig) -> None:

@@ -7,6 +7,7 @@ knows our own signer (the ledger, orders to renew) knows the leaf by it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from meshca import csr
 from meshca.authority.chain import leaf_signed_by
 from meshca.authority.material import read_certificates, to_pem
 from meshca.authority.slot import Slot, issuer_of
-from meshca.errors import BadRequest, ConfigError, InvariantBroken, Unavailable
+from meshca.errors import BadRequest, ConfigError, InvariantBroken, MeshcaError, Unavailable
 from meshca.identity.spiffe_id import SpiffeId
 from meshca.svid import lint
 from meshca.svid.draft import Draft, Issued
@@ -55,6 +56,22 @@ class LeafSigner(Protocol):
         Raises:
             Unavailable: it gives none now.
         """
+        ...
+
+    def judged(self, identity: str, error: Unavailable | None) -> None:
+        """What came of a leaf for this identity that it gave, or could not be asked for; None: it was given on.
+
+        Whoever asks must tell, so that what is thrown away each time is shown and not asked for without a pause.
+        """
+        ...
+
+
+class LeafSource(LeafSigner, Protocol):
+    """Signs leaves in our place, and knows how that went."""
+
+    @property
+    def problem(self) -> MeshcaError | None:
+        """Why the leaf that was asked for last could not be given on; None when it could, and before any."""
         ...
 
 
@@ -144,6 +161,16 @@ class Commission:
             lint.svid(leaf.public_bytes(Encoding.DER), wanted, self.identity, lint.USAGE_EC)
         except InvariantBroken as broken:
             yield f"it breaks these rules: {broken.detail}"
+
+
+@contextlib.contextmanager
+def told(commission: Commission, signer: LeafSigner) -> Iterator[None]:
+    """Whoever signs is told that what it is for or gave cannot be used."""
+    try:
+        yield
+    except Unavailable as error:
+        signer.judged(str(commission.identity), error)
+        raise
 
 
 def _read(unverified_pem: str) -> x509.Certificate:
