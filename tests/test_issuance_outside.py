@@ -19,7 +19,7 @@ from meshca.decision import RENUMBERED
 from meshca.errors import InvariantBroken, Unavailable
 from meshca.identity.caller import Caller, Credential
 from meshca.issuance import Issuing, Wish
-from meshca.ledger.record import Result
+from meshca.ledger.record import Outcome, Result
 from meshca.quota import Quota, Rate
 from meshca.svid.draft import Issued
 from tests.fakes.callers import caller
@@ -191,10 +191,14 @@ async def test_a_serial_that_was_given_before(rig: Rig, monkeypatch: pytest.Monk
         return pems[0]
 
     monkeypatch.setattr(rig.leaves, "sign", again)
-    await rig.issue()
+    finished: list[Outcome] = []
+    monkeypatch.setattr(rig.ledger, "finish", finished.append)
+    first = await rig.issue()
     with pytest.raises(InvariantBroken) as caught:
         await rig.issue()
     assert caught.value.reason == "serial_reused"
+    assert [(one.result, one.reason) for one in finished if one.serial == first.serial] == [(Result.ISSUED, "")]
+    assert [one.reason for one in finished if one.serial != first.serial] == ["renumbered", "serial_reused"]
 
 
 @pytest.mark.parametrize("withheld", [True, False])
