@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -28,6 +28,9 @@ from meshca.svid import lint
 from meshca.svid.draft import Draft, Issued
 from meshca.svid.issuer import Issuer
 from meshca.svid.wanted import Wanted
+
+TOO_SHORT: Final = "long before"  # in the words of a leaf that ends too soon
+PART: Final = 2  # of what was asked for a leaf must last: who renews at half would otherwise be late
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,8 +131,9 @@ class Commission:
         """The leaf, once nothing is wrong with it.
 
         Checked: one certificate; the proven key; exactly this identity, no CA, and every other rule of
-        `svid.lint`; begins between the draft's beginning and now; ends no later than the draft; signed by the
-        issuer above our signer. Not checked: that its serial is new; the ledger sees that.
+        `svid.lint`; begins between the draft's beginning and now; has not ended, and ends no later than the draft,
+        nor before half of what is left of that; signed by the issuer above our signer. Not checked: that its
+        serial is new; the ledger sees that.
 
         Raises:
             Unavailable: reason `leaf_answer`, naming everything that is wrong; nothing may be given out. Or reason
@@ -154,6 +158,8 @@ class Commission:
             yield f"it is not signed by {issuer.signer_id}"
         if end > self.draft.not_after:
             yield f"it ends at {end.isoformat()}, later than {self.draft.not_after.isoformat()}"
+        if end <= now or end - now < (self.draft.not_after - now) / PART:
+            yield f"it ends at {end.isoformat()}, {TOO_SHORT} {self.draft.not_after.isoformat()}"
         if not self.draft.not_before <= start <= now:
             yield f"it begins at {start.isoformat()}, too early or in the future: compare the clocks"
         wanted = Wanted(key=self.key, issuer=issuer, serial=leaf.serial_number, not_before=start, not_after=end)
