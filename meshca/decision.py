@@ -18,7 +18,7 @@ from meshca.clock import Clock
 from meshca.csr import ProvenKey
 from meshca.errors import BadRequest, Denied, Exhausted, MeshcaError, Unauthenticated
 from meshca.identity.caller import Caller
-from meshca.ledger.port import LedgerStore
+from meshca.ledger.port import LedgerStore, SerialReused
 from meshca.ledger.record import Intent, Outcome, Result
 from meshca.log import log
 from meshca.svid.draft import Draft, Issued
@@ -124,11 +124,15 @@ class Decision:
 
     @contextlib.contextmanager
     def _concluded(self, intent: Intent, ledger: LedgerStore, result: Result, reason: str) -> Iterator[None]:
-        """On leaving, the outcome is handed to the ledger: this, or what an error says."""
+        """On leaving, the outcome is handed to the ledger: this, or what an error says.
+
+        Not where the serial was another's already: that record has an outcome of its own.
+        """
         try:
             yield
         except BaseException as error:
-            ledger.finish(self._outcome(intent, Result.FAILED, outcome_of(error)[1]))
+            if not (isinstance(error, SerialReused) and error.serial == intent.serial):
+                ledger.finish(self._outcome(intent, Result.FAILED, outcome_of(error)[1]))
             raise
         ledger.finish(self._outcome(intent, result, reason))
 

@@ -16,7 +16,7 @@ from meshca.admission.decide import check_could_be_granted, decide, decide_for_w
 from meshca.admission.model import Grant, RuleSet
 from meshca.authn.chain import Authenticator
 from meshca.authn.node_proxy import NodeProxies
-from meshca.authority.outside import Commission, LeafSigner
+from meshca.authority.outside import Commission, LeafSigner, told
 from meshca.authority.signing import Authority
 from meshca.clock import Clock
 from meshca.csr import ProvenKey
@@ -194,8 +194,12 @@ class Issuing:
             await self._ledger.intend(asked)
             slot = self._authority.drafter(draft, self._clock.now())
             commission = Commission(slot=slot, draft=draft, key=key, identity=decision.grant.identity)
-            unverified = await signer.sign(commission.wish(request))
-            issued = commission.judge(unverified, self._clock.now())
+            with told(commission, signer):
+                wish = commission.wish(request)
+            unverified = await signer.sign(wish)
+            with told(commission, signer):
+                issued = commission.judge(unverified, self._clock.now())
+            signer.judged(wish.identity, None)
             with decision.given(asked, issued, self._ledger) as given:
                 await self._ledger.intend(given)
                 self._authority.current()  # nothing is given any more when signing was withheld meanwhile

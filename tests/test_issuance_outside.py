@@ -19,7 +19,7 @@ from meshca.decision import RENUMBERED
 from meshca.errors import InvariantBroken, Unavailable
 from meshca.identity.caller import Caller, Credential
 from meshca.issuance import Issuing, Wish
-from meshca.ledger.record import Result
+from meshca.ledger.record import Outcome, Result
 from meshca.quota import Quota, Rate
 from meshca.svid.draft import Issued
 from tests.fakes.callers import caller
@@ -27,7 +27,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.leaf_signer import FakeLeafSigner
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.logs import captured_logs
-from tests.fakes.pki import NOW, TRUST_DOMAIN, WEB, ec_key, good_material, make_ca, make_csr
+from tests.fakes.pki import NOW, TRUST_DOMAIN, WEB, ec_key, good_material, make_ca, make_csr, material_of
 from tests.fakes.profiles import PROFILE
 
 CREDENTIAL = Credential()
@@ -153,6 +153,21 @@ async def test_not_what_was_asked_for(rig: Rig) -> None:
     rig.leaves.faults = {"uris": ["spiffe://cluster.local/ns/shop/sa/other"]}
     assert await rig.refused() == "leaf_answer"
     assert rig.ends == [(Result.FAILED, "leaf_answer")]
+    assert [(whose, str(error)[:11]) for whose, error in rig.leaves.verdicts] == [(str(WEB), "leaf_answer")]
+
+
+async def test_whoever_signs_is_told_of_what_was_given_on(rig: Rig) -> None:
+    """So that it knows that its leaves are good again."""
+    await rig.issue()
+    assert rig.leaves.verdicts == [(str(WEB), None)]
+
+
+async def test_nobody_could_be_asked(rig: Rig) -> None:
+    """Below an issuer that cannot sign leaves whoever would sign is told why nobody asks."""
+    rig.authority.replace(Slot.prove(material_of(ROOT, roots=[ROOT]), TRUST_DOMAIN, NOW))
+    assert await rig.refused() == "leaf_issuer"
+    assert [(whose, str(error)[:11]) for whose, error in rig.leaves.verdicts] == [(str(WEB), "leaf_issuer")]
+    assert rig.leaves.wishes == []
 
 
 async def test_ledger_goes_while_it_is_signed(rig: Rig) -> None:
@@ -176,10 +191,14 @@ async def test_a_serial_that_was_given_before(rig: Rig, monkeypatch: pytest.Monk
         return pems[0]
 
     monkeypatch.setattr(rig.leaves, "sign", again)
-    await rig.issue()
+    finished: list[Outcome] = []
+    monkeypatch.setattr(rig.ledger, "finish", finished.append)
+    first = await rig.issue()
     with pytest.raises(InvariantBroken) as caught:
         await rig.issue()
     assert caught.value.reason == "serial_reused"
+    assert [(one.result, one.reason) for one in finished if one.serial == first.serial] == [(Result.ISSUED, "")]
+    assert [one.reason for one in finished if one.serial != first.serial] == ["renumbered", "serial_reused"]
 
 
 @pytest.mark.parametrize("withheld", [True, False])

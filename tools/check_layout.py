@@ -18,6 +18,7 @@ WITHOUT_OWN_TEST: dict[str, str] = {
     "meshca/rotation/progress.py": "tests/rotation/test_driver.py",  # values
     "meshca/kube/kept.py": "tests/kube/test_keeper.py",  # values and a port
     "meshca/kube/telling.py": "tests/kube/test_keeper.py",  # what a keeper says
+    "meshca/app/leaf_messages.py": "tests/app/test_control.py",  # plain values
     "meshca/app/own_leaves.py": "tests/app/test_serving_certificate.py",
     "meshca/rpc/kubernetes_report.py": "tests/rpc/test_kubernetes_messages.py",  # plain values
     "meshca/rpc/timestamps.py": "tests/rpc/test_admin_messages.py",

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import orjson
 
+from meshca.app.leaf_messages import AskLeaf, DropLeaf, GaveLeaf, JudgedLeaf
 from meshca.authn.cluster import ClusterState
 
 MAX_LINE: Final = 64 * 1024 * 1024  # bytes; a policy folder is the largest thing that passes
@@ -93,46 +94,6 @@ class UsePolicies:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AskLeaf:
-    """Worker to parent: have a leaf signed by whoever signs in our place, then answer `GaveLeaf`.
-
-    Attributes:
-        id: of the question.
-        csr, identity, issuer: as in `authority.outside.LeafWish`.
-        not_after: ISO 8601 with its offset.
-    """
-
-    id: int
-    csr: str = field(repr=False)
-    identity: str
-    not_after: str
-    issuer: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DropLeaf:
-    """Worker to parent: nobody waits for the answer to this `AskLeaf` any more."""
-
-    id: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GaveLeaf:
-    """Parent to worker: what came of an `AskLeaf`.
-
-    Attributes:
-        id: of the question.
-        leaf: PEM, unverified; empty when there is none.
-        reason, detail: of `Unavailable`, why there is none.
-    """
-
-    id: int
-    leaf: str = field(default="", repr=False)
-    reason: str = ""
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
     """Parent to worker: sign and verify a probe certificate, write and read the store, then answer `Probed`."""
 
@@ -193,6 +154,7 @@ Message = (
     | AskLeaf
     | DropLeaf
     | GaveLeaf
+    | JudgedLeaf
     | Probe
     | Drain
     | Ready
@@ -208,6 +170,7 @@ _KINDS: Final[dict[str, type[Message]]] = {
     "ask_leaf": AskLeaf,
     "drop_leaf": DropLeaf,
     "gave_leaf": GaveLeaf,
+    "judged_leaf": JudgedLeaf,
     "probe": Probe,
     "drain": Drain,
     "ready": Ready,

@@ -39,6 +39,7 @@ from meshca.wire.handshake import Handshake, shake_hands
 
 UPSTREAM: Final = "upstream"  # the check of it
 VAULT_CHECK: Final = "`meshca vault check --config <the server's>`"
+MORE: Final = f"{VAULT_CHECK} says more"
 LIFETIME: Final = 600  # seconds: nobody uses the certificate
 
 
@@ -98,8 +99,10 @@ async def _upstream(socket: Path) -> Said:
     """Whoever signs for the server is well, as far as the server knows; a Vault is not asked."""
     async with admin_client.connect(socket) as client:
         told = (await client.status()).upstream
-    if told.fault:
-        return wrong(f"{told.kind}: {told.fault}", told.remedy, f"{VAULT_CHECK} says more")
+    if told.fault or told.leaf_error:
+        said = [told.leaf_error.removesuffix(f"; {told.remedy}")] if told.leaf_error else []
+        mend = [told.remedy] if told.remedy else []
+        return wrong(f"{told.kind}: {', '.join([*([told.fault] if told.fault else []), *said])}", *mend, MORE)
     return ok(f"{told.kind}; {VAULT_CHECK} looks at it" if told.kind == "vault" else told.kind)
 
 

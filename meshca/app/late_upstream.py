@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 
-from meshca.authority.outside import LeafSigner
+from meshca.authority.outside import LeafSource
 from meshca.authority.upstream import Line, Offer, Upstream
 from meshca.errors import MeshcaError
 
@@ -45,7 +45,7 @@ class LateUpstream:
         return None if self._opened is None else self._opened.reached_at
 
     @property
-    def leaves(self) -> LeafSigner | None:
+    def leaves(self) -> LeafSource | None:
         """As the upstream; None before it is open."""
         return None if self._opened is None else self._opened.leaves
 

@@ -11,7 +11,8 @@ import itertools
 from datetime import datetime
 from typing import Final
 
-from meshca.app.control import AskLeaf, Channel, DropLeaf, GaveLeaf
+from meshca.app.control import Channel
+from meshca.app.leaf_messages import AskLeaf, DropLeaf, GaveLeaf, JudgedLeaf
 from meshca.authority.outside import LeafSigner, LeafWish
 from meshca.config.upstream import UpstreamConfig
 from meshca.config.vault import VaultConfig
@@ -73,6 +74,13 @@ class LeafDesk:
             raise Unavailable(given.reason, given.detail)
         return given.leaf
 
+    def judged(self, identity: str, error: Unavailable | None) -> None:
+        """As the port says; the parent, who has the login, notes it for all workers."""
+        if error is None:
+            self._channel.post(JudgedLeaf(identity=identity))
+        else:
+            self._channel.post(JudgedLeaf(identity=identity, reason=error.reason, detail=error.detail))
+
     def given(self, answer: GaveLeaf) -> None:
         """The parent has answered; nobody may wait for it any more."""
         waiting = self._asked.get(answer.id)
@@ -102,3 +110,10 @@ async def answered(question: AskLeaf, signer: LeafSigner | None) -> GaveLeaf:
     except Exception:  # noqa: BLE001 - a fault of ours; the worker must not wait for what will not come
         log.exception("leaf.failed", question=question.id)
         return GaveLeaf(id=question.id, reason="internal", detail="the parent has failed; see its log")
+
+
+def noted(verdict: JudgedLeaf, signer: LeafSigner | None) -> None:
+    """Tell the parent's signer what a worker found."""
+    if signer is not None:
+        error = Unavailable(verdict.reason, verdict.detail) if verdict.reason else None
+        signer.judged(verdict.identity, error)

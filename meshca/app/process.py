@@ -17,18 +17,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from meshca.app.control import (
-    AskLeaf,
-    Channel,
-    Drain,
-    DropLeaf,
-    Failed,
-    GaveLeaf,
-    Message,
-    Probe,
-    Probed,
-    Ready,
-)
+from meshca.app.control import Channel, Drain, Failed, Message, Probe, Probed, Ready
+from meshca.app.leaf_messages import AskLeaf, DropLeaf, GaveLeaf, JudgedLeaf
 from meshca.log import log
 
 # -P: the current folder's files are no modules of ours
@@ -37,7 +27,17 @@ EXIT_SECONDS: Final = 2.0  # for a drained worker to close its store and end
 TELL_SECONDS: Final = 2.0  # for a worker that serves to take what it is told
 
 
-AnswerLeaf = Callable[[AskLeaf], Awaitable[GaveLeaf]]
+@dataclass(frozen=True, slots=True)
+class LeafAnswers:
+    """Who signs leaves for workers.
+
+    Attributes:
+        give: has one signed.
+        note: is told what a worker found one to be.
+    """
+
+    give: Callable[[AskLeaf], Awaitable[GaveLeaf]]
+    note: Callable[[JudgedLeaf], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class WorkerProcess:
         process: subprocess.Popen[bytes],
         exit_fd: int,
         channel: Channel,
-        answer_leaf: AnswerLeaf | None = None,
+        leaves: LeafAnswers | None = None,
     ) -> None:
         self.name = name
         self.pid = process.pid
@@ -108,18 +108,18 @@ class WorkerProcess:
         self._draining = False
         self._ids = itertools.count(1)
         self._probes: dict[int, asyncio.Future[Probed]] = {}
-        self._answer_leaf = answer_leaf
-        self._leaves: dict[int, asyncio.Task[None]] = {}  # by the question
+        self._leaves = leaves
+        self._asked: dict[int, asyncio.Task[None]] = {}  # by the question
         self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._wait(exit_fd))]
 
     @classmethod
-    async def adopt(cls, name: str, launched: Launched, answer_leaf: AnswerLeaf | None = None) -> WorkerProcess:
+    async def adopt(cls, name: str, launched: Launched, leaves: LeafAnswers | None = None) -> WorkerProcess:
         """Speak to a launched process from now on.
 
         Args:
             name: of its place.
             launched: the process.
-            answer_leaf: has a leaf signed for it; None where workers sign them.
+            leaves: who signs them for it; None where workers do.
 
         Raises:
             OSError: no descriptor can be had now; the process is gone.
@@ -129,7 +129,7 @@ class WorkerProcess:
         except OSError:
             launched.discard()
             raise
-        return cls(name, launched.process, exit_fd, await Channel.over(launched.channel), answer_leaf)
+        return cls(name, launched.process, exit_fd, await Channel.over(launched.channel), leaves)
 
     @property
     def exit_status(self) -> str:
@@ -186,21 +186,21 @@ class WorkerProcess:
         self._process.kill()  # does nothing to a process that was waited for
         await self.ended.wait()
 
-    def _answer(self, question: AskLeaf, answer_leaf: AnswerLeaf) -> None:
+    def _answer(self, question: AskLeaf, leaves: LeafAnswers) -> None:
         """Answer beside the messages, also to a worker that drains: it waits for what is in flight."""
 
         async def give() -> None:
-            self._channel.post(await answer_leaf(question))
+            self._channel.post(await leaves.give(question))
 
-        task = self._leaves[question.id] = asyncio.create_task(give())
-        task.add_done_callback(lambda _: self._leaves.pop(question.id))
+        task = self._asked[question.id] = asyncio.create_task(give())
+        task.add_done_callback(lambda _: self._asked.pop(question.id))
 
     async def _wait(self, exit_fd: int) -> None:
         await _exited(exit_fd)
         self._process.wait()
         await self._tasks[0]  # its last words are still in the channel
         await self._channel.close()
-        for task in self._leaves.values():
+        for task in self._asked.values():
             task.cancel()
         for answer in self._probes.values():
             if not answer.done():
@@ -214,10 +214,12 @@ class WorkerProcess:
                     self.ready.set()
                 case Failed(detail=detail):
                     self.failure = detail
-                case AskLeaf() if self._answer_leaf is not None:
-                    self._answer(message, self._answer_leaf)
-                case DropLeaf(id=number) if number in self._leaves:
-                    self._leaves[number].cancel()
+                case AskLeaf() if self._leaves is not None:
+                    self._answer(message, self._leaves)
+                case JudgedLeaf() if self._leaves is not None:
+                    self._leaves.note(message)
+                case DropLeaf(id=number) if number in self._asked:
+                    self._asked[number].cancel()
                 case Probed(id=number) if number in self._probes and not self._probes[number].done():
                     self._probes[number].set_result(message)
                 case _:

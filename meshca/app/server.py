@@ -24,11 +24,12 @@ from meshca.app.data_dir import locked
 from meshca.app.ending import EndWatch
 from meshca.app.in_force import InForce
 from meshca.app.late_upstream import late_upstream
-from meshca.app.leaf_desk import answered
+from meshca.app.leaf_desk import answered, noted
 from meshca.app.loading import Loaded
 from meshca.app.parent import Load, Parent
 from meshca.app.place import Worker
 from meshca.app.ports import Address, address_of, reserve
+from meshca.app.process import LeafAnswers
 from meshca.app.publication import Publication
 from meshca.app.rotating import rotating
 from meshca.app.sharing import sharing
@@ -151,7 +152,10 @@ async def _parts(
 
     opening = late_upstream(functools.partial(open_upstream, config, clock, mesh_roots))
     upstream = await stack.enter_async_context(opening)
-    spawning.answer_leaf = lambda question: answered(question, upstream.leaves)
+    spawning.leaves = LeafAnswers(
+        give=lambda question: answered(question, upstream.leaves),
+        note=lambda verdict: noted(verdict, upstream.leaves),
+    )
     supervisor = Supervisor(
         count=config.worker_count,
         spawn=spawning.spawn,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from meshca.app import metrics_dir
-from meshca.app.process import AnswerLeaf, Launched, WorkerProcess, launch
+from meshca.app.process import Launched, LeafAnswers, WorkerProcess, launch
 
 
 class Spawning:
@@ -20,10 +20,10 @@ class Spawning:
         metrics_folder: where all processes share their metrics; made before anything imported `meshca.metrics`.
 
     Attributes:
-        answer_leaf: has leaves signed for workers that are spawned from now on.
+        leaves: who signs them for workers that are spawned from now on.
     """
 
-    answer_leaf: AnswerLeaf | None = None
+    leaves: LeafAnswers | None = None
 
     def __init__(self, metrics_folder: Path) -> None:
         self.metrics_folder = metrics_folder
@@ -48,7 +48,7 @@ class Spawning:
             OSError: no process or descriptor can be had now.
         """
         launched = self._early.pop(name) if name in self._early else self._launch(name)
-        return await WorkerProcess.adopt(name, launched, self.answer_leaf)
+        return await WorkerProcess.adopt(name, launched, self.leaves)
 
     def _launch(self, name: str) -> Launched:
         return launch(metrics_dir.environment(self.metrics_folder, name))

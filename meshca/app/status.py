@@ -97,13 +97,15 @@ class Status:
 
     def _upstream(self) -> UpstreamReport:
         progress, config = self._rotation.progress, self._in_force.loaded.config
-        fault = fault_of(progress.error) if isinstance(progress.error, Unavailable) else None
+        leaf = self._rotation.leaf_problem
+        fault = fault_of(progress.error) or fault_of(leaf)
         return UpstreamReport(
             kind=config.upstream.kind,
             autonomy=autonomy(progress.slot, config, self._clock.now()),
             reached_at=self._rotation.reached_at,
             fault=fault.value if fault else "",
             remedy=TABLE[fault].remedy if fault else "",
+            leaf_error=leaf.detail if leaf else "",
         )
 
     async def _held(self) -> tuple[Sequence[Adoption], str]:

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Final
 
 from meshca.clock import SystemClock
 from meshca.config.loader import load_config
@@ -24,6 +25,7 @@ from meshca.upstream.vault.logins import login_by
 from meshca.upstream.vault.opening import FOLDER, reach
 from meshca.upstream.vault.policy import Least, least
 
+MOMENT: Final = 5.0  # seconds for what is no call
 KIND = "upstream.kind is not vault: this command asks the Vault that signs for us"
 
 
@@ -44,7 +46,7 @@ async def check(
 
     Args:
         path: of the server's configuration.
-        seconds: longest time of each check.
+        seconds: longest time of each check; never less than `patient` says.
         sign: whether a throw-away intermediate is signed too, and with `sign_leaves` a leaf.
         environ: where settings may be as well.
 
@@ -52,7 +54,7 @@ async def check(
         ConfigError: the configuration is not valid, or has no Vault.
     """
     async with _place(load_config(path, environ), path, environ) as place:
-        async for finding in examine(checks(place.config, sign=sign), place, seconds):
+        async for finding in examine(checks(place.config, sign=sign), place, patient(place.config, seconds)):
             yield finding
 
 
@@ -62,8 +64,13 @@ async def conformance(
     """What each fact is at this server, as it is seen; arguments and errors as `check`."""
     async with _place(load_config(path, environ), path, environ) as place:
         trial = vault_conformance.Trial(place)
-        async for finding in examine(vault_conformance.FACTS, trial, seconds):
+        async for finding in examine(vault_conformance.FACTS, trial, patient(place.config, seconds)):
             yield finding
+
+
+def patient(config: VaultConfig, seconds: float) -> float:
+    """Seconds for one check: more than two calls take, so that a server that hangs is a finding and no riddle."""
+    return max(seconds, 2 * config.timeout.total_seconds() + MOMENT)
 
 
 @contextlib.asynccontextmanager

@@ -22,7 +22,6 @@ from meshca.app.control import (
     Channel,
     Drain,
     Failed,
-    GaveLeaf,
     Message,
     Probe,
     Probed,
@@ -35,6 +34,7 @@ from meshca.app.control import (
 )
 from meshca.app.doors import Doors
 from meshca.app.leaf_desk import LeafDesk, longest
+from meshca.app.leaf_messages import GaveLeaf
 from meshca.app.newest import Newest
 from meshca.app.pipeline import AWAY, Pipeline, open_pipeline
 from meshca.app.serving_certificate import ServingCertificate

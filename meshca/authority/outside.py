@@ -7,12 +7,13 @@ knows our own signer (the ledger, orders to renew) knows the leaf by it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -21,12 +22,15 @@ from meshca import csr
 from meshca.authority.chain import leaf_signed_by
 from meshca.authority.material import read_certificates, to_pem
 from meshca.authority.slot import Slot, issuer_of
-from meshca.errors import BadRequest, ConfigError, InvariantBroken, Unavailable
+from meshca.errors import BadRequest, ConfigError, InvariantBroken, MeshcaError, Unavailable
 from meshca.identity.spiffe_id import SpiffeId
 from meshca.svid import lint
 from meshca.svid.draft import Draft, Issued
 from meshca.svid.issuer import Issuer
 from meshca.svid.wanted import Wanted
+
+TOO_SHORT: Final = "long before"  # in the words of a leaf that ends too soon
+PART: Final = 2  # of what was asked for a leaf must last: who renews at half would otherwise be late
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +59,22 @@ class LeafSigner(Protocol):
         Raises:
             Unavailable: it gives none now.
         """
+        ...
+
+    def judged(self, identity: str, error: Unavailable | None) -> None:
+        """What came of a leaf for this identity that it gave, or could not be asked for; None: it was given on.
+
+        Whoever asks must tell, so that what is thrown away each time is shown and not asked for without a pause.
+        """
+        ...
+
+
+class LeafSource(LeafSigner, Protocol):
+    """Signs leaves in our place, and knows how that went."""
+
+    @property
+    def problem(self) -> MeshcaError | None:
+        """Why the leaf that was asked for last could not be given on; None when it could, and before any."""
         ...
 
 
@@ -111,8 +131,9 @@ class Commission:
         """The leaf, once nothing is wrong with it.
 
         Checked: one certificate; the proven key; exactly this identity, no CA, and every other rule of
-        `svid.lint`; begins between the draft's beginning and now; ends no later than the draft; signed by the
-        issuer above our signer. Not checked: that its serial is new; the ledger sees that.
+        `svid.lint`; begins between the draft's beginning and now; has not ended, and ends no later than the draft,
+        nor before half of what is left of that; signed by the issuer above our signer. Not checked: that its
+        serial is new; the ledger sees that.
 
         Raises:
             Unavailable: reason `leaf_answer`, naming everything that is wrong; nothing may be given out. Or reason
@@ -137,6 +158,8 @@ class Commission:
             yield f"it is not signed by {issuer.signer_id}"
         if end > self.draft.not_after:
             yield f"it ends at {end.isoformat()}, later than {self.draft.not_after.isoformat()}"
+        if end <= now or end - now < (self.draft.not_after - now) / PART:
+            yield f"it ends at {end.isoformat()}, {TOO_SHORT} {self.draft.not_after.isoformat()}"
         if not self.draft.not_before <= start <= now:
             yield f"it begins at {start.isoformat()}, too early or in the future: compare the clocks"
         wanted = Wanted(key=self.key, issuer=issuer, serial=leaf.serial_number, not_before=start, not_after=end)
@@ -144,6 +167,16 @@ class Commission:
             lint.svid(leaf.public_bytes(Encoding.DER), wanted, self.identity, lint.USAGE_EC)
         except InvariantBroken as broken:
             yield f"it breaks these rules: {broken.detail}"
+
+
+@contextlib.contextmanager
+def told(commission: Commission, signer: LeafSigner) -> Iterator[None]:
+    """Whoever signs is told that what it is for or gave cannot be used."""
+    try:
+        yield
+    except Unavailable as error:
+        signer.judged(str(commission.identity), error)
+        raise
 
 
 def _read(unverified_pem: str) -> x509.Certificate:

@@ -14,7 +14,7 @@ from typing import Protocol
 from cryptography import x509
 
 from meshca.authority.material import SigningMaterial
-from meshca.authority.outside import LeafSigner
+from meshca.authority.outside import LeafSource
 from meshca.errors import MeshcaError
 
 
@@ -77,7 +77,7 @@ class Upstream(Protocol):
         ...
 
     @property
-    def leaves(self) -> LeafSigner | None:
+    def leaves(self) -> LeafSource | None:
         """Who signs leaves in our place; None where we sign them, and while nobody is open yet."""
         ...
 

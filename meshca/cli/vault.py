@@ -32,6 +32,7 @@ def check(
 ) -> None:
     """Check the server, our login, its policy and its issuer; nothing is changed but throw-away certificates.
 
+    A check has --timeout, and never less than two calls take by upstream.timeout, so that a hang is found as one.
     It logs in once, which spends one use of a secret id whose uses are counted and leaves a token until that ends.
     Each line is ok, wrong or unknown, with what mends it below. Exit code 1 when something is wrong, 2 for a bad
     configuration or flag.
@@ -65,7 +66,7 @@ def policy(config: ConfigFile = None, output: Output = Format.TEXT) -> None:
 def conformance(config: ConfigFile = None, timeout: Timeout = "10s", output: Output = Format.TEXT) -> None:
     """Try whether the server does what meshca relies on; two throw-away intermediates are signed, nothing else.
 
-    It logs in once, as `meshca vault check` does.
+    It logs in once and has the time of `meshca vault check`.
     Each line is ok, wrong or unknown. Exit code 1 when something is wrong, 2 for a bad configuration or flag.
 
     Example: meshca vault conformance --config /etc/meshca/meshca.yaml --output json > report.json

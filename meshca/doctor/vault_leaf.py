@@ -10,7 +10,7 @@ from typing import Final
 
 from meshca import csr
 from meshca.admission.model import Grant
-from meshca.authority.outside import Commission
+from meshca.authority.outside import TOO_SHORT, Commission
 from meshca.authority.slot import Slot
 from meshca.authority.straggling import when
 from meshca.config.vault import VaultConfig
@@ -29,6 +29,7 @@ from meshca.upstream.vault.leaves import body_of, path_of
 from meshca.upstream.vault.policy import STRANGE
 
 ROLE: Final = "make the role by the command that `meshca vault policy` prints"
+LONGER: Final = f"raise max_ttl of the role, or {ROLE}"
 _DRAFTED: Final = 1 << 127  # serial of a draft that we never sign: Vault gives its own
 
 
@@ -46,9 +47,7 @@ async def leaf(place: VaultPlace) -> Said:
     if issued.not_after == asked.draft.not_after:
         return ok(f"{told}; it is as asked for, and its key is gone")
     lifetime = format_duration(place.leaf_lifetime)
-    return wrong(
-        f"{told}: shorter than the {lifetime} of svid.max_lifetime", f"raise max_ttl of the role, or {ROLE}"
-    )
+    return wrong(f"{told}: shorter than the {lifetime} of svid.max_lifetime", LONGER)
 
 
 def _commission(place: VaultPlace, key: csr.ProvenKey) -> Commission:
@@ -74,6 +73,8 @@ def _refused(place: VaultPlace, error: Unavailable) -> Said:
     if error.reason == "leaf_issuer":
         return wrong(error.detail, "give another issuer in upstream.issuer")
     if error.reason == "leaf_answer":
+        if TOO_SHORT in error.detail:
+            return wrong(error.detail, LONGER)
         return wrong(error.detail, *(_without_addresses(place.config) if NO_OTHER in error.detail else ()), ROLE)
     said = at_fault(error)
     if fault_of(error) is not Fault.BAD_REQUEST:

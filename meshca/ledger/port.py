@@ -5,8 +5,21 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Protocol
 
+from meshca.errors import InvariantBroken
 from meshca.ledger.query import Query
 from meshca.ledger.record import Intent, Issuance, LiveLeaf, Outcome
+
+
+class SerialReused(InvariantBroken):
+    """A serial is recorded already, for another intent.
+
+    Attributes:
+        serial: that one.
+    """
+
+    def __init__(self, serial: str, where: str = "is recorded") -> None:
+        super().__init__("serial_reused", f"serial {serial} {where} already")
+        self.serial = serial
 
 
 class LedgerStore(Protocol):
@@ -17,7 +30,7 @@ class LedgerStore(Protocol):
 
         Raises:
             Unavailable: reason `store`, when it cannot be written now; then nothing must be signed.
-            InvariantBroken: reason `serial_reused`, when the serial is already recorded.
+            SerialReused: the serial is already recorded; what becomes of this intent is not to be recorded.
         """
         ...
 

@@ -123,6 +123,11 @@ class Rotation:
         return self._upstream.reached_at
 
     @property
+    def leaf_problem(self) -> MeshcaError | None:
+        """Why whoever signs leaves in our place gave no good one last; None where nobody does."""
+        return None if self._upstream.leaves is None else self._upstream.leaves.problem
+
+    @property
     def pressing(self) -> bool:
         """Whether a root is on its way, so that gates are looked at often."""
         moving = (State.PREPARED, State.DISTRIBUTING, State.RETIRING, State.TAINTED)

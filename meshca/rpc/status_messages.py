@@ -69,6 +69,7 @@ def _upstream_message(report: UpstreamReport) -> admin_pb2.UpstreamStatus:
         reached_at=None if report.reached_at is None else timestamp(report.reached_at),
         fault=report.fault,
         remedy=report.remedy,
+        leaf_error=report.leaf_error,
     )
 
 
@@ -163,6 +164,7 @@ def _upstream_of(message: admin_pb2.UpstreamStatus) -> UpstreamReport:
         reached_at=instant(message.reached_at) if message.HasField("reached_at") else None,
         fault=message.fault,
         remedy=message.remedy,
+        leaf_error=message.leaf_error,
     )
 
 

@@ -15,7 +15,8 @@ from typing import Final, TypeVar, cast
 
 from meshca import metrics
 from meshca.clock import Clock
-from meshca.errors import InvariantBroken, MeshcaError, Unavailable
+from meshca.errors import MeshcaError, Unavailable
+from meshca.ledger.port import SerialReused
 from meshca.log import log
 from meshca.store.connection import Reopening, Use, begin
 from meshca.store.faults import needs_reopening, unavailable
@@ -202,4 +203,4 @@ def _one_by_one(connection: sqlite3.Connection, batch: list[Write]) -> None:
         try:
             connection.execute(INTEND, write.intent)
         except sqlite3.IntegrityError:
-            write.error = InvariantBroken("serial_reused", f"serial {write.intent[0]} is recorded already")
+            write.error = SerialReused(str(write.intent[0]))

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Final
 
 from meshca.authority.material import certificate_id
-from meshca.authority.outside import LeafSigner
+from meshca.authority.outside import LeafSource
 from meshca.authority.upstream import Line, Offer, Upstream
 from meshca.errors import MeshcaError
 from meshca.log import log
@@ -50,7 +50,7 @@ class Succession:
         return self._now.reached_at
 
     @property
-    def leaves(self) -> LeafSigner | None:
+    def leaves(self) -> LeafSource | None:
         """Of what is named today: it signs nothing below a root of before."""
         return self._now.leaves
 

@@ -13,13 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshca.app.control import (
-    AskLeaf,
     Channel,
     Configure,
     Drain,
-    DropLeaf,
     Failed,
-    GaveLeaf,
     Message,
     Probe,
     Probed,
@@ -31,6 +28,7 @@ from meshca.app.control import (
     decode,
     encode,
 )
+from meshca.app.leaf_messages import AskLeaf, DropLeaf, GaveLeaf, JudgedLeaf
 from meshca.authn.cluster import ClusterState
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
@@ -59,6 +57,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(DropLeaf, id=st.integers(0, 2**31)),
     st.builds(AskLeaf, id=st.integers(0, 2**31), csr=texts, identity=texts, not_after=texts, issuer=texts),
     st.builds(GaveLeaf, id=st.integers(0, 2**31), leaf=texts, reason=texts, detail=texts),
+    st.builds(JudgedLeaf, identity=texts, reason=texts, detail=texts),
     st.builds(Probe, id=st.integers(0, 2**31)),
     st.builds(Drain, seconds=st.floats(0, 1000)),
     st.builds(Ready),

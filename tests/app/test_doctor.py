@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from meshca.app.doctor import UPSTREAM, VAULT_CHECK, AgentCa, Order, SocketRoots, findings, root_findings
+from meshca.app.doctor import MORE, UPSTREAM, VAULT_CHECK, AgentCa, Order, SocketRoots, findings, root_findings
 from meshca.clock import SystemClock
 from meshca.doctor.address import Address
 from meshca.doctor.istio import CHECKS, ROOT_CHECKS
@@ -145,17 +145,22 @@ async def test_roots_of_a_server() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "remedy", "expected"),
+    ("fault", "remedy", "leaf", "expected"),
     [
-        ("", "", ("ok", f"vault; {VAULT_CHECK} looks at it", ())),
-        ("sealed", "unseal it", ("wrong", "vault: sealed", ("unseal it", f"{VAULT_CHECK} says more"))),
+        ("", "", "", ("ok", f"vault; {VAULT_CHECK} looks at it", ())),
+        ("sealed", "unseal it", "", ("wrong", "vault: sealed", ("unseal it", MORE))),
+        ("role", "make it", "no role; make it", ("wrong", "vault: role, no role", ("make it", MORE))),
+        ("", "", "no role", ("wrong", "vault: no role", (MORE,))),
     ],
+    ids=["well", "sealed", "no role", "no fault of Vault's"],
 )
-async def test_roots_below_a_vault(fault: str, remedy: str, expected: tuple[str, str, tuple[str, ...]]) -> None:
+async def test_roots_below_a_vault(
+    fault: str, remedy: str, leaf: str, expected: tuple[str, str, tuple[str, ...]]
+) -> None:
     """What the server knows of it is told, and where the checks of it are."""
 
     async def status() -> StatusReport:
-        told = UpstreamReport(kind="vault", autonomy=DAY, fault=fault, remedy=remedy)
+        told = UpstreamReport(kind="vault", autonomy=DAY, fault=fault, remedy=remedy, leaf_error=leaf)
         return report(upstream=told)
 
     async with admin_server(status=status) as socket:

@@ -8,8 +8,9 @@ from typing import cast
 import pytest
 
 from meshca.app import leaf_desk
-from meshca.app.control import AskLeaf, Channel, DropLeaf, GaveLeaf, Message
-from meshca.app.leaf_desk import LeafDesk, answered, longest
+from meshca.app.control import Channel, Message
+from meshca.app.leaf_desk import LeafDesk, answered, longest, noted
+from meshca.app.leaf_messages import AskLeaf, DropLeaf, GaveLeaf, JudgedLeaf
 from meshca.authority.outside import LeafWish
 from meshca.config.vault import VaultConfig
 from meshca.errors import Unavailable
@@ -135,11 +136,27 @@ async def test_the_parent_is_refused() -> None:
 async def test_the_parent_fails() -> None:
     """A fault of ours is answered at once, in words that say nothing of it, and logged with its trace."""
 
-    class Broken:
+    class Broken(FakeLeafSigner):
         async def sign(self, _: LeafWish) -> str:
             raise RuntimeError("secret")
 
     with captured_logs() as logs:
-        given = await answered(ASKED, Broken())
+        given = await answered(ASKED, Broken(make_ca("root"), FakeClock()))
     assert given == GaveLeaf(id=1, reason="internal", detail="the parent has failed; see its log")
     assert [(line["event"], line["exc_info"]) for line in logs] == [("leaf.failed", True)]
+
+
+@pytest.mark.parametrize("error", [None, Unavailable("leaf_answer", "it is a CA")], ids=["good", "bad"])
+def test_judged(error: Unavailable | None) -> None:
+    """What a worker finds of a leaf reaches the parent's signer, in the words of the judgement."""
+    rig, signer = Rig(), FakeLeafSigner(make_ca("root"), FakeClock())
+    rig.desk.judged("web", error)
+    (said,) = rig.channel.posted
+    assert isinstance(said, JudgedLeaf)
+    noted(said, signer)
+    assert [(whose, str(found)) for whose, found in signer.verdicts] == [("web", str(error))]
+
+
+def test_judged_when_nobody_is_left() -> None:
+    """A verdict that comes before anybody signs is for nobody."""
+    noted(JudgedLeaf(identity="web"), None)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
 from meshca.app import process as process_module
-from meshca.app.control import AskLeaf, GaveLeaf, UsePolicies
-from meshca.app.process import AnswerLeaf, WorkerProcess, launch
+from meshca.app.control import UsePolicies
+from meshca.app.leaf_messages import AskLeaf, GaveLeaf, JudgedLeaf
+from meshca.app.process import LeafAnswers, WorkerProcess, launch
 from tests.fakes.logs import captured_logs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,23 +22,33 @@ FAKE = ROOT / "tests" / "fakes" / "worker_process.py"
 MUCH = UsePolicies(files={"a.yaml": "x" * 4_000_000})  # more than any socket holds
 
 
+Give = Callable[[AskLeaf], Awaitable[GaveLeaf]]
+
+
 class Start(Protocol):
     """Starts a fake worker of a mode."""
 
-    def __call__(self, mode: str, answer_leaf: AnswerLeaf | None = None) -> Awaitable[WorkerProcess]:
+    def __call__(self, mode: str, give: Give | None = None) -> Awaitable[WorkerProcess]:
         """Adopted."""
         ...
 
 
 @pytest.fixture
-async def start() -> AsyncIterator[Start]:
+def verdicts() -> list[JudgedLeaf]:
+    """What workers found leaves to be."""
+    return []
+
+
+@pytest.fixture
+async def start(verdicts: list[JudgedLeaf]) -> AsyncIterator[Start]:
     """Starts fake workers of a mode; ends them at the end."""
     started: list[WorkerProcess] = []
 
-    async def start_one(mode: str, answer_leaf: AnswerLeaf | None = None) -> WorkerProcess:
+    async def start_one(mode: str, give: Give | None = None) -> WorkerProcess:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "WORKER": mode}
         launched = launch(environment, (sys.executable, str(FAKE), mode))
-        started.append(await WorkerProcess.adopt("w0", launched, answer_leaf))
+        leaves = None if give is None else LeafAnswers(give, verdicts.append)
+        started.append(await WorkerProcess.adopt("w0", launched, leaves))
         return started[-1]
 
     yield start_one
@@ -115,8 +126,8 @@ async def test_hung_worker_is_ended(start: Start, monkeypatch: pytest.MonkeyPatc
     assert [(line["event"], line["pid"]) for line in logs] == [("worker.hung", worker.pid)]
 
 
-async def test_leaf_for_a_worker_that_drains(start: Start) -> None:
-    """What is in flight gets its leaf, though a worker that drains is told nothing else."""
+async def test_leaf_for_a_worker_that_drains(start: Start, verdicts: list[JudgedLeaf]) -> None:
+    """What is in flight gets its leaf and the verdict is noted, though a worker that drains is told no more."""
 
     async def answer(question: AskLeaf) -> GaveLeaf:
         return GaveLeaf(id=question.id, leaf=f"a leaf by {question.issuer}")
@@ -125,6 +136,7 @@ async def test_leaf_for_a_worker_that_drains(start: Start) -> None:
     await worker.ready.wait()
     await worker.drain(30)
     assert (worker.failure, worker.exit_status) == ("a leaf by one", "exit code 0")
+    assert verdicts == [JudgedLeaf(identity="web")]
 
 
 async def test_leaf_that_nobody_waits_for(start: Start) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from meshca.app import process, spawning
-from meshca.app.control import AskLeaf, GaveLeaf
+from meshca.app.leaf_messages import AskLeaf, GaveLeaf
 from meshca.app.spawning import Spawning
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,10 +64,10 @@ async def test_environment_names_the_worker(
 async def test_whoever_has_leaves_signed(fakes: Spawning) -> None:
     """A worker that is spawned has its leaves signed by whom the spawning was given."""
 
-    async def answer(question: AskLeaf) -> GaveLeaf:
+    async def give(question: AskLeaf) -> GaveLeaf:
         return GaveLeaf(id=question.id)
 
-    fakes.answer_leaf = answer
+    fakes.leaves = process.LeafAnswers(give, note=lambda _: None)
     worker = await fakes.spawn("w0")
-    assert worker._answer_leaf is answer
+    assert worker._leaves is fakes.leaves
     await worker.kill()

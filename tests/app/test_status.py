@@ -27,7 +27,7 @@ from meshca.rotation.driver import Rotation
 from meshca.rotation.progress import Progress
 from meshca.rotation.report import RootReport
 from meshca.rpc.status_report import ClusterReport, StatusReport, UpstreamReport
-from meshca.upstream.vault.faults import Fault, failure
+from meshca.upstream.vault.faults import TABLE, Fault, failure
 from tests.fakes.adoption import RecordedAdoptions
 from tests.fakes.clock import FakeClock
 from tests.fakes.logs import captured_logs
@@ -65,6 +65,7 @@ class FakeRotation:
     """A rotation that has published, or failed."""
 
     reached_at: datetime | None = None
+    leaf_problem: Unavailable | None = None
 
     def __init__(self) -> None:
         self.progress = Progress()
@@ -205,6 +206,15 @@ async def test_vault_that_is_sealed() -> None:
     rig.rotation.progress = Progress(error=failure(Fault.SEALED))
     found = (await rig.status.report()).upstream
     assert (found.reached_at, found.fault, found.remedy) == (NOW, "sealed", "unseal it")
+
+
+async def test_vault_that_signs_no_leaves() -> None:
+    """Though its mount is seen well, why is shown, and what mends it."""
+    rig = Rig()
+    rig.rotation.leaf_problem = failure(Fault.ROLE)
+    found = (await rig.status.report()).upstream
+    assert (found.fault, found.remedy) == ("role", TABLE[Fault.ROLE].remedy)
+    assert found.leaf_error == failure(Fault.ROLE).detail
 
 
 async def test_end_that_is_near_is_shown() -> None:

@@ -17,8 +17,11 @@ from meshca.doctor.finding import Finding, Verdict
 from meshca.doctor.vault_checks import CHECKS, LEAF_CHECKS, SIGNING_CHECKS
 from meshca.errors import ConfigError
 from meshca.upstream.kept_folder import KeptFolder
+from meshca.upstream.vault.faults import TABLE, Fault
 from meshca.upstream.vault.policy import LEAF_ROLE
 from tests.fakes.pki import make_ca
+from tests.fakes.vault_replies import hanging
+from tests.fakes.vault_server import serving_vault
 from tests.real.openbao import Mount, new_mount, own_openbao, vault_config
 
 ROLE = {"role": "mesh-leaf"}
@@ -195,6 +198,21 @@ async def test_conformance_of_openbao(openbao: OpenBao, tmp_path: Path) -> None:
 
 def _timeless(text: str) -> str:
     return " ".join("TIME" if word.strip("(),").endswith("+00:00") else word for word in text.split(" "))
+
+
+async def test_a_server_that_hangs(tmp_path: Path) -> None:
+    """Is found as such, though the time of a check is that of a call or less."""
+    async with serving_vault() as vault:
+        upstream = vault.config(tmp_path, timeout="200ms").model_dump(mode="json", exclude_none=True)
+        path = tmp_path / "meshca.yaml"
+        path.write_text(yaml.safe_dump({"data_dir": str(tmp_path / "data"), "upstream": upstream}))
+        vault.always(hanging)
+        found = [one async for one in check(path, 0.1, sign=False, environ={})]
+    assert (found[0].name, found[0].verdict, found[0].mend) == (
+        "vault-server",
+        Verdict.WRONG,
+        (TABLE[Fault.TIMEOUT].remedy,),
+    )
 
 
 def test_another_upstream(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from meshca.app import worker as worker_module
 from meshca.app.control import (
     Channel,
     Drain,
-    GaveLeaf,
     Message,
     Probe,
     Probed,
@@ -23,6 +22,7 @@ from meshca.app.control import (
 )
 from meshca.app.doors import Doors
 from meshca.app.leaf_desk import LeafDesk
+from meshca.app.leaf_messages import GaveLeaf
 from meshca.app.pipeline import Pipeline
 from meshca.app.place import PROBE_SECONDS
 from meshca.app.serving_certificate import ServingCertificate

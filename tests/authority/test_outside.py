@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -119,10 +119,32 @@ def test_wish() -> None:
 
 
 def test_shorter() -> None:
-    """A role that allows less than was asked for gives less, and that is what is recorded."""
+    """A role that allows less than was asked for gives less, down to half, and that is what is recorded."""
     asked = commission()
     end = asked.draft.not_after - timedelta(minutes=30)
     assert asked.judge(signed(asked, end=end), NOW).not_after == end
+
+
+def test_cut_short_by_our_own_signer() -> None:
+    """Near its end little is asked for; a leaf of all that was left when it came back is good."""
+    asked = commission()
+    late = asked.draft.not_after - SECOND
+    assert asked.judge(signed(asked, begin=NOW), late).not_after == asked.draft.not_after
+
+
+@pytest.mark.parametrize("end", [NOW - SECOND, NOW, NOW + SECOND, NOW + HOUR / 2 - SECOND])
+def test_far_shorter(end: datetime) -> None:
+    """A leaf that has ended, or lasts for less than half of what was asked for, is given to nobody."""
+    asked = commission()
+    with pytest.raises(Unavailable, match="long before"):
+        asked.judge(signed(asked, end=end), NOW)
+
+
+def test_an_answer_that_came_too_late() -> None:
+    """When all that was asked for is over nothing is given."""
+    asked = commission()
+    with pytest.raises(Unavailable, match="long before"):
+        asked.judge(signed(asked), asked.draft.not_after)
 
 
 REFUSED: list[tuple[Mapping[str, Any], str]] = [

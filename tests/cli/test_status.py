@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from meshca.cli import status
 from meshca.cli.status import command
-from meshca.rpc.status_report import ClusterReport, PolicyReport, TokenReviewReport, WorkerReport
+from meshca.rpc.status_report import ClusterReport, PolicyReport, TokenReviewReport, UpstreamReport, WorkerReport
 from tests.fakes.admin_client import FakeAdminClient
 from tests.fakes.reports import NOW, agent, report, resource
 
@@ -145,6 +145,7 @@ def test_problems_are_listed(server: FakeAdminClient, monkeypatch: pytest.Monkey
         authority_error="u",
         store_error="s",
         ending_warning="e",
+        upstream=UpstreamReport(kind="vault", autonomy=timedelta(0), fault="role", leaf_error="no role"),
         policies=PolicyReport(version="", count=0, error="p"),
         workers=(
             WorkerReport(name="w0", pid=1, ready=False, detail="store: the disk is full", restarts=3),
@@ -159,6 +160,7 @@ def test_problems_are_listed(server: FakeAdminClient, monkeypatch: pytest.Monkey
         "- the admission rules on disk are not in force: a",
         "- the policies on disk are not in force: p",
         "- no new signing certificate could be had: u",
+        "- the last certificate that was asked for was not signed: no role",
         "- what signs comes to its end: e",
         "- the store cannot be used: s",
         "- worker w0: store: the disk is full",

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from meshca import csr
-from meshca.app.control import AskLeaf, Channel, GaveLeaf
+from meshca.app.control import Channel
 from meshca.app.leaf_desk import LeafDesk, answered
+from meshca.app.leaf_messages import AskLeaf, GaveLeaf
 from meshca.app.openbao_mount import sign_leaves
 from meshca.app.openbao_process import OpenBao
 from meshca.authority.material import certificate_id as _id

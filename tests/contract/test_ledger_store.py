@@ -15,8 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from meshca.errors import InvariantBroken
-from meshca.ledger.port import LedgerStore
+from meshca.ledger.port import LedgerStore, SerialReused
 from meshca.ledger.query import Query
 from meshca.ledger.record import Intent, Issuance, LiveLeaf, Outcome, Result
 from tests.fakes.any_records import instants, intents, outcomes
@@ -108,9 +107,9 @@ async def test_a_serial_is_recorded_once(ledger: LedgerStore) -> None:
     """The second intent is refused, the first stays."""
     one = intent()
     await ledger.intend(one)
-    with pytest.raises(InvariantBroken) as caught:
+    with pytest.raises(SerialReused) as caught:
         await ledger.intend(replace(one, namespace="other"))
-    assert caught.value.reason == "serial_reused"
+    assert (caught.value.reason, caught.value.serial) == ("serial_reused", one.serial)
     assert await ledger.find(one.serial) == Issuance(intent=one)
 
 
@@ -121,7 +120,7 @@ async def test_a_reused_serial_does_not_harm_its_neighbours(ledger: LedgerStore)
     fresh = [intent() for _ in range(3)]
     ledger.finish(issued(old))  # in the same commit
     answers = await asyncio.gather(*map(ledger.intend, [fresh[0], old, *fresh[1:]]), return_exceptions=True)
-    assert [type(answer) for answer in answers] == [type(None), InvariantBroken, type(None), type(None)]
+    assert [type(answer) for answer in answers] == [type(None), SerialReused, type(None), type(None)]
     assert [await ledger.find(one.serial) for one in fresh] == [Issuance(intent=one) for one in fresh]
 
 

@@ -10,10 +10,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
+from meshca.authority.outside import TOO_SHORT
 from meshca.doctor.finding import Said, Unseen, Verdict, wrong
 from meshca.doctor.vault import LEAST, capabilities
 from meshca.doctor.vault_issuer import signature
-from meshca.doctor.vault_leaf import ROLE, leaf
+from meshca.doctor.vault_leaf import LONGER, ROLE, leaf
 from meshca.upstream.vault.faults import TABLE, Fault, failure
 from tests.fakes.pki import NOW, ec_key, make_ca
 from tests.fakes.vault_place import SIGN_LEAF, FakeVault
@@ -88,10 +89,19 @@ async def test_addresses_in_leaves(extra: x509.ExtensionType) -> None:
 async def test_shorter() -> None:
     """A role that cuts lives short would have every workload renew more often than the configuration says."""
     vault = signing_leaves()
+    vault.forged = {"end": NOW + timedelta(hours=13)}
+    said = await said_of(vault)
+    assert (said.verdict, said.mend) == (Verdict.WRONG, (LONGER,))
+    assert said.found.endswith("until 2026-01-01T13:00:00+00:00: shorter than the 1d of svid.max_lifetime")
+
+
+async def test_far_shorter() -> None:
+    """A leaf that the server would give to nobody for its end is told with what makes it longer."""
+    vault = signing_leaves()
     vault.forged = {"end": NOW + timedelta(hours=1)}
     said = await said_of(vault)
-    assert (said.verdict, said.mend) == (Verdict.WRONG, (f"raise max_ttl of the role, or {ROLE}",))
-    assert said.found.endswith("until 2026-01-01T01:00:00+00:00: shorter than the 1d of svid.max_lifetime")
+    assert (said.verdict, said.mend) == (Verdict.WRONG, (LONGER,))
+    assert TOO_SHORT in said.found
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tests.fakes.vault_pki import sign_leaf
 
 
 class FakeLeafSigner:
-    """Implements `authority.outside.LeafSigner`.
+    """Implements `authority.outside.LeafSource`.
 
     Args:
         issuer: that signs.
@@ -25,6 +25,7 @@ class FakeLeafSigner:
     Attributes:
         wishes: that came.
         error: raised in place of every answer, while it is set.
+        verdicts: what it was told of leaves, by whose they were; None for one that was given on.
         faults: of what is signed.
         asked: set when a wish has come.
         may: cleared, nobody is answered until it is set.
@@ -35,6 +36,8 @@ class FakeLeafSigner:
         self._clock = clock
         self.wishes: list[LeafWish] = []
         self.error: Unavailable | None = None
+        self.problem: Unavailable | None = None
+        self.verdicts: list[tuple[str, Unavailable | None]] = []
         self.faults: Mapping[str, Any] = {}
         self.asked, self.may = asyncio.Event(), asyncio.Event()
         self.may.set()
@@ -45,10 +48,16 @@ class FakeLeafSigner:
         self.asked.set()
         await self.may.wait()
         if self.error is not None:
+            self.problem = self.error
             raise self.error
         if wish.issuer != name_and_key(self._issuer.certificate):
             raise Unavailable("issuer", "signs by another one")
         return to_pem(sign_leaf(self._issuer, _body(wish), _whole(self._clock.now()), **self.faults))
+
+    def judged(self, identity: str, error: Unavailable | None) -> None:
+        """As the port says."""
+        self.problem = error
+        self.verdicts.append((identity, error))
 
 
 def _body(wish: LeafWish) -> dict[str, str]:

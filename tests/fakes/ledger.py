@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from meshca.clock import Clock
-from meshca.errors import InvariantBroken, Unavailable
+from meshca.errors import Unavailable
+from meshca.ledger.port import SerialReused
 from meshca.ledger.query import Query
 from meshca.ledger.record import Intent, Issuance, LiveLeaf, Outcome, Result
 
@@ -23,7 +24,7 @@ class FakeLedger:
         """Keep it."""
         self._check()
         if intent.serial in self.intents:
-            raise InvariantBroken("serial_reused", f"serial {intent.serial} is recorded already")
+            raise SerialReused(intent.serial)
         self.intents[intent.serial] = intent
 
     def finish(self, outcome: Outcome) -> None:

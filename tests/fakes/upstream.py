@@ -9,7 +9,7 @@ from datetime import datetime
 from cryptography import x509
 
 from meshca.authority.material import SigningMaterial, certificate_id
-from meshca.authority.outside import LeafSigner
+from meshca.authority.outside import LeafSource
 from meshca.authority.upstream import Line, Offer, Upstream
 from meshca.errors import ConfigError, InvariantBroken, MeshcaError, Refused
 from meshca.upstream.sound_root import root_of
@@ -47,7 +47,7 @@ class FakeUpstream:
         self.renew_at = renew_at
         self.problem: ConfigError | None = None
         self.reached_at: datetime | None = None
-        self.leaves: LeafSigner | None = None
+        self.leaves: LeafSource | None = None
         self.error: MeshcaError | None = None
         self.errors: dict[str, MeshcaError] = {}
         self.makes_roots = True

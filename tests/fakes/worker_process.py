@@ -1,8 +1,9 @@
 """A process that speaks the control channel as its arguments say, in place of a worker.
 
 `python tests/fakes/worker_process.py MODE… FD`; modes: serve, fail, crash, deaf (reads but never answers),
-hung (says that it serves, then is stopped like a process that hangs), asks (for a leaf while it drains, and says
-what it was given as why it ends), drops (asks for two leaves and takes the first back, else as asks).
+hung (says that it serves, then is stopped like a process that hangs), asks (for a leaf while it drains, says
+that it is good, and what it was given as why it ends), drops (asks for two leaves and takes the first back,
+else as asks).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import signal
 import socket
 import sys
 
-from meshca.app.control import AskLeaf, Channel, Drain, DropLeaf, Failed, GaveLeaf, Message, Probe, Probed, Ready
+from meshca.app.control import Channel, Drain, Failed, Message, Probe, Probed, Ready
+from meshca.app.leaf_messages import AskLeaf, DropLeaf, GaveLeaf, JudgedLeaf
 
 FIRST, SECOND = (AskLeaf(id=number, csr="CSR", identity="web", not_after="now", issuer="one") for number in (1, 2))
 ASKING: dict[str, list[Message]] = {"asks": [FIRST], "drops": [SECOND, FIRST, DropLeaf(id=2), DropLeaf(id=2)]}
@@ -42,7 +44,7 @@ async def main(mode: str, fd: int) -> int:
             case Drain() if mode in ASKING:
                 await channel.send(*ASKING[mode])
             case GaveLeaf(id=1, leaf=leaf):
-                await channel.send(Failed(detail=leaf))
+                await channel.send(JudgedLeaf(identity=FIRST.identity), Failed(detail=leaf))
                 await channel.close()
                 return 0
             case _:

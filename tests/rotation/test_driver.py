@@ -23,6 +23,7 @@ from meshca.upstream.self_signed import open_
 from meshca.upstream.sound_root import root_of
 from tests.fakes.clock import FakeClock
 from tests.fakes.keystore import MemoryKeyStore
+from tests.fakes.leaf_signer import FakeLeafSigner
 from tests.fakes.lifecycle_store import FakeLifecycles
 from tests.fakes.logs import captured_logs
 from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, ec_key, good_material, make_ca, material_of
@@ -450,3 +451,13 @@ async def test_when_whoever_signs_was_there(clock: FakeClock, published: Publish
     assert rotation.reached_at is None
     upstream.reached_at = NOW
     assert rotation.reached_at == NOW
+
+
+async def test_why_no_leaf_was_given(clock: FakeClock, published: Published) -> None:
+    """As whoever signs leaves in our place tells it; where nobody does there is nothing to tell."""
+    upstream = FakeUpstream(FIRST)
+    rotation = rotation_of(upstream, clock, published)
+    assert rotation.leaf_problem is None
+    upstream.leaves = leaves = FakeLeafSigner(ROOT, clock)
+    leaves.judged("web", Unavailable("leaf_answer", "it is a CA"))
+    assert rotation.leaf_problem is leaves.problem

@@ -81,6 +81,7 @@ reports = st.builds(
         reached_at=st.none() | instants,
         fault=texts,
         remedy=texts,
+        leaf_error=texts,
     ),
 )
 

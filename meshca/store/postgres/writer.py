@@ -13,6 +13,7 @@ from typing import Final
 
 from meshca import metrics
 from meshca.errors import InvariantBroken, MeshcaError, Unavailable
+from meshca.ledger.port import SerialReused
 from meshca.log import log
 from meshca.store.lane import Job
 from meshca.store.postgres.link import Connection, Link
@@ -205,4 +206,4 @@ def _refuse_reused(batch: list[_Intent], new: set[object]) -> None:
         if one.serial in new:
             new.discard(one.serial)
         else:
-            one.error = InvariantBroken("serial_reused", f"serial {one.serial} is recorded already")
+            one.error = SerialReused(one.serial)

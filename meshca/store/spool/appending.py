@@ -65,7 +65,7 @@ class Appending:
         self._kept: list[bytes] = []
 
     def holds(self, serial: str) -> bool:
-        """Whether the outcome of this one belongs here."""
+        """Whether this one is kept, or being kept, here, and its outcome is still to come."""
         return serial in self._mine
 
     async def intend(self, intent: Intent, cause: Unavailable) -> None:

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from meshca import metrics
 from meshca.clock import Clock
 from meshca.errors import InvariantBroken, Unavailable
-from meshca.ledger.port import LedgerStore
+from meshca.ledger.port import LedgerStore, SerialReused
 from meshca.ledger.query import Query
 from meshca.ledger.record import Intent, Issuance, LiveLeaf, Outcome
 from meshca.log import log
@@ -71,14 +71,16 @@ class SpooledLedger:
         self._appending.check(cause)
 
     async def intend(self, intent: Intent) -> None:
-        """As the port says; while the store is away a serial is compared with those that wait here alone."""
+        """As the port says; while the store is away a serial is compared with those that wait here alone.
+
+        Those are this process's own, and other processes' as of the last look.
+        """
         try:
             await self._store.intend(intent)
         except Unavailable as error:
-            if self._shelf.find(intent.serial) is not None:
-                raise InvariantBroken(
-                    "serial_reused", f"serial {intent.serial} waits in the spool already"
-                ) from None
+            # Between this and where it is held nothing is awaited.
+            if self._appending.holds(intent.serial) or self._shelf.find(intent.serial) is not None:
+                raise SerialReused(intent.serial, "waits in the spool") from None
             await self._appending.intend(intent, error)
 
     def finish(self, outcome: Outcome) -> None:

@@ -45,6 +45,7 @@ class Fault(StrEnum):
     ISSUER_USAGE = "issuer_usage"
     ISSUER_ENDS = "issuer_ends"
     ROLE = "role"
+    LEAF_ISSUER = "leaf_issuer"
     BAD_REQUEST = "bad_request"
     ANSWER = "answer"
     ROOT_UNPINNED = "root_unpinned"
@@ -158,13 +159,20 @@ TABLE: Final = MappingProxyType(
             "the mount has no role upstream.sign_leaves.role",
             "make it by the command that `meshca vault policy` prints",
         ),
+        Fault.LEAF_ISSUER: Row(
+            False,
+            "what is above our intermediate cannot sign leaves",
+            "give an issuer with a key identifier and a key of P-256, P-384 or RSA in upstream.issuer",
+        ),
         Fault.BAD_REQUEST: Row(
             False,
             "the server refuses what we ask for",
             "see its audit log; the role of upstream.sign_leaves may not allow it",
         ),
         Fault.ANSWER: Row(
-            False, "what the server gave is not what was asked for", "check upstream.issuer and its chain in Vault"
+            False,
+            "what the server gave is not what was asked for",
+            "check upstream.issuer and its chain in Vault, and of leaves the role upstream.sign_leaves.role",
         ),
         Fault.ROOT_UNPINNED: Row(
             False,

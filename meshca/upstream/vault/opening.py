@@ -24,10 +24,10 @@ from meshca.upstream.seal import Seal
 from meshca.upstream.vault.client import Client, Lanes, Place, connect
 from meshca.upstream.vault.custody import AtOnce, Custody, InToken, TokenKeys
 from meshca.upstream.vault.environment import completed
+from meshca.upstream.vault.leaf_brake import LeafBrake
 from meshca.upstream.vault.leaves import AT_ONCE, WAITING, Leaves
 from meshca.upstream.vault.logins import check_pair, login_by
 from meshca.upstream.vault.mount import look
-from meshca.upstream.vault.patience import Patience
 from meshca.upstream.vault.session import Session
 from meshca.upstream.vault.sight import judged
 from meshca.upstream.vault.signing import Signing
@@ -132,7 +132,8 @@ async def open_(  # noqa: PLR0913 - its surroundings, by name
                     session=way.session,
                     lanes=lanes,
                     issuer=upstream.issuer,
-                    patience=Patience(clock, JITTER),
+                    clock=clock,
+                    brake=LeafBrake(clock, JITTER),
                 )
             yield upstream
 

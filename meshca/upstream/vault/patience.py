@@ -48,7 +48,16 @@ class Patience:
         Raises:
             Unavailable: the same as then.
         """
-        if self._error is not None and self.left > 0:
+        if self.left > 0:
+            self.check_over()
+
+    def check_over(self) -> None:
+        """Refuse what failed and has not succeeded since, however long ago that was.
+
+        Raises:
+            Unavailable: the same as then.
+        """
+        if self._error is not None:
             raise Unavailable(self._error.reason, self._error.detail)
 
     def failed(self, error: Unavailable) -> None:

@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from meshca.authority.material import certificate_id
+from meshca.authority.outside import name_and_key
 from meshca.config.vault import VaultRoots
 from meshca.errors import MeshcaError
 from meshca.upstream.sound_root import root_faults
@@ -43,6 +44,11 @@ class Sight:
         for root in self.roots:
             digest.update(root.public_bytes(Encoding.DER))
         return digest.hexdigest()
+
+    def issuer(self, signer: str) -> Issuer | None:
+        """The issuer of this name and key; of several the one that ends last."""
+        found = [one for one in self.look.issuers if name_and_key(one.certificate) == signer]
+        return max(found, key=lambda one: one.certificate.not_valid_after_utc, default=None)
 
     def issuer_below(self, root: str) -> Issuer | None:
         """The issuer that is configured, if it is below this root; no other is ever asked."""

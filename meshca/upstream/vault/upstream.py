@@ -16,7 +16,7 @@ from cryptography import x509
 
 from meshca.authority.faults import find_faults
 from meshca.authority.material import SigningMaterial, certificate_id
-from meshca.authority.outside import LeafSigner, name_and_key
+from meshca.authority.outside import LeafSource
 from meshca.authority.upstream import Line, Offer
 from meshca.clock import Clock
 from meshca.config.vault import VaultConfig
@@ -53,7 +53,7 @@ class VaultUpstream:
     """
 
     problem: MeshcaError | None = None
-    leaves: LeafSigner | None = None
+    leaves: LeafSource | None = None
     reached_at: datetime | None = None
 
     def __init__(  # noqa: PLR0913 - its parts, by name
@@ -76,6 +76,7 @@ class VaultUpstream:
         self._clock = clock
         self._seen = ""
         self._sight: Sight | None = None
+        self._unseen: MeshcaError = failure(Fault.UNREACHABLE, "it was not looked at yet")
         self._one = asyncio.Lock()
         self._unkept: dict[str, SigningMaterial] = {}  # signed, but not written yet, by the root's id
 
@@ -158,10 +159,14 @@ class VaultUpstream:
                 log.info("ca.forgotten", kind="root", sha256=name)
 
     def issuer(self, signer: str) -> Issuer | None:
-        """The issuer of this name and key, as the mount was seen last; of several the one that ends last."""
-        issuers = () if self._sight is None else self._sight.look.issuers
-        found = [one for one in issuers if name_and_key(one.certificate) == signer]
-        return max(found, key=lambda one: one.certificate.not_valid_after_utc, default=None)
+        """The issuer of this name and key, as the mount was seen last.
+
+        Raises:
+            Unavailable: as the last look, while none has seen the mount.
+        """
+        if self._sight is None:
+            raise Unavailable(self._unseen.reason, self._unseen.detail)
+        return self._sight.issuer(signer)
 
     async def changed(self) -> None:
         """Return when the mount, the file of roots or Vault's being there differs from what `lines` saw."""
@@ -181,7 +186,7 @@ class VaultUpstream:
             if sight.roots and tuple(await self._custody.named([])) != sight.roots:
                 await self._custody.name(sight.roots)
         except MeshcaError as error:
-            self.problem, self._seen = error, error.reason
+            self.problem, self._unseen, self._seen = error, error, error.reason
             return False
         self._sight, self._seen, self.problem = sight, sight.digest, sight.problem
         return True

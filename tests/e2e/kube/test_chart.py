@@ -298,7 +298,7 @@ def test_a_token_of_all_replicas() -> None:
 
 
 def test_private_files(tmp_path: Path) -> None:
-    """Files of a volume that everybody in the pod may read become such that the server takes them as private."""
+    """Files of a volume that all in the pod may read become such that the server takes; folders are left out."""
     objects = rendered(privateFiles={"secret": {"secretName": "pin"}})
     spec = workload(objects)["spec"]["template"]["spec"]
     [before] = spec["initContainers"]
@@ -307,11 +307,17 @@ def test_private_files(tmp_path: Path) -> None:
     (given / "..data").mkdir(parents=True)
     (given / "..data/pin").write_text("1234")
     (given / "pin").symlink_to("..data/pin")  # as the kubelet has it
+    (given / "..data/more").mkdir()  # an item whose path is more/pin
+    (given / "..data/more/pin").write_text("5678")
+    (given / "more").symlink_to("..data/more")
     places = {each["name"]: each["mountPath"] for each in before["volumeMounts"]}
     text = before["command"][-1].replace(places["given-files"], str(given))
     text = text.replace(places["private-files"], str(private))
-    subprocess.run([*before["command"][:-1], text], check=True)
+    command = [*before["command"][:-1], text]
+    subprocess.run(command, check=True)
     assert (durable.read_private(private / "pin"), len(list(private.iterdir()))) == (b"1234", 1)
+    private.rename(tmp_path / "gone")
+    assert subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode != 0  # no start
     volumes = {each["name"]: each for each in spec["volumes"]}
     assert volumes["given-files"] == {"name": "given-files", "secret": {"secretName": "pin"}}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -85,13 +85,44 @@ async def test_none_while_it_is_sealed(vault: OpenBao, place: Path) -> None:
         ]
         await fault(ca, "sealed")
         await vault.unseal()
+        await issued_again(ca)
 
-        async def issued() -> bool:
-            with contextlib.suppress(grpc.aio.AioRpcError):
-                return (await ca.server.create(ca.server.token(pod="web"))).spiffe_id == WEB
-            return False
 
-        await until(issued, "nothing is issued again")
+@pytest.mark.parametrize(
+    ("fields", "why", "slug"),
+    [
+        (None, "vault_role", "role"),
+        ({"allowed_uri_sans": ["spiffe://*"], "key_type": "any"}, "leaf_answer", "answer"),
+    ],
+    ids=["no role", "a role without its options"],
+)
+async def test_a_role_that_is_wrong(
+    openbao: OpenBao, place: Path, fields: Mapping[str, object] | None, why: str, slug: str
+) -> None:
+    """Is a fault of the upstream at once, with what was wrong, and none any more once a leaf is given."""
+    mount = await mount_with_role(openbao)
+    async with live_ca(place, settings(openbao, mount, place, sign_leaves={"role": ROLE})) as ca:
+        await openbao.call("DELETE", f"{mount.path}/roles/{ROLE}")
+        if fields is not None:
+            await openbao.call("POST", f"{mount.path}/roles/{ROLE}", {"require_cn": False, **fields})
+        error = await refused(ca.server.create(ca.server.token(pod="web")))
+        assert reason(error) == why
+        await fault(ca, slug)
+        assert (await ca.ask(lambda client: client.status())).upstream.leaf_error
+        await sign_leaves(openbao, mount, ROLE, "cluster.local")
+        await issued_again(ca)
+        await fault(ca, "")
+
+
+async def issued_again(ca: LiveCa) -> None:
+    """Wait until a caller who tries again is given a leaf."""
+
+    async def issued() -> bool:
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            return (await ca.server.create(ca.server.token(pod="web"))).spiffe_id == WEB
+        return False
+
+    await until(issued, "nothing is issued again")
 
 
 async def test_the_root_that_is_active_signs(openbao: OpenBao, place: Path) -> None:

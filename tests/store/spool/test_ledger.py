@@ -116,6 +116,27 @@ async def test_a_serial_is_spooled_once(tmp_path: Path) -> None:
         assert await subject.ledger.find(one.serial) == Issuance(intent=one)
 
 
+async def test_of_two_at_once_one_is_spooled(tmp_path: Path) -> None:
+    """The same serial from two requests at the same time is one record, and the other request is told."""
+    async with opened(tmp_path) as subject:
+        subject.store.down = True
+        one = intent()
+        both = (subject.ledger.intend(each) for each in (one, replace(one, namespace="other")))
+        first, second = await asyncio.gather(*both, return_exceptions=True)
+        assert (first, str(second).partition(":")[0]) == (None, "serial_reused")
+        assert await subject.ledger.find(one.serial) == Issuance(intent=one)
+
+
+async def test_another_worker_notices_a_serial_as_of_its_last_look(tmp_path: Path) -> None:
+    """Spools are not shared while they are written: before that look the same serial passes."""
+    async with opened(tmp_path) as subject, opened(tmp_path) as worker:
+        one = await subject.spooled()
+        worker.store.down = True
+        await worker.ledger.find(one.serial)
+        with pytest.raises(InvariantBroken):
+            await worker.ledger.intend(replace(one, namespace="other"))
+
+
 async def test_a_reused_serial_is_not_spooled(tmp_path: Path) -> None:
     """Only a store that is away is."""
     async with opened(tmp_path) as subject:

@@ -15,6 +15,7 @@ from meshca.app.openbao_process import OpenBao
 from meshca.clock import SystemClock
 from meshca.config.vault import VaultConfig
 from meshca.errors import MeshcaError
+from meshca.upstream.vault.faults import TABLE, Fault
 from meshca.upstream.vault.opening import check, open_
 from tests.fakes.clock import FakeClock
 from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, make_ca
@@ -110,7 +111,7 @@ async def test_leaf_in_place_of_a_ca(vault: FakeVault, tmp_path: Path) -> None:
         "what the server gave is not what was asked for (it is no CA: a role of leaves may have"
     )
     assert "upstream.issuer needs an issuer" in words
-    assert words.endswith("; check upstream.issuer and its chain in Vault")
+    assert words.endswith(TABLE[Fault.ANSWER].remedy)
 
 
 async def test_chain_of_another_key(vault: FakeVault, tmp_path: Path) -> None:
@@ -122,7 +123,7 @@ async def test_chain_of_another_key(vault: FakeVault, tmp_path: Path) -> None:
     vault.at("/json", saying({"data": shown}))
     words = await told(config, tmp_path)
     assert "no chain of signatures leads from it to a root that counts" in words
-    assert words.endswith("; check upstream.issuer and its chain in Vault")
+    assert words.endswith(TABLE[Fault.ANSWER].remedy)
 
 
 async def test_50_megabytes(vault: FakeVault, tmp_path: Path) -> None:

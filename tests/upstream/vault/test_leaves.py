@@ -12,11 +12,11 @@ import pytest
 from aiohttp import web
 
 from meshca import csr, metrics
-from meshca.authority.outside import LeafSigner, LeafWish, name_and_key
+from meshca.authority.outside import LeafSource, LeafWish, name_and_key
 from meshca.errors import Unavailable
 from meshca.identity.key_type import KeyType
 from meshca.upstream.vault.client import Lanes
-from meshca.upstream.vault.leaves import AT_ONCE
+from meshca.upstream.vault.leaves import AT_ONCE, HANGS
 from meshca.upstream.vault.opening import open_
 from meshca.upstream.vault.patience import OUTAGE
 from tests.fakes.clock import FakeClock
@@ -33,21 +33,39 @@ PATH = "pki/issuer/id-one/sign/mesh-leaf"
 class Rig:
     """A stand-in for Vault, and leaves by it."""
 
-    def __init__(self, vault: FakeVault, leaves: LeafSigner, clock: FakeClock) -> None:
+    def __init__(self, vault: FakeVault, leaves: LeafSource, clock: FakeClock) -> None:
         self.vault = vault
         self.leaves = leaves
         self.clock = clock
 
     async def sign(self, issuer: str = "") -> str:
-        """One leaf."""
+        """One leaf, given on."""
         named = issuer or name_and_key(self.vault.pki.root.certificate)
-        return await self.leaves.sign(LeafWish(csr=CSR, identity=str(WEB), not_after=END, issuer=named))
+        leaf = await self.leaves.sign(LeafWish(csr=CSR, identity=str(WEB), not_after=END, issuer=named))
+        self.leaves.judged(str(WEB), None)
+        return leaf
 
     async def refused(self, issuer: str = "") -> str:
         """Why there is none."""
         with pytest.raises(Unavailable) as caught:
             await self.sign(issuer)
         return caught.value.reason
+
+    async def given_up(self, seconds: float) -> None:
+        """A leaf that nobody waits for any more after this time without an answer."""
+        before = self.asked
+        signing = asyncio.create_task(self.sign())
+        while self.asked == before:  # noqa: ASYNC110 - a count
+            await asyncio.sleep(0.01)
+        self.clock.move(seconds)
+        signing.cancel()
+        await asyncio.gather(signing, return_exceptions=True)
+
+    @property
+    def problem(self) -> str:
+        """Why the last leaf was not given on; empty when it was."""
+        error = self.leaves.problem
+        return "" if error is None else error.reason
 
     @property
     def asked(self) -> int:
@@ -96,20 +114,27 @@ async def test_not_configured(tmp_path: Path) -> None:
             assert upstream.leaves is None
 
 
-async def test_not_seen_yet(tmp_path: Path) -> None:
-    """Before the first look at the mount nobody knows who would sign."""
+@pytest.mark.parametrize("look", [None, refusing(503, "Vault is sealed")], ids=["no look", "sealed"])
+async def test_not_seen_yet(tmp_path: Path, look: Reply | None) -> None:
+    """Until a look has seen the mount nobody knows who would sign, and why it has not is told."""
     async with serving_vault() as vault:
         config = vault.config(tmp_path, sign_leaves={"role": "mesh-leaf"})
         opening = open_(config, data_dir=tmp_path, environ={}, trust_domain=TRUST_DOMAIN, clock=FakeClock())
         async with opening as upstream:
             assert upstream.leaves is not None
-            assert await Rig(vault, upstream.leaves, FakeClock()).refused() == "vault_issuer"
+            rig, reason = Rig(vault, upstream.leaves, FakeClock()), "vault_unreachable"
+            if look is not None:
+                vault.at("pki/issuers", look)
+                reason = "vault_sealed"
+                with pytest.raises(Unavailable, match=reason):
+                    await upstream.lines()
+            assert (await rig.refused(), rig.problem, rig.asked) == (reason, reason, 0)
 
 
 async def test_an_issuer_of_somebody_else(rig: Rig) -> None:
     """Below a root that is not in the mount, such as one from before a move, nothing is asked."""
     assert await rig.refused("ab" * 32) == "vault_issuer"
-    assert rig.asked == 0
+    assert (rig.asked, rig.problem) == (0, "vault_issuer")
 
 
 PASSING = [
@@ -137,20 +162,22 @@ async def test_an_outage(rig: Rig, reply: Reply, reason: str) -> None:
     """Everybody is refused for a while without a call; then one is made again, and leaves are signed."""
     rig.vault.at(PATH, reply)
     assert [await rig.refused() for _ in range(3)] == [reason] * 3
-    assert rig.asked == 1
+    assert (rig.asked, rig.problem) == (1, reason)
     rig.vault.at(PATH, rig.vault.truly)
     await rig.clock.advance(60)
     assert "CERTIFICATE" in await rig.sign()
+    assert rig.problem == ""
 
 
 @pytest.mark.parametrize(("reply", "reason"), STANDING, ids=lambda one: one if isinstance(one, str) else "")
 async def test_a_refusal(rig: Rig, reply: Reply, reason: str) -> None:
     """What is refused to one may be granted to another, so the next call is made at once."""
     rig.vault.at(PATH, reply)
-    assert await rig.refused() == reason
+    assert (await rig.refused(), rig.problem) == (reason, reason)
     rig.vault.at(PATH, rig.vault.truly)
     await rig.clock.advance(60 if reason == "vault_forbidden" else 0)  # a token is not tried for a while
     assert "CERTIFICATE" in await rig.sign()
+    assert rig.problem == ""
 
 
 async def test_an_outage_is_counted(rig: Rig) -> None:
@@ -226,6 +253,41 @@ async def test_no_answer(tmp_path: Path, reply: Reply) -> None:
     async with opened(tmp_path, within="200ms") as rig:
         rig.vault.at(PATH, reply)
         assert await asyncio.gather(*(rig.refused() for _ in range(AT_ONCE))) == ["vault_timeout"] * AT_ONCE
+
+
+async def test_given_up_unanswered(rig: Rig) -> None:
+    """Callers have less patience than the timeout: what they gave up counts as a hang, and is waited for."""
+    counter = metrics.vault_faults.labels("timeout")
+    before = counter._value.get()
+    rig.vault.at(PATH, hanging)
+    await rig.given_up(HANGS)
+    assert (await rig.refused(), rig.problem, rig.asked) == ("vault_timeout", "vault_timeout", 1)
+    assert counter._value.get() == before + 1
+    rig.vault.at(PATH, rig.vault.truly)
+    await rig.clock.advance(OUTAGE.floor * 2)
+    assert "CERTIFICATE" in await rig.sign()
+
+
+async def test_given_up_soon(rig: Rig) -> None:
+    """Whoever goes away at once says nothing of Vault."""
+    rig.vault.at(PATH, hanging)
+    await rig.given_up(HANGS - 1)
+    rig.vault.at(PATH, rig.vault.truly)
+    assert rig.problem == ""
+    assert "CERTIFICATE" in await rig.sign()
+
+
+async def test_one_tries_whether_it_is_over(rig: Rig) -> None:
+    """After an outage the others are refused at once while one waits, so that a hang is not everybody's."""
+    rig.vault.at(PATH, hanging)
+    await rig.given_up(HANGS)
+    await rig.clock.advance(60)
+    trying = asyncio.create_task(rig.sign())
+    while rig.asked < 2:  # noqa: ASYNC110 - a count
+        await asyncio.sleep(0.01)
+    assert (await rig.refused(), rig.asked) == ("vault_timeout", 2)
+    trying.cancel()
+    await asyncio.gather(trying, return_exceptions=True)
 
 
 @pytest.mark.parametrize(

@@ -137,11 +137,14 @@ class UpstreamStatus(_message.Message):
     REACHED_AT_FIELD_NUMBER: _builtins.int
     FAULT_FIELD_NUMBER: _builtins.int
     REMEDY_FIELD_NUMBER: _builtins.int
+    LEAF_ERROR_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """As the configuration says it: "self_signed", "files", "secret" or "vault"."""
     fault: _builtins.str
     """What is wrong with Vault and what mends it; empty when nothing is."""
     remedy: _builtins.str
+    leaf_error: _builtins.str
+    """Why the last leaf that it was to sign in our place was not given; empty when it was."""
     @_builtins.property
     def autonomy(self) -> _duration_pb2.Duration:
         """For how long certificates can be issued if it gives nothing more."""
@@ -158,10 +161,11 @@ class UpstreamStatus(_message.Message):
         reached_at: _timestamp_pb2.Timestamp | None = ...,
         fault: _builtins.str = ...,
         remedy: _builtins.str = ...,
+        leaf_error: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["autonomy", b"autonomy", "reached_at", b"reached_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["autonomy", b"autonomy", "fault", b"fault", "kind", b"kind", "reached_at", b"reached_at", "remedy", b"remedy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["autonomy", b"autonomy", "fault", b"fault", "kind", b"kind", "leaf_error", b"leaf_error", "reached_at", b"reached_at", "remedy", b"remedy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

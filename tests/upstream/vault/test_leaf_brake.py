@@ -1,0 +1,120 @@
+"""Who has to wait before another leaf is asked for, and what is known of the last one."""
+
+from __future__ import annotations
+
+import pytest
+
+from meshca import metrics
+from meshca.errors import Unavailable
+from meshca.upstream.vault import leaf_brake
+from meshca.upstream.vault.faults import Fault, failure
+from meshca.upstream.vault.leaf_brake import LeafBrake
+from meshca.upstream.vault.patience import REFUSAL
+from tests.fakes.clock import FakeClock
+from tests.fakes.jitter import Jitter
+
+WRONG = Unavailable("leaf_answer", "it is a CA")
+
+
+class Rig:
+    """A brake, and its clock."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.brake = LeafBrake(self.clock, Jitter(1.0))
+
+    def refused(self, identity: str) -> str:
+        """Why it may not be asked for one now; empty when it may."""
+        try:
+            with self.brake.asking(identity):
+                return ""
+        except Unavailable as error:
+            return error.reason
+
+    @property
+    def problem(self) -> str:
+        """Of the last leaf."""
+        return "" if self.brake.problem is None else str(self.brake.problem)
+
+
+def test_a_wrong_leaf() -> None:
+    """Is shown and counted as the fault of Vault's that it is, and asked for again only after a pause."""
+    rig, counter = Rig(), metrics.vault_faults.labels("answer")
+    before = counter._value.get()
+    rig.brake.answered()
+    rig.brake.judged("web", WRONG)
+    assert (counter._value.get(), rig.problem) == (before + 1, str(failure(Fault.ANSWER, "it is a CA")))
+    assert rig.refused("web") == "leaf_answer"
+    rig.clock.move(REFUSAL.ceiling)
+    assert rig.refused("web") == ""
+
+
+def test_wrong_again() -> None:
+    """Pauses grow to a minute, also though the server answers each time."""
+    rig = Rig()
+    for _ in range(20):
+        rig.brake.answered()
+        rig.brake.judged("web", WRONG)
+    rig.clock.move(REFUSAL.ceiling / 2)
+    assert rig.refused("web") == "leaf_answer"
+
+
+def test_a_wrong_leaf_of_another() -> None:
+    """Nobody waits because a leaf for somebody else was wrong, and a good one is the last that is shown."""
+    rig = Rig()
+    rig.brake.judged("web", WRONG)
+    assert rig.refused("shop") == ""
+    rig.brake.judged("shop", None)
+    assert (rig.problem, rig.refused("web")) == ("", "leaf_answer")
+
+
+def test_a_good_leaf() -> None:
+    """Ends the pause of whose it is."""
+    rig = Rig()
+    rig.brake.judged("web", WRONG)
+    rig.brake.judged("web", None)
+    assert (rig.refused("web"), rig.problem) == ("", "")
+
+
+def test_what_can_sign_no_leaves() -> None:
+    """Is shown and counted; Vault was not asked, so nobody waits."""
+    rig, counter = Rig(), metrics.vault_faults.labels("leaf_issuer")
+    before = counter._value.get()
+    rig.brake.judged("web", Unavailable("leaf_issuer", "a root"))
+    assert (counter._value.get(), rig.problem) == (before + 1, str(failure(Fault.LEAF_ISSUER, "a root")))
+    assert rig.refused("web") == ""
+
+
+def test_another_reason() -> None:
+    """What is no fault of Vault's is shown as it is."""
+    rig = Rig()
+    rig.brake.judged("web", Unavailable("other", "x"))
+    assert (rig.problem, rig.refused("web")) == ("other: x", "")
+
+
+def test_no_more_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more identities than are remembered the one that failed first waits no more."""
+    monkeypatch.setattr(leaf_brake, "MANY", 2)
+    rig = Rig()
+    for name in ("a", "b", "b", "c"):
+        rig.brake.judged(name, WRONG)
+    assert [rig.refused(name) for name in "abc"] == ["", "leaf_answer", "leaf_answer"]
+
+
+def test_one_tries_after_an_outage() -> None:
+    """While nobody knows whether it is over one asks; once something came, everybody does."""
+    rig = Rig()
+    rig.brake.failed(failure(Fault.SEALED))
+    assert rig.refused("web") == "vault_sealed"
+    rig.clock.move(60)
+    with rig.brake.asking("web"):
+        assert rig.refused("shop") == "vault_sealed"
+        rig.brake.answered()
+        assert rig.refused("shop") == ""
+
+
+def test_before_an_outage() -> None:
+    """Nobody waits for anybody."""
+    rig = Rig()
+    with rig.brake.asking("web"):
+        assert rig.refused("shop") == ""
