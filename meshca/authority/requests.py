@@ -20,7 +20,7 @@ MAX_OF_ONE: Final = 8  # of one person
 
 
 def add_request(lifecycle: Lifecycle, request: Request) -> Planned:
-    """Have an act wait for a second person; those whose time is over go.
+    """Have an act wait for a second person; those whose time is over go. Whoever asks twice wants it once.
 
     Nobody can keep others, or the replacement of a stolen root, from being asked for: each person has a few
     places, and what is urgent takes that of the oldest that is not.
@@ -32,6 +32,8 @@ def add_request(lifecycle: Lifecycle, request: Request) -> Planned:
     waiting = _waiting(lifecycle, request.at)
     if any(one.id == request.id for one in waiting):
         raise Conflict("request_id", "a request of this id waits already; ask again for another id")
+    if same_request(lifecycle, request) is not None:
+        return lifecycle, ()
     room = _with_room([one for one in waiting if one.by == request.by], waiting, MAX_OF_ONE, request)
     room = _with_room(room, room, MAX_REQUESTS, request)
     asked = Cause(by=request.by, reason=request.reason, at=request.at)
@@ -64,6 +66,14 @@ def _with_room(
     return tuple(one for one in waiting if one is not planned[0])
 
 
+def same_request(lifecycle: Lifecycle, request: Request) -> Request | None:
+    """One that waits, by the same person and for the same; None when there is none."""
+    for one in _waiting(lifecycle, request.at):
+        if (one.act, one.body, one.by) == (request.act, request.body, request.by):
+            return one
+    return None
+
+
 def waiting_request(lifecycle: Lifecycle, id_: str, now: datetime) -> Request:
     """One that can still be approved.
 
@@ -76,15 +86,19 @@ def waiting_request(lifecycle: Lifecycle, id_: str, now: datetime) -> Request:
     raise NotFound("request", f"no request {id_!r} waits; it may be done or its time over: `meshca requests`")
 
 
-def end_request(lifecycle: Lifecycle, request: Request, act: Act, cause: Cause) -> Planned:
-    """Have a request not be done.
+def end_request(lifecycle: Lifecycle, id_: str, act: Act, cause: Cause) -> Planned:
+    """Have a request wait no more although nothing is done by it.
 
     Args:
         lifecycle: everything.
-        request: one that waits.
-        act: `WITHDRAW` or `DENY`.
+        id_: of one that waits.
+        act: `WITHDRAW`, `DENY` or `LAPSE`.
         cause: whose will that is.
+
+    Raises:
+        NotFound: reason `request`: as `waiting_request`.
     """
+    request = waiting_request(lifecycle, id_, cause.at)
     left = tuple(one for one in lifecycle.requests if one != request)
     return _with(lifecycle, left), (_noted(lifecycle, request, act, cause),)
 
@@ -98,14 +112,14 @@ def expire_requests(lifecycle: Lifecycle, now: datetime) -> Planned:
 
 
 def beside_requests(before: Lifecycle, made: Planned, now: Lifecycle) -> Planned | None:
-    """What was planned, on a state in which only requests are others since; None when that cannot be.
+    """What was planned of the roots, on a state in which only requests are others since; None when that cannot be.
 
     So nobody who asks and takes back without end keeps others from acting. What was judged of the roots still
     holds, as nothing but the requests differs; a request that the plan takes must still wait.
 
     Args:
         before: from which it was planned.
-        made: what was planned.
+        made: what was planned; no request is new in it.
         now: what is stored by now.
     """
     if replace(now, generation=before.generation, requests=before.requests) != before:
@@ -114,9 +128,8 @@ def beside_requests(before: Lifecycle, made: Planned, now: Lifecycle) -> Planned
     gone = [one for one in before.requests if one not in after.requests]
     if any(one not in now.requests for one in gone):
         return None
-    come = [one for one in after.requests if one not in before.requests]
     generation = now.generation + 1
-    requests = (*(one for one in now.requests if one not in gone), *come)
+    requests = tuple(one for one in now.requests if one not in gone)
     moved = tuple(replace(one, generation=generation) for one in changes)
     return replace(after, generation=generation, requests=requests), moved
 
@@ -133,11 +146,11 @@ def _lapsed(lifecycle: Lifecycle, now: datetime) -> tuple[Change, ...]:
 
 def _noted(lifecycle: Lifecycle, request: Request, act: Act, cause: Cause) -> Change:
     """What became of a request; the root that it is about stays as it is."""
-    root = lifecycle.find(request.root)
+    root = lifecycle.find(request.root) if request.root else lifecycle.active_root  # of before roots were named
     state = State.RETIRED if root is None else root.state
     return Change(
         generation=lifecycle.generation + 1,
-        authority=request.root,
+        authority=request.root if root is None else root.id,
         kind=Kind.ROOT,
         act=act,
         before=state,

@@ -9,24 +9,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Final
 
 from meshca.authority.drafting import Cause, Planned
 from meshca.authority.gate import Gate
 from meshca.authority.history import Bundle, Change, Kind, Lifecycle, LifecycleStore, Plan, Record, Request
 from meshca.authority.lifecycle import Act, State
-from meshca.authority.requests import add_request, end_request, waiting_request
+from meshca.authority.requests import add_request, end_request, same_request, waiting_request
 from meshca.clock import Clock
 from meshca.errors import BadRequest, NotFound, Refused
 from meshca.rotation import forecast
 from meshca.rotation.acted import course, planned, version
-from meshca.rotation.aim import Aim, Wish, aimed, check_said, gone_on
+from meshca.rotation.aim import Aim, Wish, aimed, check_said, check_stops, gone_on
 from meshca.rotation.commands import Asked
 from meshca.rotation.driver import Rotation
 from meshca.rotation.judge import Judge
+from meshca.rotation.keeping import keep_anew
 from meshca.rotation.report import Forecast, RootReport
 from meshca.rotation.reporting import Reporting
 from meshca.rotation.stepper import Stepper
 from meshca.rotation.steps import Due
+
+_COMING: Final = frozenset({State.PREPARED, State.DISTRIBUTING})  # of a root that could follow the one that signs
 
 
 class RootActs:
@@ -105,7 +109,7 @@ class RootActs:
     async def foresee_course(self, act: Act, *, compromised: bool) -> Forecast:
         """As the port says."""
         kept = await self._store.load()
-        check_said(kept, compromised=compromised)
+        (check_said if act is Act.RESUME else check_stops)(kept, compromised=compromised)
         after, _ = course(kept, act, Cause(by="", at=self._clock.now()))
         if act is Act.RESUME:
             return replace(await self._reporting.left(after), plan=kept.plan)
@@ -135,8 +139,9 @@ class RootActs:
         """As the port says."""
         kept = await self._store.load()
         record = self._root(kept, root)
-        if kept.plan is not None and record.id == kept.plan.new:  # that is to abort by another name
-            check_said(kept, compromised=asked.compromised)
+        gives_up = kept.plan is None or record.id == kept.plan.new
+        if record.state in _COMING and gives_up:  # that is to abort by another name
+            check_stops(kept, compromised=asked.compromised)
         await self._take(kept, asked, retires(record), record)
 
     async def rotate(self, asked: Asked, *, compromised: bool, window: timedelta | None, root: str = "") -> Record:
@@ -144,7 +149,7 @@ class RootActs:
         kept = await self._store.load()
         aim = aimed(kept, Wish(compromised=compromised, window=window, root=root))
         if aim.plan is not None:
-            return await self._went_on(kept, aim, aim.plan, self._cause(kept, asked))
+            return await self._went_on(kept, aim, aim.plan, asked)
         _, new = await self._stepper.begin(
             kept, self._cause(kept, asked), compromised=compromised, window=window, twins=aim.twins
         )
@@ -154,41 +159,42 @@ class RootActs:
     async def pause(self, asked: Asked) -> None:
         """As the port says."""
         kept = await self._store.load()
-        check_said(kept, compromised=asked.compromised)
-        await self._commit(kept, course(kept, Act.PAUSE, self._cause(kept, asked)))
+        check_stops(kept, compromised=asked.compromised)
+        await self._commit(kept, asked, course(kept, Act.PAUSE, self._cause(kept, asked)))
 
     async def resume(self, asked: Asked) -> None:
         """As the port says."""
         kept = await self._store.load()
         check_said(kept, compromised=asked.compromised)
-        await self._commit(kept, course(kept, Act.RESUME, self._cause(kept, asked)))
+        await self._commit(kept, asked, course(kept, Act.RESUME, self._cause(kept, asked)))
 
     async def abort(self, asked: Asked) -> None:
         """As the port says."""
         kept = await self._store.load()
-        check_said(kept, compromised=asked.compromised)
+        check_stops(kept, compromised=asked.compromised)
         old = None if kept.plan is None else kept.find(kept.plan.old)
         if old is not None and old.state is State.RETIRING:  # it is to sign again
             await self._stepper.prove(kept, old)
-        await self._commit(kept, course(kept, Act.ABORT, self._cause(kept, asked)))
+        await self._commit(kept, asked, course(kept, Act.ABORT, self._cause(kept, asked)))
 
-    async def propose(self, request: Request) -> None:
+    async def propose(self, request: Request) -> Request:
         """As the port says."""
-        kept = await self._store.load()
-        await self._stepper.commit(kept, add_request(kept, request))
+        now = await keep_anew(self._store, self._clock, lambda kept: add_request(kept, request))
+        return same_request(now, request) or request
 
     async def end(self, request: str, act: Act, asked: Asked) -> Request:
         """As the port says."""
-        kept = await self._store.load()
-        found = waiting_request(kept, request, self._clock.now())
-        await self._stepper.commit(kept, end_request(kept, found, act, self._cause(kept, asked)))
+        now = self._clock.now()
+        cause = Cause(by=asked.by, reason=asked.reason, at=now)
+        found = waiting_request(await self._store.load(), request, now)
+        await keep_anew(self._store, self._clock, lambda kept: end_request(kept, request, act, cause))
         return found
 
-    async def _went_on(self, kept: Lifecycle, aim: Aim, plan: Plan, cause: Cause) -> Record:
+    async def _went_on(self, kept: Lifecycle, aim: Aim, plan: Plan, asked: Asked) -> Record:
         """The rotation that is under way, by itself again, and as urgent as it is asked for now."""
         if aim.back:
             await self._stepper.prove(kept, next(one for one in kept.records if one.id == plan.new))
-        kept = await self._commit(kept, gone_on(kept, aim, cause, version))
+        kept = await self._commit(kept, asked, gone_on(kept, aim, self._cause(kept, asked), version))
         return next(one for one in kept.records if one.id == plan.new)
 
     async def _take(
@@ -201,9 +207,12 @@ class RootActs:
             await self._stepper.prove(kept, record)
         length = window if window is not None else self._stepper.window(kept)
         cause = self._cause(kept, asked, gate)
-        await self._commit(kept, planned(kept, Due(act=act, record=record), cause, length))
+        await self._commit(kept, asked, planned(kept, Due(act=act, record=record), cause, length))
 
-    async def _commit(self, kept: Lifecycle, made: Planned) -> Lifecycle:
+    async def _commit(self, kept: Lifecycle, asked: Asked, made: Planned) -> Lifecycle:
+        if asked.request is not None and not made[1]:  # it was done before it was approved
+            cause = Cause(by=asked.by, reason="approved, and nothing was left to do", at=self._clock.now())
+            made = end_request(kept, asked.request.id, Act.LAPSE, cause)
         after = await self._stepper.commit(kept, made)
         self._rotation.wake()
         return after

@@ -121,6 +121,22 @@ def check_said(kept: Lifecycle, *, compromised: bool) -> None:
         )
 
 
+def check_stops(kept: Lifecycle, *, compromised: bool) -> None:
+    """Whoever would hold up or give up a rotation must know that a stolen root goes on to be trusted by it.
+
+    Raises:
+        Refused: reason `compromised`: as `check_said`, or its replacement waits for a second person.
+    """
+    check_said(kept, compromised=compromised)
+    urgent = next((one for one in kept.requests if one.urgent), None)
+    if urgent is not None and not compromised:
+        raise Refused(
+            "compromised",
+            f"request {urgent.id} of {urgent.by} waits for a second person because a key is stolen; have it"
+            " approved or denied first, or say that you mean it: meshca root pause or abort with --compromised",
+        )
+
+
 def _anew(kept: Lifecycle, active: Record, wish: Wish) -> Aim:
     """Away from the root that signs, to one with a new key."""
     if not wish.compromised:

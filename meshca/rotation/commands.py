@@ -143,8 +143,10 @@ class RootCommands(Protocol):
         """
         ...
 
-    async def propose(self, request: Request) -> None:
+    async def propose(self, request: Request) -> Request:
         """Keep a dangerous act until a second person approves it; forget those whose time is over.
+
+        Gives what waits: the one from before, when the same person has asked for the same already.
 
         Raises:
             Refused: reason `too_many_requests`.

@@ -23,6 +23,7 @@ from meshca.backoff import JITTER, Backoff
 from meshca.clock import Clock
 from meshca.errors import ConfigError, Conflict, InvariantBroken, MeshcaError, Unavailable
 from meshca.log import log
+from meshca.rotation.keeping import keep_anew
 from meshca.rotation.progress import Progress
 from meshca.rotation.stander import Stander
 from meshca.rotation.standing import Standing
@@ -146,7 +147,9 @@ class Rotation:
         await self._stepper.forget(kept, lines)
         held, before = "", kept.generation
         if self._leading():
-            kept = await self._stepper.commit(kept, expire_requests(kept, self._clock.now()))
+            now = self._clock.now()
+            if expire_requests(kept, now) != (kept, ()):
+                kept = await keep_anew(self._store, self._clock, lambda kept: expire_requests(kept, now))
             kept, held = await self._stepper.step(kept, lines)
         begins_at = self._stepper.begins_at(kept)
         if begins_at is not None and begins_at <= self._clock.now():

@@ -6,7 +6,7 @@ go past one, and both are recorded with what the gate said.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -17,7 +17,7 @@ from meshca.authority.gate import Gate
 from meshca.authority.history import Kind, Lifecycle, LifecycleStore, Plan, Record
 from meshca.authority.intermediates import retire_ended
 from meshca.authority.lifecycle import Act, State
-from meshca.authority.material import certificate_id, ends_at, same_key, to_pem
+from meshca.authority.material import certificate_id, ends_at
 from meshca.authority.slot import Slot
 from meshca.authority.upstream import Line, Upstream
 from meshca.clock import Clock
@@ -26,6 +26,7 @@ from meshca.errors import ConfigError, MeshcaError, Refused
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.log import log
 from meshca.rotation.acted import planned, version
+from meshca.rotation.candidates import candidates, on_its_way, telling_why
 from meshca.rotation.joining import may_join
 from meshca.rotation.judge import Judge, fits, given_to
 from meshca.rotation.keeping import keep
@@ -187,9 +188,10 @@ class Stepper:
         old = kept.active_root
         if old is None:
             return
-        signs = await self._candidates(old, again=False)
-        if not _on_its_way(kept, signs) and all(kept.find(root) for root in signs):
-            await self._upstream.may_make_root()
+        signs = await candidates(self._upstream, old)
+        if not on_its_way(kept, signs) and all(kept.find(root) for root in signs):
+            with telling_why(kept, signs):
+                await self._upstream.may_make_root()
 
     def begins_at(self, kept: Lifecycle) -> datetime | None:
         """When a rotation of the root begins by itself; None for never."""
@@ -245,22 +247,15 @@ class Stepper:
 
     async def _successor(self, kept: Lifecycle, old: Record, *, again: bool) -> tuple[Line | None, str]:
         """A root to rotate to: one on its way already, or a new one; with the key of the old only if asked for."""
-        signs = await self._candidates(old, again=again)
-        if waiting := _on_its_way(kept, signs):
+        signs = await candidates(self._upstream, old, again=again)
+        if waiting := on_its_way(kept, signs):
             return None, waiting[-1].id
         for root, made in signs.items():  # by one who was overtaken, or killed, before it was kept
             if kept.find(root) is None and await self._good(kept, made, first=False):
                 return made, root
-        line = await self._upstream.make_root(same_key=old.id if again else "")
+        with telling_why(kept, signs):
+            line = await self._upstream.make_root(same_key=old.id if again else "")
         return line, certificate_id(line.root)
-
-    async def _candidates(self, old: Record, *, again: bool) -> dict[str, Line]:
-        """Lines that may sign after a root, by the id of theirs."""
-        return {
-            certificate_id(one.root): one
-            for one in await self._upstream.lines()
-            if one.signs and one.wanted and same_key(to_pem(one.root), old.pem) is again
-        }
 
     def _distributed(self, kept: Lifecycle, root: str, cause: Cause) -> Planned:
         """With a root in the bundle.
@@ -282,12 +277,7 @@ class Stepper:
 
     async def commit(self, before: Lifecycle, made: Planned) -> Lifecycle:
         """Keep what was planned; raises as `keep`."""
-        return await keep(self._store, before, made)
-
-
-def _on_its_way(kept: Lifecycle, signs: Collection[str]) -> list[Record]:
-    """Roots that are prepared or distributed already and could sign."""
-    return [one for one in kept.of(Kind.ROOT, State.PREPARED, State.DISTRIBUTING) if one.id in signs]
+        return await keep(self._store, self._clock, before, made)
 
 
 def _ourselves(gate: Gate, now: datetime) -> Cause:

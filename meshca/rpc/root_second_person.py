@@ -112,9 +112,6 @@ class SecondPerson:
         if foreseen.closed:
             raise Refused("gate_closed", foreseen.closed)
         body, now = message.SerializeToString(deterministic=True), self._clock.now()
-        for one in lifecycle.requests:  # whoever asks twice wants it once
-            if (one.act, one.body, one.by) == (name, body, person.name) and now < one.until:
-                return one
         request = Request(
             id=self._new_id(),
             act=name,
@@ -128,9 +125,9 @@ class SecondPerson:
             urgent="taint" in act.dangers(message),
             root=root,
         )
-        await self._commands.propose(request)
-        log.warning("admin.proposed", request=request.id, act=name, by=person.name, says=request.says)
-        return request
+        waits = await self._commands.propose(request)
+        log.warning("admin.proposed", request=waits.id, act=name, by=person.name, says=waits.says)
+        return waits
 
     async def under_way(self, message: roots_pb2.RotateRootRequest) -> Record | None:
         """The root to which a rotation is under way exactly as it is asked for, so that asking again needs nobody.

@@ -17,6 +17,7 @@ from meshca.authority.requests import (
     beside_requests,
     end_request,
     expire_requests,
+    same_request,
     waiting_request,
 )
 from meshca.errors import Conflict, NotFound, Refused
@@ -71,9 +72,32 @@ def test_a_root_that_is_not_known_any_more_is_noted_as_retired() -> None:
 @pytest.mark.parametrize("act", [Act.WITHDRAW, Act.DENY])
 def test_it_ends(act: Act) -> None:
     """It waits no more, and who would have it so is noted."""
-    life, [change] = end_request(WAITING, REQUEST, act, Cause(by="bert", reason="no", at=NOW))
+    life, [change] = end_request(WAITING, "r1", act, Cause(by="bert", reason="no", at=NOW))
     assert (life.generation, life.requests) == (WAITING.generation + 1, ())
     assert (change.act, change.by, change.reason, change.authority) == (act, "bert", "no", ROOT.id)
+
+
+def test_what_ended_does_not_end_again() -> None:
+    """Whoever comes second is told."""
+    with pytest.raises(NotFound) as caught:
+        end_request(LIFE, "r1", Act.DENY, Cause(by="bert", at=NOW))
+    assert caught.value.reason == "request"
+
+
+def test_whoever_asks_twice_wants_it_once() -> None:
+    """For another act, by another or after its time it is another wish."""
+    again = replace(REQUEST, id="r2")
+    assert add_request(WAITING, again) == (WAITING, ())
+    assert same_request(WAITING, again) == REQUEST
+    later = replace(again, at=NOW + HOUR, until=NOW + 2 * HOUR)
+    for other in (replace(again, act="x"), replace(again, body=b"y"), replace(again, by="bert"), later):
+        assert same_request(WAITING, other) is None
+
+
+def test_a_request_of_before_roots_were_named_is_about_the_one_that_signs() -> None:
+    """A store of an older version may have one."""
+    [change] = add_request(LIFE, replace(REQUEST, root=""))[1]
+    assert (change.authority, change.after) == (ROOT.id, ROOT.state)
 
 
 def test_one_that_waits_is_found() -> None:
@@ -97,7 +121,7 @@ def full(*, urgent: bool = False) -> Lifecycle:
     life = LIFE
     for number in range(MAX_REQUESTS):
         by = f"person {number // MAX_OF_ONE}"
-        life = asked(life, replace(REQUEST, id=str(number), by=by, urgent=urgent))
+        life = asked(life, replace(REQUEST, id=str(number), body=b"%d" % number, by=by, urgent=urgent))
     return life
 
 
@@ -105,7 +129,7 @@ def of_one(*, urgent: bool = False) -> Lifecycle:
     """Every place of anna's is taken."""
     life = LIFE
     for number in range(MAX_OF_ONE):
-        life = asked(life, replace(REQUEST, id=str(number), urgent=urgent))
+        life = asked(life, replace(REQUEST, id=str(number), body=b"%d" % number, urgent=urgent))
     return life
 
 
@@ -138,10 +162,10 @@ def test_what_is_urgent_takes_the_place_of_the_oldest_that_is_not(life: Lifecycl
 
 def test_what_is_urgent_takes_no_place_that_is_urgent() -> None:
     """The oldest that is not goes, also when it is younger."""
-    first = replace(REQUEST, id="0", urgent=True)
+    first = replace(REQUEST, id="0", body=b"0", urgent=True)
     life = asked(LIFE, first)
     for number in range(1, MAX_OF_ONE):
-        life = asked(life, replace(REQUEST, id=str(number)))
+        life = asked(life, replace(REQUEST, id=str(number), body=b"%d" % number))
     kept = asked(life, replace(REQUEST, urgent=True)).requests
     assert [one.id for one in kept] == ["0", *map(str, range(2, MAX_OF_ONE)), "r1"]
 
@@ -167,7 +191,7 @@ def test_nothing_changes_while_their_time_lasts() -> None:
 
 
 PAUSED = planning.pause(WAITING, Cause(by="bert", at=NOW, request=REQUEST))
-OTHER = replace(REQUEST, id="r2")
+OTHER = replace(REQUEST, id="r2", body=b"y")
 
 
 def test_requests_that_come_and_go_hold_up_nothing_else() -> None:
@@ -178,13 +202,6 @@ def test_requests_that_come_and_go_hold_up_nothing_else() -> None:
     after, [change] = made
     assert after == replace(PAUSED[0], generation=now.generation + 1, requests=(OTHER,))
     assert change == replace(PAUSED[1][0], generation=after.generation)
-
-
-def test_what_is_planned_to_wait_waits_beside_others() -> None:
-    """Of two that are asked for at once none is lost."""
-    made = beside_requests(WAITING, add_request(WAITING, OTHER), asked(WAITING, replace(REQUEST, id="r3")))
-    assert made is not None
-    assert [one.id for one in made[0].requests] == ["r1", "r3", "r2"]
 
 
 def test_nothing_is_planned_on_roots_that_are_others_since() -> None:

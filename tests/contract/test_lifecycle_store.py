@@ -19,8 +19,9 @@ from meshca.authority.drafting import Cause
 from meshca.authority.history import EMPTY, Change, Lifecycle, LifecycleStore, Plan
 from meshca.authority.lifecycle import Act
 from meshca.authority.requests import add_request, end_request
+from meshca.clock import SystemClock
 from meshca.errors import Conflict, InvariantBroken, Unavailable
-from meshca.rotation.keeping import keep
+from meshca.rotation.keeping import keep, keep_anew
 from meshca.store.connection import connect
 from tests.fakes.any_lifecycles import changes as any_changes
 from tests.fakes.any_lifecycles import lifecycles
@@ -264,23 +265,20 @@ async def overtaken(store: LifecycleStore, kept: Lifecycle) -> None:
 
 async def test_requests_of_another_replica_hold_nobody_up(subject: Subject) -> None:
     """Whoever asks and takes back without end there: each act here is kept, and no more than that."""
-    kept = replace(UNDER_WAY, generation=1)
+    kept, clock = replace(UNDER_WAY, generation=1), SystemClock()
     await subject.store.commit(kept, [])
 
     async def meddle() -> None:
         while True:
             await asyncio.sleep(0)
-            with contextlib.suppress(Conflict):  # an act was first
-                before = await subject.other.load()
-                withdrawn = end_request(before, request(), Act.WITHDRAW, ANNA)
-                made = withdrawn if before.requests else add_request(before, request())
-                await keep(subject.other, before, made)
+            await keep_anew(subject.other, clock, lambda life: add_request(life, request()))
+            await keep_anew(subject.other, clock, lambda life: end_request(life, request().id, Act.WITHDRAW, ANNA))
 
     meddling = asyncio.create_task(meddle())
     try:
         for act in (planning.pause, planning.resume) * 5:
             await overtaken(subject.store, kept)
-            kept = await keep(subject.store, kept, act(kept, ANNA))
+            kept = await keep(subject.store, clock, kept, act(kept, ANNA))
     finally:
         meddling.cancel()
         await asyncio.gather(meddling, return_exceptions=True)

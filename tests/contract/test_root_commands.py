@@ -295,7 +295,7 @@ class TestRequests:
 
         async def propose_many() -> None:
             for number in range(1000):
-                await commands.propose(self.until(clock, 60, id_=f"{number:08x}"))
+                await commands.propose(replace(self.until(clock, 60), id=f"{number:08x}", body=b"%d" % number))
 
         with pytest.raises(Refused) as caught:
             await propose_many()

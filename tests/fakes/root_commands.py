@@ -11,7 +11,7 @@ from meshca.authority.gate import Gate
 from meshca.authority.history import Bundle, Change, Kind, Lifecycle, Plan, Record, Request
 from meshca.authority.lifecycle import Act, Guard, State, step
 from meshca.authority.material import certificate_id
-from meshca.authority.requests import add_request, end_request, waiting_request
+from meshca.authority.requests import add_request, end_request, same_request, waiting_request
 from meshca.clock import Clock
 from meshca.errors import NotFound, Refused, Unavailable
 from meshca.rotation.aim import Wish, aimed
@@ -184,18 +184,19 @@ class FakeRootCommands:
         self._move(asked, self._plan().new, Act.ABORT)
         self._commit(self.state.records, plan=None)
 
-    async def propose(self, request: Request) -> None:
+    async def propose(self, request: Request) -> Request:
         """Keep it."""
         self._check()
         self.state, changes = add_request(self.state, request)
         self.log += changes
+        return same_request(self.state, request) or request
 
     async def end(self, request: str, act: Act, asked: Asked) -> Request:
         """Have it wait no more."""
         self._check()
         found = waiting_request(self.state, request, self._clock.now())
         cause = Cause(by=asked.by, reason=asked.reason, at=self._clock.now())
-        self.state, changes = end_request(self.state, found, act, cause)
+        self.state, changes = end_request(self.state, request, act, cause)
         self.log += changes
         return found
 

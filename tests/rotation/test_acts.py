@@ -222,6 +222,8 @@ class TestRequests:
         await stage.acts.propose(asked)
         await stage.acts.rotate(replace(ANNA, request=asked), compromised=False, window=None)
         assert stage.rig.store.lifecycle.requests == ()
+        [last] = await stage.acts.changes(1)
+        assert (last.act, last.by, last.reason) == (Act.LAPSE, ANNA.by, "approved, and nothing was left to do")
 
     async def test_only_what_was_approved_is_done(self, stage: Stage) -> None:
         """Another one of the same id was not looked at."""
@@ -251,17 +253,6 @@ class TestRequests:
             await stage.acts.rotate(replace(ANNA, request=asked), compromised=False, window=None)
         assert stage.rig.store.lifecycle.plan is None
 
-    async def test_whoever_asks_without_end_holds_nobody_up(self, stage: Stage) -> None:
-        """An act that was overtaken by requests alone is kept beside them."""
-        life = stage.rig.store.lifecycle
-        spam = [waiting(at=NOW, until=NOW + MINUTE, id=str(number)) for number in range(20)]
-        for number, one in enumerate(spam, start=1):
-            stage.rig.store.overtaken_by(replace(life, generation=life.generation + number, requests=(one,)))
-        await stage.acts.rotate(ANNA, compromised=False, window=None)
-        kept = stage.rig.store.lifecycle
-        assert kept.plan is not None
-        assert kept.requests == (spam[-1],)
-
     async def test_not_after_its_time(self, stage: Stage) -> None:
         """It is gone."""
         asked = waiting(at=NOW, until=NOW + MINUTE)
@@ -282,9 +273,9 @@ class TestRequests:
     async def test_not_too_many(self, stage: Stage) -> None:
         """Nobody fills the store with them."""
         for number in range(MAX_OF_ONE):
-            await stage.acts.propose(replace(waiting(at=NOW, until=NOW + DAY), id=str(number)))
+            await stage.acts.propose(waiting(at=NOW, until=NOW + DAY, id=str(number), body=b"%d" % number))
         with pytest.raises(Refused) as refusal:
-            await stage.acts.propose(replace(waiting(at=NOW, until=NOW + DAY), id="one more"))
+            await stage.acts.propose(waiting(at=NOW, until=NOW + DAY, id="one more"))
         assert refusal.value.reason == "too_many_requests"
 
     async def test_of_two_that_have_one_id_one_waits(self, stage: Stage) -> None:
@@ -294,6 +285,57 @@ class TestRequests:
         with pytest.raises(Conflict) as refusal:
             await stage.acts.propose(asked)
         assert refusal.value.reason == "request_id"
+
+
+class TestTheft:
+    """While an act that is because of a theft waits for a second person."""
+
+    @pytest.mark.parametrize("act", ["pause", "abort", "retire"])
+    @pytest.mark.parametrize("compromised", [False, True])
+    async def test_nobody_stops_a_rotation_without_saying_so(
+        self, stage: Stage, act: str, *, compromised: bool
+    ) -> None:
+        """An operator alone would otherwise keep a stolen root trusted, by giving up the only one that follows."""
+        new = await stage.acts.rotate(ANNA, compromised=False, window=None)
+        await stage.acts.propose(waiting(at=NOW, until=NOW + MINUTE, urgent=True))
+        anna = replace(ANNA, compromised=compromised)
+        arguments = (new.id,) if act == "retire" else ()
+        if compromised:
+            await getattr(stage.acts, act)(anna, *arguments)
+            assert stage.rig.store.lifecycle.generation > 4
+            return
+        with pytest.raises(Refused, match="waits for a second person because a key is stolen") as refusal:
+            await getattr(stage.acts, act)(anna, *arguments)
+        assert refusal.value.reason == "compromised"
+        assert stage.rig.store.lifecycle.plan is not None
+
+    @pytest.mark.parametrize("act", [Act.PAUSE, Act.ABORT])
+    async def test_that_is_foretold(self, stage: Stage, act: Act) -> None:
+        """As it would be refused."""
+        await stage.acts.rotate(ANNA, compromised=False, window=None)
+        await stage.acts.propose(waiting(at=NOW, until=NOW + MINUTE, urgent=True))
+        with pytest.raises(Refused, match="waits for a second person because a key is stolen"):
+            await stage.acts.foresee_course(act, compromised=False)
+
+    async def test_a_root_that_was_plugged_in_is_not_given_up(self, stage: Stage) -> None:
+        """Also when no rotation to it is under way."""
+        material = good_material(root=make_ca("next", begin=NOW))
+        stage.upstream.materials[certificate_id(root_of(material))] = material
+        stage.upstream.change()
+        await stage.turn(60)
+        await stage.acts.propose(waiting(at=NOW, until=stage.clock.now() + MINUTE, urgent=True))
+        with pytest.raises(Refused, match="waits for a second person because a key is stolen"):
+            await stage.acts.retire(ANNA, stage.roots[-1].id)
+
+    async def test_what_goes_on_goes_on(self, stage: Stage) -> None:
+        """A rotation that is paused may be resumed by whoever may."""
+        await stage.acts.rotate(ANNA, compromised=False, window=None)
+        await stage.acts.pause(ANNA)
+        await stage.acts.propose(waiting(at=NOW, until=NOW + MINUTE, urgent=True))
+        await stage.acts.resume(ANNA)
+        plan = stage.rig.store.lifecycle.plan
+        assert plan is not None
+        assert not plan.paused
 
 
 class TestReport:

@@ -13,13 +13,13 @@ import sys
 from typing import Any, Final
 
 from meshca.kube.secrets import KubeSecrets
-from meshca.rotation.stepper import Stepper
+from meshca.store.lifecycle import SqlLifecycle
 
 BEFORE: Final = "before"
 AFTER: Final = "after"
 COMMIT: Final = "commit"  # of a root's life
 SECRET: Final = "secret"  # a write of one that holds a CA
-DEEDS: Final = {COMMIT: (Stepper, ("commit",)), SECRET: (KubeSecrets, ("create", "replace"))}
+DEEDS: Final = {COMMIT: (SqlLifecycle, ("commit",)), SECRET: (KubeSecrets, ("create", "replace"))}
 
 
 def through(when: str, what: str = COMMIT) -> tuple[str, ...]:
