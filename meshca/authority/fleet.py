@@ -2,21 +2,24 @@
 
 Pure: made of what subscribers acknowledged, of the leaves that have not ended, and of the bundles that were given
 out. A workload is a proven identity in a pod; who has no pod is told apart by its leaf. What is in doubt counts
-against a step: it must never let a gate open. What an agent calls itself is no proof: without a pod, all agents
-of an identity are one workload, which trusts what each of them does.
+against a step: it must never let a gate open. What an agent calls itself is no proof: without a pod, those agents
+of an identity that lack a root count each, and only when none does, all of them count once.
 """
 
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from meshca.authority.adoption import Adoption, Grade, Kind
 from meshca.authority.given import Given
+from meshca.authority.history import Kind as AuthorityKind
 from meshca.authority.history import Lifecycle
 from meshca.authority.leaves import Holder, Leaf, Said, holders
+from meshca.authority.lifecycle import State
 
 
 class Word(enum.StrEnum):
@@ -36,11 +39,10 @@ class Workload:
 
     Attributes:
         identity: its SPIFFE ID.
-        pod: its pod's name, or the name that its agent calls itself, of several that of the one that trusts least;
-            empty when neither is known.
+        pod: its pod's name, or the name that its agent calls itself; empty when neither is known.
         node: the node of its pod, empty when unknown.
         word: on whose word it trusts `trusts`.
-        trusts: ids of the roots that it trusts.
+        trusts: ids of the roots that it is believed to trust.
         given_at: since when it has had all of them; None when that is not known.
         signers: ids of the roots below which its leaves in use are; more than one while that is in doubt.
         leaf_ends: when the last of those leaves ends; None when it holds none.
@@ -97,9 +99,15 @@ def fleet(  # noqa: PLR0913, PLR0917 - what is known, and the terms
     used = {leaf.serial for holder in held for leaf, _ in holder.in_use}
     agents = _agents(adoptions, used, now - seen_within)
     theirs, own = _divide(agents, held, given)
-    counting = {key: one for key, one in agents.items() if one.counts or key in theirs}
-    found = [_with_agent(one, theirs.get(key, _NOTHING), given) for key, one in _once(counting).items()]
-    found += [_alone(holder, given) for holder in own]
+    found = [_alone(holder, given) for holder in own]
+    podless: dict[str, list[Workload]] = {}
+    for key, one in agents.items():
+        if one.counts or key in theirs:
+            some = found if key[1] else podless.setdefault(key[0], [])
+            some.append(_with_agent(one, theirs.get(key, _NOTHING), given))
+    leaves_of = Counter(leaf.identity for one in held if not one.bound for leaf, _ in one.in_use)
+    for identity, some in podless.items():
+        found += _believed(some, leaves_of[identity], lifecycle)
     return tuple(sorted(found, key=lambda one: (one.identity, one.pod, one.seen_at)))
 
 
@@ -151,15 +159,24 @@ def _agent(rows: list[Adoption], used: Collection[str], since: datetime) -> _Age
     return _Agent(rows=heard, counts=latest.connected or latest.seen_at >= since)
 
 
-def _once(agents: dict[_Key, _Agent]) -> dict[_Key, _Agent]:
-    """Without a pod all agents of an identity are one: the names that they call themselves are no proof."""
-    found: dict[_Key, _Agent] = {}
-    first: dict[str, _Key] = {}
-    for key, agent in agents.items():
-        counted = key if key[1] else first.setdefault(key[0], key)
-        before = found[counted].rows if counted in found else ()
-        found[counted] = _Agent(rows=(*before, *agent.rows), counts=True)
-    return found
+def _believed(some: list[Workload], leaves: int, lifecycle: Lifecycle) -> list[Workload]:
+    """Who counts of an identity's agents without a pod: one for all, or once one lacks a root, each in doubt.
+
+    So names that are made up raise no share: those that trust count once, and beside one that lacks not at all;
+    who is in doubt is not believed about any root that does not sign yet. They lower it by no more than there are
+    leaves in use to show; where none is known, each counts.
+    """
+    trusted = {root.id for root in lifecycle.trusted}
+    coming = {root.id for root in lifecycle.of(AuthorityKind.ROOT, State.DISTRIBUTING)}
+
+    def lacks(one: Workload) -> bool:
+        return one.word is Word.NONE or not trusted <= one.trusts
+
+    some = sorted(some, key=lambda one: (not lacks(one), one.connected, not one.trouble, one.pod))
+    if not lacks(some[0]):
+        return some[:1]
+    doubtful = [one for one in some if lacks(one) or not one.connected or one.trouble]
+    return [replace(one, trusts=one.trusts - coming) for one in doubtful[: leaves or None]]
 
 
 def _divide(
@@ -221,14 +238,14 @@ def _held(some: Sequence[Holder], given: Given) -> _Held:
 def _with_agent(agent: _Agent, held: _Held, given: Given) -> Workload:
     """What the agent says of trust, and what its leaves say of signers."""
     rows = agent.rows
-    least = min(rows, key=lambda row: (len(_trusted(row, given)), row.node_id))
+    worst = min(rows, key=lambda row: (row.connected, not row.error, row.node_id))  # one that does not answer
     answered = all(row.grade is not Grade.NONE for row in rows)
     gone = [row for row in rows if not row.connected]
     seen = max(row.seen_at for row in gone or rows)
     last = seen if 0 < len(gone) < len(rows) else held.issued_at or seen  # the newest leaf may be another agent's
     return Workload(
         identity=str(rows[0].agent),
-        pod=least.pod or least.node_id,
+        pod=worst.pod or worst.node_id,
         node=held.node,
         word=Word.ACKNOWLEDGED if answered else Word.NONE,
         trusts=frozenset.intersection(*(_trusted(row, given) for row in rows)),
@@ -236,8 +253,8 @@ def _with_agent(agent: _Agent, held: _Held, given: Given) -> Workload:
         signers=frozenset(root for root, _ in held.ends),
         leaf_ends=held.last,
         seen_at=max(seen, last),
-        connected=not gone,
-        trouble=next((row.error for row in rows if row.error), ""),
+        connected=worst.connected,
+        trouble=worst.error,
         acknowledges=True,
         ends=held.ends,
     )

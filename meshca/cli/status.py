@@ -194,12 +194,16 @@ def _problems(report: StatusReport) -> Iterator[str]:
 
 
 def _of_agents(agents: Iterable[AgentReport]) -> Iterator[str]:
-    """One line for each pod, however many streams it has, so that none hides the others."""
+    """One line for each pod, and for all agents of an identity without one, so that none hides the others.
+
+    However many streams a pod has, or names an identity without one calls itself.
+    """
     found: dict[tuple[str, str], list[str]] = {}
     for one in agents:
-        found.setdefault((one.spiffe_id, one.pod or one.node), []).extend(_of_agent(one))
-    for first, *more in filter(None, found.values()):
-        yield f"{first}; and {len(more)} more of this pod" if more else first
+        found.setdefault((one.spiffe_id, one.pod), []).extend(_of_agent(one))
+    for (_, pod), (first, *more) in ((key, lines) for key, lines in found.items() if lines):
+        whose = "of this pod" if pod else "of this identity without a pod"
+        yield f"{first}; and {len(more)} more {whose}" if more else first
 
 
 def _of_agent(agent: AgentReport) -> Iterator[str]:

@@ -191,6 +191,17 @@ def test_no_pod_hides_the_problems_of_another(server: FakeAdminClient) -> None:
     assert run()[1].endswith("\n… 2 more\n")
 
 
+def test_names_without_a_pod_hide_no_problem_of_others(server: FakeAdminClient) -> None:
+    """They may be made up: an identity has one line, however many names it calls itself."""
+    refuses = (resource(error="disk full"),)
+    named = [agent(pod="", node=f"made up {number}", resources=refuses) for number in range(1000)]
+    server.report = report(agents=(*named, agent(pod="web-2", node="web-2", resources=refuses)))
+    assert run()[1].partition("\n\nPROBLEMS\n")[2] == (
+        "- shop/web on made up 0: roots rrrrrrrrrrrr: disk full; and 999 more of this identity without a pod\n"
+        "- shop/web on web-2: roots rrrrrrrrrrrr: disk full\n"
+    )
+
+
 def test_nothing_is_wider_than_a_hundred_columns(server: FakeAdminClient) -> None:
     """However long names and errors are."""
     usual = report()
