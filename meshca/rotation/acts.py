@@ -90,8 +90,9 @@ class RootActs:
     async def forecast(self, *, compromised: bool, window: timedelta | None, root: str = "") -> Forecast:
         """As the port says."""
         kept, wish = await self._store.load(), Wish(compromised=compromised, window=window, root=root)
-        if aimed(kept, wish).plan is None:
-            await self._stepper.check_successor(kept)
+        aim = aimed(kept, wish)
+        if aim.plan is None:
+            await self._stepper.check_successor(kept, aim.old)
         return await self._reporting.forecast(kept, wish, usual=self._stepper.config.window)
 
     async def foresee(

@@ -178,17 +178,14 @@ class Stepper:
         )
         return kept, next(one for one in kept.records if one.id == new)
 
-    async def check_successor(self, kept: Lifecycle) -> None:
-        """Refuse what `begin` would refuse as no root can follow; nothing is made.
+    async def check_successor(self, kept: Lifecycle, old: str) -> None:
+        """Refuse what `begin` would refuse as no root can follow this one; nothing is made.
 
         Raises:
             Refused: reason `upstream`: roots are not made here, and none is there that could sign.
             Unavailable: whoever has the roots cannot be asked now.
         """
-        old = kept.active_root
-        if old is None:
-            return
-        signs = await candidates(self._upstream, old)
+        signs = await candidates(self._upstream, next(one for one in kept.records if one.id == old))
         if not on_its_way(kept, signs) and all(kept.find(root) for root in signs):
             with telling_why(kept, signs):
                 await self._upstream.may_make_root()

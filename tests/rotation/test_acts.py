@@ -176,6 +176,12 @@ class TestSingleSteps:
             await stage.acts.forecast(compromised=compromised, window=None)
         assert "make_root" not in stage.upstream.history
 
+    async def test_what_is_under_way_needs_no_further_root(self, stage: Stage) -> None:
+        """What is left of it is foretold, whatever the upstream would refuse."""
+        await stage.acts.rotate(ANNA, compromised=False, window=None)
+        stage.upstream.makes_roots = False
+        assert (await stage.acts.forecast(compromised=False, window=None)).steps
+
     async def test_a_root_that_is_plugged_in_is_foretold(self, stage: Stage) -> None:
         """It need not be made, whether it is known already or not."""
         stage.upstream.makes_roots = False
@@ -224,6 +230,17 @@ class TestRequests:
         assert stage.rig.store.lifecycle.requests == ()
         [last] = await stage.acts.changes(1)
         assert (last.act, last.by, last.reason) == (Act.LAPSE, ANNA.by, "approved, and nothing was left to do")
+
+    @pytest.mark.parametrize("act", [Act.WITHDRAW, Act.DENY])
+    async def test_ended_once(self, stage: Stage, act: Act) -> None:
+        """With who would have it so, and why."""
+        asked = waiting(at=NOW, until=NOW + MINUTE)
+        await stage.acts.propose(asked)
+        assert await stage.acts.end(asked.id, act, ANNA) == asked
+        [last] = await stage.acts.changes(1)
+        assert (last.act, last.by, last.reason) == (act, ANNA.by, ANNA.reason)
+        with pytest.raises(NotFound):
+            await stage.acts.end(asked.id, act, ANNA)
 
     async def test_only_what_was_approved_is_done(self, stage: Stage) -> None:
         """Another one of the same id was not looked at."""

@@ -47,6 +47,13 @@ def refused(kept: Lifecycle, wish: Wish) -> str:
     return caught.value.reason
 
 
+def test_a_root_that_is_retired_is_nobodys() -> None:
+    """Nothing below it is trusted, so there is nothing to taint."""
+    with pytest.raises(Refused, match="is retired: nobody trusts it, so nothing is left to do") as caught:
+        aimed(life(State.ACTIVE, State.RETIRED, None), Wish(compromised=True, root=NEW))
+    assert caught.value.reason == "not_signing"
+
+
 @pytest.mark.parametrize(
     ("kept", "wish", "old"),
     [
