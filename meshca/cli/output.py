@@ -23,6 +23,7 @@ from typing import Annotated, Any
 import typer
 
 from meshca.errors import ConfigError, MeshcaError
+from meshca.printable import printable
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -89,4 +90,5 @@ def reporting_errors(output: Format = Format.TEXT) -> Iterator[None]:
 
 
 def _complain(*lines: str) -> None:
-    typer.echo("error: " + "\n".join(lines), err=True)
+    """Print each line as one line: a detail may quote what somebody else wrote."""
+    typer.echo("error: " + "\n".join(map(printable, lines)), err=True)

@@ -290,9 +290,9 @@ def _end(ended: Ended, foreseen: Forecast | None, new: Record, output: Format) -
 
 
 def _lost(changes: Sequence[Change], new: Record) -> Iterator[Change]:
-    """The changes since a root was made that dropped one although somebody was not ready, whom they name."""
+    """The changes of the rotation to a root, or back to it, that dropped one although somebody was not ready."""
     for one in changes:
-        if one.authority == new.id and one.act is None:
+        if one.authority == new.id and one.act in {None, Act.PLAN, Act.RESTORE}:
             return
         if one.act is Act.RETIRE and LEFT_BEHIND in one.guard:
             yield one

@@ -15,7 +15,7 @@ from meshca.authority.gate import MOST_NAMED, Gate, Straggler, Terms
 from meshca.authority.history import Lifecycle, Record
 from meshca.authority.lifecycle import Act, State
 from meshca.authority.planning import under_way
-from meshca.authority.straggling import holds, lacks, next_leaf, short, when
+from meshca.authority.straggling import holds, lacks, named, next_leaf, short, when
 from meshca.duration import format_duration
 from meshca.rotation.report import Forecast, ForecastStep
 from meshca.rotation.steps import distributed_for, trusted_for
@@ -105,8 +105,8 @@ def compromised(fleet: Sequence[Workload], stage: Stage, window: timedelta, now:
     steps.append(_step(f"replace every certificate below {old} {within}{since}"))
     says = f"stop trusting {old}, taken as stolen, while {stage.named} signs, at {when(over_at)} at the latest"
     steps.append(_step(f"{says}; {len(losers)} would lose trust"))
-    named, unnamed = _named(losers)
-    return Forecast(steps=tuple(steps), losers=named, unnamed=unnamed)
+    shown, unnamed = _named(losers)
+    return Forecast(steps=tuple(steps), losers=shown, unnamed=unnamed)
 
 
 def single(act: Act, record: Record, gate: Gate, *, force: bool) -> Forecast:
@@ -123,7 +123,7 @@ def single(act: Act, record: Record, gate: Gate, *, force: bool) -> Forecast:
 
 def closed(act: Act, record: Record, gate: Gate) -> str:
     """Why an act is refused while its gate is closed, and who would break."""
-    names = [f"{one.workload.identity} in {one.workload.pod or 'no pod'}: {one.why}" for one in gate.stragglers]
+    names = [f"{named(one.workload)}: {one.why}" for one in gate.stragglers]
     more = len(names) - NAMED + gate.unnamed
     shown = "; ".join(names[:NAMED]) + (f"; and {more} more" if more > 0 else "")
     return f"{act.value} of root {record.id[:16]} is not safe now: {gate.why}" + (f". {shown}" if shown else "")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from meshca.authority.fleet import Workload
 from meshca.authority.gate import Gate, Straggler
 from meshca.authority.history import Plan, Record
 
@@ -119,4 +121,11 @@ class Forecast:
     @property
     def names(self) -> frozenset[str]:
         """Who of them is named, as an approver says back who they were shown."""
-        return frozenset(f"{one.workload.identity} in {one.workload.pod or 'no pod'}" for one in self.losers)
+        return frozenset(self.by_name)
+
+    @property
+    def by_name(self) -> Mapping[str, Workload]:
+        """The same with who that is; a name is as raw as its pod's, so it is compared and never printed."""
+        return {
+            f"{one.identity} in {one.pod or 'no pod'}": one for one in (loser.workload for loser in self.losers)
+        }

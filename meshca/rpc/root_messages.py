@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from meshca._proto.meshca.admin.v1 import roots_pb2
 from meshca.authority.history import Bundle, Change, Kind, Plan, Record, Request
+from meshca.authority.left_behind import told_to
 from meshca.authority.lifecycle import Act, State
+from meshca.rpc.roles import Sight
 from meshca.rpc.timestamps import duration, instant, span, timestamp
 
 
@@ -68,8 +70,9 @@ def authority_of(message: roots_pb2.Authority) -> Record:
     )
 
 
-def change_message(change: Change) -> roots_pb2.Change:
-    """A transition as a message."""
+def change_message(change: Change, sight: Sight) -> roots_pb2.Change:
+    """A transition as a message, as far as somebody sees who was left behind by it."""
+    all_seen = sight.namespaces is None
     return roots_pb2.Change(
         generation=change.generation,
         authority=change.authority,
@@ -77,7 +80,7 @@ def change_message(change: Change) -> roots_pb2.Change:
         act=change.act or "",
         before=change.before or "",
         after=change.after,
-        guard=change.guard,
+        guard=change.guard if all_seen else told_to(change.guard, sight.shows_identity),
         forced=change.forced,
         by=change.by,
         reason=change.reason,

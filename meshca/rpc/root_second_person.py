@@ -16,6 +16,7 @@ from meshca._proto.meshca.admin.v1 import roots_pb2
 from meshca.authority.history import Lifecycle, Record, Request
 from meshca.authority.lifecycle import Act
 from meshca.authority.requests import waiting_request
+from meshca.authority.straggling import named
 from meshca.clock import Clock
 from meshca.config.admin import Danger
 from meshca.errors import Denied, NotFound, Refused
@@ -60,7 +61,7 @@ class Seen:
         if now.breaks > self.breaks:
             return f"{now.breaks} would break by now, {self.breaks} when you were shown"
         others = sorted(now.names - self.names) if len(self.names) == self.breaks else []
-        return f"{others[0]} would break by now and was not shown to you" if others else ""
+        return f"{named(now.by_name[others[0]])} would break by now and was not shown to you" if others else ""
 
 
 class SecondPerson:

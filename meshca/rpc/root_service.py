@@ -72,7 +72,7 @@ class Roots:
         )
 
     async def ListChanges(  # noqa: N802 - as above
-        self, request: roots_pb2.ListChangesRequest, _entered: Entered
+        self, request: roots_pb2.ListChangesRequest, entered: Entered
     ) -> roots_pb2.ListChangesResponse:
         """What was done, newest first.
 
@@ -84,7 +84,8 @@ class Roots:
             raise BadRequest("limit", f"limit must be 1 to {MAX_CHANGES}")
         found = await self._commands.changes(MAX_CHANGES if request.authority else limit)
         wanted = [one for one in found if request.authority in {"", one.authority}]
-        return roots_pb2.ListChangesResponse(changes=[change_message(one) for one in wanted[:limit]])
+        shown = [change_message(one, entered.sight) for one in wanted[:limit]]
+        return roots_pb2.ListChangesResponse(changes=shown)
 
     async def ExportBundle(  # noqa: N802 - as above
         self, request: roots_pb2.ExportBundleRequest, _entered: Entered

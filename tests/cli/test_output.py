@@ -54,6 +54,21 @@ def test_failure(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (ConfigError("f\n", ["one\x1b[2J", "two\nerror: x"]), "f\\n:\n  - one\\x1b[2J\n  - two\\nerror: x\n"),
+        (Unavailable("store", "full\x1b[2J\nerror: x"), "full\\x1b[2J\\nerror: x (store)\n"),
+    ],
+    ids=["configuration", "failure"],
+)
+def test_no_error_rules_the_terminal(error: MeshcaError, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What it quotes is somebody else's: no control reaches the terminal, and no line is forged."""
+    with pytest.raises(typer.Exit), reporting_errors():
+        raise error
+    assert capsys.readouterr().err == f"error: {shown}"
+
+
+@pytest.mark.parametrize(
     ("error", "code", "document"),
     [
         (ConfigError("f", ["one", "two"]), 2, {"source": "f", "problems": ["one", "two"]}),

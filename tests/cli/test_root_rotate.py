@@ -151,13 +151,15 @@ class TestCompromised:
             [change(act=Act.RETIRE, authority=OLD, guard="nobody holds one")],
             [replace(DROPPED, act=Act.ACTIVATE)],
             [change(act=None, before=None), DROPPED],
+            [change(act=Act.PLAN), DROPPED, change(act=None, before=None)],
+            [change(act=Act.RESTORE), DROPPED, change(act=None, before=None)],
         ],
-        ids=["ready", "not-dropped", "before-this-one"],
+        ids=["ready", "not-dropped", "before-this-one", "before-it-was-planned", "before-it-signed-again"],
     )
     def test_nobody_is_said_to_have_lost_trust_when_nobody_did(
         self, server: Running, changes: list[Change]
     ) -> None:
-        """All were ready, nothing was dropped, or it was before the new root was made."""
+        """All were ready, nothing was dropped, or it was in an older rotation."""
         server.roots.history = changes
         out = self.ended(server)
         assert ("done: root" in out, "LOST TRUST" in out) == (True, False)

@@ -75,7 +75,7 @@ class TestSingleSteps:
         with pytest.raises(Refused) as refusal:
             await getattr(stage.acts, act)(ANNA, root)
         assert refusal.value.reason == "gate_closed"
-        assert "spiffe://cluster.local/ns/shop/sa/web in web-1" in refusal.value.detail
+        assert 'spiffe://cluster.local/ns/shop/sa/web in "web-1": ' in refusal.value.detail
         assert stage.rig.store.lifecycle == before
 
     async def test_forced(self, stage: Stage) -> None:
@@ -159,7 +159,7 @@ class TestSingleSteps:
         stage.rig.census.fleet = tuple(lacking)
         with pytest.raises(Refused, match=r"; and 2 more$") as refusal:
             await stage.acts.activate(ANNA, stage.roots[1].id)
-        assert refusal.value.detail.count("shop/sa/web in w") == 10
+        assert refusal.value.detail.count('shop/sa/web in "w') == 10
 
     async def test_roots_that_are_not_made_here(self, stage: Stage) -> None:
         """The upstream's refusal is told, and nothing was begun."""

@@ -15,7 +15,7 @@ from meshca.rotation import forecast
 from meshca.rotation.forecast import Stage
 from meshca.rotation.report import Forecast, ForecastStep
 from tests.fakes.pki import DAY, NOW
-from tests.fakes.roots import HOUR, MINUTE, NEW, OLD, root, silent, workload
+from tests.fakes.roots import HOUR, MINUTE, NEW, OLD, WEB, root, silent, workload
 
 TERMS = Terms(share=0.99, settle=10 * MINUTE, published_for=timedelta(0))
 BEGIN = Stage(old=OLD)
@@ -213,6 +213,16 @@ class TestSingle:
             "stop trusting, and delete the key of, aaaaaaaaaaaa: refused while its gate is closed; now 2 lack it"
         )
         assert (step.holders, step.unnamed, told.breaks) == (CLOSED.stragglers, 1, 0)
+
+    def test_who_holds_it_up_is_named_harmlessly_in_the_refusal(self) -> None:
+        """A pod's name may be its agent's own word: a quotation whose end it cannot forge, without controls."""
+        holder = Straggler(workload=workload('x\x1b[2J"\n'), why="disk full")
+        gate = replace(CLOSED, stragglers=(holder,), unnamed=0)
+        told = forecast.single(Act.RETIRE, root(OLD), gate, force=False)
+        assert told.closed == (
+            f"retire of root {OLD[:16]} is not safe now: 2 lack it. "
+            rf'{WEB} in "x\x1b[2J\"\n": disk full'
+        )
 
     def test_forced_through_a_closed_gate(self) -> None:
         """Those that its gate names break, and those that it counts."""

@@ -301,3 +301,11 @@ async def test_a_stolen_root_is_replaced_although_others_break_than_were_shown(r
 def test_who_was_shown_may_break(seen: Seen, now: Forecast) -> None:
     """That is what was approved; of those that were only counted nobody is known."""
     assert seen.surprise(now) == ""
+
+
+def test_somebody_else_is_named_harmlessly() -> None:
+    """A pod's name may be its agent's own word: a quotation whose end it cannot forge, without controls."""
+    seen = Seen(breaks=1, names=frozenset({WEB_1}))
+    name = r'"x\x1b[2J\" would break"'
+    surprise = f"{WEB} in {name} would break by now and was not shown to you"
+    assert seen.surprise(foreseen('x\x1b[2J" would break')) == surprise

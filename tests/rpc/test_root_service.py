@@ -16,6 +16,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from meshca._proto.meshca.admin.v1 import roots_pb2
 from meshca._proto.meshca.admin.v1.roots_pb2_grpc import RootsStub
+from meshca.authority.gate import LEFT_BEHIND
 from meshca.clock import SystemClock
 from meshca.config.admin import AdminConfig, AdminRole
 from meshca.errors import InvariantBroken, Unavailable
@@ -30,7 +31,7 @@ from meshca.wire.status import DETAIL, REASON
 from tests.fakes.admin_server import admin_server
 from tests.fakes.clock import FakeClock
 from tests.fakes.root_commands import FakeRootCommands
-from tests.fakes.root_reports import gate, straggler
+from tests.fakes.root_reports import PAY, WEB, change, gate, straggler
 
 OWN = os.geteuid()
 ME = f"uid {OWN}"
@@ -99,7 +100,14 @@ async def test_changes_are_listed(stub: Any, commands: FakeRootCommands) -> None
         ({"authority": made.id, "limit": 5}, [before]),
     ):
         found = await stub.ListChanges(roots_pb2.ListChangesRequest(**asked))
-        assert list(found.changes) == [change_message(one) for one in expected]
+        assert list(found.changes) == [change_message(one, Sight(None)) for one in expected]
+
+
+async def test_who_sees_all_reads_who_was_left_behind(stub: Any, commands: FakeRootCommands) -> None:
+    """As it is kept, however that is written."""
+    commands.log = [change(guard=f"2 hold one{LEFT_BEHIND}{PAY}")]
+    found = await stub.ListChanges(roots_pb2.ListChangesRequest())
+    assert [one.guard for one in found.changes] == [f"2 hold one{LEFT_BEHIND}{PAY}"]
 
 
 async def test_changes_have_a_limit(stub: Any) -> None:
@@ -410,6 +418,12 @@ class TestWhoMayNot:
         assert [len(status.gate.stragglers), status.gate.unnamed] == [0, 1]
         assert [len(watched.gate.stragglers), watched.gate.unnamed] == [0, 1]
         assert [len(forecast.losers), forecast.unnamed] == [0, 1]
+
+    async def test_in_the_history_too(self, stub: Any, commands: FakeRootCommands) -> None:
+        """Those that a step left behind are named only where this user may see them."""
+        commands.log = [change(guard=f'2 hold one{LEFT_BEHIND}{WEB} in "web-1", {PAY} in "card-1"')]
+        found = await stub.ListChanges(roots_pb2.ListChangesRequest())
+        assert [one.guard for one in found.changes] == [f'2 hold one{LEFT_BEHIND}{PAY} in "card-1" and 1 more']
 
 
 class TestWatching:

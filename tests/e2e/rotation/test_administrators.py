@@ -109,7 +109,7 @@ async def test_force(place: Path) -> None:
         new = (await ca.ids())[1]
         refused = await ca.run("root", "activate", new, json_=False)
         assert (refused.code, await ca.states()) == (GATE_CLOSED, [State.ACTIVE, State.DISTRIBUTING])
-        assert "spiffe://cluster.local/ns/shop/sa/web in web" in refused.err
+        assert 'spiffe://cluster.local/ns/shop/sa/web in "web' in refused.err
         assert "gate_closed" in refused.err
         unexplained = await ca.run("root", "activate", new, "--force", "--yes", json_=False)
         assert (unexplained.code, "needs a reason" in unexplained.err) == (2, True)
