@@ -6,7 +6,7 @@ commit the driver is woken and puts in force what is kept.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -24,13 +24,20 @@ from meshca.rotation.aim import Aim, Wish, aimed, check_said, check_stops, gone_
 from meshca.rotation.commands import Asked
 from meshca.rotation.driver import Rotation
 from meshca.rotation.judge import Judge
-from meshca.rotation.keeping import keep_anew
+from meshca.rotation.keeping import keep, keep_anew
 from meshca.rotation.report import Forecast, RootReport
 from meshca.rotation.reporting import Reporting
 from meshca.rotation.stepper import Stepper
 from meshca.rotation.steps import Due
 
 _COMING: Final = frozenset({State.PREPARED, State.DISTRIBUTING})  # of a root that could follow the one that signs
+
+Check = Callable[[Lifecycle], None]
+"""Refuses, by raising, what is not to be done to a state."""
+
+
+def _anything(_: Lifecycle) -> None:
+    """Refuse nothing."""
 
 
 class RootActs:
@@ -104,13 +111,18 @@ class RootActs:
         if act is Act.TAINT:
             length = window if window is not None else self._stepper.window(kept)
             return await self._reporting.forecast_taint(kept, record, length)
+        if act is Act.RETIRE:
+            self._gives_up(record)(kept)
         found = retires(record) if act is Act.RETIRE else act
         return await self._reporting.forecast_act(kept, found, record, force=force)
 
     async def foresee_course(self, act: Act, *, compromised: bool) -> Forecast:
         """As the port says."""
         kept = await self._store.load()
-        (check_said if act is Act.RESUME else check_stops)(kept, compromised=compromised)
+        if act is Act.RESUME:
+            check_said(kept, compromised=compromised)
+        else:
+            self._stops(compromised=compromised)(kept)
         after, _ = course(kept, act, Cause(by="", at=self._clock.now()))
         if act is Act.RESUME:
             return replace(await self._reporting.left(after), plan=kept.plan)
@@ -134,16 +146,15 @@ class RootActs:
         """As the port says."""
         kept = await self._store.load()
         record = self._root(kept, root)
-        await self._take(kept, asked, Act.TAINT, record, window)
+        await self._take(kept, asked, Act.TAINT, record, window=window)
 
     async def retire(self, asked: Asked, root: str) -> None:
         """As the port says."""
         kept = await self._store.load()
         record = self._root(kept, root)
-        gives_up = kept.plan is None or record.id == kept.plan.new
-        if record.state in _COMING and gives_up:  # that is to abort by another name
-            check_stops(kept, compromised=asked.compromised)
-        await self._take(kept, asked, retires(record), record)
+        still = self._gives_up(record)
+        still(kept)
+        await self._take(kept, asked, retires(record), record, still=still)
 
     async def rotate(self, asked: Asked, *, compromised: bool, window: timedelta | None, root: str = "") -> Record:
         """As the port says."""
@@ -160,8 +171,9 @@ class RootActs:
     async def pause(self, asked: Asked) -> None:
         """As the port says."""
         kept = await self._store.load()
-        check_stops(kept, compromised=asked.compromised)
-        await self._commit(kept, asked, course(kept, Act.PAUSE, self._cause(kept, asked)))
+        still = self._stops(compromised=asked.compromised)
+        still(kept)
+        await self._commit(kept, asked, course(kept, Act.PAUSE, self._cause(kept, asked)), still)
 
     async def resume(self, asked: Asked) -> None:
         """As the port says."""
@@ -172,11 +184,12 @@ class RootActs:
     async def abort(self, asked: Asked) -> None:
         """As the port says."""
         kept = await self._store.load()
-        check_stops(kept, compromised=asked.compromised)
+        still = self._stops(compromised=asked.compromised)
+        still(kept)
         old = None if kept.plan is None else kept.find(kept.plan.old)
         if old is not None and old.state is State.RETIRING:  # it is to sign again
             await self._stepper.prove(kept, old)
-        await self._commit(kept, asked, course(kept, Act.ABORT, self._cause(kept, asked)))
+        await self._commit(kept, asked, course(kept, Act.ABORT, self._cause(kept, asked)), still)
 
     async def propose(self, request: Request) -> Request:
         """As the port says."""
@@ -198,8 +211,15 @@ class RootActs:
         kept = await self._commit(kept, asked, gone_on(kept, aim, self._cause(kept, asked), version))
         return next(one for one in kept.records if one.id == plan.new)
 
-    async def _take(
-        self, kept: Lifecycle, asked: Asked, act: Act, record: Record, window: timedelta | None = None
+    async def _take(  # noqa: PLR0913 - an act and its terms
+        self,
+        kept: Lifecycle,
+        asked: Asked,
+        act: Act,
+        record: Record,
+        *,
+        window: timedelta | None = None,
+        still: Check = _anything,
     ) -> None:
         gate = await self._judge.gate(kept, act, record)
         if not gate.open and not asked.force:
@@ -208,13 +228,25 @@ class RootActs:
             await self._stepper.prove(kept, record)
         length = window if window is not None else self._stepper.window(kept)
         cause = self._cause(kept, asked, gate)
-        await self._commit(kept, asked, planned(kept, Due(act=act, record=record), cause, length))
+        await self._commit(kept, asked, planned(kept, Due(act=act, record=record), cause, length), still)
 
-    async def _commit(self, kept: Lifecycle, asked: Asked, made: Planned) -> Lifecycle:
+    def _stops(self, *, compromised: bool) -> Check:
+        return lambda now: check_stops(now, self._clock.now(), compromised=compromised)
+
+    def _gives_up(self, record: Record) -> Check:
+        """To retire a root that could follow is to abort by another name."""
+
+        def still(now: Lifecycle) -> None:
+            if record.state in _COMING and (now.plan is None or record.id == now.plan.new):
+                check_stops(now, self._clock.now(), compromised=False)
+
+        return still
+
+    async def _commit(self, kept: Lifecycle, asked: Asked, made: Planned, still: Check = _anything) -> Lifecycle:
         if asked.request is not None and not made[1]:  # it was done before it was approved
             cause = Cause(by=asked.by, reason="approved, and nothing was left to do", at=self._clock.now())
             made = end_request(kept, asked.request.id, Act.LAPSE, cause)
-        after = await self._stepper.commit(kept, made)
+        after = await keep(self._store, self._clock, kept, made, still)
         self._rotation.wake()
         return after
 

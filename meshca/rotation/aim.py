@@ -7,7 +7,7 @@ three. It must never guess which of two roots that have signed is the stolen one
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from meshca.authority import planning
@@ -121,20 +121,20 @@ def check_said(kept: Lifecycle, *, compromised: bool) -> None:
         )
 
 
-def check_stops(kept: Lifecycle, *, compromised: bool) -> None:
+def check_stops(kept: Lifecycle, now: datetime, *, compromised: bool) -> None:
     """Whoever would hold up or give up a rotation must know that a stolen root goes on to be trusted by it.
 
     Raises:
         Refused: reason `compromised`: as `check_said`, or its replacement waits for a second person.
     """
     check_said(kept, compromised=compromised)
-    urgent = next((one for one in kept.requests if one.urgent), None)
+    urgent = next((one for one in kept.requests if one.urgent and now < one.until), None)
     if urgent is not None and not compromised:
-        raise Refused(
-            "compromised",
-            f"request {urgent.id} of {urgent.by} waits for a second person because a key is stolen; have it"
-            " approved or denied first, or say that you mean it: meshca root pause or abort with --compromised",
-        )
+        problem = f"request {urgent.id} of {urgent.by} waits for a second person because a key is stolen"
+        todo = "have it approved or denied first"
+        if kept.plan is not None:
+            todo += ", or say that you mean it: meshca root pause or abort with --compromised"
+        raise Refused("compromised", f"{problem}; {todo}")
 
 
 def _anew(kept: Lifecycle, active: Record, wish: Wish) -> Aim:

@@ -23,7 +23,13 @@ _PAUSE_SECONDS: Final = 0.01  # between two tries at most; a commit takes some m
 _TRIES: Final = 64  # each that fails is a request of another's that was kept
 
 
-async def keep(store: LifecycleStore, clock: Clock, before: Lifecycle, made: Planned) -> Lifecycle:
+async def keep(
+    store: LifecycleStore,
+    clock: Clock,
+    before: Lifecycle,
+    made: Planned,
+    still: Callable[[Lifecycle], None] = lambda _: None,
+) -> Lifecycle:
     """The state with what was planned, kept if it is another; what was done is logged and counted then.
 
     Args:
@@ -31,10 +37,12 @@ async def keep(store: LifecycleStore, clock: Clock, before: Lifecycle, made: Pla
         clock: between two tries.
         before: from which it was planned.
         made: what was planned.
+        still: refuses it, by raising, on a state in which requests have come since.
 
     Raises:
         Conflict: reason `generation`: the roots were changed since; nothing of it is kept.
         Unavailable: as the store.
+        MeshcaError: as `still`.
     """
     now: Planned | None = made
     for tried in range(_TRIES):
@@ -47,7 +55,9 @@ async def keep(store: LifecycleStore, clock: Clock, before: Lifecycle, made: Pla
             await store.commit(after, changes)
         except Conflict:
             await _out_of_step(clock, tried)
-            now = beside_requests(before, made, await store.load())
+            stored = await store.load()
+            still(stored)
+            now = beside_requests(before, made, stored)
         else:
             _tell(changes)
             return after

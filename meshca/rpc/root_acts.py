@@ -46,6 +46,7 @@ class RootAct:
             ends by retiring a root, so it is no way around the second person of that.
         foresee: tells what it would do, and who would break; None for what breaks nobody.
         urgent: it in words, where it is said that a key is stolen.
+        keeps: whether a stolen root goes on to be trusted by it, so that nothing about it is urgent.
         settle: says in the message what is only clear from how the roots stand now, so that it is done as it was
             shown; None when nothing is left open.
     """
@@ -57,6 +58,7 @@ class RootAct:
     foresee: Foresee | None = None
     urgent: str = "because its key is not ours alone"
     settle: Settle | None = None
+    keeps: bool = False
 
     def check(self, request: Any) -> None:  # noqa: ANN401 - a message of the row's type
         """Refuse a request that is wrong in itself.
@@ -82,6 +84,10 @@ class RootAct:
         if "taint" in found:  # the root is dropped at the window's end, whatever its gate says
             found |= {"retire", "force"}
         return frozenset(found)
+
+    def is_urgent(self, request: Any) -> bool:  # noqa: ANN401 - as above
+        """Whether a stolen root goes by it."""
+        return "taint" in self.dangers(request) and not self.keeps
 
     def words(self, request: Any) -> str:  # noqa: ANN401 - as above
         """What it would do."""
@@ -246,12 +252,12 @@ ACTS: Final[Mapping[str, RootAct]] = MappingProxyType({
         roots_pb2.RotateRootRequest, _rotate, "rotate the root", "retire", _rotation, settle=_stolen
     ),
     "PauseRotation": RootAct(
-        roots_pb2.PauseRotationRequest, _pause, "pause the rotation", foresee=_pausing, urgent=_KEPT
+        roots_pb2.PauseRotationRequest, _pause, "pause the rotation", foresee=_pausing, urgent=_KEPT, keeps=True
     ),
     "ResumeRotation": RootAct(
         roots_pb2.ResumeRotationRequest, _resume, "resume the rotation", foresee=_resumption, urgent=_STOLEN
     ),
     "AbortRotation": RootAct(
-        roots_pb2.AbortRotationRequest, _abort, "abort the rotation", foresee=_giving_up, urgent=_KEPT
+        roots_pb2.AbortRotationRequest, _abort, "abort the rotation", foresee=_giving_up, urgent=_KEPT, keeps=True
     ),
 })  # fmt: skip

@@ -123,7 +123,7 @@ class SecondPerson:
             at=now,
             until=now + self._lifetime,
             breaks=foreseen.breaks,
-            urgent="taint" in act.dangers(message),
+            urgent=act.is_urgent(message),
             root=root,
         )
         waits = await self._commands.propose(request)

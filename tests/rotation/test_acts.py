@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from meshca.authority.gate import LEFT_BEHIND
-from meshca.authority.history import Kind
+from meshca.authority.history import Kind, Record
 from meshca.authority.lifecycle import Act, State
 from meshca.authority.material import certificate_id
-from meshca.authority.requests import MAX_OF_ONE
+from meshca.authority.requests import MAX_OF_ONE, add_request
 from meshca.errors import BadRequest, Conflict, NotFound, Refused, Unavailable
 from meshca.upstream.sound_root import root_of
 from tests.fakes.logs import captured_logs
@@ -20,6 +20,7 @@ from tests.fakes.roots import MINUTE, WEB, workload
 from tests.fakes.rotation_stage import ANNA, Stage
 
 URGENT = replace(ANNA, force=True)
+THEFT = waiting(at=NOW, until=NOW + MINUTE, urgent=True)
 
 
 class TestSingleSteps:
@@ -307,48 +308,82 @@ class TestRequests:
 class TestTheft:
     """While an act that is because of a theft waits for a second person."""
 
-    @pytest.mark.parametrize("act", ["pause", "abort", "retire"])
-    @pytest.mark.parametrize("compromised", [False, True])
-    async def test_nobody_stops_a_rotation_without_saying_so(
-        self, stage: Stage, act: str, *, compromised: bool
-    ) -> None:
-        """An operator alone would otherwise keep a stolen root trusted, by giving up the only one that follows."""
+    async def begun(self, stage: Stage) -> Record:
+        """A planned rotation is under way, and an officer asks because of a theft."""
         new = await stage.acts.rotate(ANNA, compromised=False, window=None)
-        await stage.acts.propose(waiting(at=NOW, until=NOW + MINUTE, urgent=True))
-        anna = replace(ANNA, compromised=compromised)
-        arguments = (new.id,) if act == "retire" else ()
-        if compromised:
-            await getattr(stage.acts, act)(anna, *arguments)
-            assert stage.rig.store.lifecycle.generation > 4
-            return
-        with pytest.raises(Refused, match="waits for a second person because a key is stolen") as refusal:
-            await getattr(stage.acts, act)(anna, *arguments)
+        await stage.acts.propose(THEFT)
+        return new
+
+    @pytest.mark.parametrize("act", ["pause", "abort"])
+    async def test_nobody_stops_a_rotation_without_saying_so(self, stage: Stage, act: str) -> None:
+        """An operator alone would otherwise keep a stolen root trusted, by giving up the only one that follows."""
+        await self.begun(stage)
+        with pytest.raises(Refused, match="because a key is stolen; have it approved or denied first") as refusal:
+            await getattr(stage.acts, act)(ANNA)
         assert refusal.value.reason == "compromised"
-        assert stage.rig.store.lifecycle.plan is not None
+        await getattr(stage.acts, act)(replace(ANNA, compromised=True))
+        plan = stage.rig.store.lifecycle.plan
+        assert plan is None or plan.paused
+
+    async def test_nobody_retires_what_shall_follow(self, stage: Stage) -> None:
+        """That is to abort by another name; a dry run says the same."""
+        new = await self.begun(stage)
+        with pytest.raises(Refused, match="or denied first"):
+            await stage.acts.retire(replace(ANNA, force=True), new.id)
+        with pytest.raises(Refused, match="or denied first"):
+            await stage.acts.foresee(Act.RETIRE, new.id, force=True)
+
+    async def test_another_root_is_retired_as_ever(self, stage: Stage) -> None:
+        """One that signs no more, and one that is no part of the rotation under way."""
+        new = await stage.acts.rotate(ANNA, compromised=False, window=None)
+        await stage.acts.activate(replace(ANNA, force=True), new.id)
+        await stage.acts.propose(THEFT)
+        old = stage.roots[0]
+        await stage.acts.retire(replace(ANNA, force=True), old.id)
+        assert stage.states[0] is State.RETIRED
+
+    @pytest.mark.parametrize("act", ["pause", "abort"])
+    async def test_one_that_is_asked_for_meanwhile_counts(self, stage: Stage, act: str) -> None:
+        """It was kept while the act was judged."""
+        await stage.acts.rotate(ANNA, compromised=False, window=None)
+        before = stage.rig.store.lifecycle
+        stage.rig.store.overtaken_by(*add_request(before, THEFT))
+        with pytest.raises(Refused, match="because a key is stolen"):
+            await getattr(stage.acts, act)(ANNA)
+        plan = stage.rig.store.lifecycle.plan
+        assert plan is not None
+        assert not plan.paused
+
+    async def test_one_that_is_over_stops_nobody(self, stage: Stage) -> None:
+        """Also before it is forgotten."""
+        await stage.acts.rotate(ANNA, compromised=False, window=None)
+        over = replace(THEFT, until=NOW)
+        stage.rig.store.lifecycle = replace(stage.rig.store.lifecycle, requests=(over,))
+        await stage.acts.abort(ANNA)
+        assert stage.rig.store.lifecycle.plan is None
 
     @pytest.mark.parametrize("act", [Act.PAUSE, Act.ABORT])
     async def test_that_is_foretold(self, stage: Stage, act: Act) -> None:
         """As it would be refused."""
-        await stage.acts.rotate(ANNA, compromised=False, window=None)
-        await stage.acts.propose(waiting(at=NOW, until=NOW + MINUTE, urgent=True))
-        with pytest.raises(Refused, match="waits for a second person because a key is stolen"):
+        await self.begun(stage)
+        with pytest.raises(Refused, match="because a key is stolen"):
             await stage.acts.foresee_course(act, compromised=False)
 
     async def test_a_root_that_was_plugged_in_is_not_given_up(self, stage: Stage) -> None:
-        """Also when no rotation to it is under way."""
+        """Also when no rotation to it is under way; then no flag helps, and none is named."""
         material = good_material(root=make_ca("next", begin=NOW))
         stage.upstream.materials[certificate_id(root_of(material))] = material
         stage.upstream.change()
         await stage.turn(60)
-        await stage.acts.propose(waiting(at=NOW, until=stage.clock.now() + MINUTE, urgent=True))
-        with pytest.raises(Refused, match="waits for a second person because a key is stolen"):
+        await stage.acts.propose(replace(THEFT, until=stage.clock.now() + MINUTE))
+        with pytest.raises(Refused, match=r"have it approved or denied first$"):
             await stage.acts.retire(ANNA, stage.roots[-1].id)
 
     async def test_what_goes_on_goes_on(self, stage: Stage) -> None:
         """A rotation that is paused may be resumed by whoever may."""
         await stage.acts.rotate(ANNA, compromised=False, window=None)
         await stage.acts.pause(ANNA)
-        await stage.acts.propose(waiting(at=NOW, until=NOW + MINUTE, urgent=True))
+        await stage.acts.propose(THEFT)
         await stage.acts.resume(ANNA)
         plan = stage.rig.store.lifecycle.plan
         assert plan is not None

@@ -251,6 +251,17 @@ async def test_what_is_asked_for_because_of_a_theft_is_urgent(
     assert found.urgent is urgent
 
 
+@pytest.mark.parametrize(("act", "urgent"), [("Pause", False), ("Resume", True), ("Abort", False)])
+async def test_what_keeps_a_stolen_root_trusted_is_not_urgent(rig: Rig, act: str, *, urgent: bool) -> None:
+    """Only what has it go."""
+    rig.commands.state = FakeRootCommands(rig.clock).state
+    await rig.commands.rotate(Asked(by="x"), compromised=True, window=None)
+    message = getattr(roots_pb2, f"{act}RotationRequest")(compromised=True, reason="old")
+    found = await rig.rule.propose(f"{act}Rotation", message, rig.people.named("uid 1"))
+    assert found is not None
+    assert found.urgent is urgent
+
+
 def foreseen(*pods: str, unnamed: int = 0) -> Forecast:
     """Workloads of these pods would break, and some more."""
     losers = tuple(Straggler(workload=workload(pod), why="holds one") for pod in pods)
