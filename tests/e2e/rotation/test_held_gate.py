@@ -128,7 +128,7 @@ async def refuses_roots(ca: LiveCa, name: str, *, of: int) -> None:
     await until(told, "the words of Envoy are not told")
     refusal = await ca.run("root", "activate", (await ca.ids())[-1])
     assert (refusal.code, refusal.value["error"]["reason"]) == (3, "gate_closed")
-    assert f"{identity(name)} in {name}: " in refusal.value["error"]["detail"]
+    assert f'{identity(name)} in "{name}": ' in refusal.value["error"]["detail"]
     fleet = (await ca.report()).fleet
     assert fleet is not None
     assert (fleet.seen, fleet.acknowledged) == (of, of - 1)
