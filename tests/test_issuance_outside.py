@@ -67,9 +67,9 @@ class Rig:
         )
         self.key = ec_key()
 
-    async def issue(self) -> Issued:
+    async def issue(self, seconds: int = 0) -> Issued:
         """One issuance for the rig's key."""
-        return await self.issuing.issue(CREDENTIAL, lambda: Wish(csr=self.csr()), "r1")
+        return await self.issuing.issue(CREDENTIAL, lambda: Wish(csr=self.csr(), lifetime_seconds=seconds), "r1")
 
     def csr(self) -> str:
         """A request of the rig's key, with something around it."""
@@ -160,6 +160,19 @@ async def test_whoever_signs_is_told_of_what_was_given_on(rig: Rig) -> None:
     """So that it knows that its leaves are good again."""
     await rig.issue()
     assert rig.leaves.verdicts == [(str(WEB), None)]
+
+
+async def test_over_before_it_came(rig: Rig) -> None:
+    """A caller who wanted one second gets none of it late in that; whoever signs did nothing wrong."""
+    rig.leaves.may.clear()
+    issuing = asyncio.create_task(rig.issue(seconds=1))
+    await rig.leaves.asked.wait()
+    rig.clock.move(1)
+    rig.leaves.may.set()
+    with pytest.raises(Unavailable, match="leaf_late"):
+        await issuing
+    assert rig.leaves.verdicts == []
+    assert rig.ends == [(Result.FAILED, "leaf_late")]
 
 
 async def test_nobody_could_be_asked(rig: Rig) -> None:

@@ -105,6 +105,12 @@ async def test_what_is_sent(rig: Rig) -> None:
     }
 
 
+async def test_over_before_it_is_asked_for(rig: Rig) -> None:
+    """What has ended when its turn comes is not asked for: that refuses only whoever wanted so little."""
+    rig.clock.move((END - rig.clock.now()).total_seconds())
+    assert (await rig.refused(), rig.asked, rig.problem) == ("leaf_late", 0, "")
+
+
 async def test_not_configured(tmp_path: Path) -> None:
     """By default nobody signs leaves in our place."""
     async with serving_vault() as vault:
