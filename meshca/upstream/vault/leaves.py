@@ -77,8 +77,8 @@ class Leaves:
         It takes no longer than the timeout to have a turn, and then again to have an answer.
 
         Raises:
-            Unavailable: reason `vault_<fault>`, `leaf_waiting`, `leaf_late`, or `leaf_answer`, as of this identity's
-                last leaf.
+            Unavailable: reason `vault_<fault>`, `leaf_waiting`, `leaf_late`, or `leaf_answer`, as of the last leaf
+                of this identity.
         """
         with self._brake.asking(wish.identity):
             path = path_of(self._mount, self._above(wish), self._role)
@@ -109,7 +109,7 @@ class Leaves:
                 self._brake.failed(failure(Fault.TIMEOUT, "of a leaf, until nobody waited for it any more"))
             raise
         except Unavailable as error:
-            raise self._brake.failed(error) from None
+            raise self._brake.refused(wish.identity, error) from None
         for warning in answer.warnings:
             log.debug("vault.warning", path=path, warning=warning)
         self._brake.answered()
