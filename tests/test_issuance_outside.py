@@ -194,8 +194,19 @@ async def test_ledger_goes_while_it_is_signed(rig: Rig) -> None:
     assert rig.ends == [(Result.FAILED, "store")]
 
 
+async def test_ledger_goes_before_it_is_given(rig: Rig) -> None:
+    """What is not recorded was not given on, and that is no fault of whoever signs: it is told neither."""
+    rig.leaves.may.clear()
+    issuing = asyncio.create_task(rig.refused())
+    await rig.leaves.asked.wait()
+    rig.ledger.down = True
+    rig.leaves.may.set()
+    await issuing
+    assert rig.leaves.verdicts == []
+
+
 async def test_a_serial_that_was_given_before(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An old certificate in place of a new one is no certificate of this request."""
+    """An old certificate in place of a new one is none of this request, and whoever signs is told that."""
     pems: list[str] = []
     sign = rig.leaves.sign
 
@@ -210,6 +221,8 @@ async def test_a_serial_that_was_given_before(rig: Rig, monkeypatch: pytest.Monk
     with pytest.raises(InvariantBroken) as caught:
         await rig.issue()
     assert caught.value.reason == "serial_reused"
+    (_, good), (whose, told) = rig.leaves.verdicts
+    assert (good, whose, str(told)[:11]) == (None, str(WEB), "leaf_answer")
     assert [(one.result, one.reason) for one in finished if one.serial == first.serial] == [(Result.ISSUED, "")]
     assert [one.reason for one in finished if one.serial != first.serial] == ["renumbered", "serial_reused"]
 

@@ -155,7 +155,7 @@ class Commission:
         issuer = issuer_above(self.slot)
         leaf = _read(unverified_pem)
         if problems := [*self._faults(leaf, issuer, now)]:
-            raise _refused("; ".join(problems))
+            raise wrong_leaf("; ".join(problems))
         return Issued(
             chain=(to_pem(leaf), *issuer.chain),
             roots=issuer.roots,
@@ -193,15 +193,16 @@ def told(commission: Commission, signer: LeafSigner) -> Iterator[None]:
         raise
 
 
+def wrong_leaf(problem: str) -> Unavailable:
+    """The refusal of what came back."""
+    return Unavailable(
+        "leaf_answer", f"the leaf that was signed in our place is not what was asked for: {problem}"
+    )
+
+
 def _read(unverified_pem: str) -> x509.Certificate:
     try:
         [leaf] = read_certificates(unverified_pem.encode(), "leaf")
     except (ConfigError, ValueError):
-        raise _refused("it is not one certificate") from None
+        raise wrong_leaf("it is not one certificate") from None
     return leaf
-
-
-def _refused(problem: str) -> Unavailable:
-    return Unavailable(
-        "leaf_answer", f"the leaf that was signed in our place is not what was asked for: {problem}"
-    )
