@@ -8,6 +8,7 @@ they must never be copied into a certificate. No text of a CSR or of a library m
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import re
 import warnings
 from dataclasses import dataclass, field
@@ -50,6 +51,11 @@ _RSA = {
     Oid.RSA_WITH_SHA512: hashes.SHA512(),
 }
 _VISIBLE = re.compile(r"[!-~]*")
+# With a scheme (RFC 5280 section 4.2.1.6) and, if it names a host, one of plain labels: what every other reader of
+# the CSR takes for a URI as well. An outside signer that could not read it would refuse what we let in.
+_CHARACTERS = r"(?:[\w.~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*"
+_HOST = r"//(?:[\w-]+(?:\.[\w-]+)*(?::[0-9]+)?)?(?![^/?#])"
+_URI = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]*:(?:{_HOST}|(?!//)){_CHARACTERS}(?:#{_CHARACTERS})?", re.ASCII)
 # What cryptography 50 raises on hostile bytes, found by mutating valid requests (tests/test_csr.py repeats
 # that): the last three are not ValueErrors, and TypeError comes from a bit string in a subject.
 _UNREADABLE = (
@@ -70,7 +76,7 @@ class ProvenKey:
         spki_der: its SubjectPublicKeyInfo as we encode it, not as it was sent.
         key_type: which of the allowed types it is.
         key_id: its subject key identifier (RFC 5280 section 4.2.1.2, method 1): 20 bytes.
-        uris: the URI SANs asked for, in order; visible ASCII, otherwise unverified.
+        uris: the URI SANs asked for, in order; well-formed, otherwise unverified.
         other_names: whether any other name was asked for: a non-empty subject or another kind of SAN.
         csr_sha256: lower-case hexadecimal SHA-256 of the DER CSR, empty for a key of our own making.
         key_sha256: lower-case hexadecimal SHA-256 of `spki_der`.
@@ -90,8 +96,9 @@ def prove(unverified: str | bytes) -> ProvenKey:
     """Read a PKCS#10 request (RFC 2986), PEM or DER, and check the signature that it makes over itself.
 
     Checked: size, exactly one request and nothing after it, every extension parses and occurs once, names
-    are visible ASCII, key type and strength (before the signature, which a hostile key could make slow),
-    signature algorithm without SHA-1, signature. Not checked: whose names it asks for (`check_names`).
+    are visible ASCII, URIs and addresses well-formed, key type and strength (before the signature, which a
+    hostile key could make slow), signature algorithm without SHA-1, signature. Not checked: whose names it
+    asks for (`check_names`).
 
     Raises:
         BadRequest: reason `csr_size`, `csr_format`, `csr_names`, `csr_key` or `csr_signature`.
@@ -213,6 +220,10 @@ def _names(request: x509.CertificateSigningRequest) -> tuple[tuple[str, ...], bo
     if not all(_VISIBLE.fullmatch(text) for text in texts):
         raise BadRequest("csr_names", "a name in the CSR holds a character that is not visible ASCII")
     uris = tuple(name.value for name in names if isinstance(name, x509.UniformResourceIdentifier))
+    if not all(_URI.fullmatch(uri) for uri in uris):
+        raise BadRequest("csr_names", "a URI in the CSR is malformed, has no scheme, or names no plain host")
+    if any(isinstance(name.value, ipaddress.IPv4Network | ipaddress.IPv6Network) for name in names):
+        raise BadRequest("csr_names", "an IP address in the CSR is a network")
     return uris, bool(subject) or len(uris) < len(names)
 
 

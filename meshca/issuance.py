@@ -16,7 +16,7 @@ from meshca.admission.decide import check_could_be_granted, decide, decide_for_w
 from meshca.admission.model import Grant, RuleSet
 from meshca.authn.chain import Authenticator
 from meshca.authn.node_proxy import NodeProxies
-from meshca.authority.outside import Commission, LeafSigner, told
+from meshca.authority.outside import Commission, LeafSigner, told, wrong_leaf
 from meshca.authority.signing import Authority
 from meshca.clock import Clock
 from meshca.csr import ProvenKey
@@ -24,7 +24,8 @@ from meshca.decision import Decision
 from meshca.errors import BadRequest
 from meshca.identity.caller import Caller, Credential, ProvenBy
 from meshca.identity.key_type import KeyType
-from meshca.ledger.port import LedgerStore
+from meshca.ledger.port import LedgerStore, SerialReused
+from meshca.ledger.record import Intent
 from meshca.quota import Quota
 from meshca.secret import Secret
 from meshca.svid import profile
@@ -199,12 +200,20 @@ class Issuing:
             unverified = await signer.sign(wish)
             with told(commission, signer):
                 issued = commission.judge(unverified, self._clock.now())
-            signer.judged(wish.identity, None)
             with decision.given(asked, issued, self._ledger) as given:
-                await self._ledger.intend(given)
+                await self._intend_given(given, signer)
                 self._authority.current()  # nothing is given any more when signing was withheld meanwhile
                 self._authority.drafter(draft, self._clock.now())  # nor when the signer has gone
             return decision.issues(issued)
+
+    async def _intend_given(self, given: Intent, signer: LeafSigner) -> None:
+        """Only the ledger knows whether a serial is new: whoever signs is told what it says of that."""
+        try:
+            await self._ledger.intend(given)
+        except SerialReused as reused:
+            signer.judged(given.spiffe_id, wrong_leaf(reused.detail))
+            raise
+        signer.judged(given.spiffe_id, None)
 
     def _lifetime(self, grant: Grant, asked_seconds: int) -> timedelta:
         lifetime, clamped = profile.lifetime(self._profile, grant.max_lifetime, asked_seconds)

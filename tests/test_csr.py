@@ -21,6 +21,37 @@ from meshca.svid import der, signature
 from tests.fakes.pki import WEB, ec_key, make_csr, proven_key, rsa_key
 
 URI = x509.UniformResourceIdentifier
+MALFORMED = [
+    "",
+    "web",
+    ":web",
+    "1a:web",
+    "//host/web",
+    "http://%zz",
+    "http://[bad",
+    "http://[::1]/",
+    "http://a..b/",
+    "http://.a/",
+    "http://a./",
+    "http://a:b/",
+    "http://:80/",
+    "http://me@a/",
+    "http://a%20b/",
+    "http://a/%2",
+    "http://a/#%zz",
+    "http://a/{b}",
+    "http://a/#b#c",
+]
+WELL_FORMED = [
+    "spiffe://a.example-1_b/ns/x/sa/y",
+    "https://a:8443/b%20c?d=e/f?g#h?i",
+    "http://a",
+    "http://a?b",
+    "file:///a//b",
+    "urn:uuid:1",
+    "mailto:a@b.example",
+    "a:",
+]
 KEY = ec_key()
 
 
@@ -189,6 +220,9 @@ class TestProve:
             pytest.param(make_csr(KEY, [x509.DNSName("a\n.example")]), "csr_names", id="newline-in-dns"),
             pytest.param(make_csr(KEY, [x509.DNSName("a\0.example")]), "csr_names", id="nul-in-dns"),
             pytest.param(make_csr(KEY, [URI("spiffe://a/b c")]), "csr_names", id="space"),
+            pytest.param(
+                make_csr(KEY, [x509.IPAddress(ipaddress.ip_network("192.0.2.0/24"))]), "csr_names", id="network"
+            ),
             pytest.param(raw_csr(public_key=ec_key().public_key()), "csr_signature", id="signed-by-another-key"),
             pytest.param(make_csr(KEY, digest=hashes.SHA224()), "csr_signature", id="sha-224"),
             pytest.param(
@@ -266,10 +300,26 @@ class TestProve:
             return
         assert bytes(request) == seed
 
-    @given(st.lists(st.from_regex(r"[!-~]{0,40}", fullmatch=True), max_size=4))
+    @given(
+        st.lists(
+            st.from_regex(r"[a-z]{1,5}:(//[a-z]{1,9}/|[a-z])[!$&-;=?-Z_a-z~]{0,40}", fullmatch=True), max_size=4
+        )
+    )
     def test_uris_come_back(self, uris: list[str]) -> None:
         """The URIs that were asked for are the URIs that are found, letter by letter."""
         assert csr.prove(make_csr(KEY, [URI(uri) for uri in uris])).uris == tuple(uris)
+
+    @pytest.mark.parametrize("uri", MALFORMED)
+    def test_malformed_uri(self, uri: str) -> None:
+        """What another reader of the CSR, such as an outside signer, takes for no URI is refused here."""
+        with pytest.raises(BadRequest, match="a URI in the CSR") as refused:
+            csr.prove(make_csr(KEY, [URI(str(WEB)), URI(uri)]))
+        assert refused.value.reason == "csr_names"
+
+    @pytest.mark.parametrize("uri", WELL_FORMED)
+    def test_well_formed_uri(self, uri: str) -> None:
+        """Any scheme, with a host or without one, is let in."""
+        assert csr.prove(make_csr(KEY, [URI(uri)])).uris == (uri,)
 
     @given(st.from_regex(r"[a-z]{12}", fullmatch=True))
     def test_detail_is_ours(self, secret: str) -> None:

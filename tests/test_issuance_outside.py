@@ -67,9 +67,9 @@ class Rig:
         )
         self.key = ec_key()
 
-    async def issue(self) -> Issued:
+    async def issue(self, seconds: int = 0) -> Issued:
         """One issuance for the rig's key."""
-        return await self.issuing.issue(CREDENTIAL, lambda: Wish(csr=self.csr()), "r1")
+        return await self.issuing.issue(CREDENTIAL, lambda: Wish(csr=self.csr(), lifetime_seconds=seconds), "r1")
 
     def csr(self) -> str:
         """A request of the rig's key, with something around it."""
@@ -162,6 +162,19 @@ async def test_whoever_signs_is_told_of_what_was_given_on(rig: Rig) -> None:
     assert rig.leaves.verdicts == [(str(WEB), None)]
 
 
+async def test_over_before_it_came(rig: Rig) -> None:
+    """A caller who wanted one second gets none of it late in that; whoever signs did nothing wrong."""
+    rig.leaves.may.clear()
+    issuing = asyncio.create_task(rig.issue(seconds=1))
+    await rig.leaves.asked.wait()
+    rig.clock.move(1)
+    rig.leaves.may.set()
+    with pytest.raises(Unavailable, match="leaf_late"):
+        await issuing
+    assert rig.leaves.verdicts == []
+    assert rig.ends == [(Result.FAILED, "leaf_late")]
+
+
 async def test_nobody_could_be_asked(rig: Rig) -> None:
     """Below an issuer that cannot sign leaves whoever would sign is told why nobody asks."""
     rig.authority.replace(Slot.prove(material_of(ROOT, roots=[ROOT]), TRUST_DOMAIN, NOW))
@@ -181,8 +194,19 @@ async def test_ledger_goes_while_it_is_signed(rig: Rig) -> None:
     assert rig.ends == [(Result.FAILED, "store")]
 
 
+async def test_ledger_goes_before_it_is_given(rig: Rig) -> None:
+    """What is not recorded was not given on, and that is no fault of whoever signs: it is told neither."""
+    rig.leaves.may.clear()
+    issuing = asyncio.create_task(rig.refused())
+    await rig.leaves.asked.wait()
+    rig.ledger.down = True
+    rig.leaves.may.set()
+    await issuing
+    assert rig.leaves.verdicts == []
+
+
 async def test_a_serial_that_was_given_before(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An old certificate in place of a new one is no certificate of this request."""
+    """An old certificate in place of a new one is none of this request, and whoever signs is told that."""
     pems: list[str] = []
     sign = rig.leaves.sign
 
@@ -197,6 +221,8 @@ async def test_a_serial_that_was_given_before(rig: Rig, monkeypatch: pytest.Monk
     with pytest.raises(InvariantBroken) as caught:
         await rig.issue()
     assert caught.value.reason == "serial_reused"
+    (_, good), (whose, told) = rig.leaves.verdicts
+    assert (good, whose, str(told)[:11]) == (None, str(WEB), "leaf_answer")
     assert [(one.result, one.reason) for one in finished if one.serial == first.serial] == [(Result.ISSUED, "")]
     assert [one.reason for one in finished if one.serial != first.serial] == ["renumbered", "serial_reused"]
 

@@ -30,6 +30,7 @@ from meshca.svid.issuer import Issuer
 from meshca.svid.wanted import Wanted
 
 TOO_SHORT: Final = "long before"  # in the words of a leaf that ends too soon
+_LATE: Final = "leaf_late"
 PART: Final = 2  # of what was asked for a leaf must last: who renews at half would otherwise be late
 
 
@@ -76,6 +77,17 @@ class LeafSource(LeafSigner, Protocol):
     def problem(self) -> MeshcaError | None:
         """Why the leaf that was asked for last could not be given on; None when it could, and before any."""
         ...
+
+
+def check_not_late(not_after: datetime, now: datetime) -> None:
+    """A caller may want so little that it is over before it is signed: no answer can be right, whoever gives it.
+
+    Raises:
+        Unavailable: reason `leaf_late`; nobody but the caller is told.
+    """
+    if not_after <= now:
+        ended = f"what was asked for ended at {not_after.isoformat()}, before it could be given"
+        raise Unavailable(_LATE, f"{ended}: ask for more seconds")
 
 
 @functools.lru_cache(maxsize=256)
@@ -137,12 +149,13 @@ class Commission:
 
         Raises:
             Unavailable: reason `leaf_answer`, naming everything that is wrong; nothing may be given out. Or reason
-                `leaf_issuer`.
+                `leaf_issuer`, or `leaf_late`.
         """
+        check_not_late(self.draft.not_after, now)
         issuer = issuer_above(self.slot)
         leaf = _read(unverified_pem)
         if problems := [*self._faults(leaf, issuer, now)]:
-            raise _refused("; ".join(problems))
+            raise wrong_leaf("; ".join(problems))
         return Issued(
             chain=(to_pem(leaf), *issuer.chain),
             roots=issuer.roots,
@@ -171,23 +184,25 @@ class Commission:
 
 @contextlib.contextmanager
 def told(commission: Commission, signer: LeafSigner) -> Iterator[None]:
-    """Whoever signs is told that what it is for or gave cannot be used."""
+    """Whoever signs is told that what it is for or gave cannot be used, unless that is no doing of its own."""
     try:
         yield
     except Unavailable as error:
-        signer.judged(str(commission.identity), error)
+        if error.reason != _LATE:
+            signer.judged(str(commission.identity), error)
         raise
+
+
+def wrong_leaf(problem: str) -> Unavailable:
+    """The refusal of what came back."""
+    return Unavailable(
+        "leaf_answer", f"the leaf that was signed in our place is not what was asked for: {problem}"
+    )
 
 
 def _read(unverified_pem: str) -> x509.Certificate:
     try:
         [leaf] = read_certificates(unverified_pem.encode(), "leaf")
     except (ConfigError, ValueError):
-        raise _refused("it is not one certificate") from None
+        raise wrong_leaf("it is not one certificate") from None
     return leaf
-
-
-def _refused(problem: str) -> Unavailable:
-    return Unavailable(
-        "leaf_answer", f"the leaf that was signed in our place is not what was asked for: {problem}"
-    )

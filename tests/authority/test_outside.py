@@ -141,10 +141,11 @@ def test_far_shorter(end: datetime) -> None:
 
 
 def test_an_answer_that_came_too_late() -> None:
-    """When all that was asked for is over nothing is given."""
+    """When all that was asked for is over nothing is given, and the answer is not called wrong."""
     asked = commission()
-    with pytest.raises(Unavailable, match="long before"):
+    with pytest.raises(Unavailable, match="ask for more seconds") as refused:
         asked.judge(signed(asked), asked.draft.not_after)
+    assert refused.value.reason == "leaf_late"
 
 
 REFUSED: list[tuple[Mapping[str, Any], str]] = [

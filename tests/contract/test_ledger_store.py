@@ -113,6 +113,17 @@ async def test_a_serial_is_recorded_once(ledger: LedgerStore) -> None:
     assert await ledger.find(one.serial) == Issuance(intent=one)
 
 
+async def test_a_reused_serial_does_not_harm_the_first(ledger: LedgerStore) -> None:
+    """What becomes of the intent that has it is recorded."""
+    one = intent()
+    await ledger.intend(one)
+    with pytest.raises(SerialReused):
+        await ledger.intend(replace(one, namespace="other"))
+    ledger.finish(issued(one))
+    await settled(ledger)
+    assert await ledger.find(one.serial) == Issuance(intent=one, outcome=issued(one))
+
+
 async def test_a_reused_serial_does_not_harm_its_neighbours(ledger: LedgerStore) -> None:
     """Intents that share a commit stand and fall alone."""
     old = intent()

@@ -82,12 +82,14 @@ class Writer:
         serial = row[0]
         future = self._loop.create_future()
         self._waiting.append(_Intent(future, serial, encoded(INTENT_COLUMNS, row)))
+        others = serial in self._open  # another intent's, whose outcome is still to come
         self._open.add(serial)
         self._work()
         try:
             await future  # a cancelled one may have been written: it stays open
         except MeshcaError:
-            self._open.discard(serial)
+            if not others:
+                self._open.discard(serial)
             raise
 
     def finish(self, row: Row) -> None:

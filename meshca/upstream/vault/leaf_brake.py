@@ -2,7 +2,7 @@
 
 An outage is waited for by everybody together, and one at a time asks whether it is over. A leaf that was not as it
 was asked for holds back only whose it was: it may be due to that request, and no workload must be able to stop the
-others by one.
+others by one, nor to have the server called wrong by a CSR that Vault cannot read.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class LeafBrake:
         self._server = Patience(clock, rng)
         self._of: dict[str, Patience] = {}
         self._asking = 0
+        self._refused = ""  # the first identity whose request was a bad one, since a leaf was good
 
     def check(self, identity: str) -> None:
         """Refuse what has failed just now.
@@ -71,9 +72,24 @@ class LeafBrake:
         """Nothing came: an outage is waited for, what is refused to one may be granted to another."""
         count(error)
         self.problem = error
-        fault = fault_of(error)
-        if fault is not None and TABLE[fault].passes and not self._server.left:
+        if _is_outage(error) and not self._server.left:
             self._server.failed(error)
+        return error
+
+    def refused(self, identity: str, error: Unavailable) -> Unavailable:
+        """As `failed`, after Vault was asked: what is no outage ends one.
+
+        A bad request is its caller's matter until another identity's is one too: then it is due to the role.
+        """
+        fault = fault_of(error)
+        if fault is None or _is_outage(error):
+            return self.failed(error)
+        self.answered()
+        if fault is not Fault.BAD_REQUEST or self._refused not in {"", identity}:
+            return self.failed(error)
+        self._refused = identity
+        if _is_outage(self.problem):
+            self.problem = None
         return error
 
     def answered(self) -> None:
@@ -83,7 +99,7 @@ class LeafBrake:
     def judged(self, identity: str, error: Unavailable | None) -> None:
         """As `authority.outside.LeafSigner`."""
         if error is None:
-            self.problem = None
+            self.problem, self._refused = None, ""
             self._of.pop(identity, None)
             return
         fault = _TOLD.get(error.reason)
@@ -96,3 +112,8 @@ class LeafBrake:
         if identity not in self._of and len(self._of) >= MANY:
             del self._of[next(iter(self._of))]
         return self._of.setdefault(identity, Patience(self._clock, self._rng))
+
+
+def _is_outage(error: Unavailable | None) -> bool:
+    fault = fault_of(error)
+    return fault is not None and TABLE[fault].passes

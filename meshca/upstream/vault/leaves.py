@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from meshca.authority.outside import LeafWish
+from meshca.authority.outside import LeafWish, check_not_late
 from meshca.clock import Clock
 from meshca.config.vault import VaultConfig
 from meshca.config.vault_leaves import VaultLeaves
@@ -38,7 +38,7 @@ class Leaves:
         session: calls as us.
         lanes: by which it asks.
         issuer: of this name and key (`authority.outside.name_and_key`), as the mount was seen last.
-        clock: for how long it has not answered.
+        clock: for how long it has not answered, and whether what is asked for is over.
         brake: holds back who must wait.
     """
 
@@ -77,12 +77,14 @@ class Leaves:
         It takes no longer than the timeout to have a turn, and then again to have an answer.
 
         Raises:
-            Unavailable: reason `vault_<fault>`, `leaf_waiting`, or `leaf_answer`, as of this identity's last leaf.
+            Unavailable: reason `vault_<fault>`, `leaf_waiting`, `leaf_late`, or `leaf_answer`, as of the last leaf
+                of this identity.
         """
         with self._brake.asking(wish.identity):
             path = path_of(self._mount, self._above(wish), self._role)
             async with self._lanes.turn(self._seconds) as lane:
                 self._brake.check(wish.identity)  # Vault may have gone while we waited
+                check_not_late(wish.not_after, self._clock.now())
                 return await self._signed(lane, path, wish)
 
     def _above(self, wish: LeafWish) -> Issuer:
@@ -107,7 +109,7 @@ class Leaves:
                 self._brake.failed(failure(Fault.TIMEOUT, "of a leaf, until nobody waited for it any more"))
             raise
         except Unavailable as error:
-            raise self._brake.failed(error) from None
+            raise self._brake.refused(wish.identity, error) from None
         for warning in answer.warnings:
             log.debug("vault.warning", path=path, warning=warning)
         self._brake.answered()

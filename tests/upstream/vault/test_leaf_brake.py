@@ -113,6 +113,71 @@ def test_one_tries_after_an_outage() -> None:
         assert rig.refused("shop") == ""
 
 
+@pytest.mark.parametrize("fault", [Fault.ROLE, Fault.BAD_REQUEST, Fault.ANSWER])
+def test_a_refusal_after_an_outage(fault: Fault) -> None:
+    """Whoever says no is there, so everybody may ask again."""
+    rig = Rig()
+    rig.brake.failed(failure(Fault.SEALED))
+    rig.clock.move(60)
+    with rig.brake.asking("web"):
+        assert rig.refused("shop") == "vault_sealed"
+        rig.brake.refused("web", failure(fault))
+        assert rig.refused("shop") == ""
+
+
+def test_an_outage_after_an_outage() -> None:
+    """Is one still."""
+    rig = Rig()
+    rig.brake.failed(failure(Fault.SEALED))
+    rig.clock.move(60)
+    rig.brake.refused("web", failure(Fault.TIMEOUT))
+    assert rig.refused("shop") == "vault_timeout"
+
+
+def test_a_bad_request_of_one() -> None:
+    """However often it comes it is neither shown nor counted: no workload calls the server wrong."""
+    rig, counter = Rig(), metrics.vault_faults.labels("bad_request")
+    before = counter._value.get()
+    for _ in range(3):
+        rig.brake.refused("web", failure(Fault.BAD_REQUEST))
+    assert (counter._value.get(), rig.problem) == (before, "")
+
+
+@pytest.mark.parametrize(("fault", "shown"), [(Fault.SEALED, ""), (Fault.ROLE, "vault_role")])
+def test_a_bad_request_after_another_fault(fault: Fault, shown: str) -> None:
+    """Shows that an outage is over, and of no other fault that it is mended."""
+    rig = Rig()
+    rig.brake.failed(failure(fault))
+    rig.brake.refused("web", failure(Fault.BAD_REQUEST))
+    assert rig.problem.partition(":")[0] == shown
+
+
+def test_another_reason_for_none() -> None:
+    """What is no fault of Vault's says nothing of an outage."""
+    rig = Rig()
+    rig.brake.failed(failure(Fault.SEALED))
+    rig.brake.refused("web", Unavailable("other", "x"))
+    assert (rig.refused("shop"), rig.problem) == ("vault_sealed", "other: x")
+
+
+def test_bad_requests_of_two() -> None:
+    """Are the role's fault: shown, and counted."""
+    rig, counter = Rig(), metrics.vault_faults.labels("bad_request")
+    before = counter._value.get()
+    for name in ("web", "shop"):
+        rig.brake.refused(name, failure(Fault.BAD_REQUEST))
+    assert (counter._value.get(), rig.problem) == (before + 1, str(failure(Fault.BAD_REQUEST)))
+
+
+def test_bad_requests_with_a_good_leaf_between() -> None:
+    """The role signed, so neither was its fault."""
+    rig = Rig()
+    rig.brake.refused("web", failure(Fault.BAD_REQUEST))
+    rig.brake.judged("db", None)
+    rig.brake.refused("shop", failure(Fault.BAD_REQUEST))
+    assert rig.problem == ""
+
+
 def test_before_an_outage() -> None:
     """Nobody waits for anybody."""
     rig = Rig()

@@ -38,17 +38,17 @@ class Rig:
         self.leaves = leaves
         self.clock = clock
 
-    async def sign(self, issuer: str = "") -> str:
+    async def sign(self, issuer: str = "", identity: str = str(WEB)) -> str:
         """One leaf, given on."""
         named = issuer or name_and_key(self.vault.pki.root.certificate)
-        leaf = await self.leaves.sign(LeafWish(csr=CSR, identity=str(WEB), not_after=END, issuer=named))
-        self.leaves.judged(str(WEB), None)
+        leaf = await self.leaves.sign(LeafWish(csr=CSR, identity=identity, not_after=END, issuer=named))
+        self.leaves.judged(identity, None)
         return leaf
 
-    async def refused(self, issuer: str = "") -> str:
+    async def refused(self, issuer: str = "", identity: str = str(WEB)) -> str:
         """Why there is none."""
         with pytest.raises(Unavailable) as caught:
-            await self.sign(issuer)
+            await self.sign(issuer, identity)
         return caught.value.reason
 
     async def given_up(self, seconds: float) -> None:
@@ -105,6 +105,12 @@ async def test_what_is_sent(rig: Rig) -> None:
     }
 
 
+async def test_over_before_it_is_asked_for(rig: Rig) -> None:
+    """What has ended when its turn comes is not asked for: that refuses only whoever wanted so little."""
+    rig.clock.move((END - rig.clock.now()).total_seconds())
+    assert (await rig.refused(), rig.asked, rig.problem) == ("leaf_late", 0, "")
+
+
 async def test_not_configured(tmp_path: Path) -> None:
     """By default nobody signs leaves in our place."""
     async with serving_vault() as vault:
@@ -146,10 +152,6 @@ PASSING = [
 ]
 STANDING = [
     (refusing(400, "unknown role: mesh-leaf"), "vault_role"),
-    (
-        refusing(400, "URI Subject Alternative Names were provided via the API which are not valid for this role"),
-        "vault_bad_request",
-    ),
     (refusing(403, "permission denied"), "vault_forbidden"),
     (refusing(404, "no handler for route"), "vault_mount"),
     (saying(b"<html>"), "vault_not_vault"),
@@ -177,6 +179,17 @@ async def test_a_refusal(rig: Rig, reply: Reply, reason: str) -> None:
     rig.vault.at(PATH, rig.vault.truly)
     await rig.clock.advance(60 if reason == "vault_forbidden" else 0)  # a token is not tried for a while
     assert "CERTIFICATE" in await rig.sign()
+    assert rig.problem == ""
+
+
+async def test_a_bad_request(rig: Rig) -> None:
+    """Of one caller may be due to its CSR; when Vault says so to a second one too it is due to the role."""
+    words = "URI Subject Alternative Names were provided via the API which are not valid for this role"
+    rig.vault.at(PATH, refusing(400, words))
+    assert ([await rig.refused() for _ in range(2)], rig.problem) == (["vault_bad_request"] * 2, "")
+    assert await rig.refused(identity=f"{WEB}-2") == rig.problem == "vault_bad_request"
+    rig.vault.at(PATH, rig.vault.truly)
+    await rig.sign()
     assert rig.problem == ""
 
 
