@@ -7,7 +7,8 @@ were proven, never a token, a key or a CSR.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
@@ -18,7 +19,7 @@ from meshca.clock import Clock
 from meshca.csr import ProvenKey
 from meshca.errors import BadRequest, Denied, Exhausted, MeshcaError, Unauthenticated
 from meshca.identity.caller import Caller
-from meshca.ledger.port import LedgerStore, SerialReused
+from meshca.ledger.port import LedgerStore
 from meshca.ledger.record import Intent, Outcome, Result
 from meshca.log import log
 from meshca.svid.draft import Draft, Issued
@@ -88,29 +89,25 @@ class Decision:
         assert self._grant is not None  # noqa: S101 - an error of ours, not of a request
         return self._grant
 
-    @contextlib.contextmanager
-    def recorded(self, draft: Draft, ledger: LedgerStore) -> Iterator[Intent]:
-        """The intent of this draft; on leaving, its outcome is handed to the ledger.
+    def recorded(self, draft: Draft, ledger: LedgerStore) -> AbstractAsyncContextManager[Intent]:
+        """The intent of this draft, durable inside the block; on leaving, its outcome is handed to the ledger.
 
         Whatever ends the block, a cancelled call included, the ledger learns of it: an intent without an
         outcome means that the process died.
-        """
-        intent = self._intent(draft)
-        with self._concluded(intent, ledger, Result.ISSUED, ""):
-            yield intent
 
-    @contextlib.contextmanager
-    def asked(self, draft: Draft, ledger: LedgerStore) -> Iterator[Intent]:
+        Raises:
+            Unavailable, SerialReused: as `LedgerStore.intend`; there is no record, and so no outcome.
+        """
+        return self._concluded(self._intent(draft), ledger, Result.ISSUED, "")
+
+    def asked(self, draft: Draft, ledger: LedgerStore) -> AbstractAsyncContextManager[Intent]:
         """As `recorded`, of a draft that somebody else signs by a serial of theirs: no certificate has this one.
 
         What was given is another record, with the same request id.
         """
-        intent = self._intent(draft)
-        with self._concluded(intent, ledger, Result.FAILED, RENUMBERED):
-            yield intent
+        return self._concluded(self._intent(draft), ledger, Result.FAILED, RENUMBERED)
 
-    @contextlib.contextmanager
-    def given(self, asked: Intent, issued: Issued, ledger: LedgerStore) -> Iterator[Intent]:
+    def given(self, asked: Intent, issued: Issued, ledger: LedgerStore) -> AbstractAsyncContextManager[Intent]:
         """As `recorded`, of what somebody else signed: nobody is given it before its intent is durable."""
         intent = replace(
             asked,
@@ -119,19 +116,23 @@ class Decision:
             not_before=issued.not_before,
             not_after=issued.not_after,
         )
-        with self._concluded(intent, ledger, Result.ISSUED, ""):
-            yield intent
+        return self._concluded(intent, ledger, Result.ISSUED, "")
 
-    @contextlib.contextmanager
-    def _concluded(self, intent: Intent, ledger: LedgerStore, result: Result, reason: str) -> Iterator[None]:
-        """On leaving, the outcome is handed to the ledger: this, or what an error says.
+    @contextlib.asynccontextmanager
+    async def _concluded(
+        self, intent: Intent, ledger: LedgerStore, result: Result, reason: str
+    ) -> AsyncIterator[Intent]:
+        """Inside, the intent is durable; on leaving, the outcome is handed over: this, or what an error says.
 
-        Not where the serial was another's already: that record has an outcome of its own.
+        Not of an intent that was refused: it has no record, and its serial may be that of another's.
         """
+        durable = False
         try:
-            yield
+            await ledger.intend(intent)
+            durable = True
+            yield intent
         except BaseException as error:
-            if not (isinstance(error, SerialReused) and error.serial == intent.serial):
+            if durable or not isinstance(error, MeshcaError):  # a cancelled one may have been written
                 ledger.finish(self._outcome(intent, Result.FAILED, outcome_of(error)[1]))
             raise
         ledger.finish(self._outcome(intent, result, reason))

@@ -25,7 +25,6 @@ from meshca.errors import BadRequest
 from meshca.identity.caller import Caller, Credential, ProvenBy
 from meshca.identity.key_type import KeyType
 from meshca.ledger.port import LedgerStore, SerialReused
-from meshca.ledger.record import Intent
 from meshca.quota import Quota
 from meshca.secret import Secret
 from meshca.svid import profile
@@ -183,16 +182,14 @@ class Issuing:
         draft = self._authority.draft(grant, key, lifetime, self._clock.now())
         if self._leaf_signer is not None:
             return await self._certify_outside(decision, key, draft, self._leaf_signer, request())
-        with decision.recorded(draft, self._ledger) as intent:
-            await self._ledger.intend(intent)
+        async with decision.recorded(draft, self._ledger):
             return decision.issues(self._authority.sign(draft, self._clock.now()))
 
     async def _certify_outside(
         self, decision: Decision, key: ProvenKey, draft: Draft, signer: LeafSigner, request: str
     ) -> Issued:
         """What was asked for is durable before anybody signs, and what was given before anybody has it."""
-        with decision.asked(draft, self._ledger) as asked:
-            await self._ledger.intend(asked)
+        async with decision.asked(draft, self._ledger) as asked:
             slot = self._authority.drafter(draft, self._clock.now())
             commission = Commission(slot=slot, draft=draft, key=key, identity=decision.grant.identity)
             with told(commission, signer):
@@ -200,20 +197,15 @@ class Issuing:
             unverified = await signer.sign(wish)
             with told(commission, signer):
                 issued = commission.judge(unverified, self._clock.now())
-            with decision.given(asked, issued, self._ledger) as given:
-                await self._intend_given(given, signer)
-                self._authority.current()  # nothing is given any more when signing was withheld meanwhile
-                self._authority.drafter(draft, self._clock.now())  # nor when the signer has gone
+            try:
+                async with decision.given(asked, issued, self._ledger) as given:
+                    signer.judged(given.spiffe_id, None)
+                    self._authority.current()  # nothing is given any more when signing was withheld meanwhile
+                    self._authority.drafter(draft, self._clock.now())  # nor when the signer has gone
+            except SerialReused as reused:  # only the ledger knows that
+                with told(commission, signer):
+                    raise wrong_leaf(reused.detail) from reused
             return decision.issues(issued)
-
-    async def _intend_given(self, given: Intent, signer: LeafSigner) -> None:
-        """Only the ledger knows whether a serial is new: whoever signs is told what it says of that."""
-        try:
-            await self._ledger.intend(given)
-        except SerialReused as reused:
-            signer.judged(given.spiffe_id, wrong_leaf(reused.detail))
-            raise
-        signer.judged(given.spiffe_id, None)
 
     def _lifetime(self, grant: Grant, asked_seconds: int) -> timedelta:
         lifetime, clamped = profile.lifetime(self._profile, grant.max_lifetime, asked_seconds)

@@ -87,15 +87,15 @@ class Writer:
             InvariantBroken: reason `serial_reused`.
         """
         serial = row[0]
+        if serial in self._open:  # of two under way nobody could tell whose outcome is which
+            raise SerialReused(serial)
         future = self._loop.create_future()
-        others = serial in self._open  # another intent's, whose outcome is still to come
         self._open.add(serial)
         try:
             self._lane.put(Write(future, intent=row))
             await future  # a cancelled one may have been written: it stays open
         except MeshcaError:
-            if not others:
-                self._open.discard(serial)
+            self._open.discard(serial)
             raise
 
     def finish(self, row: Row) -> None:

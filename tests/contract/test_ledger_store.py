@@ -124,6 +124,17 @@ async def test_a_reused_serial_does_not_harm_the_first(ledger: LedgerStore) -> N
     assert await ledger.find(one.serial) == Issuance(intent=one, outcome=issued(one))
 
 
+async def test_a_serial_of_two_at_once(ledger: LedgerStore) -> None:
+    """One of them is recorded, and what becomes of it; the other is refused."""
+    one = intent()
+    other = replace(one, namespace="other")
+    answers = await asyncio.gather(*map(ledger.intend, (one, other)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [type(None), SerialReused]
+    ledger.finish(issued(one))
+    await settled(ledger)
+    assert await ledger.find(one.serial) == Issuance(intent=one, outcome=issued(one))
+
+
 async def test_a_reused_serial_does_not_harm_its_neighbours(ledger: LedgerStore) -> None:
     """Intents that share a commit stand and fall alone."""
     old = intent()

@@ -80,16 +80,16 @@ class Writer:
                 "store", f"{MAX_WAITING} intents wait already; the server or the way to it is too slow"
             )
         serial = row[0]
+        if serial in self._open:  # of two under way nobody could tell whose outcome is which
+            raise SerialReused(serial)
         future = self._loop.create_future()
         self._waiting.append(_Intent(future, serial, encoded(INTENT_COLUMNS, row)))
-        others = serial in self._open  # another intent's, whose outcome is still to come
         self._open.add(serial)
         self._work()
         try:
             await future  # a cancelled one may have been written: it stays open
         except MeshcaError:
-            if not others:
-                self._open.discard(serial)
+            self._open.discard(serial)
             raise
 
     def finish(self, row: Row) -> None:
