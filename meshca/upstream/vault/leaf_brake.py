@@ -2,7 +2,8 @@
 
 An outage is waited for by everybody together, and one at a time asks whether it is over. A leaf that was not as it
 was asked for holds back only whose it was: it may be due to that request, and no workload must be able to stop the
-others by one, nor to have the server called wrong by a CSR that Vault cannot read.
+others by one, nor to have the server called wrong by a CSR that Vault cannot read. What is refused to several is
+due to the role, also while others get leaves.
 """
 
 from __future__ import annotations
@@ -10,15 +11,21 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, TypeVar
 
 from meshca.clock import Clock
 from meshca.errors import Unavailable
 from meshca.upstream.vault.faults import TABLE, Fault, count, failure, fault_of
 from meshca.upstream.vault.patience import Patience
 
-MANY: Final = 4096  # identities that are remembered; of more the one that failed first is forgotten
+MANY: Final = 4096  # identities that are remembered; of more the one that failed longest ago is forgotten
+RECENT: Final = 600.0  # seconds; who wants a leaf and is refused asks again within less
+SEVERAL: Final = 2  # identities whose requests were bad ones: then it is no CSR that is wrong, but the role
+# Whoever answered, if anybody did, was not the server: an outage may last.
+_UNHEARD: Final = frozenset({Fault.UNTRUSTED, Fault.NOT_VAULT, Fault.REDIRECTED, Fault.LOGIN_UNREADABLE})
 _TOLD: Final = {"leaf_answer": Fault.ANSWER, "leaf_issuer": Fault.LEAF_ISSUER}  # as `authority.outside` refuses
+
+T = TypeVar("T")
 
 
 class LeafBrake:
@@ -27,12 +34,7 @@ class LeafBrake:
     Args:
         clock: monotonic, so that a clock that is set does not matter.
         rng: the source of jitter.
-
-    Attributes:
-        problem: why the last leaf could not be given on; None when it could, and before any.
     """
-
-    problem: Unavailable | None = None
 
     def __init__(self, clock: Clock, rng: random.Random) -> None:
         self._clock = clock
@@ -40,7 +42,22 @@ class LeafBrake:
         self._server = Patience(clock, rng)
         self._of: dict[str, Patience] = {}
         self._asking = 0
-        self._refused = ""  # the first identity whose request was a bad one, since a leaf was good
+        self._last: Unavailable | None = None
+        self._refused: dict[str, float] = {}  # when the last request of an identity was a bad one; oldest first
+
+    @property
+    def problem(self) -> Unavailable | None:
+        """Why the last leaf could not be given on, or why several identities get none; else None.
+
+        None too once an outage is over, though nobody was given a leaf since.
+        """
+        if self._last is not None:
+            return self._last
+        since = self._clock.monotonic() - RECENT
+        several = sum(when > since for when in self._refused.values())
+        if several < SEVERAL:
+            return None
+        return failure(Fault.BAD_REQUEST, f"of {several} identities within {RECENT / 60:.0f} minutes")
 
     def check(self, identity: str) -> None:
         """Refuse what has failed just now.
@@ -71,25 +88,26 @@ class LeafBrake:
     def failed(self, error: Unavailable) -> Unavailable:
         """Nothing came: an outage is waited for, what is refused to one may be granted to another."""
         count(error)
-        self.problem = error
+        self._last = error
         if _is_outage(error) and not self._server.left:
             self._server.failed(error)
         return error
 
     def refused(self, identity: str, error: Unavailable) -> Unavailable:
-        """As `failed`, after Vault was asked: what is no outage ends one.
+        """As `failed`, after Vault was asked: what it refuses ends an outage.
 
-        A bad request is its caller's matter until another identity's is one too: then it is due to the role.
+        A bad request is only counted: it is its caller's matter, until it is one of several.
         """
         fault = fault_of(error)
-        if fault is None or _is_outage(error):
+        if fault is None or fault in _UNHEARD or _is_outage(error):
             return self.failed(error)
         self.answered()
-        if fault is not Fault.BAD_REQUEST or self._refused not in {"", identity}:
+        if fault is not Fault.BAD_REQUEST:
             return self.failed(error)
-        self._refused = identity
-        if _is_outage(self.problem):
-            self.problem = None
+        count(error)
+        _remember(self._refused, identity, self._clock.monotonic())
+        if _is_outage(self._last):
+            self._last = None
         return error
 
     def answered(self) -> None:
@@ -99,19 +117,25 @@ class LeafBrake:
     def judged(self, identity: str, error: Unavailable | None) -> None:
         """As `authority.outside.LeafSigner`."""
         if error is None:
-            self.problem, self._refused = None, ""
+            self._last = None
             self._of.pop(identity, None)
+            self._refused.pop(identity, None)
             return
         fault = _TOLD.get(error.reason)
-        self.problem = error if fault is None else failure(fault, error.detail)
-        count(self.problem)
+        self._last = error if fault is None else failure(fault, error.detail)
+        count(self._last)
         if fault is Fault.ANSWER:
-            self._patience_with(identity).failed(error)
+            patience = self._of.get(identity) or Patience(self._clock, self._rng)
+            patience.failed(error)
+            _remember(self._of, identity, patience)
 
-    def _patience_with(self, identity: str) -> Patience:
-        if identity not in self._of and len(self._of) >= MANY:
-            del self._of[next(iter(self._of))]
-        return self._of.setdefault(identity, Patience(self._clock, self._rng))
+
+def _remember(of: dict[str, T], identity: str, what: T) -> None:
+    """As the newest of at most so many."""
+    of.pop(identity, None)
+    if len(of) >= MANY:
+        del of[next(iter(of))]
+    of[identity] = what
 
 
 def _is_outage(error: Unavailable | None) -> bool:

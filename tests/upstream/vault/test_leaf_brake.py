@@ -13,6 +13,7 @@ from meshca.upstream.vault.patience import REFUSAL
 from tests.fakes.clock import FakeClock
 from tests.fakes.jitter import Jitter
 
+REFUSES_TWO = str(failure(Fault.BAD_REQUEST, "of 2 identities within 10 minutes"))
 WRONG = Unavailable("leaf_answer", "it is a CA")
 
 
@@ -135,12 +136,12 @@ def test_an_outage_after_an_outage() -> None:
 
 
 def test_a_bad_request_of_one() -> None:
-    """However often it comes it is neither shown nor counted: no workload calls the server wrong."""
+    """However often it comes it is counted and not shown: no workload calls the server wrong."""
     rig, counter = Rig(), metrics.vault_faults.labels("bad_request")
     before = counter._value.get()
     for _ in range(3):
         rig.brake.refused("web", failure(Fault.BAD_REQUEST))
-    assert (counter._value.get(), rig.problem) == (before, "")
+    assert (counter._value.get(), rig.problem) == (before + 3, "")
 
 
 @pytest.mark.parametrize(("fault", "shown"), [(Fault.SEALED, ""), (Fault.ROLE, "vault_role")])
@@ -166,16 +167,58 @@ def test_bad_requests_of_two() -> None:
     before = counter._value.get()
     for name in ("web", "shop"):
         rig.brake.refused(name, failure(Fault.BAD_REQUEST))
-    assert (counter._value.get(), rig.problem) == (before + 1, str(failure(Fault.BAD_REQUEST)))
+    assert (counter._value.get(), rig.problem) == (before + 2, REFUSES_TWO)
 
 
 def test_bad_requests_with_a_good_leaf_between() -> None:
-    """The role signed, so neither was its fault."""
+    """A role that refuses a part of the mesh only is shown, whoever else gets leaves."""
     rig = Rig()
-    rig.brake.refused("web", failure(Fault.BAD_REQUEST))
-    rig.brake.judged("db", None)
-    rig.brake.refused("shop", failure(Fault.BAD_REQUEST))
+    for name in ("web", "shop"):
+        rig.brake.refused(name, failure(Fault.BAD_REQUEST))
+        rig.brake.judged("db", None)
+    assert rig.problem == REFUSES_TWO
+
+
+def test_a_leaf_for_whom_it_was_refused() -> None:
+    """Is one refusal less, so that its fault ends when the role is mended."""
+    rig = Rig()
+    for name in ("web", "shop"):
+        rig.brake.refused(name, failure(Fault.BAD_REQUEST))
+    rig.brake.judged("web", None)
     assert rig.problem == ""
+
+
+def test_bad_requests_of_long_ago() -> None:
+    """Who does not ask again is not waited for: it may be gone."""
+    rig = Rig()
+    for name in ("web", "shop"):
+        rig.brake.refused(name, failure(Fault.BAD_REQUEST))
+    rig.clock.move(leaf_brake.RECENT)
+    assert rig.problem == ""
+    for name in ("web", "shop"):
+        rig.brake.refused(name, failure(Fault.BAD_REQUEST))
+    assert rig.problem == REFUSES_TWO
+
+
+def test_another_fault_beside_bad_requests() -> None:
+    """Is the one that is shown, as long as it lasts."""
+    rig = Rig()
+    for name in ("web", "shop"):
+        rig.brake.refused(name, failure(Fault.BAD_REQUEST))
+    rig.brake.failed(failure(Fault.SEALED))
+    assert rig.problem == str(failure(Fault.SEALED))
+
+
+@pytest.mark.parametrize("fault", [Fault.UNTRUSTED, Fault.NOT_VAULT, Fault.REDIRECTED, Fault.LOGIN_UNREADABLE])
+def test_not_heard_after_an_outage(fault: Fault) -> None:
+    """Whoever answered was not the server, so one at a time goes on asking whether it is there."""
+    rig = Rig()
+    rig.brake.failed(failure(Fault.SEALED))
+    rig.clock.move(60)
+    with rig.brake.asking("web"):
+        rig.brake.refused("web", failure(fault))
+        assert rig.refused("shop") == "vault_sealed"
+    assert rig.problem == str(failure(fault))
 
 
 def test_before_an_outage() -> None:
