@@ -97,7 +97,8 @@ def prove(unverified: str | bytes) -> ProvenKey:
 
     Checked: size, exactly one request and nothing after it, every extension parses and occurs once, names
     are visible ASCII, URIs and addresses well-formed, key type and strength (before the signature, which a
-    hostile key could make slow), signature algorithm without SHA-1, signature. Not checked: whose names it
+    hostile key could make slow), signature algorithm without SHA-1, signature, the key in its usual encoding
+    (RFC 5480 section 2.2: uncompressed; RFC 3279 section 2.3.1: with NULL). Not checked: whose names it
     asks for (`check_names`).
 
     Raises:
@@ -110,7 +111,10 @@ def prove(unverified: str | bytes) -> ProvenKey:
     key, key_type = _key(request)
     _check_signature(request, key)
     csr_sha256 = hashlib.sha256(request.public_bytes(Encoding.DER)).hexdigest()
-    return _proven(key, key_type, uris=uris, other_names=other_names, csr_sha256=csr_sha256)
+    proven = _proven(key, key_type, uris=uris, other_names=other_names, csr_sha256=csr_sha256)
+    if proven.spki_der not in request.tbs_certrequest_bytes:  # an outside signer could not read it
+        raise BadRequest("csr_key", "the public key of the CSR is encoded oddly: send an EC point uncompressed")
+    return proven
 
 
 def check_names(key: ProvenKey, identity: SpiffeId, *, strict: bool) -> None:

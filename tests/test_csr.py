@@ -64,25 +64,32 @@ def raw_csr(
     *,
     key: signature.SigningKey = KEY,
     public_key: csr.PublicKey | dsa.DSAPublicKey | None = None,
+    spki: bytes = b"",
     subject: tuple[bytes, ...] = (),
     extensions: tuple[bytes, ...] = (),
     attributes: tuple[bytes, ...] = (),
     algorithm: str = "300a06082a8648ce3d040302",
 ) -> bytes:
     """A request put together by hand, for what the library's builder refuses to make."""
-    spki = (public_key or key.public_key()).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    usual = (public_key or key.public_key()).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     asked = der.tlv(der.SEQUENCE, *extensions)
     extension_request = der.tlv(der.SEQUENCE, bytes.fromhex("06092a864886f70d01090e"), der.tlv(0x31, asked))
     tbs = der.tlv(
         der.SEQUENCE,
         der.integer(0),
         der.tlv(der.SEQUENCE, *subject),
-        spki,
+        spki or usual,
         der.tlv(0xA0, *([extension_request] if extensions else []), *attributes),
     )
     return der.tlv(
         der.SEQUENCE, tbs, bytes.fromhex(algorithm), der.tlv(der.BIT_STRING, b"\0", signature.sign(key, tbs))
     )
+
+
+def spki_of(point: bytes) -> bytes:
+    """A key of P-256 whose point is encoded like this."""
+    algorithm = bytes.fromhex("301306072a8648ce3d020106082a8648ce3d030107")
+    return der.tlv(der.SEQUENCE, algorithm, der.tlv(der.BIT_STRING, b"\0", point))
 
 
 def san_of(*names: bytes) -> bytes:
@@ -98,6 +105,9 @@ def attribute(oid: x509.ObjectIdentifier, value: bytes) -> bytes:
     return der.tlv(0x31, der.tlv(der.SEQUENCE, name, der.tlv(0x0C, value)))
 
 
+POINT = KEY.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+COMPRESSED = KEY.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+HYBRID = bytes([6 + POINT[-1] % 2]) + POINT[1:]
 CHALLENGE = bytes.fromhex("301006092a864886f70d0109073103") + bytes.fromhex("0c0161")
 LARGE_RSA = rsa.RSAPublicNumbers(65537, 1 << 8191 | 1).public_key()
 DSA = dsa.DSAPublicNumbers(2, dsa.DSAParameterNumbers(1 << 2047 | 1, 1 << 255 | 1, 2)).public_key()
@@ -258,6 +268,8 @@ class TestProve:
             pytest.param(
                 make_csr(KEY).replace(b"\x03\x42\x00\x04", b"\x03\x42\x00\x05"), "malformed", id="bad-point"
             ),
+            pytest.param(raw_csr(spki=spki_of(COMPRESSED)), "encoded oddly", id="compressed-point"),
+            pytest.param(raw_csr(spki=spki_of(HYBRID)), "encoded oddly", id="hybrid-point"),
         ],
     )
     def test_refused_key(self, request_der: bytes, name: str) -> None:

@@ -55,9 +55,14 @@ def _trust_domain(value: object) -> TrustDomain:
     if not isinstance(value, str):
         raise ValueError("expected the name of a trust domain, such as cluster.local")  # noqa: TRY004 - pydantic wants ValueError
     try:
-        return TrustDomain(value)
+        trust_domain = TrustDomain(value)
     except BadRequest as error:
         raise ValueError(error.detail) from None
+    if not all(
+        value.split(".")
+    ):  # legal for SPIFFE, but programs in Go refuse a certificate that names such a host
+        raise ValueError("must have no empty label: no dot at an end, and no two together")
+    return trust_domain
 
 
 def _listen(value: str) -> str:
