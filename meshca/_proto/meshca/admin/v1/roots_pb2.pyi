@@ -537,6 +537,7 @@ class Change(_message.Message):
     """Its state before; empty for one that is new."""
     after: _builtins.str
     guard: _builtins.str
+    """What was judged, and who was left behind; who has a role with namespaces reads a count for the names of others."""
     forced: _builtins.bool
     by: _builtins.str
     reason: _builtins.str
