@@ -49,7 +49,6 @@ WITHOUT_OWN_TEST: dict[str, str] = {
     "meshca/app/openbao_mount.py": "tests/upstream/vault/test_upstream.py",  # each test has a mount
     "meshca/cli/demo.py": "tests/e2e/test_demo.py",
     "meshca/doctor/site.py": "tests/doctor/test_endpoint.py",  # values and a port
-    "meshca/decision.py": "tests/test_issuance.py",  # the pipeline's trace
     "meshca/app/server.py": "tests/e2e/test_server_life.py",  # wires real processes together
     "meshca/app/worker.py": "tests/e2e/test_server_life.py",
     "meshca/app/doors.py": "tests/e2e/test_status_codes.py",
