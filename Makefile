@@ -31,7 +31,8 @@ test-kube: $(VENV)/.ready ## the suites that need a Kubernetes API server: build
 
 coverage: $(VENV)/.ready ## branch coverage of the pure rooms, which must be 100 %
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q -m "not real" $(PURE_TESTS)
+	$(BIN)/coverage run -m pytest $(PYTEST_ARGS) -q -m "not real" $(PURE_TESTS)
+	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include="$(PURE)" --fail-under=100
 
 check: $(VENV)/.ready ## format, lint, types, import contract, layout of tests, generated code, lock files
