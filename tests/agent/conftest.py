@@ -1,4 +1,4 @@
-"""The scene of the relay's tests; a file with another scene makes its own."""
+"""A machine for the whole agent, and the scene of the relay's tests; a file with another scene makes its own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from meshca.clock import SystemClock
 from tests.agent.relay_scene import Scene
+from tests.fakes.agent_machine import Machine, running_machine
 from tests.fakes.agent_values import svid_of
 from tests.fakes.ca import FakeCa, serving_ca
 from tests.fakes.control_plane import ControlPlane
@@ -31,3 +32,10 @@ async def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
             running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await running
+
+
+@pytest.fixture
+async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
+    """A CA that serves."""
+    async with running_machine(tmp_path) as made:
+        yield made
