@@ -17,7 +17,7 @@ WITHOUT_OWN_TEST: dict[str, str] = {
     "meshca/kube/tls_secret.py": "tests/e2e/kube/test_tls_secret.py",
     "meshca/rotation/progress.py": "tests/rotation/test_driver.py",  # values
     "meshca/kube/kept.py": "tests/kube/test_keeper.py",  # values and a port
-    "meshca/kube/telling.py": "tests/kube/test_keeper.py",  # what a keeper says
+    "meshca/kube/telling.py": "tests/kube/test_keeper.py",  # what a keeper says, as its other tests see too
     "meshca/app/leaf_messages.py": "tests/app/test_control.py",  # plain values
     "meshca/app/own_leaves.py": "tests/app/test_serving_certificate.py",
     "meshca/rpc/kubernetes_report.py": "tests/rpc/test_kubernetes_messages.py",  # plain values
