@@ -17,7 +17,7 @@ WITHOUT_OWN_TEST: dict[str, str] = {
     "meshca/kube/tls_secret.py": "tests/e2e/kube/test_tls_secret.py",
     "meshca/rotation/progress.py": "tests/rotation/test_driver.py",  # values
     "meshca/kube/kept.py": "tests/kube/test_keeper.py",  # values and a port
-    "meshca/kube/telling.py": "tests/kube/test_keeper.py",  # what a keeper says
+    "meshca/kube/telling.py": "tests/kube/test_keeper.py",  # what a keeper says, as its other tests see too
     "meshca/app/leaf_messages.py": "tests/app/test_control.py",  # plain values
     "meshca/app/own_leaves.py": "tests/app/test_serving_certificate.py",
     "meshca/rpc/kubernetes_report.py": "tests/rpc/test_kubernetes_messages.py",  # plain values
@@ -34,7 +34,7 @@ WITHOUT_OWN_TEST: dict[str, str] = {
     "meshca/rotation/report.py": "tests/rpc/test_root_report_messages.py",  # plain values
     "meshca/discovery/event.py": "tests/discovery/test_session.py",  # plain values
     "meshca/discovery/state.py": "tests/discovery/test_session.py",  # rows of the session's table
-    "meshca/wire/open_calls.py": "tests/wire/test_interceptors.py",  # its inner part
+    "meshca/wire/open_calls.py": "tests/wire/test_interceptors_ending.py",  # the interceptors' inner part
     "meshca/wire/xds_services.py": "tests/wire/test_xds_streams.py",  # each service over real gRPC
     "meshca/svid/issuer.py": "tests/svid/test_lint.py",  # plain values
     "meshca/svid/wanted.py": "tests/svid/test_lint.py",

@@ -1,129 +1,29 @@
-"""Renewal over time, on a fake clock."""
+"""Renewal over time, on a fake clock: at half life, after failures, and when a proof is refused."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshca.agent.chain import fingerprint
-from meshca.agent.envoys import InForce, Undecided, Verdict
-from meshca.agent.order import Orders
-from meshca.agent.renewal import Renewal
-from meshca.agent.svid import Expected, Svid
-from meshca.backoff import Pace
-from meshca.discovery.order import RenewalOrder
-from meshca.errors import MeshcaError
-from tests.agent.test_issuer import NOW, World
-from tests.fakes.ca import Mood, Pair, authority
+from meshca.agent.svid import Svid
+from tests.agent.renewal_scene import Scene
+from tests.fakes.ca import Mood
 from tests.fakes.logs import captured_logs
 
 HOUR = 3600.0
-
-
-class Shelf:
-    """Keeps what it is given, as `Holding` does."""
-
-    def __init__(self) -> None:
-        self.taken: list[Svid] = []
-        self.errors: list[str] = []
-
-    @property
-    def svid(self) -> Svid | None:
-        """The newest."""
-        return self.taken[-1] if self.taken else None
-
-    def take_svid(self, svid: Svid) -> None:
-        """Keep."""
-        self.taken.append(svid)
-
-    def renewal_failed(self, error: MeshcaError) -> None:
-        """Keep."""
-        self.errors.append(error.reason)
-
-
-class Scene(World):
-    """A CA, a shelf and a running renewal."""
-
-    def __init__(self, seed: int = 1) -> None:
-        super().__init__()
-        self.shelf = Shelf()
-        pace = Pace(clock=self.clock, rng=random.Random(seed))
-        self.roots: Verdict = InForce(grade="envoy")
-        self.orders = Orders(pace, lambda: self.roots)
-        self.renewal = Renewal(self.issuer, self.shelf, Expected(), pace, self.orders)
-        self.tries: list[float] = []
-
-    def order(self, window: float, *, begun_at: datetime | None = None) -> None:
-        """The CA turns to another signer and orders what the old one signed replaced."""
-        old = certificate_id(self.ca.signer)
-        self.sign_anew()
-        self.say(old, window, begun_at=begun_at)
-
-    def sign_anew(self) -> None:
-        """Another signer below the same root."""
-        begin, end = NOW - timedelta(days=1), NOW + timedelta(days=365)
-        self.ca.signer = authority("signer anew", begin, end, self.ca.root)
-
-    def say(self, signer: str, window: float, *, begun_at: datetime | None = None) -> None:
-        """An order is pushed."""
-        self.orders.take(
-            RenewalOrder(
-                signers=frozenset({signer}),
-                begun_at=begun_at or self.clock.now(),
-                window=timedelta(seconds=window),
-            )
-        )
-        self.renewal.look()
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[Scene]:
-        """Let the loop run."""
-        task = asyncio.create_task(self.renewal.run())
-        await self.pass_time(0)
-        try:
-            yield self
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-
-    async def pass_time(self, seconds: float) -> None:
-        """Move the clock."""
-        end = self.clock.monotonic() + seconds
-        while True:
-            await self._quiet()
-            if self.clock.monotonic() >= end:
-                return
-            await self.clock.advance(min(1.0, end - self.clock.monotonic()))
-
-    async def _quiet(self) -> None:
-        """Until the loop sleeps on the clock again, or hangs in the CA."""
-        for _ in range(2000):
-            asked = len(self.ca.asked)
-            await self.clock.advance(0)
-            if self.clock.sleepers and asked == len(self.ca.asked):
-                return
-            await asyncio.sleep(0.001)
-        raise AssertionError("the renewal neither sleeps nor asks")
 
 
 async def test_the_first_certificate_is_fetched_at_once() -> None:
     """An Envoy is waiting."""
     async with Scene().running() as scene:
         assert len(scene.shelf.taken) == 1
-
-
-def certificate_id(pair: Pair) -> str:
-    """What an order calls a signer."""
-    return fingerprint(pair.certificate)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -316,114 +216,6 @@ async def test_a_proof_refused_during_a_renewal_is_renewed_after_it() -> None:
         scene.renewal.hurry()
         await scene.pass_time(30)
         assert scene.ca.asked == ["token", "certificate", "token"]
-
-
-async def test_an_order_is_obeyed_within_its_window() -> None:
-    """Each agent at a moment of its own, by the certificate, once."""
-    moments = set()
-    for seed in range(6):
-        async with Scene(seed).running() as scene:
-            await scene.pass_time(10)
-            scene.order(300)
-            while len(scene.shelf.taken) < 2:
-                await scene.pass_time(1)
-            moments.add(round(scene.clock.monotonic()))
-            await scene.pass_time(60)
-            assert scene.ca.asked == ["token", "certificate"]
-    assert all(10 <= moment <= 311 for moment in moments)
-    assert len(moments) >= 5
-
-
-async def test_an_order_without_a_window_is_obeyed_at_once() -> None:
-    """No jitter: whoever chose that wants it now."""
-    async with Scene().running() as scene:
-        await scene.pass_time(100)
-        scene.order(0)
-        await scene.pass_time(0)
-        assert len(scene.shelf.taken) == 2
-        assert scene.clock.monotonic() == 100
-
-
-async def test_an_order_whose_window_is_over_is_obeyed_at_once() -> None:
-    """As by an agent that was away."""
-    async with Scene().running() as scene:
-        await scene.pass_time(100)
-        scene.order(300, begun_at=NOW - timedelta(hours=1))
-        await scene.pass_time(0)
-        assert len(scene.shelf.taken) == 2
-
-
-async def test_an_order_for_other_signers_is_not_obeyed() -> None:
-    """The certificate is not below them; half life comes as ever."""
-    async with Scene().running() as scene:
-        await scene.pass_time(100)
-        scene.say("ab" * 32, 0)
-        await scene.pass_time(600)
-        assert len(scene.shelf.taken) == 1
-
-
-async def test_an_order_waits_for_the_envoys_answer_to_the_roots() -> None:
-    """What the new certificate leads to must be in force first; the answer itself is what is waited for."""
-    async with Scene().running() as scene:
-        await scene.pass_time(100)
-        scene.roots = Undecided()
-        scene.order(0)
-        await scene.pass_time(5)
-        assert scene.ca.asked == ["token"]
-        scene.roots = InForce(grade="envoy")
-        scene.renewal.look()
-        await scene.pass_time(0)
-        assert len(scene.shelf.taken) == 2
-
-
-async def test_a_new_certificate_waits_for_the_envoys_answer_to_newer_roots() -> None:
-    """Roots that came while the CA was asked; but for no longer than half a minute."""
-    async with Scene().running() as scene:
-        await scene.pass_time(100)
-        scene.order(0)
-        before: list[Verdict] = [InForce(grade="envoy")]
-        scene.orders._roots = lambda: before.pop() if before else Undecided()
-        await scene.pass_time(29)
-        assert (len(scene.ca.asked), len(scene.shelf.taken)) == (2, 1)
-        await scene.pass_time(2)
-        assert len(scene.shelf.taken) == 2
-
-
-async def test_the_first_certificate_waits_for_nobody() -> None:
-    """An Envoy that holds nothing good is better off with it at once."""
-    scene = Scene()
-    scene.roots = Undecided()
-    async with scene.running():
-        assert len(scene.shelf.taken) == 1
-
-
-async def test_a_busy_ca_is_asked_again_within_the_window() -> None:
-    """After its hint: 7 s here. The old certificate is still good meanwhile."""
-    async with Scene().running() as scene:
-        await scene.pass_time(100)
-        scene.ca.certificate_mood = Mood.BUSY
-        scene.order(60, begun_at=NOW)
-        await scene.pass_time(6.5)
-        assert len(scene.ca.asked) == 2
-        scene.ca.certificate_mood = Mood.ISSUE
-        await scene.pass_time(1)
-        assert (len(scene.ca.asked), len(scene.shelf.taken)) == (3, 2)
-
-
-async def test_a_certificate_below_the_ordered_signer_again_makes_no_tight_loop() -> None:
-    """As from a worker that heard of the order before the new signer; the pauses grow."""
-    async with Scene().running() as scene:
-        await scene.pass_time(100)
-        with captured_logs() as logs:
-            scene.say(certificate_id(scene.ca.signer), 0)
-            await scene.pass_time(300)
-        assert 5 <= len(scene.shelf.taken) <= 30
-        assert "order.still_concerned" in [entry["event"] for entry in logs]
-        scene.sign_anew()
-        await scene.pass_time(62)
-        taken = len(scene.shelf.taken)
-        await scene.pass_time(300)
-        assert len(scene.shelf.taken) == taken
 
 
 async def test_there_is_one_request_at_a_time() -> None:

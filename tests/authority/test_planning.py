@@ -1,4 +1,4 @@
-"""What each commit of a root's life changes."""
+"""What each commit of a root's life changes: roots that are taken up, single steps, and several in one."""
 
 from __future__ import annotations
 
@@ -7,49 +7,19 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from meshca.authority import planning
-from meshca.authority.drafting import Cause, Planned
-from meshca.authority.history import EMPTY, Kind, Lifecycle, Plan
-from meshca.authority.intermediates import note_intermediate
+from meshca.authority.drafting import Planned
+from meshca.authority.history import EMPTY, Plan
 from meshca.authority.lifecycle import Act, State
-from meshca.authority.material import certificate_id, to_pem
+from meshca.authority.material import to_pem
 from meshca.authority.upstream import Line
-from meshca.errors import MeshcaError, NotFound, Refused
-from tests.fakes.pki import NOW, make_ca
-from tests.fakes.roots import HOUR, MINUTE, NEW, OLD, root, rotating
+from meshca.errors import NotFound, Refused
+from tests.authority.planned_roots import BARE, CAS, CAUSE, IDS, LINES, PLAN, SIGNED, adopt, states, version
+from tests.fakes.pki import NOW
+from tests.fakes.roots import HOUR, NEW, OLD, root, rotating
 
-CAUSE = Cause(by="anna", reason="audit", at=NOW)
-CAS = [make_ca(f"root {n}") for n in range(3)]
-IDS = [certificate_id(ca.certificate) for ca in CAS]
-LINES = [Line(root=ca.certificate, signs=True) for ca in CAS]
 NAMED = Line(root=CAS[0].certificate, signs=False)
-SIGNERS = [make_ca(f"signer {n}", ca) for n, ca in enumerate(CAS)]
-PLAN = Plan(old=OLD, new=NEW, automatic=True, window=5 * MINUTE, started_at=NOW - HOUR, by="anna", reason="audit")
-BARE = replace(rotating(), records=(root(OLD), root(NEW, State.DISTRIBUTING)), plan=PLAN)
-SIGNED = replace(rotating(State.RETIRING, State.ACTIVE), plan=PLAN)
-
-
-def version(text: str) -> str:
-    """As long as the text."""
-    return str(len(text))
-
-
-def states(life: Lifecycle) -> list[State]:
-    """Of the roots, oldest first."""
-    return [one.state for one in life.of(Kind.ROOT)]
-
-
-def adopt(life: Lifecycle, *lines: Line) -> Planned:
-    """Take up these lines."""
-    return planning.adopt_lines(life, lines, CAUSE, version)
-
-
-def abort(life: Lifecycle) -> Planned:
-    """Give up what is under way."""
-    return planning.abort(life, CAUSE, version)
 
 
 class TestAdoptLines:
@@ -219,113 +189,6 @@ class TestSteps:
         assert caught.value.reason == "authority"
 
 
-class TestAbort:
-    """`abort`: back to the state before, without harm."""
-
-    @pytest.mark.parametrize("state", [State.PREPARED, State.DISTRIBUTING])
-    def test_what_has_never_signed_is_given_up(self, state: State) -> None:
-        """The old root never stopped to sign."""
-        life, _ = abort(replace(BARE, records=(root(OLD), root(NEW, state))))
-        assert (states(life), life.plan) == ([State.ACTIVE, State.RETIRED], None)
-
-    def test_what_was_given_out_is_taken_back(self) -> None:
-        """By a bundle without it."""
-        assert abort(BARE)[0].bundles[-1].roots == (OLD,)
-
-    def test_after_activation_the_old_root_signs_again(self) -> None:
-        """Both are trusted until nothing below the new one is in use, and the plan says which goes."""
-        life, changes = abort(replace(SIGNED, plan=replace(PLAN, paused=True, compromised=True)))
-        assert states(life) == [State.ACTIVE, State.DISTRIBUTING]
-        assert life.plan == replace(PLAN, old=NEW, new=OLD)
-        assert [(one.authority, one.act) for one in changes] == [(NEW, Act.STEP_BACK), (OLD, Act.RESTORE)]
-
-    def test_what_has_stepped_back_is_dropped_like_an_old_root(self) -> None:
-        """That ends the rotation."""
-        life, _ = planning.retire(abort(SIGNED)[0], NEW, CAUSE, version)
-        assert (states(life), life.plan) == ([State.ACTIVE, State.RETIRED], None)
-
-    def test_what_has_stepped_back_can_sign_after_all(self) -> None:
-        """The plan is turned round again."""
-        life, _ = planning.activate(abort(SIGNED)[0], NEW, CAUSE)
-        assert (states(life), life.plan) == ([State.RETIRING, State.ACTIVE], PLAN)
-
-    def test_a_second_try_is_given_up_without_forgetting_the_leaves_of_the_first(self) -> None:
-        """It has signed, so it has to wait until it is unused."""
-        again, _ = planning.with_plan(abort(SIGNED)[0], PLAN, CAUSE)
-        life, changes = abort(again)
-        assert (states(life), life.plan) == ([State.ACTIVE, State.DISTRIBUTING], replace(PLAN, old=NEW, new=OLD))
-        assert changes == ()
-
-    @pytest.mark.parametrize(
-        ("life", "reason", "words"),
-        [
-            pytest.param(replace(BARE, plan=None), "no_rotation", "no root is being rotated", id="nothing"),
-            pytest.param(
-                replace(rotating(State.TAINTED, State.ACTIVE), plan=PLAN),
-                "too_late",
-                "the old root is tainted",
-                id="tainted",
-            ),
-            pytest.param(
-                replace(rotating(State.RETIRED, State.ACTIVE), plan=PLAN),
-                "too_late",
-                "the old root is not trusted any more",
-                id="retired",
-            ),
-            pytest.param(abort(SIGNED)[0], "too_late", "the rotation is aborted already", id="aborted"),
-        ],
-    )
-    def test_what_cannot_be_given_up_is_refused(self, life: Lifecycle, reason: str, words: str) -> None:
-        """And says why not."""
-        with pytest.raises(Refused) as caught:
-            abort(life)
-        assert (caught.value.reason, caught.value.detail.startswith(words)) == (reason, True)
-
-
-class TestPlans:
-    """`with_plan`, `pause`, `resume`."""
-
-    def test_a_rotation_begins(self) -> None:
-        """It moves nothing by itself; who asked is noted with the new root."""
-        life, (change,) = planning.with_plan(replace(BARE, plan=None), PLAN, CAUSE)
-        assert (life.plan, life.records) == (PLAN, BARE.records)
-        assert (change.act, change.authority, change.before) == (Act.PLAN, PLAN.new, change.after)
-
-    @pytest.mark.parametrize(
-        "plan", [replace(PLAN, window=HOUR), replace(PLAN, old=NEW, new=OLD)], ids=["other-terms", "turned"]
-    )
-    def test_a_rotation_of_the_same_roots_can_go_on_in_another_way(self, plan: Plan) -> None:
-        """The newer wish counts."""
-        assert planning.with_plan(BARE, plan, CAUSE)[0].plan == plan
-
-    def test_one_root_is_rotated_at_a_time(self) -> None:
-        """The other has to wait."""
-        with pytest.raises(Refused) as caught:
-            planning.with_plan(BARE, replace(PLAN, new="c" * 64), CAUSE)
-        assert caught.value.reason == "rotation_under_way"
-
-    def test_it_is_paused_and_resumed(self) -> None:
-        """Each is a generation."""
-        paused, _ = planning.pause(BARE, CAUSE)
-        resumed, _ = planning.resume(paused, CAUSE)
-        assert (paused.plan, resumed.plan) == (replace(PLAN, paused=True), PLAN)
-        assert (paused.generation, resumed.generation) == (8, 9)
-
-    def test_to_pause_what_is_paused_changes_nothing(self) -> None:
-        """No generation is spent."""
-        paused, _ = planning.pause(BARE, CAUSE)
-        assert planning.pause(paused, CAUSE) == (paused, ())
-
-    @pytest.mark.parametrize("ask", [planning.pause, planning.resume])
-    def test_without_a_rotation_there_is_nothing_to_pause(
-        self, ask: Callable[[Lifecycle, Cause], Planned]
-    ) -> None:
-        """Nor to resume."""
-        with pytest.raises(Refused) as caught:
-            ask(EMPTY, CAUSE)
-        assert caught.value.reason == "no_rotation"
-
-
 class TestInOne:
     """`in_one`: several acts, one commit."""
 
@@ -346,41 +209,3 @@ class TestInOne:
     def test_acts_that_change_nothing_are_none(self) -> None:
         """No generation is spent."""
         assert planning.in_one(BARE, lambda life: planning.with_plan(life, PLAN, CAUSE)) == (BARE, ())
-
-
-ASKED: dict[str, Callable[[Lifecycle, int], Planned]] = {
-    "adopt": lambda life, n: adopt(life, *LINES[: n + 1]),
-    "distribute": lambda life, n: planning.distribute(life, IDS[n], CAUSE, version),
-    "activate": lambda life, n: planning.activate(life, IDS[n], CAUSE),
-    "taint": lambda life, n: planning.taint(life, IDS[n], CAUSE, HOUR),
-    "retire": lambda life, n: planning.retire(life, IDS[n], CAUSE, version),
-    "note": lambda life, n: note_intermediate(life, IDS[n], SIGNERS[n].certificate, "one", CAUSE),
-    "plan": lambda life, n: planning.with_plan(life, replace(PLAN, old=IDS[0], new=IDS[n]), CAUSE),
-    "pause": lambda life, _: planning.pause(life, CAUSE),
-    "abort": lambda life, _: abort(life),
-}
-
-
-@settings(suppress_health_check=[HealthCheck.too_slow])
-@given(asked=st.lists(st.tuples(st.sampled_from(sorted(ASKED)), st.integers(0, 2)), max_size=40))
-def test_whatever_is_asked_the_state_stays_whole(asked: list[tuple[str, int]]) -> None:
-    """One root signs, one intermediate for each replica, each generation has its bundle, and nothing is lost."""
-    life, _ = adopt(EMPTY, LINES[0])
-    for name, n in asked:
-        try:
-            after, changes = ASKED[name](life, n)
-        except MeshcaError:
-            continue
-        assert (after == life) or after.generation == life.generation + 1
-        assert {one.generation for one in changes} <= {after.generation}
-        assert len(after.of(Kind.ROOT, State.ACTIVE)) == 1
-        assert len(after.of(Kind.INTERMEDIATE, State.ACTIVE)) <= 1
-        assert set(after.bundles[-1].roots) == {one.id for one in after.trusted}
-        assert [one.sequence for one in after.bundles] == list(range(1, len(after.bundles) + 1))
-        assert all(one.state is State.RETIRED for one in after.records if _parent_retired(after, one.parent))
-        life = after
-
-
-def _parent_retired(life: Lifecycle, parent: str) -> bool:
-    found = life.find(parent)
-    return found is not None and found.state is State.RETIRED

@@ -10,6 +10,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.pki import NOW
 from tests.fakes.rotation_stage import Stage, running
 from tests.fakes.stepper_scene import Scene
+from tests.rotation.driving import Published
 
 
 @pytest.fixture
@@ -33,3 +34,15 @@ async def theirs() -> Scene:
     made = Scene(plugged_in=True)
     await made.adopt()
     return made
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """A clock of the test."""
+    return FakeClock()
+
+
+@pytest.fixture
+def published() -> Published:
+    """What was published."""
+    return Published()

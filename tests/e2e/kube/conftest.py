@@ -14,3 +14,9 @@ async def cluster() -> AsyncIterator[TestCluster]:
     """The cluster under test, as its administrator."""
     async with open_cluster() as opened:
         yield opened
+
+
+@pytest.fixture
+async def namespace(cluster: TestCluster) -> str:
+    """A namespace of the test's own."""
+    return await cluster.namespace()

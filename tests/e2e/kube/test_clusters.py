@@ -19,9 +19,9 @@ import yaml
 from meshca._proto.istio.v1.auth.ca_pb2 import IstioCertificateRequest
 from tests.e2e.kube.cluster import TestCluster, open_cluster, until
 from tests.e2e.kube.control_plane import ControlPlane, running_control_plane
+from tests.e2e.kube.proving import in_ledger, meshca
 from tests.e2e.kube.serve import RULES, serving_cluster
 from tests.e2e.kube.test_node_proxy import ask, identity
-from tests.e2e.kube.test_token_review import in_ledger, meshca
 from tests.real.dev_server import Certificate, Key, Server, reason, refused
 
 pytestmark = pytest.mark.real("kubernetes")

@@ -18,8 +18,8 @@ from google.protobuf.struct_pb2 import Struct
 from meshca._proto.istio.v1.auth.ca_pb2 import IstioCertificateRequest
 from meshca.admission.parse import shipped_text
 from tests.e2e.kube.cluster import TestCluster, open_cluster, until
+from tests.e2e.kube.proving import in_ledger
 from tests.e2e.kube.serve import RULES, serving_cluster
-from tests.e2e.kube.test_token_review import in_ledger
 from tests.e2e.kube.way import way_to
 from tests.real.dev_server import Certificate, Key, Server, reason, refused
 
