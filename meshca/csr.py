@@ -17,7 +17,6 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -25,21 +24,25 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
+from cryptography.x509.oid import NameOID
 from cryptography.x509.oid import SignatureAlgorithmOID as Oid
 
 from meshca.errors import BadRequest
 from meshca.identity.key_type import KeyType
 from meshca.identity.spiffe_id import SpiffeId
+from meshca.public_key import (
+    RSA_EXPONENT,
+    SMALLEST_RSA,
+    SUPPORTED,
+    USUAL,
+    PublicKey,
+    allowed,
+    written,
+)
 from meshca.secret import Secret
 
-PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
-
 MAX_BYTES = 64 * 1024  # an RSA-4096 request with a SPIFFE ID of 2048 bytes needs 5 KiB as PEM
-SMALLEST_RSA, LARGEST_RSA = 2048, 4096  # bits; larger ones make every verification slower for everyone
-RSA_EXPONENT = 65537  # the only one that common libraries make; large ones cost us time, 3 has a history
-_CURVES = {"secp256r1": KeyType.EC_P256, "secp384r1": KeyType.EC_P384}
-_CURVE_NAMES = {"secp224r1": "P-224", "secp521r1": "P-521"}
-_SUPPORTED = "use P-256, P-384 or RSA of 2048 to 4096 bits"
+_NOT_FORWARDED = frozenset({NameOID.SERIAL_NUMBER, NameOID.USER_ID})
 _ECDSA = {
     Oid.ECDSA_WITH_SHA256: ec.ECDSA(hashes.SHA256()),
     Oid.ECDSA_WITH_SHA384: ec.ECDSA(hashes.SHA384()),
@@ -50,7 +53,7 @@ _RSA = {
     Oid.RSA_WITH_SHA384: hashes.SHA384(),
     Oid.RSA_WITH_SHA512: hashes.SHA512(),
 }
-_VISIBLE = re.compile(r"[!-~]*")
+VISIBLE = re.compile(r"[!-~]*")
 # With a scheme (RFC 5280 section 4.2.1.6) and, if it names a host, one of plain labels: what every other reader of
 # the CSR takes for a URI as well. An outside signer that could not read it would refuse what we let in.
 _CHARACTERS = r"(?:[\w.~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*"
@@ -112,8 +115,8 @@ def prove(unverified: str | bytes) -> ProvenKey:
     _check_signature(request, key)
     csr_sha256 = hashlib.sha256(request.public_bytes(Encoding.DER)).hexdigest()
     proven = _proven(key, key_type, uris=uris, other_names=other_names, csr_sha256=csr_sha256)
-    if proven.spki_der not in request.tbs_certrequest_bytes:  # an outside signer could not read it
-        raise BadRequest("csr_key", "the public key of the CSR is encoded oddly: send an EC point uncompressed")
+    if written(request) != proven.spki_der:  # an outside signer could not read it
+        raise BadRequest("csr_key", f"the public key of the CSR is written oddly: {USUAL}")
     return proven
 
 
@@ -149,8 +152,15 @@ def fresh_key(key_type: KeyType) -> tuple[Secret[str], ProvenKey]:
 
 
 def forwarded(proven: str | bytes) -> str:
-    """PEM of a request that `prove` has read, without anything that stood around it."""
-    return _parsed(proven).public_bytes(Encoding.PEM).decode()
+    """PEM of a request that `prove` has read, without anything that stood around it.
+
+    Raises:
+        BadRequest: reason `csr_names`: roles of Vault refuse what its subject has, though they take nothing of it.
+    """
+    request = _parsed(proven)
+    if any(attribute.oid in _NOT_FORWARDED for attribute in _subject(request)):
+        raise BadRequest("csr_names", "the subject of the CSR has a serialNumber or userID: leave it out")
+    return request.public_bytes(Encoding.PEM).decode()
 
 
 def request(private_pem: Secret[str]) -> str:
@@ -173,27 +183,6 @@ def generate(key_type: KeyType, *, rsa_bits: int = SMALLEST_RSA) -> ec.EllipticC
     return ec.generate_private_key(ec.SECP384R1() if key_type is KeyType.EC_P384 else ec.SECP256R1())
 
 
-def allowed(key: CertificatePublicKeyTypes) -> tuple[PublicKey, KeyType]:
-    """The key if its type and strength are on the allow-list.
-
-    Raises:
-        BadRequest: reason `csr_key`, naming the type that was refused.
-    """
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        if key.curve.name in _CURVES:
-            return key, _CURVES[key.curve.name]
-        name = _CURVE_NAMES.get(key.curve.name, key.curve.name)
-    elif isinstance(key, rsa.RSAPublicKey):
-        name = f"RSA-{key.key_size}"
-        if SMALLEST_RSA <= key.key_size <= LARGEST_RSA:
-            if key.public_numbers().e == RSA_EXPONENT:
-                return key, KeyType.RSA
-            name = f"RSA with a public exponent other than {RSA_EXPONENT}"
-    else:
-        name = type(key).__name__.removesuffix("PublicKey")  # the library's own class: Ed25519, DSA, ...
-    raise BadRequest("csr_key", f"a key of type {name} is not supported: {_SUPPORTED}")
-
-
 def _parsed(unverified: str | bytes) -> x509.CertificateSigningRequest:
     try:
         data = unverified.encode() if isinstance(unverified, str) else unverified
@@ -209,11 +198,9 @@ def _parsed(unverified: str | bytes) -> x509.CertificateSigningRequest:
 def _names(request: x509.CertificateSigningRequest) -> tuple[tuple[str, ...], bool]:
     """The URIs asked for, and whether other names were asked for; parses all there is on the way."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the library warns of attributes that are too long: not our matter
-            subject = [attribute for attribute in request.subject if attribute.value]
-            extensions = list(request.extensions)
-            attributes = [attribute.oid for attribute in request.attributes]
+        subject = [attribute for attribute in _subject(request) if attribute.value]
+        extensions = list(request.extensions)
+        attributes = [attribute.oid for attribute in request.attributes]
     except _UNREADABLE:
         raise BadRequest("csr_format", "a field or extension of the CSR is malformed or occurs twice") from None
     if len(set(attributes)) != len(attributes):
@@ -221,7 +208,7 @@ def _names(request: x509.CertificateSigningRequest) -> tuple[tuple[str, ...], bo
     asked = [e.value for e in extensions if isinstance(e.value, x509.SubjectAlternativeName)]
     names = [name for san in asked for name in san]
     texts = [name.value for name in names if isinstance(name.value, str)]
-    if not all(_VISIBLE.fullmatch(text) for text in texts):
+    if not all(VISIBLE.fullmatch(text) for text in texts):
         raise BadRequest("csr_names", "a name in the CSR holds a character that is not visible ASCII")
     uris = tuple(name.value for name in names if isinstance(name, x509.UniformResourceIdentifier))
     if not all(_URI.fullmatch(uri) for uri in uris):
@@ -231,11 +218,17 @@ def _names(request: x509.CertificateSigningRequest) -> tuple[tuple[str, ...], bo
     return uris, bool(subject) or len(uris) < len(names)
 
 
+def _subject(request: x509.CertificateSigningRequest) -> x509.Name:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the library warns of attributes that are too long: not our matter
+        return request.subject
+
+
 def _key(request: x509.CertificateSigningRequest) -> tuple[PublicKey, KeyType]:
     try:
         key = request.public_key()
     except UnsupportedAlgorithm:
-        raise BadRequest("csr_key", f"a key of this type or curve is not supported: {_SUPPORTED}") from None
+        raise BadRequest("csr_key", f"a key of this type or curve is not supported: {SUPPORTED}") from None
     except ValueError:
         raise BadRequest("csr_key", "the public key of the CSR is malformed") from None
     return allowed(key)

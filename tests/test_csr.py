@@ -14,10 +14,12 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshca import csr
+from meshca import csr, der
 from meshca.errors import BadRequest
 from meshca.identity.key_type import KeyType
-from meshca.svid import der, signature
+from meshca.public_key import PublicKey
+from meshca.svid import signature
+from tests.fakes.odd_keys import compressed, hybrid, without_null
 from tests.fakes.pki import WEB, ec_key, make_csr, proven_key, rsa_key
 
 URI = x509.UniformResourceIdentifier
@@ -32,7 +34,7 @@ def pem(request: bytes) -> str:
 def raw_csr(
     *,
     key: signature.SigningKey = KEY,
-    public_key: csr.PublicKey | dsa.DSAPublicKey | None = None,
+    public_key: PublicKey | dsa.DSAPublicKey | None = None,
     spki: bytes = b"",
     subject: tuple[bytes, ...] = (),
     extensions: tuple[bytes, ...] = (),
@@ -55,12 +57,6 @@ def raw_csr(
     )
 
 
-def spki_of(point: bytes) -> bytes:
-    """A key of P-256 whose point is encoded like this."""
-    algorithm = bytes.fromhex("301306072a8648ce3d020106082a8648ce3d030107")
-    return der.tlv(der.SEQUENCE, algorithm, der.tlv(der.BIT_STRING, b"\0", point))
-
-
 def san_of(*names: bytes) -> bytes:
     """A subject alternative name extension of raw general names."""
     value = der.tlv(der.OCTET_STRING, der.tlv(der.SEQUENCE, *names))
@@ -74,9 +70,12 @@ def attribute(oid: x509.ObjectIdentifier, value: bytes) -> bytes:
     return der.tlv(0x31, der.tlv(der.SEQUENCE, name, der.tlv(0x0C, value)))
 
 
-POINT = KEY.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-COMPRESSED = KEY.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
-HYBRID = bytes([6 + POINT[-1] % 2]) + POINT[1:]
+RSA = rsa_key()
+HIDDEN = der.tlv(  # the usual form of the key, as the value of an attribute
+    der.SEQUENCE,
+    bytes.fromhex("06032a0304"),
+    der.tlv(0x31, KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)),
+)
 CHALLENGE = bytes.fromhex("301006092a864886f70d0109073103") + bytes.fromhex("0c0161")
 LARGE_RSA = rsa.RSAPublicNumbers(65537, 1 << 8191 | 1).public_key()
 DSA = dsa.DSAPublicNumbers(2, dsa.DSAParameterNumbers(1 << 2047 | 1, 1 << 255 | 1, 2)).public_key()
@@ -237,8 +236,18 @@ class TestProve:
             pytest.param(
                 make_csr(KEY).replace(b"\x03\x42\x00\x04", b"\x03\x42\x00\x05"), "malformed", id="bad-point"
             ),
-            pytest.param(raw_csr(spki=spki_of(COMPRESSED)), "encoded oddly", id="compressed-point"),
-            pytest.param(raw_csr(spki=spki_of(HYBRID)), "encoded oddly", id="hybrid-point"),
+            pytest.param(raw_csr(spki=compressed(KEY.public_key())), "written oddly", id="compressed-point"),
+            pytest.param(
+                raw_csr(spki=compressed(KEY.public_key()), attributes=(HIDDEN,)),
+                "written oddly",
+                id="usual-beside",
+            ),
+            pytest.param(
+                raw_csr(key=RSA, spki=without_null(RSA.public_key()), algorithm="300d06092a864886f70d01010b0500"),
+                "parameters of RSA",
+                id="rsa-without-null",
+            ),
+            pytest.param(raw_csr(spki=hybrid(KEY.public_key())), "written oddly", id="hybrid-point"),
         ],
     )
     def test_refused_key(self, request_der: bytes, name: str) -> None:
@@ -338,6 +347,14 @@ def test_request_for_a_key_of_ours(key_type: KeyType) -> None:
     private, key = csr.fresh_key(key_type)
     proven = csr.prove(csr.request(private))
     assert (proven.key_sha256, proven.uris, proven.other_names) == (key.key_sha256, (), False)
+
+
+@pytest.mark.parametrize("oid", [NameOID.SERIAL_NUMBER, NameOID.USER_ID])
+def test_not_forwarded(oid: x509.ObjectIdentifier) -> None:
+    """What a role of Vault refuses whatever it says is told to its caller, not asked for."""
+    with pytest.raises(BadRequest, match="serialNumber or userID") as caught:
+        csr.forwarded(make_csr(subject=[(oid, "unknown role")]))
+    assert caught.value.reason == "csr_names"
 
 
 def test_forwarded() -> None:

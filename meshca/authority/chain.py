@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import dsa, rsa
 
-from meshca.csr import LARGEST_RSA
+from meshca.public_key import LARGEST_RSA
 
 Path = tuple[x509.Certificate, ...]
 _LONGEST_EXPONENT: Final = 64  # bits: what real keys have, and what OpenSSL bears for large ones
@@ -63,7 +63,7 @@ def _upwards(
 
 
 def _slow(certificate: x509.Certificate) -> bool:
-    """Whether a signature by it could take long to verify: larger than any key that `csr.allowed` allows."""
+    """Whether a signature by it could take long to verify: larger than any that `public_key.allowed` allows."""
     key = certificate.public_key()
     if isinstance(key, rsa.RSAPublicKey):
         return key.key_size > LARGEST_RSA or key.public_numbers().e.bit_length() > _LONGEST_EXPONENT

@@ -16,10 +16,10 @@ from typing import TypeVar
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from meshca import csr
 from meshca.authority.chain import find_path, signed_by
 from meshca.errors import BadRequest
 from meshca.identity.spiffe_id import SCHEME, TrustDomain
+from meshca.public_key import USUAL, allowed, is_usual
 from meshca.svid.signature import SigningKey
 from meshca.validity import spent
 
@@ -67,7 +67,7 @@ def _key_faults(signing: x509.Certificate, key: SigningKey | None) -> Iterator[s
     if key is not None and key.public_key() != signing.public_key():
         yield f"{_name(signing)}: the private key is not its own; put key and certificate together"
     try:
-        csr.allowed(signing.public_key())
+        allowed(signing.public_key())
     except BadRequest as refused:
         yield f"{_name(signing)}: {refused.detail}"
 
@@ -99,6 +99,8 @@ def _time_faults(certificate: x509.Certificate, now: datetime) -> Iterator[str]:
 
 def _ca_faults(certificate: x509.Certificate, below: int, *, is_root: bool) -> Iterator[str]:
     """What keeps a certificate from standing above so many other CA certificates and a leaf (RFC 5280 6.1.4)."""
+    if not is_usual(certificate):
+        yield f"its public key is written so that other programs cannot read it: {USUAL}"
     constraints = _constraints(certificate)
     if not constraints.ca:
         yield "not a CA; it needs basicConstraints CA:TRUE"

@@ -24,6 +24,7 @@ from meshca.authority.material import read_certificates, to_pem
 from meshca.authority.slot import Slot, issuer_of
 from meshca.errors import BadRequest, ConfigError, InvariantBroken, MeshcaError, Unavailable
 from meshca.identity.spiffe_id import SpiffeId
+from meshca.public_key import USUAL, is_usual
 from meshca.svid import lint
 from meshca.svid.draft import Draft, Issued
 from meshca.svid.issuer import Issuer
@@ -75,7 +76,7 @@ class LeafSource(LeafSigner, Protocol):
 
     @property
     def problem(self) -> MeshcaError | None:
-        """Why the leaf that was asked for last could not be given on; None when it could, and before any."""
+        """Why the leaf that was asked for last could not be given on, or why several identities get none."""
         ...
 
 
@@ -175,6 +176,8 @@ class Commission:
             yield f"it ends at {end.isoformat()}, {TOO_SHORT} {self.draft.not_after.isoformat()}"
         if not self.draft.not_before <= start <= now:
             yield f"it begins at {start.isoformat()}, too early or in the future: compare the clocks"
+        if not is_usual(leaf):
+            yield f"its public key is written so that other programs cannot read it: {USUAL}"
         wanted = Wanted(key=self.key, issuer=issuer, serial=leaf.serial_number, not_before=start, not_after=end)
         try:
             lint.svid(leaf.public_bytes(Encoding.DER), wanted, self.identity, lint.USAGE_EC)

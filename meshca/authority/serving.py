@@ -16,6 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from meshca import csr
 from meshca.errors import ConfigError
+from meshca.public_key import PublicKey
 from meshca.svid import blueprint, lint, signature
 from meshca.svid.draft import Draft, Stamp, want
 from meshca.svid.issuer import Issuer
@@ -50,7 +51,7 @@ def read_names(texts: Sequence[str]) -> x509.SubjectAlternativeName:
 
 
 def draft_serving(
-    key: csr.PublicKey, issuer: Issuer, names: x509.SubjectAlternativeName, lifetime: timedelta, stamp: Stamp
+    key: PublicKey, issuer: Issuer, names: x509.SubjectAlternativeName, lifetime: timedelta, stamp: Stamp
 ) -> Draft:
     """Draft the certificate for a key of our own.
 

@@ -16,8 +16,9 @@ from meshca.admission.model import Grant
 from meshca.authority import serving
 from meshca.authority.serials import Serials
 from meshca.authority.slot import Slot
-from meshca.csr import ProvenKey, PublicKey
+from meshca.csr import ProvenKey
 from meshca.errors import Unavailable
+from meshca.public_key import PublicKey
 from meshca.svid.draft import Draft, Issued, Stamp
 from meshca.svid.profile import Profile
 from meshca.validity import spent

@@ -25,6 +25,7 @@ from meshca.authority.material import SigningMaterial, to_pem
 from meshca.errors import ConfigError, InvariantBroken
 from meshca.identity.key_type import KeyType
 from meshca.identity.spiffe_id import SpiffeId, TrustDomain
+from meshca.public_key import allowed
 from meshca.svid import signature, template
 from meshca.svid.draft import Draft, Stamp, draft
 from meshca.svid.issuer import Issuer
@@ -147,7 +148,7 @@ def issuer_of(path: Sequence[x509.Certificate], roots: str, trust_domain: TrustD
         x509.ExtensionNotFound: it has no key identifier.
     """
     certificate = path[0]
-    public_key, _ = csr.allowed(certificate.public_key())
+    public_key, _ = allowed(certificate.public_key())
     return Issuer(
         signer_id=hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest(),
         certificate=certificate,

@@ -176,7 +176,7 @@ def _problems(report: StatusReport) -> Iterator[str]:
         (report.admission_error, "the admission rules on disk are not in force"),
         (report.policies.error, "the policies on disk are not in force"),
         (report.authority_error, "no new signing certificate could be had"),
-        (report.upstream.leaf_error, "the last certificate that was asked for was not signed"),
+        (report.upstream.leaf_error, "certificates that were asked for were not signed"),
         (report.ending_warning, "what signs comes to its end"),
         (report.store_error, "the store cannot be used"),
     ):

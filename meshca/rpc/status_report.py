@@ -143,7 +143,7 @@ class UpstreamReport:
         reached_at: when it was last there and answered; None before that, and where nobody has to be reached.
         fault: what is wrong with Vault, a row of the table in docs/operations/vault.md; empty when nothing is.
         remedy: what mends it.
-        leaf_error: why the last leaf that it was to sign in our place was not given; empty when it was.
+        leaf_error: why it signs no leaves in our place, or several identities get none; empty when it does.
     """
 
     kind: str

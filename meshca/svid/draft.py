@@ -14,10 +14,11 @@ from datetime import datetime, timedelta
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from meshca import der
 from meshca.admission.model import Grant
 from meshca.csr import ProvenKey
 from meshca.errors import Denied, InvariantBroken, Unavailable
-from meshca.svid import der, lint
+from meshca.svid import lint
 from meshca.svid.issuer import Issuer
 from meshca.svid.template import Template
 from meshca.svid.wanted import Wanted

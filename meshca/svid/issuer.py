@@ -7,8 +7,8 @@ from datetime import datetime
 
 from cryptography import x509
 
-from meshca import csr
 from meshca.identity.spiffe_id import TrustDomain
+from meshca.public_key import PublicKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -30,7 +30,7 @@ class Issuer:
 
     signer_id: str
     certificate: x509.Certificate
-    public_key: csr.PublicKey
+    public_key: PublicKey
     algorithm: x509.ObjectIdentifier
     key_id: x509.SubjectKeyIdentifier
     trust_domain: TrustDomain

@@ -11,17 +11,18 @@ from cryptography.x509.oid import SignatureAlgorithmOID
 
 from meshca import csr
 from meshca.identity.key_type import KeyType
+from meshca.public_key import PublicKey
 
 SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
-def hash_for(key: SigningKey | csr.PublicKey) -> hashes.SHA256 | hashes.SHA384:
+def hash_for(key: SigningKey | PublicKey) -> hashes.SHA256 | hashes.SHA384:
     """SHA-384 for P-384 (the pair of RFC 5480 section 4), SHA-256 for all others."""
     is_p384 = isinstance(key, ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey) and key.key_size == 384
     return hashes.SHA384() if is_p384 else hashes.SHA256()
 
 
-def algorithm(key: csr.PublicKey) -> x509.ObjectIdentifier:
+def algorithm(key: PublicKey) -> x509.ObjectIdentifier:
     """The name of what `sign` gives with the private half of this key."""
     if isinstance(key, rsa.RSAPublicKey):
         return SignatureAlgorithmOID.RSA_WITH_SHA256
@@ -36,7 +37,7 @@ def sign(key: SigningKey, data: bytes) -> bytes:
     return key.sign(data, padding.PKCS1v15(), hash_for(key))
 
 
-def throw_away(like: csr.PublicKey) -> SigningKey:
+def throw_away(like: PublicKey) -> SigningKey:
     """A key of the same kind whose signatures nobody trusts."""
     if isinstance(like, rsa.RSAPublicKey):
         return _rsa_throw_away()

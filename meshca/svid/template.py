@@ -14,11 +14,12 @@ from datetime import timedelta
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from meshca import csr
+from meshca import csr, der
 from meshca.errors import InvariantBroken
 from meshca.identity.key_type import KeyType
 from meshca.identity.spiffe_id import SpiffeId
-from meshca.svid import blueprint, der, lint, signature
+from meshca.public_key import RSA_EXPONENT, SMALLEST_RSA
+from meshca.svid import blueprint, lint, signature
 from meshca.svid.issuer import Issuer
 from meshca.svid.wanted import Wanted
 
@@ -132,6 +133,6 @@ def _sample(issuer: Issuer, key_type: KeyType) -> Wanted:
 def _nobodys_key(key_type: KeyType) -> csr.ProvenKey:
     """A public key for the sample; the RSA one is a mere number, so that no primes are searched for."""
     if key_type is KeyType.RSA:
-        modulus = 1 << (csr.SMALLEST_RSA - 1) | 1
-        return csr.ours(rsa.RSAPublicNumbers(csr.RSA_EXPONENT, modulus).public_key())
+        modulus = 1 << (SMALLEST_RSA - 1) | 1
+        return csr.ours(rsa.RSAPublicNumbers(RSA_EXPONENT, modulus).public_key())
     return csr.fresh_key(key_type)[1]

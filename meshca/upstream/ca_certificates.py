@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from meshca import csr
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.log import log
+from meshca.public_key import PublicKey, allowed
 from meshca.svid import signature
 
 BACKDATE = timedelta(minutes=2)  # as leaves have, for clocks that run behind
@@ -56,7 +56,7 @@ def make_root(
 
 
 def make_intermediate(
-    public_key: csr.PublicKey,
+    public_key: PublicKey,
     trust_domain: TrustDomain,
     root: x509.Certificate,
     root_key: signature.SigningKey,
@@ -117,7 +117,7 @@ def _name(organization: str, common_name: str = "") -> x509.Name:
     return x509.Name(attributes)
 
 
-def _go_key_id(public_key: csr.PublicKey) -> x509.SubjectKeyIdentifier:
+def _go_key_id(public_key: PublicKey) -> x509.SubjectKeyIdentifier:
     """As Go names keys since 1.25: method 1 of RFC 7093, the first 160 bits of a SHA-256 of the key's bits."""
     encoding, form = (
         (Encoding.DER, PublicFormat.PKCS1)
@@ -132,12 +132,12 @@ def _issuer_key(root: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     try:
         key_id = root.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     except x509.ExtensionNotFound:
-        return x509.AuthorityKeyIdentifier.from_issuer_public_key(csr.allowed(root.public_key())[0])
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(allowed(root.public_key())[0])
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(key_id)
 
 
 def _builder(
-    public_key: csr.PublicKey,
+    public_key: PublicKey,
     trust_domain: TrustDomain,
     name: x509.Name,
     serial: int,

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 
 from cryptography import x509
 
-from meshca import csr
 from meshca.authority.chain import find_path
 from meshca.authority.faults import find_faults
 from meshca.authority.keys import new_key
@@ -20,6 +19,7 @@ from meshca.authority.slot import Slot
 from meshca.errors import BadRequest, ConfigError
 from meshca.identity.key_type import KeyType
 from meshca.identity.spiffe_id import TrustDomain
+from meshca.public_key import allowed
 from meshca.upstream.ca_certificates import intermediate_life, make_intermediate
 from meshca.upstream.ca_set import CaSet
 
@@ -41,7 +41,7 @@ def root_faults(roots: Sequence[x509.Certificate], company: Collection[x509.Cert
     faults = []
     for place, root in enumerate(roots):
         try:
-            csr.allowed(root.public_key())
+            allowed(root.public_key())
         except BadRequest as refused:
             faults.append(f"{_name(root)}: too weak, or not known, for a root: {refused.detail}")
         faults += [

@@ -12,6 +12,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from meshca.authority.faults import find_faults
 from meshca.authority.material import SigningMaterial
+from tests.fakes.odd_keys import hybrid, rewritten
 from tests.fakes.pki import (
     DAY,
     NOW,
@@ -86,6 +87,8 @@ SHORT_ROOT = make_ca("root", constraints=NO_CA_BELOW)
 SHALLOW_ROOT = make_ca("root", constraints=x509.BasicConstraints(ca=True, path_length=1))
 LEAF_ROOT = make_ca("root", constraints=None)
 ROOT_BELOW = make_ca("sub root", ROOT)
+ODD_KEY = ec_key()
+ODD = Ca(rewritten(make_ca("odd", ROOT, key=ODD_KEY).certificate, hybrid(ODD_KEY.public_key()), ROOT.key), ODD_KEY)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +105,12 @@ ROOT_BELOW = make_ca("sub root", ROOT)
             id="key-of-another",
         ),
         pytest.param(below_root(key=ec_key(ec.SECP521R1())), "P-521", id="p521"),
+        pytest.param(material_of(ODD, roots=[ROOT]), "'CN=odd': its public key is written", id="odd-key"),
+        pytest.param(
+            material_of(make_ca("signer", ODD), ODD, roots=[ROOT]),
+            "'CN=odd': its public key is written",
+            id="odd-key-above",
+        ),
         pytest.param(below_root(key=rsa_key(1024)), "RSA-1024", id="rsa-1024"),
         pytest.param(material_of(SIGNER, roots=[ROOT]), "no chain of signatures", id="missing-intermediate"),
         pytest.param(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,6 +19,7 @@ from meshca.authority.slot import Slot
 from meshca.errors import Unavailable
 from meshca.identity.key_type import KeyType
 from meshca.svid.draft import Stamp
+from tests.fakes.odd_keys import compressed, hybrid, rewritten
 from tests.fakes.pki import (
     DAY,
     NOW,
@@ -77,6 +78,17 @@ def test_good(key_type: KeyType) -> None:
     assert issued.serial == f"{leaf.serial_number:x}" != asked.draft.serial
     assert (issued.not_before, issued.not_after) == (leaf.not_valid_before_utc, asked.draft.not_after)
     assert issued.signer == BELOW_ROOT.issuer.signer_id
+
+
+@pytest.mark.parametrize("form", [compressed, hybrid], ids=["compressed", "hybrid"])
+def test_odd_key(form: Callable[[ec.EllipticCurvePublicKey], bytes]) -> None:
+    """A leaf whose key Envoy could not read is nobody's, though it is the key that was proven."""
+    key = ec_key()
+    asked = commission(key=csr.ours(key.public_key()))
+    leaf = x509.load_pem_x509_certificate(signed(asked).encode())
+    with pytest.raises(Unavailable, match="its public key is written") as caught:
+        asked.judge(to_pem(rewritten(leaf, form(key.public_key()), ROOT.key)), NOW)
+    assert caught.value.reason == "leaf_answer"
 
 
 def test_below_an_intermediate() -> None:

@@ -160,7 +160,7 @@ def test_problems_are_listed(server: FakeAdminClient, monkeypatch: pytest.Monkey
         "- the admission rules on disk are not in force: a",
         "- the policies on disk are not in force: p",
         "- no new signing certificate could be had: u",
-        "- the last certificate that was asked for was not signed: no role",
+        "- certificates that were asked for were not signed: no role",
         "- what signs comes to its end: e",
         "- the store cannot be used: s",
         "- worker w0: store: the disk is full",

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from meshca import der
 from meshca._proto.istio.v1.auth.ca_pb2 import IstioCertificateRequest
-from meshca.svid import der
 from meshca.wire.tls import MAX_MESSAGE_BYTES
 from tests.e2e.istio_requests import PAYMENTS, WEB, armoured, leaf_of, pem, uris
 from tests.fakes.pki import ec_key, make_csr, rsa_key

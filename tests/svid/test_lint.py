@@ -13,10 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from meshca import der
 from meshca.errors import InvariantBroken
 from meshca.identity.key_type import KeyType
 from meshca.identity.spiffe_id import SpiffeId
-from meshca.svid import blueprint, der, lint
+from meshca.svid import blueprint, lint
 from meshca.svid.wanted import Wanted
 from tests.fakes.pki import DAY, NOW, SIGNS_DATA, WEB, ec_key, good_slot, make_ca, proven_key
 

@@ -10,10 +10,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from meshca import csr
 from meshca.authority.faults import find_faults
 from meshca.authority.slot import Slot
 from meshca.identity.spiffe_id import TrustDomain
+from meshca.public_key import allowed
 from meshca.svid.signature import SigningKey
 from meshca.upstream.ca_certificates import _go_key_id, make_intermediate, make_root
 from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, Ca, ec_key, make_ca, material_of, rsa_key
@@ -97,7 +97,7 @@ class TestForIstio:
     def test_key_identifier_as_rotated(self, rotated: x509.Certificate) -> None:
         """The key identifier is the one that Go makes of the same key."""
         theirs = rotated.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-        assert _go_key_id(csr.allowed(rotated.public_key())[0]) == theirs
+        assert _go_key_id(allowed(rotated.public_key())[0]) == theirs
 
     def test_key_identifier_is_in_the_root(self) -> None:
         """The root carries it, and what is signed below names it."""

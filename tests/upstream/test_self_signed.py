@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from meshca import csr, durable
+from meshca import durable
 from meshca.authority.faults import find_faults
 from meshca.config.upstream import SelfSignedConfig
 from meshca.errors import ConfigError, Unavailable
 from meshca.identity.key_type import KeyType
 from meshca.keystore.file import FileKeyStore
+from meshca.public_key import allowed
 from meshca.upstream import ca_folder
 from tests.fakes.clock import FakeClock
 from tests.fakes.logs import captured_logs
@@ -60,7 +61,7 @@ class TestFirstStart:
         """Root and intermediate are of the configured key type; RSA keys have 3072 bits."""
         offer = await first_offer(await start(tmp_path, config=SelfSignedConfig(key_type=key_type)))
         certificates = (offer.material.certificate, *offer.material.roots)
-        keys = [csr.allowed(certificate.public_key()) for certificate in certificates]
+        keys = [allowed(certificate.public_key()) for certificate in certificates]
         bits = {KeyType.EC_P256: 256, KeyType.EC_P384: 384, KeyType.RSA: 3072}[key_type]
         assert [(key.key_size, kind) for key, kind in keys] == [(bits, key_type)] * 2
 

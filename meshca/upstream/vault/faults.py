@@ -172,7 +172,8 @@ TABLE: Final = MappingProxyType(
         Fault.ANSWER: Row(
             False,
             "what the server gave is not what was asked for",
-            "check upstream.issuer and its chain in Vault, and of leaves the role upstream.sign_leaves.role",
+            "check upstream.issuer and its chain in Vault, of leaves the role upstream.sign_leaves.role, and of"
+            " any other answer whether upstream.address is a Vault and nothing before it changes answers",
         ),
         Fault.ROOT_UNPINNED: Row(
             False,

@@ -178,8 +178,11 @@ def token_of(auth: Part) -> Token:
     Raises:
         Unavailable: reason `vault_answer`.
     """
+    value = auth.text("client_token")
+    if not _is_one_word(value):  # it is shown in a header
+        raise failure(Fault.ANSWER, "a token has a space, or is too long")
     return Token(
-        value=Secret(auth.text("client_token")),
+        value=Secret(value),
         seconds=auth.seconds("lease_duration"),
         renewable=auth.flag("renewable"),
     )
@@ -222,6 +225,10 @@ def read_secret(path: Path) -> Secret[str]:
         raise failure(Fault.LOGIN_UNREADABLE, error.detail) from None
     except UnicodeDecodeError:
         text = ""
-    if not text or len(text) > LONGEST or not text.isprintable() or " " in text:
+    if not _is_one_word(text):
         raise failure(Fault.LOGIN_UNREADABLE, f"{path}: expected one line without spaces")
     return Secret(text)
+
+
+def _is_one_word(text: str) -> bool:
+    return 0 < len(text) <= LONGEST and text.isascii() and text.isprintable() and " " not in text

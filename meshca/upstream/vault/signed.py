@@ -20,10 +20,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtensionOID, NameOID
 
+from meshca import der
 from meshca.authority.chain import find_path
 from meshca.authority.faults import find_faults
 from meshca.authority.material import SigningMaterial
 from meshca.config.vault import SHORTEST
+from meshca.csr import VISIBLE
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.svid.signature import SigningKey, hash_for
 from meshca.upstream.ca_certificates import BACKDATE
@@ -37,6 +39,7 @@ _USAGES: Final = (
     "data_encipherment",
     "key_agreement",
 )
+_STRINGS: Final = frozenset({0x0C, 0x13})  # UTF8String, PrintableString (RFC 5280 section 4.1.2.4)
 _EXTENSIONS: Final = frozenset(
     {
         ExtensionOID.BASIC_CONSTRAINTS,
@@ -130,6 +133,8 @@ def _own_faults(wish: Wish, given: x509.Certificate, now: datetime) -> Iterator[
     """What differs from the wish; whether it is a CA for our key is among `authority.faults`."""
     if given.subject != wish.subject:
         yield f"its subject is not {wish.subject.rfc4514_string()}, which was asked for"
+    if not _string_tags(given.subject) <= _STRINGS:
+        yield "its subject is not of UTF8String or PrintableString"
     if given.public_key() != wish.key.public_key():
         yield "it is for another key than ours"
     if _names(given) != [x509.UniformResourceIdentifier(wish.trust_domain.id)]:
@@ -151,9 +156,19 @@ def _extension_faults(given: x509.Certificate) -> Iterator[str]:
     usage = _value(given, x509.KeyUsage)
     if usage is not None and any(getattr(usage, name) for name in _USAGES):
         yield "its key usage allows more than signing"
+    names = _value(given, x509.NameConstraints)
+    constrained = [*(names.permitted_subtrees or ()), *(names.excluded_subtrees or ())] if names else []
+    if not all(VISIBLE.fullmatch(name.value) for name in constrained if isinstance(name.value, str)):
+        yield "a constraint on names has a character that is not visible ASCII"
     for extension in given.extensions:
         if extension.oid not in _EXTENSIONS:
             yield f"it has the extension {extension.oid.dotted_string}, which was not asked for"
+
+
+def _string_tags(name: x509.Name) -> set[int]:
+    """Of which types of string a name is made; the library compares what they say alone."""
+    parts = [part for together in der.children(name.public_bytes()) for part in der.children(together)]
+    return {der.children(part)[1][0] for part in parts}
 
 
 def _outliving(path: Sequence[x509.Certificate]) -> Iterator[str]:

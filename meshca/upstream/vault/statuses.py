@@ -42,6 +42,8 @@ _BY_WORDS: Final = (  # lower case, the first that is found counts
     ("unknown role", Fault.ROLE),
     ("wrapping token is not valid", Fault.SECRET_ID_USED),
 )
+# A refusal of a CSR repeats texts of it, which may hold any of those words.
+_REPEATS_A_CSR: Final = "allowed by this role"
 _DOWN: Final = (  # only with 5xx, which a proxy before the server gives too: then without these words
     ("sealed", Fault.SEALED),
     ("not initialized", Fault.UNINITIALIZED),
@@ -59,6 +61,8 @@ def fault_for(status: int, errors: Sequence[str] | None, *, logged_in: bool) -> 
     if errors is None and status not in _ANYBODY and status < 500:
         return Fault.NOT_VAULT
     said = " ".join(errors or ()).lower()
+    if status == 400 and _REPEATS_A_CSR in said:
+        return Fault.BAD_REQUEST
     for words, fault in _BY_WORDS:
         if words in said:
             return fault

@@ -262,6 +262,15 @@ async def test_answer_without_a_token(folder: Path) -> None:
     assert fault_of(refused.value) is Fault.ANSWER
 
 
+@pytest.mark.parametrize("token", ["t\n", "a b", "t\r\nX-Vault-Token: u", "t" * (LONGEST + 1)])
+async def test_answer_with_no_word(folder: Path, token: str) -> None:
+    """A token that cannot stand in a header is no answer; otherwise every call would fail until it is over."""
+    auth = {"client_token": token, "lease_duration": 3600, "renewable": True}
+    with pytest.raises(Unavailable) as refused:
+        await login_by(kubernetes(folder))(Asked({"auth/kubernetes/login": {"auth": auth}}))
+    assert fault_of(refused.value) is Fault.ANSWER
+
+
 def missing(folder: Path) -> None:
     """No key."""
     (folder / "tls.key").unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -13,12 +14,14 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshca import der
 from meshca.authority.slot import Slot
 from meshca.errors import ConfigError, Unavailable
 from meshca.svid.signature import hash_for
 from meshca.upstream.ca_certificates import BACKDATE
 from meshca.upstream.vault.mount import certificates
 from meshca.upstream.vault.signed import Wish, judge
+from tests.fakes.odd_keys import compressed, hybrid, rewritten, signed_anew
 from tests.fakes.pki import DAY, NARROW, NOW, TRUST_DOMAIN, Ca, ec_key, make_ca, material_of, rsa_key
 from tests.fakes.vault_pki import sign
 from tests.fakes.vault_wish import BODY, MIDDLE, OTHER, ROOT, WISH, problems
@@ -123,6 +126,11 @@ def test_good() -> None:
             "a trial certificate does not verify",
             id="our-names-excluded",
         ),
+        pytest.param(
+            {"extra": [(x509.NameConstraints([x509.DNSName("a\nb")], None), False)]},
+            "a constraint on names has a character",
+            id="constraint-of-control-characters",
+        ),
         pytest.param({"key_id": False}, "no subject key identifier", id="no-key-id"),
         pytest.param({"authority": None}, "it has no authority key identifier", id="no-authority-key-id"),
         pytest.param(
@@ -141,6 +149,23 @@ def test_refused(forged: dict[str, Any], words: str) -> None:
     """Each difference is told, and nothing is taken."""
     found = problems(sign(ROOT, BODY, NOW, **forged))
     assert any(words in one for one in found), found
+
+
+@pytest.mark.parametrize("form", [compressed, hybrid], ids=["compressed", "hybrid"])
+def test_odd_key(form: Callable[[Any], bytes]) -> None:
+    """Our key, written as no Envoy reads it, would break every handshake below."""
+    given = sign(ROOT, BODY, NOW)
+    found = problems(rewritten(given, form(given.public_key()), ROOT.key))
+    assert any("its public key is written" in one for one in found), found
+
+
+def test_odd_strings() -> None:
+    """Our subject in a type of string that others do not read is another."""
+    fields = der.children(sign(ROOT, BODY, NOW).tbs_certificate_bytes)
+    fields[5] = fields[5].replace(b"\x0c\x06meshca", b"\x17\x06meshca")
+    odd = signed_anew(sign(ROOT, BODY, NOW), fields, ROOT.key)
+    assert odd.subject == WISH.subject
+    assert problems(odd) == ["its subject is not of UTF8String or PrintableString"]
 
 
 @pytest.mark.parametrize(
@@ -211,9 +236,9 @@ def test_damaged(changes: list[tuple[int, int]], cut: int) -> None:
     damaged = bytearray(GOOD)
     for place, mask in changes:
         damaged[place] ^= mask
-    for der in (bytes(damaged), GOOD[:cut], GOOD[:cut] + GOOD[cut + 1 :]):
-        if der != GOOD:
-            assert not _taken(der)
+    for one in (bytes(damaged), GOOD[:cut], GOOD[:cut] + GOOD[cut + 1 :]):
+        if one != GOOD:
+            assert not _taken(one)
 
 
 def _taken(der: bytes) -> bool:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from meshca import csr
 from meshca.authority.material import SigningMaterial
 from meshca.authority.slot import Slot
 from meshca.errors import Unavailable
 from meshca.identity.key_type import KeyType
+from meshca.public_key import allowed
 from meshca.upstream.vault.mount import look
 from meshca.upstream.vault.opening import reach
 from meshca.upstream.vault.signing import AHEAD, Signing
@@ -54,7 +54,7 @@ async def test_signs(vault: FakeVault, tmp_path: Path) -> None:
     """What comes back is proven, for the key type and the life that are configured."""
     material = await signed(vault, tmp_path, key_type="ec-p384", intermediate_lifetime="10d")
     slot = Slot.prove(material, TRUST_DOMAIN, NOW)
-    assert csr.allowed(slot.issuer.public_key)[1] is KeyType.EC_P384
+    assert allowed(slot.issuer.public_key)[1] is KeyType.EC_P384
     assert material.certificate.not_valid_after_utc == NOW + 10 * DAY
 
 

@@ -24,6 +24,8 @@ from meshca.upstream.vault.statuses import fault_for
         ),
         (400, ["wrapping token is not valid or does not exist"], Fault.SECRET_ID_USED),
         (400, ["unknown role: mesh-leaf"], Fault.ROLE),
+        (400, ["serial_number unknown role not allowed by this role"], Fault.BAD_REQUEST),
+        (400, ["user_id no default issuer is not allowed by this role"], Fault.BAD_REQUEST),
         (408, None, Fault.TIMEOUT),
         (412, None, Fault.STALE),
         (418, [], Fault.NOT_VAULT),

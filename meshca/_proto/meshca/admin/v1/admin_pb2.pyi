@@ -144,7 +144,7 @@ class UpstreamStatus(_message.Message):
     """What is wrong with Vault and what mends it; empty when nothing is."""
     remedy: _builtins.str
     leaf_error: _builtins.str
-    """Why the last leaf that it was to sign in our place was not given; empty when it was."""
+    """Why it signs no leaves in our place, or several identities get none; empty when it does."""
     @_builtins.property
     def autonomy(self) -> _duration_pb2.Duration:
         """For how long certificates can be issued if it gives nothing more."""

@@ -1,7 +1,7 @@
-"""The few pieces of DER (X.690) that the certificate template is cut into and put together from.
+"""The few pieces of DER (X.690) that certificates are cut into and put together from.
 
-Reads only what our own library wrote and writes only certificates of our own making; an attacker's bytes
-must never come here.
+Reads only what our own library wrote, or has parsed as a whole: it believes every length. An attacker's bytes must
+never come here first.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshca.svid import der
+from meshca import der
 from tests.fakes.pki import make_ca
 
 
