@@ -158,11 +158,18 @@ def _extension_faults(given: x509.Certificate) -> Iterator[str]:
         yield "its key usage allows more than signing"
     names = _value(given, x509.NameConstraints)
     constrained = [*(names.permitted_subtrees or ()), *(names.excluded_subtrees or ())] if names else []
-    if not all(VISIBLE.fullmatch(name.value) for name in constrained if isinstance(name.value, str)):
-        yield "a constraint on names has a character that is not visible ASCII"
+    if not all(map(_is_readable, constrained)):
+        yield "a constraint on names has an empty label, or a character that is not visible ASCII"
     for extension in given.extensions:
         if extension.oid not in _EXTENSIONS:
             yield f"it has the extension {extension.oid.dotted_string}, which was not asked for"
+
+
+def _is_readable(constraint: x509.GeneralName) -> bool:
+    """Whether a program in Go reads it; of other kinds than these it reads what the library does."""
+    if isinstance(constraint, x509.DNSName) and not all(constraint.value.removeprefix(".").split(".")):
+        return not constraint.value
+    return not isinstance(constraint.value, str) or VISIBLE.fullmatch(constraint.value) is not None
 
 
 def _string_tags(name: x509.Name) -> set[int]:

@@ -128,8 +128,13 @@ def test_good() -> None:
         ),
         pytest.param(
             {"extra": [(x509.NameConstraints([x509.DNSName("a\nb")], None), False)]},
-            "a constraint on names has a character",
+            "a constraint on names has an empty label, or a character",
             id="constraint-of-control-characters",
+        ),
+        pytest.param(
+            {"extra": [(x509.NameConstraints(None, [x509.DNSName("a..b")]), False)]},
+            "a constraint on names has an empty label",
+            id="constraint-with-an-empty-label",
         ),
         pytest.param({"key_id": False}, "no subject key identifier", id="no-key-id"),
         pytest.param({"authority": None}, "it has no authority key identifier", id="no-authority-key-id"),
