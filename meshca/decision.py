@@ -98,14 +98,14 @@ class Decision:
         Raises:
             Unavailable, SerialReused: as `LedgerStore.intend`; there is no record, and so no outcome.
         """
-        return self._concluded(self._intent(draft), ledger, Result.ISSUED, "")
+        return concluded(self._intent(draft), ledger, self._clock)
 
     def asked(self, draft: Draft, ledger: LedgerStore) -> AbstractAsyncContextManager[Intent]:
         """As `recorded`, of a draft that somebody else signs by a serial of theirs: no certificate has this one.
 
         What was given is another record, with the same request id.
         """
-        return self._concluded(self._intent(draft), ledger, Result.FAILED, RENUMBERED)
+        return concluded(self._intent(draft), ledger, self._clock, Result.FAILED, RENUMBERED)
 
     def given(self, asked: Intent, issued: Issued, ledger: LedgerStore) -> AbstractAsyncContextManager[Intent]:
         """As `recorded`, of what somebody else signed: nobody is given it before its intent is durable."""
@@ -116,34 +116,12 @@ class Decision:
             not_before=issued.not_before,
             not_after=issued.not_after,
         )
-        return self._concluded(intent, ledger, Result.ISSUED, "")
-
-    @contextlib.asynccontextmanager
-    async def _concluded(
-        self, intent: Intent, ledger: LedgerStore, result: Result, reason: str
-    ) -> AsyncIterator[Intent]:
-        """Inside, the intent is durable; on leaving, the outcome is handed over: this, or what an error says.
-
-        Not of an intent that was refused: it has no record, and its serial may be that of another's.
-        """
-        durable = False
-        try:
-            await ledger.intend(intent)
-            durable = True
-            yield intent
-        except BaseException as error:
-            if durable or not isinstance(error, MeshcaError):  # a cancelled one may have been written
-                ledger.finish(self._outcome(intent, Result.FAILED, outcome_of(error)[1]))
-            raise
-        ledger.finish(self._outcome(intent, result, reason))
+        return concluded(intent, ledger, self._clock)
 
     def issues(self, issued: Issued) -> Issued:
         """The certificate is signed and checked."""
         self._issued = issued
         return issued
-
-    def _outcome(self, intent: Intent, result: Result, reason: str) -> Outcome:
-        return Outcome(serial=intent.serial, result=result, reason=reason, finished_at=self._clock.now())
 
     def _intent(self, draft: Draft) -> Intent:
         caller, grant, key = self._caller, self._grant, self._key
@@ -199,6 +177,33 @@ class Decision:
         if issued := self._issued:
             facts |= {"serial": issued.serial, "not_after": issued.not_after.isoformat()}
         return facts
+
+
+@contextlib.asynccontextmanager
+async def concluded(
+    intent: Intent, ledger: LedgerStore, clock: Clock, result: Result = Result.ISSUED, reason: str = ""
+) -> AsyncIterator[Intent]:
+    """Inside, the intent is durable; on leaving, its outcome is handed over: this, or what an error says.
+
+    Not of an intent that was refused: it has no record, and its serial may be that of another's.
+
+    Raises:
+        Unavailable, SerialReused: as `LedgerStore.intend`.
+    """
+
+    def outcome(result: Result, reason: str) -> Outcome:
+        return Outcome(serial=intent.serial, result=result, reason=reason, finished_at=clock.now())
+
+    durable = False
+    try:
+        await ledger.intend(intent)
+        durable = True
+        yield intent
+    except BaseException as error:
+        if durable or not isinstance(error, MeshcaError):  # a cancelled one may have been written
+            ledger.finish(outcome(Result.FAILED, outcome_of(error)[1]))
+        raise
+    ledger.finish(outcome(result, reason))
 
 
 def outcome_of(error: BaseException | None) -> tuple[str, str]:

@@ -13,10 +13,10 @@ from meshca import csr
 from meshca.authority.signing import Authority
 from meshca.clock import Clock
 from meshca.csr import ProvenKey
-from meshca.errors import MeshcaError
+from meshca.decision import concluded
 from meshca.identity.key_type import KeyType
 from meshca.ledger.port import LedgerStore
-from meshca.ledger.record import Intent, Outcome, Result
+from meshca.ledger.record import Intent
 from meshca.secret import Secret
 from meshca.svid.draft import Draft, Issued
 
@@ -62,21 +62,8 @@ class OwnLeaves:
         private_key, key = csr.fresh_key(KeyType.EC_P256)
         now = self._clock.now()
         draft = self._authority.draft_serving(key.public_key, names, now, lifetime)
-        await self._ledger.intend(self._intent(draft, key, now))
-        issued = self._sign(draft)
-        self._ledger.finish(Outcome(serial=issued.serial, result=Result.ISSUED, finished_at=self._clock.now()))
-        return private_key, issued
-
-    def _sign(self, draft: Draft) -> Issued:
-        """Sign what was recorded; a refusal is recorded too."""
-        try:
-            return self._authority.sign(draft, self._clock.now())
-        except MeshcaError as error:
-            failed = Outcome(
-                serial=draft.serial, result=Result.FAILED, reason=error.reason, finished_at=self._clock.now()
-            )
-            self._ledger.finish(failed)
-            raise
+        async with concluded(self._intent(draft, key, now), self._ledger, self._clock):
+            return private_key, self._authority.sign(draft, self._clock.now())
 
     def _intent(self, draft: Draft, key: ProvenKey, now: datetime) -> Intent:
         return Intent(
