@@ -18,7 +18,7 @@ from meshca.authority.lifecycle import State
 from meshca.ledger.query import Query
 from meshca.ledger.record import Issuance, Result
 from tests.e2e.rotation.live_ca import LiveCa, live_ca, until
-from tests.e2e.vault.below import fault, issuing, settings
+from tests.e2e.vault.below import fault, faults, issuing, settings
 from tests.real.dev_server import reason, refused
 from tests.real.openbao import Mount, OpenBao, add_root, make_default, new_mount, own_openbao
 
@@ -111,6 +111,23 @@ async def test_a_role_that_is_wrong(
         assert (await ca.ask(lambda client: client.status())).upstream.leaf_error
         await sign_leaves(openbao, mount, ROLE, "cluster.local")
         await issued_again(ca)
+        await fault(ca, "")
+
+
+async def test_a_role_that_refuses_a_namespace(openbao: OpenBao, place: Path) -> None:
+    """Is a fault of the upstream, though the rest of the mesh is given leaves; with its own leaves it ends."""
+    mount = await mount_with_role(openbao)
+    role = (await openbao.call("GET", f"{mount.path}/roles/{ROLE}"))["data"]
+    await openbao.call("POST", f"{mount.path}/roles/{ROLE}", {**role, "allowed_uri_sans": [WEB]})
+    async with live_ca(place, settings(openbao, mount, place, sign_leaves={"role": ROLE})) as ca:
+        tokens = [ca.server.token("bank", name, pod=f"{name}-0") for name in ("api", "db")]
+        for token in tokens:
+            assert reason(await refused(ca.server.create(token))) == "vault_bad_request"
+        await ca.server.create(ca.server.token(pod="web"))
+        await fault(ca, "bad_request")
+        assert faults(ca, "bad_request") == len(tokens)
+        await sign_leaves(openbao, mount, ROLE, "cluster.local")
+        await ca.server.create(tokens[0])
         await fault(ca, "")
 
 
