@@ -176,11 +176,17 @@ def tls_files(folder: Path) -> tuple[tuple[Path, Path], Path]:
 def _client(name: str) -> Ca:
     now = datetime.now(UTC)
     client = [ExtendedKeyUsageOID.CLIENT_AUTH]
-    return make_ca(name, begin=now - DAY, end=now + DAY, constraints=_LEAF, usage=SIGNS_DATA, purposes=client)
+    uri = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"spiffe://machines.example/{name}")])
+    return make_ca(
+        name, begin=now - DAY, end=now + DAY, constraints=_LEAF, usage=SIGNS_DATA, purposes=client, extra=[uri]
+    )
 
 
 def tls_client(folder: Path, name: str) -> Ca:
-    """A self-signed client certificate, the same for the same name, put into `client.crt` and `client.key`."""
+    """A self-signed client certificate, the same for the same name, put into `client.crt` and `client.key`.
+
+    Its URI is `spiffe://machines.example/NAME`.
+    """
     _written(folder, "client", _client(name))
     return _client(name)
 
