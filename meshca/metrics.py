@@ -123,7 +123,7 @@ upstream_autonomy = Gauge(
 )
 vault_faults = Counter(
     "meshca_vault_faults_total",
-    "Looks, signatures and logins that Vault stopped; fault is a row of the table in docs/operations/vault.md",
+    "Faults that looks, signatures and logins met; fault is a row of the table in docs/operations/vault.md",
     ["fault"],
 )
 transitions = Counter(

@@ -20,7 +20,7 @@ from meshca.upstream.vault.policy import excesses, needs
 
 APART: Final = timedelta(
     seconds=30
-)  # NotBefore of what Vault signs is 30 s back: beyond it, that is in our future
+)  # NotBefore of a leaf that Vault signs is 30 s back: beyond it, that is in our future
 TOO_FAR: Final = timedelta(minutes=2)
 POLICY: Final = "give our login the policy below, and no other (`meshca vault policy` prints how)"
 LEAST: Final = "what is needed; nothing broader was found"

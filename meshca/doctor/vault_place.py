@@ -19,7 +19,7 @@ from meshca.doctor.finding import Said, Unseen, unknown, wrong
 from meshca.errors import MeshcaError, Unavailable
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.upstream.vault.answer import Answer
-from meshca.upstream.vault.client import NOBODY, Client, Method
+from meshca.upstream.vault.client import Client, Method
 from meshca.upstream.vault.faults import TABLE, Fault, failure, fault_of
 from meshca.upstream.vault.logins import Token
 
@@ -112,7 +112,7 @@ class VaultPlace:
         Raises:
             Unavailable: reason `vault_<fault>`.
         """
-        answer = await self.client.call("get", HEALTH, token=NOBODY)
+        answer = await self.client.of_server(HEALTH)
         if not _VERSION.fullmatch(answer.whole.text("version")):
             raise failure(Fault.ANSWER, "its version is none")
         return answer

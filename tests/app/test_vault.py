@@ -67,6 +67,37 @@ async def test_the_root_token_is_too_much(openbao: OpenBao, tmp_path: Path) -> N
 
 
 @pytest.mark.real("openbao")
+async def test_a_maximum_that_is_too_small(openbao: OpenBao, tmp_path: Path) -> None:
+    """The mount and what it signs are wrong, and both are mended by what is told."""
+    mount, token = await new_mount(openbao), tmp_path / "token"
+    token.write_text(openbao.root_token.reveal())
+    config = written(tmp_path, openbao, mount, login={"token": {"file": str(token)}})
+    await openbao.call("POST", f"sys/mounts/{mount.path}/tune", {"max_lease_ttl": "24h"})
+    found = {one.name: one async for one in check(config, 20, sign=True, environ={})}
+    assert found["vault-mount"].found == "max_lease_ttl is 1d, upstream.intermediate_lifetime is 30d"
+    assert found["vault-signature"].found.endswith("shorter than the 30d that were asked for")
+    seconds = found["vault-mount"].mend[0].removeprefix("bao secrets tune -max-lease-ttl=").split()[0]
+    await openbao.call("POST", f"sys/mounts/{mount.path}/tune", {"max_lease_ttl": seconds})
+    mended = await verdicts(check(config, 20, sign=True, environ={}))
+    assert mended["vault-mount"] is mended["vault-signature"] is Verdict.OK
+
+
+@pytest.mark.real("openbao")
+async def test_an_issuer_that_ends_too_soon(openbao: OpenBao, tmp_path: Path) -> None:
+    """Its root is wrong, and an intermediate is cut short to it."""
+    mount = await new_mount(openbao, root_ttl="240h")
+    config = written(tmp_path, openbao, mount)
+    await least(openbao, mount, config)
+    found = {one.name: one async for one in check(config, 20, sign=True, environ={})}
+    assert found["vault-root"].found.endswith(", less than upstream.intermediate_lifetime (30d)")
+    assert found["vault-signature"].found.endswith("shorter than the 30d that were asked for")
+    assert [one.name for one in found.values() if one.verdict is Verdict.WRONG] == [
+        "vault-root",
+        "vault-signature",
+    ]
+
+
+@pytest.mark.real("openbao")
 async def test_a_wildcard_is_too_much(openbao: OpenBao, tmp_path: Path) -> None:
     """What a stolen token could do is named."""
     mount = await new_mount(openbao)

@@ -11,16 +11,19 @@ import pytest
 from meshca.authority.material import certificate_id
 from meshca.authority.slot import Slot
 from meshca.clock import SystemClock
+from meshca.doctor.vault_place import HEALTH
 from meshca.errors import Unavailable
 from meshca.secret import Secret
+from meshca.upstream.ca_certificates import BACKDATE
 from meshca.upstream.vault.answer import Answer
 from meshca.upstream.vault.client import NOBODY, Method
 from meshca.upstream.vault.mount import look
 from meshca.upstream.vault.opening import Reached, reach
 from meshca.upstream.vault.signing import Signing
+from tests.fakes.logs import captured_logs
 from tests.fakes.pki import TRUST_DOMAIN
 from tests.fakes.vault_server import serving_vault
-from tests.real.openbao import OpenBao, new_mount, vault_config
+from tests.real.openbao import OpenBao, in_namespace, new_mount, vault_config
 
 FindPart = Callable[[str], object]
 
@@ -29,6 +32,20 @@ FindPart = Callable[[str], object]
 def server(request: pytest.FixtureRequest, find_part: FindPart) -> object | None:
     """The real one, or None for the stand-in."""
     return None if request.param == "fake" else find_part(request.param)
+
+
+@pytest.fixture
+async def inside(server: object | None, tmp_path: Path) -> AsyncIterator[Reached]:
+    """A way to a namespace of it, with a root and an AppRole."""
+    async with contextlib.AsyncExitStack() as stack:
+        if isinstance(server, OpenBao):
+            team = await in_namespace(server)
+            config = vault_config(team, await new_mount(team), tmp_path)
+        else:
+            fake = await stack.enter_async_context(serving_vault())
+            fake.namespaces = frozenset({"team"})
+            config = fake.config(tmp_path, namespace="team")
+        yield await stack.enter_async_context(reach(config, environ={}, clock=SystemClock()))
 
 
 @pytest.fixture
@@ -59,13 +76,27 @@ async def test_look(way: Reached) -> None:
 
 
 async def test_signs(way: Reached) -> None:
-    """What is signed is what was asked for, with the root in its chain and with remarks."""
+    """What is signed is what was asked for, with the root in its chain and with remarks, which are logged."""
     found = await look(way.client, way.config.mount, "default")
     clock = SystemClock()
     signing = Signing(way.config, way.session, TRUST_DOMAIN, clock)
-    material = await signing.below(found.current, "default", found.roots)
+    begun = clock.now().replace(microsecond=0)
+    with captured_logs() as logs:
+        material = await signing.below(found.current, "default", found.roots)
     path = Slot.prove(material, TRUST_DOMAIN, clock.now()).path
     assert [certificate_id(one) for one in path[1:]] == [certificate_id(one) for one in found.roots]
+    assert begun - BACKDATE <= material.certificate.not_valid_before_utc <= clock.now() - BACKDATE
+    remarks = [entry["warning"] for entry in logs if entry["event"] == "vault.warning"]
+    assert [one for one in remarks if one.startswith("Max path length of the signed certificate is zero.")]
+
+
+async def test_in_a_namespace(inside: Reached) -> None:
+    """All that we ask is there, but for what is of the whole server: its health."""
+    assert (await look(inside.client, inside.config.mount, "default")).roots
+    assert (await inside.session.call("get", "auth/token/lookup-self")).data.seconds("ttl") > 0
+    health = (await inside.client.of_server(HEALTH)).whole
+    assert (health.flag("initialized"), health.flag("sealed"), health.has("version")) == (True, False, True)
+    assert await refusal(inside, "get", HEALTH, None) == "vault_bad_request"
 
 
 async def test_login(way: Reached) -> None:

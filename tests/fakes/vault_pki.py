@@ -18,7 +18,7 @@ from meshca.authority.material import to_pem
 from meshca.svid.signature import hash_for
 from tests.fakes.pki import SIGNS_CERTIFICATES, SIGNS_DATA, Ca, make_ca
 
-BACKDATED = timedelta(seconds=30)
+BACKDATED = timedelta(seconds=30)  # leaves, as the role says
 _BOTH = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
 
 
@@ -59,7 +59,7 @@ def sign(
         .issuer_name(issuer_name or issuer.certificate.subject)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(begin or now - BACKDATED)
+        .not_valid_before(begin or now - _seconds(body["not_before_duration"]))
         .not_valid_after(end or now + _seconds(body["ttl"]))
     )
     for extension, critical in extensions:

@@ -122,8 +122,6 @@ class FakeVault:
         """One call; what a path that needs a login says without one is a fault of the check."""
         if isinstance(failed := self.answers.get(path), Unavailable):
             raise failed
-        if path == HEALTH:
-            return read_answer(self.health)
         assert (token == OURS) is (path not in {f"{ISSUER}/json", PROBE, "pki/issuers?list=true"})
         if path == "sys/capabilities-self":
             paths = cast("list[str]", (body or {})["paths"])
@@ -135,6 +133,13 @@ class FakeVault:
             return read_answer({"data": {"certificate": to_pem(leaf)}})
         assert method == ("post" if path == RENEW else "get")
         return read_answer(failed)
+
+    async def of_server(self, path: str) -> Answer:
+        """The health page."""
+        assert path == HEALTH
+        if isinstance(failed := self.answers.get(path), Unavailable):
+            raise failed
+        return read_answer(self.health)
 
     def issuer(self, ca: Ca) -> dict[str, object]:
         """The page of an issuer."""

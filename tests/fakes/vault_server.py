@@ -63,7 +63,6 @@ class FakeVault:
         wrapped: what each wrapping token holds.
         capabilities: that our token has.
         namespaces: that there are.
-        health: status of the health page.
         skew: of the server's clock.
     """
 
@@ -78,7 +77,6 @@ class FakeVault:
     wrapped: dict[str, str] = field(default_factory=dict)
     capabilities: dict[str, list[str]] = field(default_factory=dict)
     namespaces: frozenset[str] = frozenset()
-    health: int = 200
     skew: timedelta = timedelta(0)
     _next: deque[Reply] = field(default_factory=deque)
     _always: Reply | None = None
@@ -130,12 +128,15 @@ class FakeVault:
     async def truly(self, request: web.Request) -> web.StreamResponse:  # noqa: PLR0911 - one for each route
         """Answer as the real server does."""
         namespace = request.headers.get("X-Vault-Namespace", "")
+        if namespace and request.path == "/v1/sys/health":  # whether it is there or not
+            return refused(400, "operation unavailable in namespaces")
         if namespace and namespace not in self.namespaces:
             return refused(404, "namespace not found")
         match request.path.removeprefix("/v1/").split("/"):
             case ["sys", "health"]:
                 now = int((self.pki.now() + self.skew).timestamp())
-                return as_json({"sealed": self.health == 503, "server_time_utc": now}, self.health)
+                page = {"initialized": True, "sealed": False, "version": "2.7.2", "server_time_utc": now}
+                return as_json(page)
             case ["pki", "issuers"]:
                 return as_json({"data": {"keys": [f"id-{name}" for name in self.pki.issuers]}})
             case ["pki", "issuer", ref, "json"]:

@@ -15,7 +15,8 @@ import itertools
 import os
 import secrets
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -38,6 +39,7 @@ __all__ = [
     "add_root",
     "find_openbao",
     "free_pair",
+    "in_namespace",
     "make_default",
     "new_mount",
     "own_openbao",
@@ -65,6 +67,41 @@ class DevOpenBao(OpenBao):
             f"-dev-listen-address=127.0.0.1:{self.port}",
         )
         return "server", "-dev", "-dev-no-store-token", token, where
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Namespace(OpenBao):
+    """A server, as the operator of one namespace of it sees it.
+
+    Attributes:
+        name: of the namespace.
+    """
+
+    name: str
+
+    async def call(
+        self, method: str, path: str, body: Mapping[str, object] | None = None, *, token: Secret[str] | None = None
+    ) -> dict[str, Any]:
+        """Below it."""
+        return await OpenBao.call(self, method, f"{self.name}/{path}", body, token=token)
+
+
+async def in_namespace(server: OpenBao) -> Namespace:
+    """A namespace that nobody has had, with the login by AppRole."""
+    name = f"team-{os.getpid()}-{next(_numbers)}"
+    await server.call("PUT", f"sys/namespaces/{name}", {})
+    team = Namespace(
+        name=name,
+        binary=server.binary,
+        folder=server.folder,
+        port=server.port,
+        clock=server.clock,
+        tls=server.tls,
+        roots=server.roots,
+        root_token=server.root_token,
+    )
+    await enable_approle(team)
+    return team
 
 
 @contextlib.contextmanager
@@ -115,6 +152,7 @@ def vault_config(server: OpenBao, mount: Mount, folder: Path, **changes: Any) ->
             "address": server.address,
             "allow_http": server.tls is None,
             "ca_file": str(server.roots) if server.roots else None,
+            "namespace": server.name if isinstance(server, Namespace) else None,
             "mount": mount.path,
             "login": {"approle": {"role_id": mount.role_id, "secret_id_file": str(secret_id)}},
             "roots": {"file": str(roots)},
@@ -138,11 +176,17 @@ def tls_files(folder: Path) -> tuple[tuple[Path, Path], Path]:
 def _client(name: str) -> Ca:
     now = datetime.now(UTC)
     client = [ExtendedKeyUsageOID.CLIENT_AUTH]
-    return make_ca(name, begin=now - DAY, end=now + DAY, constraints=_LEAF, usage=SIGNS_DATA, purposes=client)
+    uri = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"spiffe://machines.example/{name}")])
+    return make_ca(
+        name, begin=now - DAY, end=now + DAY, constraints=_LEAF, usage=SIGNS_DATA, purposes=client, extra=[uri]
+    )
 
 
 def tls_client(folder: Path, name: str) -> Ca:
-    """A self-signed client certificate, the same for the same name, put into `client.crt` and `client.key`."""
+    """A self-signed client certificate, the same for the same name, put into `client.crt` and `client.key`.
+
+    Its URI is `spiffe://machines.example/NAME`.
+    """
     _written(folder, "client", _client(name))
     return _client(name)
 

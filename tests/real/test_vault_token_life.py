@@ -13,14 +13,16 @@ from typing import Any
 
 import pytest
 
+from meshca import metrics
 from meshca.app.openbao_process import OpenBao
 from meshca.background import running
-from meshca.clock import SystemClock
+from meshca.clock import Clock, SystemClock
 from meshca.errors import Unavailable
 from meshca.upstream.vault.faults import Fault, fault_of
 from meshca.upstream.vault.opening import Reached, reach
+from tests.fakes.clock import FakeClock
 from tests.fakes.logs import captured_logs
-from tests.real.openbao import new_mount, vault_config
+from tests.real.openbao import Mount, new_mount, own_openbao, vault_config
 
 pytestmark = pytest.mark.real("openbao")
 CLOCK = SystemClock()
@@ -36,6 +38,16 @@ async def reached(server: OpenBao, folder: Path, **token: Any) -> AsyncIterator[
         running("token", way.session.run, CLOCK),
     ):
         yield way
+
+
+async def lasting(server: OpenBao, mount: Mount) -> None:
+    """Let the tokens of later logins last, however slow the machine is."""
+    await server.call("POST", f"auth/approle/role/{mount.path}", {"token_ttl": "1h"})
+
+
+def counted(fault: Fault) -> float:
+    """So often until now."""
+    return float(metrics.vault_faults.labels(fault.value)._value.get())
 
 
 async def accessor(way: Reached) -> str:
@@ -76,6 +88,41 @@ async def test_revoked(openbao: OpenBao, tmp_path: Path) -> None:
             after = await asyncio.gather(*(accessor(way) for _ in range(5)))
         assert len(set(after)) == 1
         assert [entry["event"] for entry in logs] == ["vault.logged_in"]
+
+
+@pytest.mark.parametrize(("clock", "refused"), [(CLOCK, 0), (FakeClock(), 1)], ids=["by ours", "by theirs alone"])
+async def test_over(openbao: OpenBao, tmp_path: Path, clock: Clock, refused: int) -> None:
+    """A token that is over is replaced by one login; where only the server knows it, after one refusal."""
+    mount = await new_mount(openbao, token={"token_ttl": "1s"})
+    async with reach(vault_config(openbao, mount, tmp_path), environ={}, clock=clock) as way:
+        before = await accessor(way)
+        await lasting(openbao, mount)
+        await CLOCK.sleep(1.1)
+        refusals = counted(Fault.FORBIDDEN)
+        with captured_logs() as logs:
+            assert await accessor(way) != before
+        assert [entry["event"] for entry in logs] == ["vault.logged_in"]
+        assert counted(Fault.FORBIDDEN) == refusals + refused
+
+
+async def test_outage_longer_than_the_token(tmp_path: Path) -> None:
+    """A token that ended while the server was sealed is replaced by one login."""
+    clock = FakeClock()
+    async with own_openbao(tmp_path / "bao") as server:
+        mount = await new_mount(server, token={"token_ttl": "1s"})
+        async with reach(vault_config(server, mount, tmp_path), environ={}, clock=clock) as way:
+            before = await accessor(way)
+            await lasting(server, mount)
+            await server.seal()
+            await CLOCK.sleep(1.1)
+            with pytest.raises(Unavailable) as away:
+                await accessor(way)
+            assert fault_of(away.value) is Fault.SEALED
+            await server.unseal()
+            clock.move(60)  # beyond every pause, and beyond the token
+            with captured_logs() as logs:
+                assert await accessor(way) != before
+    assert [entry["event"] for entry in logs] == ["vault.logged_in"]
 
 
 async def test_refused_by_policy(openbao: OpenBao, tmp_path: Path) -> None:

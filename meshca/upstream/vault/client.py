@@ -117,10 +117,11 @@ class Client:
             token="",
             cert=(),
             verify=place.wire.verify,
-            namespace=place.namespace or None,
+            namespace=None,  # hvac would name it in every call
             session=place.wire,
             adapter=RawAdapter,
         )
+        self._namespace = place.namespace
         self._thread = thread
         self._wire = place.wire
 
@@ -147,11 +148,24 @@ class Client:
             Unavailable: reason `vault_<fault>`.
         """
         return await asyncio.get_running_loop().run_in_executor(
-            self._thread, self._call, method, path, body, token
+            self._thread, self._call, method, path, body, token, self._namespace
         )
 
-    def _call(self, method: Method, path: str, body: Mapping[str, object] | None, token: Secret[str]) -> Answer:
-        headers = {"X-Vault-Token": token.reveal()} if token.reveal() else {}
+    async def of_server(self, path: str) -> Answer:
+        """A page about the whole server, as nobody and outside our namespace: inside it is refused.
+
+        Raises:
+            Unavailable: reason `vault_<fault>`.
+        """
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._call, "get", path, None, NOBODY, ""
+        )
+
+    def _call(
+        self, method: Method, path: str, body: Mapping[str, object] | None, token: Secret[str], namespace: str
+    ) -> Answer:
+        shown = {"X-Vault-Token": token.reveal(), "X-Vault-Namespace": namespace}
+        headers = {name: value for name, value in shown.items() if value}
         request = self._hvac.adapter.request
         try:
             response = request(method, f"/v1/{path}", headers=headers, raise_exception=False, json=body)

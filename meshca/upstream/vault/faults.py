@@ -216,7 +216,7 @@ def fault_of(error: MeshcaError | None) -> Fault | None:
 
 
 def count(error: MeshcaError | None) -> None:
-    """Count a fault where it stops a look, a signature or a login, whoever found it; another error is none."""
+    """Count a fault that a look, a signature or a login met, whoever found it; another error is none."""
     if fault := fault_of(error):
         metrics.vault_faults.labels(fault.value).inc()
 

@@ -67,6 +67,23 @@ async def test_answer() -> None:
     assert (answer.data.text("b"), answer.warnings) == ("c", ("careful",))
 
 
+async def test_of_the_server() -> None:
+    """A page about the whole server is asked for outside of our namespace; what follows is in it again."""
+    seen = []
+
+    async def reply(request: web.Request) -> web.StreamResponse:
+        seen.append(request.headers.get("X-Vault-Namespace"))
+        return web.json_response({})
+
+    async with (
+        serving(reply) as address,
+        connect(Place(address=address, namespace="team/a", wire=Wire(timeout=LONG))) as client,
+    ):
+        await client.of_server("x")
+        await client.call("get", "x")
+    assert seen == [None, "team/a"]
+
+
 async def test_nobody_shows_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     """A call as nobody has no token, whatever the environment holds and whoever called before."""
     monkeypatch.setenv("VAULT_TOKEN", "of-the-environment")

@@ -1,4 +1,4 @@
-"""Each fault is counted where it stops something: a look, a signature or a login."""
+"""Each fault is counted where a look, a signature or a login meets it."""
 
 from __future__ import annotations
 

@@ -18,7 +18,8 @@ from meshca.upstream.vault.opening import check, open_, reach
 from tests.fakes.clock import FakeClock
 from tests.fakes.logs import captured_logs
 from tests.fakes.pki import TRUST_DOMAIN, make_ca
-from tests.real.openbao import new_mount, vault_config
+from tests.fakes.vault_tls import sha256_of
+from tests.real.openbao import new_mount, own_openbao, tls_files, vault_config
 
 real = pytest.mark.real("openbao")
 NOWHERE = "http://127.0.0.1:1"
@@ -116,6 +117,32 @@ async def test_signs(openbao: OpenBao, tmp_path: Path, custody: str, files: int)
         offer = await upstream.obtain(certificate_id(root))
     assert Slot.prove(offer.material, TRUST_DOMAIN, clock.now()).path[-1] == root
     assert len([path for path in data.rglob("*") if path.is_file()]) == files
+
+
+@real
+async def test_roots_by_fingerprint(openbao: OpenBao, tmp_path: Path) -> None:
+    """A root counts by its fingerprint alone, and no other does."""
+    mount, clock = await new_mount(openbao), SystemClock()
+    root = x509.load_pem_x509_certificate(mount.root.encode())
+    pinned = vault_config(openbao, mount, tmp_path, custody="memory", roots={"sha256": [certificate_id(root)]})
+    async with open_(pinned, data_dir=tmp_path, environ={}, trust_domain=TRUST_DOMAIN, clock=clock) as upstream:
+        assert [line.root for line in await upstream.lines() if line.signs] == [root]
+    other = vault_config(openbao, mount, tmp_path, roots={"sha256": ["a" * 64]})
+    with pytest.raises(Unavailable, match="vault_root_unpinned"):
+        await check(other, environ={}, clock=clock)
+
+
+@real
+async def test_pinned_certificate(tmp_path: Path) -> None:
+    """The server is known by the fingerprint of its TLS certificate alone, and is none with another."""
+    tls, roots = tls_files(tmp_path)
+    async with own_openbao(tmp_path / "bao", tls=tls, roots=roots) as server:
+        mount = await new_mount(server)
+        pinned = {"ca_file": None, "certificate_sha256": sha256_of(tls[0])}
+        await check(vault_config(server, mount, tmp_path, **pinned), environ={}, clock=SystemClock())
+        pinned["certificate_sha256"] = sha256_of(roots)
+        with pytest.raises(Unavailable, match="vault_untrusted"):
+            await check(vault_config(server, mount, tmp_path, **pinned), environ={}, clock=SystemClock())
 
 
 @real
