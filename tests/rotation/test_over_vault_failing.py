@@ -125,6 +125,20 @@ async def test_refused_signature(rig: Due, fault: Fault) -> None:
     assert rig.vault.signed == 1
 
 
+async def test_signed_at_last(rig: Due) -> None:
+    """Once it is signed the mount is looked at as ever: nobody waits for a signature any more."""
+    async with running(rig, keys=rig.keys, jitter=1.0):
+        rig.half_life()
+        rig.vault.errors[SIGN] = failure(Fault.BAD_REQUEST)
+        await rig.clock.advance(TEN_MINUTES)
+        del rig.vault.errors[SIGN]
+        await rig.clock.advance(REFUSAL.ceiling)
+        assert rig.vault.signed == 1
+        rig.vault.asked_at.clear()
+        await rig.clock.advance(TEN_MINUTES)
+        assert len(rig.vault.asked_at[SEEN]) <= TEN_MINUTES / 30
+
+
 async def test_wrong_answer(rig: Due, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the server signs in vain is as rare."""
 

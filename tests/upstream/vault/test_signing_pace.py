@@ -95,7 +95,21 @@ async def test_held(bench: Bench) -> None:
     bench.vault.errors.clear()
     bench.clock.move(bench.signing.left)
     await bench.signed()
-    assert bench.signing.left == 0
+
+
+async def test_success(bench: Bench) -> None:
+    """After one that was signed the next failure is a first one."""
+    left = []
+    for errors in (3, 1):
+        bench.vault.errors[SIGN] = failure(Fault.ANSWER)
+        for _ in range(errors):
+            bench.clock.move(bench.signing.left)
+            await bench.refused()
+        left.append(bench.signing.left)
+        bench.clock.move(bench.signing.left)
+        bench.vault.errors.clear()
+        await bench.signed()
+    assert left == [8 * REFUSAL.floor, 2 * REFUSAL.floor]
 
 
 @pytest.mark.parametrize("fault", [*sorted(PERHAPS_SIGNED), Fault.ANSWER, Fault.FORBIDDEN])
