@@ -82,12 +82,12 @@ async def _intermediates(server: OpenBao, upstream: dict[str, Any], count: int, 
         found = await look(way.client, config.mount, config.issuer)
         roots = judged(config.roots, found, known=(), now=clock.now()).roots
         signing = Signing(config, way.session, TRUST_DOMAIN, clock)
-        await signing.below(found.current, "default", roots)  # logs in
+        await signing.below(found.current, roots)  # logs in
         for _ in range(runs):
             signed = []
             for _ in range(count):
                 begun = time.perf_counter()
-                await signing.below(found.current, "default", roots)
+                await signing.below(found.current, roots)
                 signed.append(time.perf_counter() - begun)
             bare = await asyncio.to_thread(_bare_calls, server.port, count)
             for key, value in _latencies(signed, bare).items():

@@ -39,7 +39,7 @@ async def server(place: VaultPlace) -> Said:
         return of(Fault.UNINITIALIZED, f"version {version}")
     if said.flag("sealed"):
         return of(Fault.SEALED, f"version {version}")
-    standby = ", a standby that forwards" if said.flag("standby") or said.flag("performance_standby") else ""
+    standby = ", a standby" if said.flag("standby") or said.flag("performance_standby") else ""
     found = ok(f"{place.config.address}, version {version}{standby}")
     return Said(verdict=found.verdict, found=found.found, mend=place.notes)
 

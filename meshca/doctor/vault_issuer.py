@@ -88,7 +88,7 @@ async def signature(place: VaultPlace) -> Said:
             raise Unseen("nothing is signed below a root that does not count", "see what `vault-root` says")
         signing = Signing(place.config, place.visit, place.trust_domain, place.clock)
         current = sight.look.current
-        material = await signing.below(current, place.config.issuer, sight.roots, kind="dry intermediate")
+        material = await signing.below(current, sight.roots, kind="dry intermediate")
     except ConfigError as error:
         return unknown(error.detail, "see what `vault-root` says")
     except Unavailable as error:

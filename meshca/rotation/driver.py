@@ -80,6 +80,7 @@ class Rotation:
         self._standing: Standing | None = None
         self._renew_at: datetime | None = None
         self._spent = 0.0
+        self._acted = True  # whether the last turn went through, whatever problem it tells
         self._seen = 0  # the generation that we know: others than it are worth a look
         self._woken = asyncio.Event()
         self._watch: asyncio.Future[object] | None = None  # waits for the upstream, from one turn to the next
@@ -137,6 +138,7 @@ class Rotation:
     async def _turn(self) -> None:
         await self._unwatch()  # what changed until now is seen by this turn
         self._woken.clear()
+        self._acted = False
         begun_at = self._clock.monotonic()
         kept = await self._store.load()
         self._seen = kept.generation
@@ -191,10 +193,12 @@ class Rotation:
 
     def _succeeded(self, kept: Lifecycle, held: str) -> None:
         """Note it; what the operator gave last may be wrong all the same, and what is kept from before goes on."""
-        before, problem = self.progress, self._upstream.problem or self._stander.problem or self._stepper.problem
-        self.progress = replace(before, failing=0, error=before.error if problem else None, kept=kept, held=held)
+        self._acted, self.progress = True, replace(self.progress, kept=kept, held=held)
+        problem = self._upstream.problem or self._stander.problem or self._stepper.problem
         if problem is not None:
             self._failed(problem)
+        else:
+            self.progress = replace(self.progress, failing=0, error=None)
 
     async def _put_in_force(self, standing: Standing) -> None:
         slot, serving = self._stander.prove(standing)
@@ -209,12 +213,9 @@ class Rotation:
         if isinstance(error, Conflict):  # another was first: look again, nothing is wrong
             self._woken.set()
             return
-        self.progress = replace(
-            before,
-            failures=before.failures + 1,
-            failing=before.failing + 1,
-            error=error,
-        )
+        same = before.error is not None and before.error.reason == error.reason
+        failing = before.failing + 1 if same else 1
+        self.progress = replace(before, failures=before.failures + 1, failing=failing, error=error)
         if before.error is None or str(before.error) != str(error):  # once for each cause, not for each turn
             log.error("signer.refused", reason=error.reason, detail=error.detail)
 
@@ -246,17 +247,23 @@ class Rotation:
         self._watch = None
 
     def _pause(self) -> float:
-        """Seconds to sleep at most."""
-        if self.progress.failing:
-            return BACKOFF.pause(self.progress.failing, self._rng)
-        longest = self._patience() if self.pressing else LONGEST_SLEEP_SECONDS
+        """Seconds to sleep at most: what goes on beside a problem is not slowed down by it."""
+        failing, longest = self.progress.failing, LONGEST_SLEEP_SECONDS
+        if failing:
+            longest = BACKOFF.pause(failing, self._rng)
+            if not self._acted:
+                return longest
+        if self.pressing:
+            longest = min(longest, self._patience())
         coming = following(self.progress.kept)
         if coming is not None and coming.deadline is not None and (left := self._until(coming.deadline)) > 0:
             longest = min(longest, left)  # one that is over waits for somebody: it was taken, or is paused
         if self._renew_at is None:
             return longest
         left = self._until(self._renew_at)
-        return min(longest, left if left > 0 else STEP_SECONDS)  # the turn just taken has left it as it is
+        if left <= 0:  # the turn just taken has left it as it is, and may have said why
+            return longest if failing else min(longest, STEP_SECONDS)
+        return min(longest, left)
 
     def _until(self, moment: datetime) -> float:
         return (moment - self._clock.now()).total_seconds()

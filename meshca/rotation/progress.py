@@ -17,10 +17,10 @@ class Progress:
         slot: what signs, as it was published last; None before the first, and while nothing may sign.
         serving: what signs for ourselves, below the root that was trusted longest; published with `slot`.
         published: how many standings were put in force.
-        failures: how many turns failed, ever.
-        failing: how many failed since the last that succeeded.
-        error: why the last turn failed; None when it succeeded.
-        kept: what the last turn that succeeded found or made.
+        failures: how many turns failed or had a problem to tell, ever.
+        failing: how many of them in a row, for the same reason.
+        error: why the last turn failed, or what it told; None when all was well.
+        kept: what the last turn that went through found or made.
         held: why the next step is not taken, in words; empty while none waits.
     """
 

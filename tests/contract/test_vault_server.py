@@ -82,7 +82,7 @@ async def test_signs(way: Reached) -> None:
     signing = Signing(way.config, way.session, TRUST_DOMAIN, clock)
     begun = clock.now().replace(microsecond=0)
     with captured_logs() as logs:
-        material = await signing.below(found.current, "default", found.roots)
+        material = await signing.below(found.current, found.roots)
     path = Slot.prove(material, TRUST_DOMAIN, clock.now()).path
     assert [certificate_id(one) for one in path[1:]] == [certificate_id(one) for one in found.roots]
     assert begun - BACKDATE <= material.certificate.not_valid_before_utc <= clock.now() - BACKDATE

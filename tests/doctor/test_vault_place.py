@@ -20,6 +20,19 @@ async def test_one_login_serves_all() -> None:
     assert vault.logins == 1
 
 
+async def test_asks_once() -> None:
+    """What it sends is made for it, and nothing that failed before holds a check back."""
+    vault = FakeVault()
+    visit, made = vault.place().visit, list[str]()
+
+    def body() -> dict[str, object]:
+        made.append("body")
+        return {}
+
+    await visit.call("get", ISSUER, body)
+    assert (made, visit.left(ISSUER)) == (["body"], 0.0)
+
+
 @pytest.mark.parametrize("fault", Fault)
 def test_each_fault_has_its_words(fault: Fault) -> None:
     """What happened is found, and its remedy mends it."""

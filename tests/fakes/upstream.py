@@ -45,7 +45,7 @@ class FakeUpstream:
         self.unwanted: set[str] = set()
         self.current: set[str] = set()
         self.renew_at = renew_at
-        self.problem: ConfigError | None = None
+        self.problem: MeshcaError | None = None
         self.reached_at: datetime | None = None
         self.leaves: LeafSource | None = None
         self.error: MeshcaError | None = None

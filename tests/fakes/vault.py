@@ -27,6 +27,7 @@ from tests.fakes.pki import SIGNS_CERTIFICATES, Ca
 LOGIN = "auth/approle/login"
 RENEWAL = "auth/token/renew-self"
 SIGN = "pki/issuer/default/sign-intermediate"
+SEEN = "pki/issuer/default/json"  # what a look asks first
 
 
 class FakeVault(Client):
@@ -40,6 +41,7 @@ class FakeVault(Client):
         issuers: with what is above each.
         default: the one that signs.
         calls: the path of each call, in order.
+        asked_at: when each path was asked, by the clock's monotonic seconds.
         error: raised instead of every answer, while it is set.
         errors: raised instead of the answers of one path.
         token_seconds: that a login gives.
@@ -54,6 +56,7 @@ class FakeVault(Client):
         self.issuers = list(issuers)
         self.default = 0
         self.calls: list[str] = []
+        self.asked_at: dict[str, list[float]] = {}
         self.error: Unavailable | None = None
         self.errors: dict[str, Unavailable] = {}
         self.token_seconds = 3600
@@ -80,6 +83,7 @@ class FakeVault(Client):
     ) -> Answer:
         """As the client does, of what a test has put in."""
         self.calls.append(path)
+        self.asked_at.setdefault(path, []).append(self._clock.monotonic())
         await asyncio.sleep(0)
         if error := self.error or self.errors.get(path):
             raise error

@@ -12,6 +12,7 @@ from meshca.authority.upstream import Line, Offer
 from meshca.config.vault import VaultConfig
 from meshca.upstream.kept_folder import KeptFolder
 from meshca.upstream.vault.custody import AtOnce, Custody
+from meshca.upstream.vault.lookout import Lookout
 from meshca.upstream.vault.session import Session
 from meshca.upstream.vault.signing import Keys, Signing
 from meshca.upstream.vault.trust import MeshRoots, no_mesh
@@ -43,6 +44,30 @@ class Rig:
         """The files of what is kept."""
         return sorted(path.name for path in self.folder.glob("vault/*.json"))
 
+    def config(self, roots: Mapping[str, Any] = BY_ANY, poll: str = "30s") -> VaultConfig:
+        """Of the one mount."""
+        login = {"token": {"file": "/nowhere"}}
+        return VaultConfig.model_validate(
+            {"kind": "vault", "address": "https://vault", "login": login, "roots": dict(roots), "poll": poll}
+        )
+
+    def lookout(
+        self,
+        config: VaultConfig | None = None,
+        custody: Custody | None = None,
+        mesh_roots: MeshRoots = no_mesh,
+        jitter: float = 0.0,
+    ) -> Lookout:
+        """Which has seen nothing yet."""
+        return Lookout(
+            config or self.config(),
+            client=self.vault,
+            custody=custody or AtOnce(KeptFolder(self.folder, "vault")),
+            mesh_roots=mesh_roots,
+            clock=self.clock,
+            rng=Jitter(jitter),
+        )
+
     def open(
         self,
         roots: Mapping[str, Any] = BY_ANY,
@@ -50,19 +75,17 @@ class Rig:
         keys: Keys | None = None,
         poll: str = "30s",
         mesh_roots: MeshRoots = no_mesh,
+        jitter: float = 0.0,
     ) -> VaultUpstream:
         """An upstream with which nothing was done yet."""
-        login = {"token": {"file": "/nowhere"}}
-        config = VaultConfig.model_validate(
-            {"kind": "vault", "address": "https://vault", "login": login, "roots": dict(roots), "poll": poll}
-        )
-        session = Session(self.vault, self.vault.login, self.clock, Jitter(0.0))
+        config = self.config(roots, poll)
+        session = Session(self.vault, self.vault.login, self.clock, Jitter(jitter))
+        custody = custody or AtOnce(KeptFolder(self.folder, "vault"))
         return VaultUpstream(
             config,
-            client=self.vault,
-            signing=Signing(config, session, TRUST_DOMAIN, self.clock, keys),
-            custody=custody or AtOnce(KeptFolder(self.folder, "vault")),
-            mesh_roots=mesh_roots,
+            lookout=self.lookout(config, custody, mesh_roots, jitter),
+            signing=Signing(config, session, TRUST_DOMAIN, self.clock, keys, rng=Jitter(jitter)),
+            custody=custody,
             trust_domain=TRUST_DOMAIN,
             clock=self.clock,
         )

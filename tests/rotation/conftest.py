@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -46,3 +47,13 @@ def clock() -> FakeClock:
 def published() -> Published:
     """What was published."""
     return Published()
+
+
+@pytest.fixture
+def judged_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread judges what is seen in Vault: the fake clock waits for none."""
+
+    async def at_once(judge: Callable[..., object], *given: object, **named: object) -> object:
+        return judge(*given, **named)
+
+    monkeypatch.setattr(asyncio, "to_thread", at_once)

@@ -1,9 +1,8 @@
-"""What the driver does after a failure: asks again, ever more rarely, says so once; the last good goes on."""
+"""What the driver does after a failure: asks again, says so once; the last good goes on."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -30,7 +29,6 @@ from tests.rotation.driving import (
     Published,
     rotation_of,
     running,
-    turns,
 )
 
 
@@ -83,37 +81,6 @@ class TestWithheld:
 
 class TestRetry:
     """What happens after a failure."""
-
-    async def test_pauses_double(self, clock: FakeClock, published: Published) -> None:
-        """Attempts are repeated after 2, 4, 8 ... seconds, at most a minute apart."""
-        upstream = FakeUpstream(FIRST)
-        rotation = rotation_of(upstream, clock, published)
-        async with running(rotation):
-            upstream.change(error=DOWN)
-            asked = []
-            for seconds in (0, 2, 4, 8, 16, 32, BACKOFF.ceiling, BACKOFF.ceiling):
-                await clock.advance(seconds)
-                asked.append(turns(upstream))
-        assert asked == list(range(2, 10))
-
-    async def test_jitter(self, clock: FakeClock, published: Published) -> None:
-        """A pause may be any part of its length, but no less than the floor."""
-        upstream = FakeUpstream(FIRST)
-        rotation = rotation_of(upstream, clock, published, jitter=0.25)
-        async with running(rotation):
-            upstream.change(error=DOWN)
-            await clock.advance(0)
-            await clock.advance(BACKOFF.floor + 0.25)
-            assert turns(upstream) == 3
-
-    async def test_for_days(self, clock: FakeClock, published: Published) -> None:
-        """Thousands of failures in a row do not end the driver."""
-        upstream = FakeUpstream(FIRST)
-        rotation = rotation_of(upstream, clock, published, jitter=0.0)
-        async with running(rotation):
-            rotation.progress = replace(rotation.progress, failing=5000)
-            assert rotation._pause() == BACKOFF.floor
-            rotation.progress = replace(rotation.progress, failing=0)
 
     async def test_not_published(self, clock: FakeClock, published: Published) -> None:
         """Material that could not be put in force is offered again."""

@@ -5,9 +5,7 @@ And whoever has the mount does not decide which root a mesh gets that has one.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,6 @@ import pytest
 from meshca.authority.history import Kind
 from meshca.errors import ConfigError, Unavailable
 from meshca.rotation.driver import LONGEST_SLEEP_SECONDS, Rotation
-from meshca.rotation.standing import Standing
 from meshca.secret import Secret
 from meshca.upstream.vault.answer import Answer
 from meshca.upstream.vault.client import NOBODY, Method
@@ -24,7 +21,9 @@ from tests.fakes.lifecycle_store import FakeLifecycles
 from tests.fakes.logs import captured_logs
 from tests.fakes.rotation_rig import rig as driver
 from tests.fakes.vault_rig import ON_FIRST_USE, ONE, OTHER, ROOT, TWO, Rig
+from tests.rotation.over_vault import publish, running
 
+pytestmark = pytest.mark.usefixtures("judged_at_once")
 POLL = 2 * LONGEST_SLEEP_SECONDS
 
 
@@ -32,33 +31,6 @@ POLL = 2 * LONGEST_SLEEP_SECONDS
 def rig(tmp_path: Path) -> Rig:
     """Where nothing was started yet."""
     return Rig(tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def _judged_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No thread: the fake clock waits for none."""
-
-    async def at_once(judge: Callable[..., object], *given: object, **named: object) -> object:
-        return judge(*given, **named)
-
-    monkeypatch.setattr(asyncio, "to_thread", at_once)
-
-
-async def _publish(_: Standing) -> None:
-    """Nobody is there."""
-
-
-@contextlib.asynccontextmanager
-async def running(rig: Rig, poll: str) -> AsyncIterator[Rotation]:
-    """A driver that runs over the upstream."""
-    rotation = driver(rig.open(poll=poll), rig.clock, _publish, plugged_in=True).rotation
-    await rotation.start()
-    task = asyncio.create_task(rotation.run())
-    try:
-        yield rotation
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 def roots(rotation: Rotation) -> set[str]:
@@ -101,10 +73,10 @@ async def test_a_first_use_joins_no_mesh(rig: Rig, tmp_path: Path, *, leading: b
     """A new replica that meets another root than the mesh has adds none, signs nothing, and says what to do."""
     store, elsewhere = FakeLifecycles(), Rig(tmp_path / "new replica")
     elsewhere.vault.issuers = [(OTHER,)]
-    first = driver(rig.open(ON_FIRST_USE), rig.clock, _publish, plugged_in=True, store=store).rotation
+    first = driver(rig.open(ON_FIRST_USE), rig.clock, publish, plugged_in=True, store=store).rotation
     await first.start()
     second = driver(
-        elsewhere.open(ON_FIRST_USE), rig.clock, _publish, plugged_in=True, store=store, leading=leading
+        elsewhere.open(ON_FIRST_USE), rig.clock, publish, plugged_in=True, store=store, leading=leading
     )
     with captured_logs() as logs, pytest.raises(ConfigError, match="does not sign below the root"):
         await second.rotation.start()
@@ -123,7 +95,7 @@ async def test_a_first_use_meets_a_stranger(rig: Rig, tmp_path: Path) -> None:
     async def mesh_roots() -> list[str]:
         return [record.id for record in (await store.load()).trusted]
 
-    await driver(rig.open(ON_FIRST_USE), rig.clock, _publish, plugged_in=True, store=store).rotation.start()
+    await driver(rig.open(ON_FIRST_USE), rig.clock, publish, plugged_in=True, store=store).rotation.start()
     elsewhere.vault.issuers = [(OTHER,)]
     over = elsewhere.open(ON_FIRST_USE, mesh_roots=mesh_roots)
     for _ in range(2):
@@ -131,7 +103,7 @@ async def test_a_first_use_meets_a_stranger(rig: Rig, tmp_path: Path) -> None:
             await over.lines()
     assert (elsewhere.vault.signed, list(elsewhere.folder.rglob("*.*"))) == (0, [])
     elsewhere.vault.issuers = [(ROOT,)]
-    second = driver(over, rig.clock, _publish, plugged_in=True, store=store, replica="second").rotation
+    second = driver(over, rig.clock, publish, plugged_in=True, store=store, replica="second").rotation
     await second.start()
     assert elsewhere.vault.signed == 1
 
@@ -142,7 +114,7 @@ async def test_a_first_use_of_the_same_root(rig: Rig, tmp_path: Path) -> None:
     for place in (rig, elsewhere):
         over = place.open(ON_FIRST_USE)
         await driver(
-            over, rig.clock, _publish, plugged_in=True, store=store, replica=place.folder.name
+            over, rig.clock, publish, plugged_in=True, store=store, replica=place.folder.name
         ).rotation.start()
     assert [record.id for record in store.lifecycle.of(Kind.ROOT)] == [ONE]
     assert elsewhere.vault.signed == 1

@@ -85,9 +85,10 @@ TABLE: Final = MappingProxyType(
             True, "the replica has not caught up with what we did before", "nothing, it is asked again"
         ),
         Fault.REDIRECTED: Row(
-            False,
+            True,
             "the server sends us to another host, which we do not follow with our token",
-            "name that host and port in upstream.redirect_hosts, or give its address in upstream.address",
+            "wait for the election, if that was the active one and is gone; otherwise name that host and port in"
+            " upstream.redirect_hosts, or give its address in upstream.address",
         ),
         Fault.UNREACHABLE: Row(
             True, "nothing answers at upstream.address", "check address and port, and whether the server runs"

@@ -22,7 +22,7 @@ MANY: Final = 4096  # identities that are remembered; of more the one that faile
 RECENT: Final = 600.0  # seconds; who wants a leaf and is refused asks again within less
 SEVERAL: Final = 2  # identities whose requests were bad ones: then it is no CSR that is wrong, but the role
 # Whoever answered, if anybody did, was not the server: an outage may last.
-_UNHEARD: Final = frozenset({Fault.UNTRUSTED, Fault.NOT_VAULT, Fault.REDIRECTED, Fault.LOGIN_UNREADABLE})
+_UNHEARD: Final = frozenset({Fault.UNTRUSTED, Fault.NOT_VAULT, Fault.LOGIN_UNREADABLE})
 _TOLD: Final = {"leaf_answer": Fault.ANSWER, "leaf_issuer": Fault.LEAF_ISSUER}  # as `authority.outside` refuses
 
 T = TypeVar("T")

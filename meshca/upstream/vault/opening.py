@@ -27,6 +27,7 @@ from meshca.upstream.vault.environment import completed
 from meshca.upstream.vault.leaf_brake import LeafBrake
 from meshca.upstream.vault.leaves import AT_ONCE, WAITING, Leaves
 from meshca.upstream.vault.logins import check_pair, login_by
+from meshca.upstream.vault.lookout import Lookout
 from meshca.upstream.vault.mount import look
 from meshca.upstream.vault.session import Session
 from meshca.upstream.vault.sight import judged
@@ -115,12 +116,14 @@ async def open_(  # noqa: PLR0913 - its surroundings, by name
     async with reach(config, environ=environ, clock=clock) as way, running("vault token", way.session.run, clock):
         for note in way.notes:
             log.warning("vault.environment", detail=note)
+        custody = _custody(way.config, data_dir, outside)
         upstream = VaultUpstream(
             way.config,
-            client=way.client,
+            lookout=Lookout(
+                way.config, client=way.client, custody=custody, mesh_roots=outside.mesh_roots, clock=clock
+            ),
             signing=Signing(way.config, way.session, trust_domain, clock, outside.keys),
-            custody=_custody(way.config, data_dir, outside),
-            mesh_roots=outside.mesh_roots,
+            custody=custody,
             trust_domain=trust_domain,
             clock=clock,
         )

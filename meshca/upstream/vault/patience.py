@@ -7,6 +7,7 @@ back what has not failed.
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from typing import Final
 
 from meshca.backoff import Backoff
@@ -24,6 +25,7 @@ class Patience:
     Args:
         clock: monotonic, so that a clock that is set does not matter.
         rng: the source of jitter.
+        rarely: faults that are paused after like a refusal although they pass.
 
     Attributes:
         failures: in a row, for one reason.
@@ -31,9 +33,10 @@ class Patience:
 
     failures = 0
 
-    def __init__(self, clock: Clock, rng: random.Random) -> None:
+    def __init__(self, clock: Clock, rng: random.Random, *, rarely: Collection[Fault] = ()) -> None:
         self._clock = clock
         self._rng = rng
+        self._rarely = rarely
         self._error: Unavailable | None = None
         self._until = 0.0
 
@@ -66,12 +69,17 @@ class Patience:
         self.failures = self.failures + 1 if same else 1
         self._error = error
         hint = error.retry_after if isinstance(error, Throttled) else None
-        backoff = OUTAGE if _passes_soon(error) else REFUSAL
+        backoff = OUTAGE if _passes_soon(error) and fault_of(error) not in self._rarely else REFUSAL
         self._until = self._clock.monotonic() + backoff.pause(self.failures, self._rng, hint=hint)
 
     def succeeded(self) -> None:
         """It did not fail."""
         self._error, self.failures, self._until = None, 0, 0.0
+
+    def anew(self) -> None:
+        """Something else will be asked for: only a pause that the server asked for goes on."""
+        if not isinstance(self._error, Throttled):
+            self.succeeded()
 
 
 def _passes_soon(error: Unavailable) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from meshca.backoff import JITTER
@@ -24,6 +24,7 @@ from meshca.upstream.vault.patience import Patience
 
 RENEWED_AT: Final = 2 / 3  # of a token's life
 SOONEST: Final = 1.0  # seconds between two renewals
+Body = Mapping[str, object] | Callable[[], Mapping[str, object]] | None
 WORN: Final = 2  # a renewal that gives less than one such part of what the login gave has met the token's last end
 
 
@@ -56,7 +57,7 @@ class Session:
         self,
         method: Method,
         path: str,
-        body: Mapping[str, object] | None = None,
+        body: Body = None,
         *,
         by: Client | None = None,
     ) -> Answer:
@@ -65,13 +66,13 @@ class Session:
         Args:
             method: of HTTP.
             path: below `/v1/`.
-            body: sent as JSON.
+            body: sent as JSON; one that is to be made is made once the call may be sent.
             by: who asks, in place of the client that logs in.
 
         Raises:
             Unavailable: reason `vault_<fault>`.
         """
-        patience = self._with_path.setdefault(path, Patience(self._clock, self._rng))
+        patience = self._with(path)
         patience.check()
         before = patience.failures
         try:
@@ -82,6 +83,11 @@ class Session:
             raise
         patience.succeeded()
         return answer
+
+    def left(self, path: str) -> float:
+        """Seconds for which a call of this path is refused without asking anybody."""
+        without = self._token is None or self._is_over(self._token)
+        return max(self._with(path).left, self._with_login.left if without else 0.0)
 
     async def run(self) -> None:
         """Keep the token fresh for ever; a failure is logged and tried again."""
@@ -97,21 +103,23 @@ class Session:
                 log.warning("vault.token", reason=error.reason, detail=error.detail)
                 await self._clock.sleep(self._with_login.left)
 
-    async def _call(
-        self, by: Client, method: Method, path: str, body: Mapping[str, object] | None, patience: Patience
-    ) -> Answer:
+    async def _call(self, by: Client, method: Method, path: str, body: Body, patience: Patience) -> Answer:
         """The call, and once more with a fresh token when it is refused to one that was not fresh."""
         before = self._logins
         token = await self._held()
+        sent = body() if callable(body) else body
         try:
-            return await by.call(method, path, body, token=token.value)
+            return await by.call(method, path, sent, token=token.value)
         except Unavailable as error:
             if fault_of(error) is not Fault.FORBIDDEN or (self._logins != before and token is self._token):
                 raise
             count(error)  # whoever revokes our token is seen there, though nothing is stopped
         patience.check()  # another call, with a fresh token, may have been refused meanwhile
         token = await self._instead_of(token)
-        return await by.call(method, path, body, token=token.value)
+        return await by.call(method, path, sent, token=token.value)
+
+    def _with(self, path: str) -> Patience:
+        return self._with_path.setdefault(path, Patience(self._clock, self._rng))
 
     async def _held(self) -> Token:
         """The token, had by a login when there is none or when it is over; one that is good waits for nobody."""

@@ -1,11 +1,13 @@
 """Has an intermediate signed: a fresh key, our request, and what came back judged before it is given on.
 
-The key of a request that failed goes with it: from memory, or from the token that it was made in.
+The key of a request that failed goes with it: from memory, or from the token that it was made in. So none is made
+before the request may be sent, and what failed is not sent again for a while: the server may have signed it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 from collections.abc import Mapping
 from datetime import timedelta
@@ -15,9 +17,10 @@ from cryptography import x509
 
 from meshca.authority.keys import new_key
 from meshca.authority.material import SigningMaterial, certificate_id
+from meshca.backoff import JITTER
 from meshca.clock import Clock
 from meshca.config.vault import SHORTEST, VaultConfig
-from meshca.errors import MeshcaError
+from meshca.errors import MeshcaError, Unavailable
 from meshca.identity.key_type import KeyType
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.log import log
@@ -28,20 +31,28 @@ from meshca.upstream.vault.answer import Answer
 from meshca.upstream.vault.client import Method
 from meshca.upstream.vault.faults import Fault, counted, failure
 from meshca.upstream.vault.mount import Issuer, certificates, chain_of
+from meshca.upstream.vault.patience import Patience
+from meshca.upstream.vault.session import Body
 from meshca.upstream.vault.signed import Wish, judge
 
 AHEAD: Final = timedelta(minutes=1)  # before the issuer's end, so that no clock makes ours outlive it
+# It may have signed all the same, and such a certificate stays in its store until it ends.
+PERHAPS_SIGNED: Final = frozenset({Fault.TIMEOUT, Fault.SERVER_ERROR, Fault.UNREACHABLE})
 
 
 class Asking(Protocol):
     """Calls as us: `upstream.vault.session`, or the one login of a check."""
 
-    async def call(self, method: Method, path: str, body: Mapping[str, object] | None = None) -> Answer:
-        """One call.
+    async def call(self, method: Method, path: str, body: Body = None) -> Answer:
+        """One call; a body that is to be made is made once nothing that is known keeps it from being sent.
 
         Raises:
             Unavailable: reason `vault_<fault>`.
         """
+        ...
+
+    def left(self, path: str) -> float:
+        """Seconds for which a call of this path is refused without asking anybody."""
         ...
 
 
@@ -93,53 +104,80 @@ class Signing:
         trust_domain: that they sign for.
         clock: for their ends.
         keys: where their keys are made; in memory when None.
+        rng: the source of jitter.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts
         self,
         config: VaultConfig,
         session: Asking,
         trust_domain: TrustDomain,
         clock: Clock,
         keys: Keys | None = None,
+        *,
+        rng: random.Random = JITTER,
     ) -> None:
         self._config = config
         self._session = session
         self._trust_domain = trust_domain
         self._clock = clock
         self._keys = keys or InMemory()
+        # What a policy may allow is one name of the issuer only: that which is configured.
+        self._path = f"{config.mount}/issuer/{config.issuer}/sign-intermediate"
+        self._patience = Patience(clock, rng, rarely=PERHAPS_SIGNED)
+        self._asked: tuple[Issuer, tuple[x509.Certificate, ...]] | None = None
+
+    @property
+    def left(self) -> float:
+        """Seconds until what failed may be asked for again."""
+        return max(self._patience.left, self._session.left(self._path))
 
     async def below(
-        self, issuer: Issuer, ref: str, roots: tuple[x509.Certificate, ...], *, kind: str = "intermediate"
+        self, issuer: Issuer, roots: tuple[x509.Certificate, ...], *, kind: str = "intermediate"
     ) -> SigningMaterial:
         """A new intermediate, proven, with its key; it is kept nowhere yet.
 
         Args:
-            issuer: that signs.
-            ref: what the path of the call names it by: a policy may allow one name only.
+            issuer: that signs; the one that is configured.
             roots: that count.
             kind: what the log calls it.
 
         Raises:
-            Unavailable: reason `vault_<fault>`: it was not signed, or what came back is not what was asked for.
+            Unavailable: reason `vault_<fault>`: it was not signed, or what came back is not what was asked for; or
+                it is the same that failed just now.
         """
+        if self._asked != (issuer, roots):
+            self._patience.anew()
+        self._asked = issuer, roots
+        self._patience.check()
         with counted():
-            wish = self.wish(issuer, roots)
-            try:
-                material = await self._signed(wish, issuer, ref, roots)
-            except BaseException:
-                discard(self._keys, wish.key)
-                raise
+            material = await self._sent(issuer, roots)
+        self._patience.succeeded()
         audit(kind, material.certificate)
         return material
 
+    async def _sent(self, issuer: Issuer, roots: tuple[x509.Certificate, ...]) -> SigningMaterial:
+        made: list[Wish] = []  # none while the session refuses by itself, which has patience of its own
+        try:
+            return await self._signed(made, issuer, roots)
+        except BaseException as error:
+            for wish in made:
+                discard(self._keys, wish.key)
+                if isinstance(error, Unavailable):
+                    self._patience.failed(error)
+            raise
+
     async def _signed(
-        self, wish: Wish, issuer: Issuer, ref: str, roots: tuple[x509.Certificate, ...]
+        self, made: list[Wish], issuer: Issuer, roots: tuple[x509.Certificate, ...]
     ) -> SigningMaterial:
-        path = f"{self._config.mount}/issuer/{ref}/sign-intermediate"
-        answer = await self._session.call("post", path, wish.body())
+        def body() -> Mapping[str, object]:
+            made.append(self.wish(issuer, roots))
+            return made[0].body()
+
+        answer = await self._session.call("post", self._path, body)
+        [wish] = made
         for warning in answer.warnings:
-            log.info("vault.warning", path=path, warning=warning)
+            log.info("vault.warning", path=self._path, warning=warning)
         given = certificates((answer.data.text("certificate"),))
         above = (*given[1:], *chain_of(answer.data), issuer.certificate, *issuer.others)
         material, problems = await asyncio.to_thread(judge, wish, given[0], above, roots, self._clock.now())

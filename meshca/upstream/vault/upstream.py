@@ -1,14 +1,15 @@
 """An intermediate of ours below an issuer of Vault's, made anew at half life and kept until its root is forgotten.
 
-Vault is asked for what changes only. While it cannot be had, what is kept goes on: the roots that were seen last,
-and the intermediates until they end. Nothing is signed below a root that does not count (`upstream.vault.trust`),
-and a root that appears in the mount is a line before anything below it signs. Whether a line may come into force
-is `rotation`'s decision.
+What is kept and signed; what is seen is `upstream.vault.lookout`'s. While Vault cannot be had, what is kept goes
+on: the roots that were seen last, and the intermediates until they end. Nothing is signed below a root that does
+not count (`upstream.vault.trust`), and a root that appears in the mount is a line before anything below it signs.
+Whether a line may come into force is `rotation`'s decision.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
@@ -24,61 +25,57 @@ from meshca.errors import ConfigError, InvariantBroken, MeshcaError, Refused, Un
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.log import log
 from meshca.upstream.sound_root import root_of
-from meshca.upstream.vault.client import Client
 from meshca.upstream.vault.custody import Custody, known_roots
 from meshca.upstream.vault.due import half_life_of, is_due
-from meshca.upstream.vault.faults import Fault, count, counted, failure
-from meshca.upstream.vault.mount import Issuer, look
-from meshca.upstream.vault.sight import Sight, judged
+from meshca.upstream.vault.lookout import Lookout
+from meshca.upstream.vault.mount import Issuer
 from meshca.upstream.vault.signing import Signing
-from meshca.upstream.vault.trust import MeshRoots, still_pinned
+from meshca.upstream.vault.trust import still_pinned
 
 
 class VaultUpstream:
     """Implements `authority.upstream.Upstream`.
 
     Args:
-        config: which issuer, which roots, and how often to look.
-        client: asks without a token.
+        config: which roots, and at which mount.
+        lookout: sees the mount.
         signing: has intermediates signed.
         custody: keeps them.
-        mesh_roots: what the mesh trusts already, for `accept: first_use`.
         trust_domain: that is signed for.
         clock: for half lives.
 
     Attributes:
         problem: what went wrong since the last `lines` began, while what is kept goes on.
         leaves: who has Vault sign leaves, if that is configured.
-        reached_at: when the mount was last seen.
     """
 
     problem: MeshcaError | None = None
     leaves: LeafSource | None = None
-    reached_at: datetime | None = None
 
     def __init__(  # noqa: PLR0913 - its parts, by name
         self,
         config: VaultConfig,
         *,
-        client: Client,
+        lookout: Lookout,
         signing: Signing,
         custody: Custody,
-        mesh_roots: MeshRoots,
         trust_domain: TrustDomain,
         clock: Clock,
     ) -> None:
         self._config = config
-        self._client = client
+        self._lookout = lookout
         self._signing = signing
         self._custody = custody
-        self._mesh_roots = mesh_roots
         self._trust_domain = trust_domain
         self._clock = clock
-        self._seen = ""
-        self._sight: Sight | None = None
-        self._unseen: MeshcaError = failure(Fault.UNREACHABLE, "it was not looked at yet")
+        self._again_at = math.inf  # when what was not signed since `lines` may be asked for again
         self._one = asyncio.Lock()
         self._unkept: dict[str, SigningMaterial] = {}  # signed, but not written yet, by the root's id
+
+    @property
+    def reached_at(self) -> datetime | None:
+        """When the mount was last seen."""
+        return self._lookout.reached_at
 
     async def lines(self) -> Sequence[Line]:
         """The roots that count, and those that are kept; below the issuer's own root an intermediate is signed.
@@ -87,11 +84,12 @@ class VaultUpstream:
             ConfigError: what is kept cannot be used, or the file of roots, and nothing that signs is kept.
             Unavailable: Vault cannot be had or refuses, and nothing that signs is kept.
         """
-        self.problem = None
-        looked, current = await self._look(), self._current()
+        self._again_at = math.inf
+        looked = await self._looked()
         if self._unkept:
             async with self._one:
                 await self._keep()
+        current = self._lookout.current
         if looked and current and current not in await self._good():
             try:
                 await self._fresh(current)
@@ -152,7 +150,7 @@ class VaultUpstream:
         if not any(id_ in keep for id_ in await self._good()):
             raise InvariantBroken("forget", "no root that signs was named to be kept; nothing was deleted")
         async with self._one:  # what is signed and written just now is then there to be deleted
-            left = {*keep, self._current()}
+            left = {*keep, self._lookout.current}
             for root in self._unkept.keys() - left:
                 self._signing.discard(self._unkept.pop(root))
             for name in await self._custody.forget(left):
@@ -164,43 +162,23 @@ class VaultUpstream:
         Raises:
             Unavailable: as the last look, while none has seen the mount.
         """
-        if self._sight is None:
-            raise Unavailable(self._unseen.reason, self._unseen.detail)
-        return self._sight.issuer(signer)
+        return self._lookout.issuer(signer)
 
     async def changed(self) -> None:
-        """Return when the mount, the file of roots or Vault's being there differs from what `lines` saw."""
-        while True:
-            await self._clock.sleep(self._config.poll.total_seconds())
-            try:
-                now = (await self._sighted()).digest
-            except MeshcaError as error:
-                now = error.reason
-            if now != self._seen:
-                return
+        """Return when the mount, the file of roots or Vault's being there differs from what `lines` saw.
 
-    async def _look(self) -> bool:
-        """See what there is now; what was seen before stays when that fails."""
+        And when what was wanted since then and not signed may be asked for again.
+        """
+        await self._lookout.changed(self._again_at)
+
+    async def _looked(self) -> bool:
+        """Whether the mount was seen now; what is wrong with it, or why it was not, is the problem."""
         try:
-            sight = await self._sighted()
-            if sight.roots and tuple(await self._custody.named([])) != sight.roots:
-                await self._custody.name(sight.roots)
+            self.problem = (await self._lookout.look()).problem
         except MeshcaError as error:
-            self.problem, self._unseen, self._seen = error, error, error.reason
+            self.problem = error
             return False
-        self._sight, self._seen, self.problem = sight, sight.digest, sight.problem
         return True
-
-    async def _sighted(self) -> Sight:
-        with counted():
-            found = await look(self._client, self._config.mount, self._config.issuer)
-        self.reached_at = self._clock.now()
-        config, known = self._config.roots, await known_roots(self._custody, self._config.roots)
-        mesh = await self._mesh_roots() if config.accept == "first_use" else ()
-        now = self._clock.now()
-        sight = await asyncio.to_thread(judged, config, found, known=known, mesh=mesh, now=now)
-        count(sight.problem)
-        return sight
 
     async def _tell_damage(self) -> None:
         """Add what cannot be read of what is kept to the problem."""
@@ -212,10 +190,6 @@ class VaultUpstream:
             told = "; ".join((self.problem.detail, *damage))
             self.problem = Unavailable(self.problem.reason, told)
 
-    def _current(self) -> str:
-        """The id of the root above the issuer that signs, as it was seen last; empty when it does not count."""
-        return "" if self._sight is None or self._sight.root is None else certificate_id(self._sight.root)
-
     async def _fresh(self, root: str) -> SigningMaterial:
         """What is kept below a root while it is not due, otherwise another; whoever asks meanwhile gets the same.
 
@@ -225,7 +199,7 @@ class VaultUpstream:
         """
         async with self._one:
             kept = (await self._good()).get(root)
-            if kept is not None and not is_due(kept, self._sight, self._clock.now()):
+            if kept is not None and not is_due(kept, self._lookout.sight, self._clock.now()):
                 return kept
             material = await self._sign(root)
             self._unkept[root] = material
@@ -244,16 +218,16 @@ class VaultUpstream:
 
     async def _sign(self, root: str) -> SigningMaterial:
         """A new intermediate below a root; it is kept nowhere yet."""
-        if self._sight is None:
-            await self._look()
-        sight = self._sight
-        if sight is None:
-            raise self.problem or failure(Fault.UNREACHABLE)
+        sight = await self._lookout.fit()
         issuer = sight.issuer_below(root)
         if issuer is None:
             problem = f"it does not sign below the root {root}, or that does not count; see upstream.roots"
             raise ConfigError("upstream.issuer", [problem])
-        return await self._signing.below(issuer, self._config.issuer, sight.roots)
+        try:
+            return await self._signing.below(issuer, sight.roots)
+        except MeshcaError:
+            self._again_at = self._clock.monotonic() + (self._signing.left or math.inf)
+            raise
 
     async def _good(self) -> Mapping[str, SigningMaterial]:
         """What is kept and can sign now, by the root's id."""
@@ -268,7 +242,11 @@ class VaultUpstream:
 
     async def _named(self) -> Sequence[x509.Certificate]:
         """The roots that counted last and are pinned now, also while Vault is away."""
-        known = await known_roots(self._custody, self._config.roots) if self._sight is None else self._sight.roots
+        known = (
+            await known_roots(self._custody, self._config.roots)
+            if self._lookout.sight is None
+            else self._lookout.sight.roots
+        )
         try:
             return still_pinned(self._config.roots, known)
         except ConfigError as error:
@@ -276,11 +254,11 @@ class VaultUpstream:
             return known
 
     def _offer(self, material: SigningMaterial) -> Offer:
-        return Offer(material=material, renew_at=half_life_of(material, self._sight))
+        return Offer(material=material, renew_at=half_life_of(material, self._lookout.sight))
 
     async def _lines(self, good: Mapping[str, SigningMaterial]) -> Sequence[Line]:
         named = await self._named()
-        current = self._current() or _newest(good)
+        current = self._lookout.current or _newest(good)
         roots = dict.fromkeys((*named, *map(root_of, good.values())))
         return [
             Line(

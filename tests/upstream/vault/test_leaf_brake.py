@@ -209,7 +209,7 @@ def test_another_fault_beside_bad_requests() -> None:
     assert rig.problem == str(failure(Fault.SEALED))
 
 
-@pytest.mark.parametrize("fault", [Fault.UNTRUSTED, Fault.NOT_VAULT, Fault.REDIRECTED, Fault.LOGIN_UNREADABLE])
+@pytest.mark.parametrize("fault", [Fault.UNTRUSTED, Fault.NOT_VAULT, Fault.LOGIN_UNREADABLE])
 def test_not_heard_after_an_outage(fault: Fault) -> None:
     """Whoever answered was not the server, so one at a time goes on asking whether it is there."""
     rig = Rig()

@@ -22,7 +22,7 @@ from meshca.upstream.vault.patience import OUTAGE
 from tests.fakes.clock import FakeClock
 from tests.fakes.logs import captured_logs
 from tests.fakes.pki import TRUST_DOMAIN, WEB
-from tests.fakes.vault_replies import Reply, as_json, dripping, hanging, refusing, saying
+from tests.fakes.vault_replies import Reply, as_json, dripping, hanging, redirecting, refusing, saying
 from tests.fakes.vault_server import FakeVault, serving_vault
 
 END = datetime(2026, 1, 1, 1, tzinfo=UTC)
@@ -149,6 +149,7 @@ PASSING = [
     (refusing(429), "vault_rate_limited"),
     (refusing(500, "internal error"), "vault_server_error"),
     (refusing(412), "vault_stale"),
+    (redirecting("http://127.0.0.1:1/v1/gone"), "vault_redirected"),
 ]
 STANDING = [
     (refusing(400, "unknown role: mesh-leaf"), "vault_role"),

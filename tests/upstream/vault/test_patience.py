@@ -52,9 +52,14 @@ def test_success() -> None:
     assert patience.left == after(FORBIDDEN)
 
 
-@pytest.mark.parametrize("fault", [Fault.SEALED, Fault.UNREACHABLE, Fault.TIMEOUT, Fault.LOGIN_UNREADABLE])
+@pytest.mark.parametrize(
+    "fault", [Fault.SEALED, Fault.UNREACHABLE, Fault.TIMEOUT, Fault.LOGIN_UNREADABLE, Fault.REDIRECTED]
+)
 def test_outage(fault: Fault) -> None:
-    """However long an outage lasts, and a file of ours is missing, it is looked at again within seconds."""
+    """However long it lasts it is looked at again within seconds.
+
+    Also while a file of ours is missing, and while a standby sends us to an active node that is gone.
+    """
     assert after(*[failure(fault)] * 50) == OUTAGE.ceiling
 
 
@@ -78,3 +83,32 @@ def test_not_of_vault() -> None:
 def test_retry_after() -> None:
     """Where the server says how long, no sooner."""
     assert after(Throttled(failure(Fault.RATE_LIMITED), 120.0)) == 120.0
+
+
+def test_rarely() -> None:
+    """A fault that passes may still be one to be asked about rarely, where asking does harm; others are not."""
+    patience = Patience(FakeClock(), LONGEST, rarely={Fault.TIMEOUT})
+    for _ in range(50):
+        patience.failed(failure(Fault.TIMEOUT))
+    assert patience.left == REFUSAL.ceiling
+    patience.failed(SEALED)
+    assert patience.left == after(SEALED)
+
+
+def test_anew() -> None:
+    """Another thing is asked at once, and its failure is a first one."""
+    patience = Patience(FakeClock(), LONGEST)
+    for _ in range(3):
+        patience.failed(FORBIDDEN)
+    patience.anew()
+    patience.check()
+    patience.failed(FORBIDDEN)
+    assert patience.left == after(FORBIDDEN)
+
+
+def test_anew_while_the_server_asks_to_wait() -> None:
+    """What the server asked for holds for another thing as well."""
+    patience = Patience(FakeClock(), LONGEST)
+    patience.failed(Throttled(failure(Fault.RATE_LIMITED), 120.0))
+    patience.anew()
+    assert patience.left == 120.0

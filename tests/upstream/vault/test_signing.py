@@ -40,7 +40,7 @@ async def signed(vault: FakeVault, folder: Path, **changes: Any) -> SigningMater
     async with reach(vault.config(folder, **changes), environ={}, clock=clock) as way:
         signing = Signing(way.config, way.session, TRUST_DOMAIN, clock)
         found = await look(way.client, way.config.mount, way.config.issuer)
-        return await signing.below(found.current, way.config.issuer, (vault.pki.root.certificate,))
+        return await signing.below(found.current, (vault.pki.root.certificate,))
 
 
 async def refused(vault: FakeVault, folder: Path, **changes: Any) -> tuple[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ from meshca.authority.slot import Slot
 from meshca.errors import InvariantBroken, Refused, Unavailable
 from meshca.upstream.sound_root import root_of
 from meshca.upstream.vault.faults import Fault, failure, fault_of
+from meshca.upstream.vault.patience import OUTAGE
 from meshca.upstream.vault.upstream import VaultUpstream
 from tests.fakes.pki import DAY, NOW, TRUST_DOMAIN, make_ca
 from tests.fakes.vault import SIGN
@@ -86,6 +86,7 @@ class TestRestart:
         with pytest.raises(Unavailable, match="vault_unreachable"):
             await upstream.lines()
         rig.vault.error = None
+        rig.clock.move(OUTAGE.ceiling)
         assert told(await upstream.lines()) == {ONE: (True, True, True)}
 
     async def test_the_newest_is_current(self, rig: Rig) -> None:
@@ -277,49 +278,3 @@ async def test_make_root(rig: Rig) -> None:
     """Roots are made in Vault, and the refusal says by which commands."""
     with pytest.raises(Refused, match="vault write pki/root/rotate/internal"):
         await rig.open().make_root()
-
-
-class TestChanged:
-    """What is told without being asked."""
-
-    async def waits(self, rig: Rig, upstream: VaultUpstream) -> bool:
-        """Whether nothing is told within two looks."""
-        task = asyncio.create_task(upstream.changed())
-        for _ in range(2):
-            await rig.clock.advance(31)
-            while not rig.clock.sleepers and not task.done():  # noqa: ASYNC110 - it is judged in a thread
-                await asyncio.sleep(0)
-        done = task.done()
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-        return not done
-
-    async def test_nothing(self, rig: Rig) -> None:
-        """As long as nothing changes nothing is told, and looking costs no login."""
-        upstream = rig.open()
-        await turn(upstream)
-        rig.vault.calls.clear()
-        assert await self.waits(rig, upstream)
-        assert [path for path in rig.vault.calls if not path.startswith("pki/issuer")] == []
-
-    async def test_another_issuer(self, rig: Rig) -> None:
-        """Another issuer is told, and so is another default."""
-        upstream = rig.open()
-        await turn(upstream)
-        rig.vault.issuers = [(ROOT,), (OTHER,)]
-        assert not await self.waits(rig, upstream)
-        await upstream.lines()
-        rig.vault.default = 1
-        assert not await self.waits(rig, upstream)
-
-    async def test_outage(self, rig: Rig) -> None:
-        """An outage is told once, and so is its end."""
-        upstream = rig.open()
-        await turn(upstream)
-        rig.vault.error = failure(Fault.SEALED)
-        assert not await self.waits(rig, upstream)
-        await upstream.lines()
-        assert await self.waits(rig, upstream)
-        rig.vault.error = None
-        assert not await self.waits(rig, upstream)

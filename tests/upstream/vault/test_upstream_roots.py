@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from meshca.authority.material import certificate_id
-from meshca.authority.outside import name_and_key
 from meshca.errors import ConfigError, Unavailable
 from meshca.upstream.sound_root import root_of
 from meshca.upstream.vault.faults import Fault, failure
-from meshca.upstream.vault.sight import Sight, judged
 from tests.fakes.pki import DAY, NOW, Ca, make_ca
 from tests.fakes.vault import SIGN
 from tests.fakes.vault_rig import (
@@ -131,20 +128,6 @@ async def test_issuer_is_reissued(rig: Rig) -> None:
     assert (await turn(upstream)).material.fingerprint == second.material.fingerprint
 
 
-async def test_who_signs_leaves(rig: Rig) -> None:
-    """Whoever has the name and the key, as an issuer that was issued anew, also once the old one is deleted."""
-    brief = make_ca("upper", ROOT, end=NOW + 10 * DAY)
-    signer, again = name_and_key(brief.certificate), reissued(brief)
-    upstream = rig.open()
-    for issuers, expected in (([brief], brief), ([brief, again], again), ([again], again)):
-        rig.vault.issuers = [(one, ROOT) for one in issuers]
-        await upstream.lines()
-        found = upstream.issuer(signer)
-        assert found is not None
-        assert found.certificate == expected.certificate
-    assert upstream.issuer(name_and_key(make_ca("upper", ROOT).certificate)) is None
-
-
 class TestTrust:
     """Which roots count."""
 
@@ -235,17 +218,3 @@ class TestTrust:
         for _ in range(2):
             with pytest.raises(Unavailable, match="vault_root_unpinned"):
                 await upstream.lines()
-
-
-async def test_judged_beside_the_loop(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a mount has may take long to verify, so that is done in a thread of its own."""
-    threads = []
-
-    def watched(*args: Any, **kwargs: Any) -> Sight:
-        threads.append(threading.current_thread())
-        return judged(*args, **kwargs)
-
-    monkeypatch.setattr("meshca.upstream.vault.upstream.judged", watched)
-    await rig.open().lines()
-    assert len(threads) == 1
-    assert threads[0] is not threading.main_thread()
