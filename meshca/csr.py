@@ -53,7 +53,7 @@ _RSA = {
     Oid.RSA_WITH_SHA384: hashes.SHA384(),
     Oid.RSA_WITH_SHA512: hashes.SHA512(),
 }
-VISIBLE = re.compile(r"[!-~]*")
+_VISIBLE = re.compile(r"[!-~]*")
 # With a scheme (RFC 5280 section 4.2.1.6) and, if it names a host, one of plain labels: what every other reader of
 # the CSR takes for a URI as well. An outside signer that could not read it would refuse what we let in.
 _CHARACTERS = r"(?:[\w.~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*"
@@ -208,7 +208,7 @@ def _names(request: x509.CertificateSigningRequest) -> tuple[tuple[str, ...], bo
     asked = [e.value for e in extensions if isinstance(e.value, x509.SubjectAlternativeName)]
     names = [name for san in asked for name in san]
     texts = [name.value for name in names if isinstance(name.value, str)]
-    if not all(VISIBLE.fullmatch(text) for text in texts):
+    if not all(_VISIBLE.fullmatch(text) for text in texts):
         raise BadRequest("csr_names", "a name in the CSR holds a character that is not visible ASCII")
     uris = tuple(name.value for name in names if isinstance(name, x509.UniformResourceIdentifier))
     if not all(_URI.fullmatch(uri) for uri in uris):

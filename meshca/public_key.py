@@ -51,7 +51,7 @@ def allowed(key: CertificatePublicKeyTypes) -> tuple[PublicKey, KeyType]:
 
 
 def written(certified: x509.Certificate | x509.CertificateSigningRequest) -> bytes:
-    """The SubjectPublicKeyInfo, DER, as it was sent; the usual one is what `usual` makes of the same key."""
+    """The SubjectPublicKeyInfo, DER, as it was sent."""
     if isinstance(certified, x509.CertificateSigningRequest):
         return der.children(certified.tbs_certrequest_bytes)[2]
     fields = der.children(certified.tbs_certificate_bytes)

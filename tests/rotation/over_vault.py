@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from meshca.rotation.driver import Rotation
 from meshca.rotation.standing import Standing
 from meshca.upstream.vault.signing import Keys
+from tests.fakes.rotation_rig import Rig as Driven
 from tests.fakes.rotation_rig import rig as driver
 from tests.fakes.vault_rig import Rig
 
@@ -18,17 +19,26 @@ async def publish(_: Standing) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running(
+async def driving(
     rig: Rig, poll: str = "30s", *, keys: Keys | None = None, jitter: float = 0.0
-) -> AsyncIterator[Rotation]:
-    """A driver that runs over the upstream."""
-    rotation = driver(
+) -> AsyncIterator[Driven]:
+    """A driver that runs over the upstream, with what is around it."""
+    driven = driver(
         rig.open(poll=poll, keys=keys, jitter=jitter), rig.clock, publish, plugged_in=True, jitter=jitter or 1.0
-    ).rotation
-    await rotation.start()
-    task = asyncio.create_task(rotation.run())
+    )
+    await driven.rotation.start()
+    task = asyncio.create_task(driven.rotation.run())
     try:
-        yield rotation
+        yield driven
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def running(
+    rig: Rig, poll: str = "30s", *, keys: Keys | None = None, jitter: float = 0.0
+) -> AsyncIterator[Rotation]:
+    """The driver alone."""
+    async with driving(rig, poll, keys=keys, jitter=jitter) as driven:
+        yield driven.rotation

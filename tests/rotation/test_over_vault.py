@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from meshca.authority.history import Kind
-from meshca.errors import ConfigError, Unavailable
+from meshca.errors import ConfigError, Refused, Unavailable
 from meshca.rotation.driver import LONGEST_SLEEP_SECONDS, Rotation
 from meshca.secret import Secret
 from meshca.upstream.vault.answer import Answer
@@ -21,7 +21,7 @@ from tests.fakes.lifecycle_store import FakeLifecycles
 from tests.fakes.logs import captured_logs
 from tests.fakes.rotation_rig import rig as driver
 from tests.fakes.vault_rig import ON_FIRST_USE, ONE, OTHER, ROOT, TWO, Rig
-from tests.rotation.over_vault import publish, running
+from tests.rotation.over_vault import driving, publish, running
 
 pytestmark = pytest.mark.usefixtures("judged_at_once")
 POLL = 2 * LONGEST_SLEEP_SECONDS
@@ -49,6 +49,16 @@ async def test_looks_are_rare(rig: Rig) -> None:
         await rig.clock.advance(POLL)
         assert rotation.progress.error is not None
         assert rotation.progress.error.reason == "vault_sealed"
+
+
+async def test_an_administrator_asks(rig: Rig) -> None:
+    """What a refused act has seen in the mount is not lost to the driver, which would see no change any more."""
+    async with driving(rig) as driven:
+        rig.vault.issuers = [(ROOT,), (OTHER,)]
+        with pytest.raises(Refused, match="roots are made in Vault"):
+            await driven.acts.forecast(compromised=False, window=None)
+        await rig.clock.advance(1.0)
+        assert roots(driven.rotation) == {ONE, TWO}
 
 
 async def test_looks_are_slow(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from meshca.upstream.vault.patience import OUTAGE, REFUSAL
 from meshca.upstream.vault.signing import PERHAPS_SIGNED, InMemory
 from tests.fakes.vault import LOGIN, SEEN, SIGN
 from tests.fakes.vault_rig import LIFE, ROOT, SECOND_UPPER, UPPER, Rig
-from tests.rotation.over_vault import running
+from tests.rotation.over_vault import driving, running
 
 pytestmark = pytest.mark.usefixtures("judged_at_once")
 TEN_MINUTES = 600.0
@@ -111,7 +111,7 @@ async def test_quota_and_another_issuer(rig: Due) -> None:
     assert len(rig.vault.asked_at[SIGN]) == 1
 
 
-@pytest.mark.parametrize("fault", [Fault.ANSWER, Fault.BAD_REQUEST, Fault.FORBIDDEN, *sorted(PERHAPS_SIGNED)])
+@pytest.mark.parametrize("fault", [Fault.BAD_REQUEST, Fault.FORBIDDEN, *sorted(PERHAPS_SIGNED)])
 async def test_refused_signature(rig: Due, fault: Fault) -> None:
     """It is asked for ever more rarely, also where it may have been signed; a key is made for each, and goes."""
     async with running(rig, keys=rig.keys, jitter=1.0):
@@ -137,6 +137,18 @@ async def test_signed_at_last(rig: Due) -> None:
         rig.vault.asked_at.clear()
         await rig.clock.advance(TEN_MINUTES)
         assert len(rig.vault.asked_at[SEEN]) <= TEN_MINUTES / 30
+
+
+async def test_store_is_away_as_well(rig: Due) -> None:
+    """A signature that may be asked for again is told once: a turn that cannot is followed by a pause."""
+    async with driving(rig, keys=rig.keys, jitter=1.0) as driven:
+        rig.half_life()
+        rig.vault.errors[SIGN] = failure(Fault.FORBIDDEN)
+        await rig.clock.advance(TEN_MINUTES)
+        driven.store.down = True
+        before = driven.rotation.progress.failures
+        await rig.clock.advance(TEN_MINUTES)
+        assert driven.rotation.progress.failures - before <= 1 + len(REFUSED)
 
 
 async def test_wrong_answer(rig: Due, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from meshca.errors import Unavailable
 from meshca.upstream.vault.faults import TABLE, Fault, Throttled, fault_of
 
 OUTAGE: Final = Backoff(floor=0.5, ceiling=3.0)  # recovery is noticed so late at most
+_RARE: Final = "rare"  # in place of a reason
 REFUSAL: Final = Backoff(floor=1.0, ceiling=60.0)
 
 
@@ -25,7 +26,7 @@ class Patience:
     Args:
         clock: monotonic, so that a clock that is set does not matter.
         rng: the source of jitter.
-        rarely: faults that are paused after like a refusal although they pass.
+        rarely: faults that are paused after like a refusal although they pass; all are one reason.
 
     Attributes:
         failures: in a row, for one reason.
@@ -65,16 +66,19 @@ class Patience:
 
     def failed(self, error: Unavailable) -> None:
         """It failed, as often in a row as for the same reason before."""
-        same = self._error is not None and self._error.reason == error.reason
+        same = self._error is not None and self._kind(self._error) == self._kind(error)
         self.failures = self.failures + 1 if same else 1
         self._error = error
         hint = error.retry_after if isinstance(error, Throttled) else None
-        backoff = OUTAGE if _passes_soon(error) and fault_of(error) not in self._rarely else REFUSAL
+        backoff = OUTAGE if _passes_soon(error) and self._kind(error) != _RARE else REFUSAL
         self._until = self._clock.monotonic() + backoff.pause(self.failures, self._rng, hint=hint)
 
     def succeeded(self) -> None:
         """It did not fail."""
         self._error, self.failures, self._until = None, 0, 0.0
+
+    def _kind(self, error: Unavailable) -> str:
+        return _RARE if fault_of(error) in self._rarely else error.reason
 
     def anew(self) -> None:
         """Something else will be asked for: only a pause that the server asked for goes on."""

@@ -10,6 +10,7 @@ cannot verify.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -25,7 +26,6 @@ from meshca.authority.chain import find_path
 from meshca.authority.faults import find_faults
 from meshca.authority.material import SigningMaterial
 from meshca.config.vault import SHORTEST
-from meshca.csr import VISIBLE
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.svid.signature import SigningKey, hash_for
 from meshca.upstream.ca_certificates import BACKDATE
@@ -40,6 +40,15 @@ _USAGES: Final = (
     "key_agreement",
 )
 _STRINGS: Final = frozenset({0x0C, 0x13})  # UTF8String, PrintableString (RFC 5280 section 4.1.2.4)
+_LABEL: Final = r"[!-\-/-?A-~]+"  # visible characters but a dot and an at
+_CONSTRAINT: Final = re.compile(rf"([!-?A-~]+@)?(\.?{_LABEL}(\.{_LABEL})*)?")
+_NEVER_CRITICAL: Final = frozenset(  # RFC 5280 sections 4.2.1.1, 4.2.1.2 and 4.2.2.1
+    {
+        ExtensionOID.AUTHORITY_KEY_IDENTIFIER,
+        ExtensionOID.SUBJECT_KEY_IDENTIFIER,
+        ExtensionOID.AUTHORITY_INFORMATION_ACCESS,
+    }
+)
 _EXTENSIONS: Final = frozenset(
     {
         ExtensionOID.BASIC_CONSTRAINTS,
@@ -121,7 +130,7 @@ def judge(
     if not path:
         problems.append("no chain of signatures leads from it to a root that counts")
     problems += find_faults((given, *between), list(roots), wish.key, wish.trust_domain, now)
-    problems += [*_outliving(path), *_misnamed(path)]
+    problems += [*_outliving(path), *_misnamed(path), *_unreadable(path[:-1] or (given,))]
     if problems:
         return None, list(dict.fromkeys(problems))
     material = SigningMaterial(certificate=given, others=between, roots=tuple(roots), key=wish.key)
@@ -156,20 +165,28 @@ def _extension_faults(given: x509.Certificate) -> Iterator[str]:
     usage = _value(given, x509.KeyUsage)
     if usage is not None and any(getattr(usage, name) for name in _USAGES):
         yield "its key usage allows more than signing"
-    names = _value(given, x509.NameConstraints)
-    constrained = [*(names.permitted_subtrees or ()), *(names.excluded_subtrees or ())] if names else []
-    if not all(map(_is_readable, constrained)):
-        yield "a constraint on names has an empty label, or a character that is not visible ASCII"
     for extension in given.extensions:
         if extension.oid not in _EXTENSIONS:
             yield f"it has the extension {extension.oid.dotted_string}, which was not asked for"
 
 
+def _unreadable(certificates: Sequence[x509.Certificate]) -> Iterator[str]:
+    """What our library reads and Envoy or a program in Go does not: the whole chain is theirs to verify."""
+    for certificate in certificates:
+        name = certificate.subject.rfc4514_string()
+        for extension in certificate.extensions:
+            if extension.critical and extension.oid in _NEVER_CRITICAL:
+                yield f"the extension {extension.oid.dotted_string} of {name!r} is critical"
+        found = _value(certificate, x509.NameConstraints)
+        constraints = [*(found.permitted_subtrees or ()), *(found.excluded_subtrees or ())] if found else []
+        if not all(map(_is_readable, constraints)):
+            yield f"a constraint on names of {name!r} is of a kind, or in a form, that others do not read"
+
+
 def _is_readable(constraint: x509.GeneralName) -> bool:
-    """Whether a program in Go reads it; of other kinds than these it reads what the library does."""
-    if isinstance(constraint, x509.DNSName) and not all(constraint.value.removeprefix(".").split(".")):
-        return not constraint.value
-    return not isinstance(constraint.value, str) or VISIBLE.fullmatch(constraint.value) is not None
+    if isinstance(constraint, x509.DNSName | x509.RFC822Name | x509.UniformResourceIdentifier):
+        return _CONSTRAINT.fullmatch(constraint.value) is not None
+    return isinstance(constraint, x509.IPAddress | x509.DirectoryName)
 
 
 def _string_tags(name: x509.Name) -> set[int]:

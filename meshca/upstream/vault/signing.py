@@ -37,7 +37,7 @@ from meshca.upstream.vault.signed import Wish, judge
 
 AHEAD: Final = timedelta(minutes=1)  # before the issuer's end, so that no clock makes ours outlive it
 # It may have signed all the same, and such a certificate stays in its store until it ends.
-PERHAPS_SIGNED: Final = frozenset({Fault.TIMEOUT, Fault.SERVER_ERROR, Fault.UNREACHABLE})
+PERHAPS_SIGNED: Final = frozenset({Fault.TIMEOUT, Fault.SERVER_ERROR, Fault.UNREACHABLE, Fault.ANSWER})
 
 
 class Asking(Protocol):
@@ -163,7 +163,9 @@ class Signing:
         except BaseException as error:
             for wish in made:
                 discard(self._keys, wish.key)
-                if isinstance(error, Unavailable):
+                if isinstance(error, asyncio.CancelledError):
+                    self._patience.failed(failure(Fault.TIMEOUT, "of an intermediate, until nobody waited for it"))
+                elif isinstance(error, Unavailable):
                     self._patience.failed(error)
             raise
 

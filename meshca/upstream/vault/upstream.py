@@ -68,7 +68,7 @@ class VaultUpstream:
         self._custody = custody
         self._trust_domain = trust_domain
         self._clock = clock
-        self._again_at = math.inf  # when what was not signed since `lines` may be asked for again
+        self._again_at = math.inf  # when what was not signed may be asked for again; told once, by `changed`
         self._one = asyncio.Lock()
         self._unkept: dict[str, SigningMaterial] = {}  # signed, but not written yet, by the root's id
 
@@ -84,7 +84,6 @@ class VaultUpstream:
             ConfigError: what is kept cannot be used, or the file of roots, and nothing that signs is kept.
             Unavailable: Vault cannot be had or refuses, and nothing that signs is kept.
         """
-        self._again_at = math.inf
         looked = await self._looked()
         if self._unkept:
             async with self._one:
@@ -167,9 +166,11 @@ class VaultUpstream:
     async def changed(self) -> None:
         """Return when the mount, the file of roots or Vault's being there differs from what `lines` saw.
 
-        And when what was wanted since then and not signed may be asked for again.
+        And once when what was wanted and not signed may be asked for again: whoever cannot ask then has pauses of
+        its own.
         """
-        await self._lookout.changed(self._again_at)
+        again_at, self._again_at = self._again_at, math.inf
+        await self._lookout.changed(again_at)
 
     async def _looked(self) -> bool:
         """Whether the mount was seen now; what is wrong with it, or why it was not, is the problem."""
