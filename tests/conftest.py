@@ -9,6 +9,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -32,6 +33,7 @@ def find_kubernetes() -> str | None:
     return os.environ.get("MESHCA_TEST_KUBECONFIG")
 
 
+HERE = Path(__file__).parent
 PARTS: dict[str, Callable[[], object | None]] = {
     "envoy": find_envoy,
     "kubernetes": find_kubernetes,
@@ -41,6 +43,8 @@ PARTS: dict[str, Callable[[], object | None]] = {
     "softhsm": find_softhsm,
     "unprivileged": find_unprivileged,
 }
+# Folders whose files take long and mostly wait: begun first, so that the short ones fill what they leave.
+LONG = ("docs", "e2e", "real", "bench")
 SHOWN = 4_000  # characters of a failure that are shown at once
 MISSING = pytest.StashKey[dict[str, int]]()
 
@@ -103,7 +107,7 @@ def missing() -> frozenset[str]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect tests whose part is missing, and count them."""
+    """Deselect tests whose part is missing, and count them; those that take long come first."""
     kept = []
     for item in items:
         lacking = {str(mark.args[0]) for mark in item.iter_markers("real")} & missing()
@@ -111,7 +115,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             config.stash[MISSING][part] = config.stash[MISSING].get(part, 0) + 1
         if not lacking:
             kept.append(item)
-    items[:] = kept
+    items[:] = sorted(kept, key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    return next((place for place, name in enumerate(LONG) if HERE / name in item.path.parents), len(LONG))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
