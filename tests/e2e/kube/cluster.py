@@ -73,6 +73,7 @@ class TestCluster:
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels or {}}}
         await self.api.create("/api/v1/namespaces", body)
         self._made.append(f"/api/v1/namespaces/{name}")
+        await self.service_account(name, "default")  # which the cluster makes too, later
         return name
 
     async def service_account(self, namespace: str, name: str) -> Tree:
