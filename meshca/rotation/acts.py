@@ -6,8 +6,7 @@ commit the driver is woken and puts in force what is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -100,8 +99,7 @@ class RootActs:
         kept, wish = await self._store.load(), Wish(compromised=compromised, window=window, root=root)
         aim = aimed(kept, wish)
         if aim.plan is None:
-            with self._looking():
-                await self._stepper.check_successor(kept, aim.old)
+            await self._stepper.check_successor(kept, aim.old)
         return await self._reporting.forecast(kept, wish, usual=self._stepper.config.window)
 
     async def foresee(
@@ -135,8 +133,8 @@ class RootActs:
         kept = await self._store.load()
         if kept.plan is not None:
             raise _under_way(kept.plan)
-        with self._looking():
-            _, new = await self._stepper.begin(kept, self._cause(kept, asked), automatic=False, reuse=same_key)
+        _, new = await self._stepper.begin(kept, self._cause(kept, asked), automatic=False, reuse=same_key)
+        self._rotation.wake()
         return new
 
     async def activate(self, asked: Asked, root: str) -> None:
@@ -164,10 +162,10 @@ class RootActs:
         aim = aimed(kept, Wish(compromised=compromised, window=window, root=root))
         if aim.plan is not None:
             return await self._went_on(kept, aim, aim.plan, asked)
-        with self._looking():
-            _, new = await self._stepper.begin(
-                kept, self._cause(kept, asked), compromised=compromised, window=window, twins=aim.twins
-            )
+        _, new = await self._stepper.begin(
+            kept, self._cause(kept, asked), compromised=compromised, window=window, twins=aim.twins
+        )
+        self._rotation.wake()
         return new
 
     async def pause(self, asked: Asked) -> None:
@@ -231,14 +229,6 @@ class RootActs:
         length = window if window is not None else self._stepper.window(kept)
         cause = self._cause(kept, asked, gate)
         await self._commit(kept, asked, planned(kept, Due(act=act, record=record), cause, length), still)
-
-    @contextmanager
-    def _looking(self) -> Iterator[None]:
-        """What is seen at the upstream here is no change any more: the driver looks too, whatever comes of it."""
-        try:
-            yield
-        finally:
-            self._rotation.wake()
 
     def _stops(self, *, compromised: bool) -> Check:
         return lambda now: check_stops(now, self._clock.now(), compromised=compromised)

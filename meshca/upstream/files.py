@@ -27,6 +27,7 @@ from meshca.log import log
 from meshca.upstream.ca_set import read_ca_set
 from meshca.upstream.cacerts_folder import Look, look
 from meshca.upstream.kept_folder import KeptFolder
+from meshca.upstream.seen import Seen
 from meshca.upstream.sound_root import root_of, sound
 
 POLL_SECONDS = 0.25  # a change is live within a second; one look costs four small reads
@@ -95,7 +96,7 @@ class Files:
         self._kept = kept
         self._trust_domain = trust_domain
         self._clock = clock
-        self._seen = ""
+        self._seen = Seen()
 
     async def lines(self) -> Sequence[Line]:
         """The roots that the folder names, or named last while it is bad, and those that are kept.
@@ -105,7 +106,7 @@ class Files:
             Unavailable: reason `ca_folder`, when what the folder holds cannot be kept.
         """
         found = self._find()
-        self._seen = found.digest
+        self._seen.note(found.digest)
         self.problem = ConfigError(str(self._folder), found.problems) if found.problems else None
         if found.live is not None:
             self._kept.keep(found.live)
@@ -165,13 +166,12 @@ class Files:
 
     async def changed(self) -> None:
         """Return when the folder differs from what `lines` saw and, unless it changed at once, is at rest."""
-        while True:
-            await self._clock.sleep(POLL_SECONDS)
-            now = look(self._folder)
-            if now.digest == self._seen:
-                continue
-            if now.projected or await self._at_rest(now):
-                return
+        with self._seen.watched() as seen:
+            while True:
+                await self._clock.sleep(POLL_SECONDS)
+                now = look(self._folder)
+                if now.digest != seen and (now.projected or await self._at_rest(now)):
+                    return
 
     def check(self) -> None:
         """As the function `check`."""

@@ -1,7 +1,7 @@
 """What keeps a root from being trusted beside others, found before anything changes.
 
-Checked: a key that is strong enough, a subject that no other root has with another key, and that a trial leaf
-below it verifies. Not checked here: what `authority.faults` finds in signing material.
+Checked: a key that is strong enough, that other programs read it, a subject that no other root has with another
+key, and that a trial leaf below it verifies. Not checked here: what `authority.faults` finds in signing material.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from meshca.identity.spiffe_id import TrustDomain
 from meshca.public_key import allowed
 from meshca.upstream.ca_certificates import intermediate_life, make_intermediate
 from meshca.upstream.ca_set import CaSet
+from meshca.upstream.readable import unreadable
 
 _TRIAL = timedelta(hours=1)  # of an intermediate that signs one trial leaf and is dropped
 
@@ -32,7 +33,7 @@ def root_of(material: SigningMaterial) -> x509.Certificate:
 
 
 def root_faults(roots: Sequence[x509.Certificate], company: Collection[x509.Certificate]) -> list[str]:
-    """One line for each root that is weak, or whose subject another root has with another key.
+    """One line for each root that is weak, not read by others, or of a subject that another has with another key.
 
     Args:
         roots: that shall be trusted.
@@ -44,6 +45,7 @@ def root_faults(roots: Sequence[x509.Certificate], company: Collection[x509.Cert
             allowed(root.public_key())
         except BadRequest as refused:
             faults.append(f"{_name(root)}: too weak, or not known, for a root: {refused.detail}")
+        faults += [f"{_name(root)}: {fault}" for fault in unreadable(root)]
         faults += [
             f"{_name(root)}: its subject is in use by another root with another key (sha256"
             f" {certificate_id(other)}); make it with a subject of its own"

@@ -58,5 +58,5 @@ class FakeClock:
         await self._settle()
 
     async def _settle(self) -> None:
-        for _ in range(20):
+        for _ in range(30):
             await asyncio.sleep(0)

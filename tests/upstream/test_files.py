@@ -171,6 +171,21 @@ class TestChanged:
         write(folder, GOOD)
         assert await until_changed(folder, (folder / "ca-key.pem").unlink, 1)
 
+    async def test_another_looks(self, folder: Path) -> None:
+        """What somebody else has read meanwhile is a change all the same, before and while it is watched for."""
+        write(folder, GOOD)
+        for watched in (False, True):
+            clock = FakeClock()
+            files = await started(folder, clock)
+            task = asyncio.create_task(files.changed())
+            if watched:
+                await clock.advance(10)
+            write(folder, NEXT)
+            await files.lines()
+            await clock.advance(1)
+            assert task.done()
+            write(folder, GOOD)
+
     async def test_still_being_written(self, folder: Path) -> None:
         """Files that change from look to look are left until they are at rest."""
         write(folder, GOOD)

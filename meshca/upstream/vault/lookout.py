@@ -16,6 +16,7 @@ from meshca.backoff import JITTER
 from meshca.clock import Clock
 from meshca.config.vault import VaultConfig
 from meshca.errors import MeshcaError, Unavailable
+from meshca.upstream.seen import Seen
 from meshca.upstream.vault.client import Client
 from meshca.upstream.vault.custody import Custody, known_roots
 from meshca.upstream.vault.faults import Fault, count, counted, failure
@@ -59,7 +60,7 @@ class Lookout:
         self._custody = custody
         self._mesh_roots = mesh_roots
         self._clock = clock
-        self._seen = ""
+        self._seen = Seen()
         self._unseen: MeshcaError = failure(Fault.UNREACHABLE, "it was not looked at yet")
         self._patience = Patience(clock, rng)
 
@@ -80,9 +81,11 @@ class Lookout:
             if sight.roots and tuple(await self._custody.named([])) != sight.roots:
                 await self._custody.name(sight.roots)
         except MeshcaError as error:
-            self._unseen, self._seen = error, error.reason
+            self._unseen = error
+            self._seen.note(error.reason)
             raise
-        self.sight, self._seen = sight, sight.digest
+        self.sight = sight
+        self._seen.note(sight.digest)
         return sight
 
     async def fit(self) -> Sight:
@@ -108,22 +111,26 @@ class Lookout:
         return self.sight.issuer(signer)
 
     async def changed(self, until: float = math.inf) -> None:
-        """Return when the mount, the file of roots or the server's being there differs from what `look` saw.
+        """Return when the mount, the file of roots or the server's being there differs from what the driver saw.
+
+        That is what `look` saw first since this ended last (`upstream.seen`).
 
         Args:
             until: when to return at the latest, by the clock's monotonic seconds.
         """
-        while True:
-            pause, left = self._pause(), until - self._clock.monotonic()
-            await self._clock.sleep(max(min(pause, left), 0.0))
-            if left <= pause:
-                return
-            try:
-                now = (await self._sighted()).digest
-            except MeshcaError as error:
-                now = error.reason
-            if now != self._seen:
-                return
+        with self._seen.watched() as seen:
+            while True:
+                pause, left = self._pause(), until - self._clock.monotonic()
+                await self._clock.sleep(max(min(pause, left), 0.0))
+                if left <= pause or await self._digest() != seen:
+                    return
+
+    async def _digest(self) -> str:
+        """Of what there is now, or why that is not known."""
+        try:
+            return (await self._sighted()).digest
+        except MeshcaError as error:
+            return error.reason
 
     def _pause(self) -> float:
         """Seconds until the next look."""

@@ -4,13 +4,12 @@ Sources: X1 and X4 to X8 of X509-SVID.md; RFC 5280 sections 4.2.1.9 and 6.1. Ope
 issuer with only a warning, makes a DNS name of a common name unless told not to, and both servers put chains
 together in several ways, so nothing is believed for its place in a list. Key usage may be keyCertSign and cRLSign,
 which is what both servers give: with digitalSignature our CA certificate could be shown in a TLS handshake.
-Constraints on names are not judged here: the trial leaf meets them, and refuses those on URIs, which the library
-cannot verify.
+Of constraints on names only the form is judged here: the trial leaf meets them, and refuses those on URIs, which
+the library cannot verify.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,6 +28,7 @@ from meshca.config.vault import SHORTEST
 from meshca.identity.spiffe_id import TrustDomain
 from meshca.svid.signature import SigningKey, hash_for
 from meshca.upstream.ca_certificates import BACKDATE
+from meshca.upstream.readable import unreadable
 from meshca.upstream.sound_root import trial_faults
 
 Ext = TypeVar("Ext", bound=x509.ExtensionType)
@@ -40,15 +40,6 @@ _USAGES: Final = (
     "key_agreement",
 )
 _STRINGS: Final = frozenset({0x0C, 0x13})  # UTF8String, PrintableString (RFC 5280 section 4.1.2.4)
-_LABEL: Final = r"[!-\-/-?A-~]+"  # visible characters but a dot and an at
-_CONSTRAINT: Final = re.compile(rf"([!-?A-~]+@)?(\.?{_LABEL}(\.{_LABEL})*)?")
-_NEVER_CRITICAL: Final = frozenset(  # RFC 5280 sections 4.2.1.1, 4.2.1.2 and 4.2.2.1
-    {
-        ExtensionOID.AUTHORITY_KEY_IDENTIFIER,
-        ExtensionOID.SUBJECT_KEY_IDENTIFIER,
-        ExtensionOID.AUTHORITY_INFORMATION_ACCESS,
-    }
-)
 _EXTENSIONS: Final = frozenset(
     {
         ExtensionOID.BASIC_CONSTRAINTS,
@@ -130,7 +121,7 @@ def judge(
     if not path:
         problems.append("no chain of signatures leads from it to a root that counts")
     problems += find_faults((given, *between), list(roots), wish.key, wish.trust_domain, now)
-    problems += [*_outliving(path), *_misnamed(path), *_unreadable(path[:-1] or (given,))]
+    problems += [*_outliving(path), *_misnamed(path), *_unread(path or (given,))]
     if problems:
         return None, list(dict.fromkeys(problems))
     material = SigningMaterial(certificate=given, others=between, roots=tuple(roots), key=wish.key)
@@ -170,23 +161,10 @@ def _extension_faults(given: x509.Certificate) -> Iterator[str]:
             yield f"it has the extension {extension.oid.dotted_string}, which was not asked for"
 
 
-def _unreadable(certificates: Sequence[x509.Certificate]) -> Iterator[str]:
-    """What our library reads and Envoy or a program in Go does not: the whole chain is theirs to verify."""
+def _unread(certificates: Sequence[x509.Certificate]) -> Iterator[str]:
     for certificate in certificates:
-        name = certificate.subject.rfc4514_string()
-        for extension in certificate.extensions:
-            if extension.critical and extension.oid in _NEVER_CRITICAL:
-                yield f"the extension {extension.oid.dotted_string} of {name!r} is critical"
-        found = _value(certificate, x509.NameConstraints)
-        constraints = [*(found.permitted_subtrees or ()), *(found.excluded_subtrees or ())] if found else []
-        if not all(map(_is_readable, constraints)):
-            yield f"a constraint on names of {name!r} is of a kind, or in a form, that others do not read"
-
-
-def _is_readable(constraint: x509.GeneralName) -> bool:
-    if isinstance(constraint, x509.DNSName | x509.RFC822Name | x509.UniformResourceIdentifier):
-        return _CONSTRAINT.fullmatch(constraint.value) is not None
-    return isinstance(constraint, x509.IPAddress | x509.DirectoryName)
+        for fault in unreadable(certificate):
+            yield f"{certificate.subject.rfc4514_string()!r}: {fault}"
 
 
 def _string_tags(name: x509.Name) -> set[int]:

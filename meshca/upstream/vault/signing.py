@@ -163,9 +163,7 @@ class Signing:
         except BaseException as error:
             for wish in made:
                 discard(self._keys, wish.key)
-                if isinstance(error, asyncio.CancelledError):
-                    self._patience.failed(failure(Fault.TIMEOUT, "of an intermediate, until nobody waited for it"))
-                elif isinstance(error, Unavailable):
+                if isinstance(error, Unavailable):
                     self._patience.failed(error)
             raise
 

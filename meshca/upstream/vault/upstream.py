@@ -194,10 +194,17 @@ class VaultUpstream:
     async def _fresh(self, root: str) -> SigningMaterial:
         """What is kept below a root while it is not due, otherwise another; whoever asks meanwhile gets the same.
 
+        It goes on though its caller is cancelled: what Vault has signed is not asked for again.
+
         Raises:
             ConfigError: the issuer does not sign below this root.
             Unavailable: Vault refuses, or is not there.
         """
+        making = asyncio.ensure_future(self._made(root))
+        making.add_done_callback(_heard)
+        return await asyncio.shield(making)
+
+    async def _made(self, root: str) -> SigningMaterial:
         async with self._one:
             kept = (await self._good()).get(root)
             if kept is not None and not is_due(kept, self._lookout.sight, self._clock.now()):
@@ -272,6 +279,12 @@ class VaultUpstream:
             )
             for root in sorted(roots, key=lambda one: (one.not_valid_before_utc, certificate_id(one)))
         ]
+
+
+def _heard(made: asyncio.Future[SigningMaterial]) -> None:
+    """Its failure is the answer to who waits for it; when nobody does any more it is nobody's."""
+    if not made.cancelled():
+        made.exception()
 
 
 def _newest(good: Mapping[str, SigningMaterial]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from meshca.authority.material import SigningMaterial
 from meshca.errors import Unavailable
 from meshca.identity.key_type import KeyType
 from meshca.svid.signature import SigningKey
-from meshca.upstream.vault.answer import Answer
 from meshca.upstream.vault.faults import Fault, Throttled, failure
 from meshca.upstream.vault.mount import Issuer
 from meshca.upstream.vault.patience import OUTAGE, REFUSAL
@@ -134,24 +132,6 @@ async def test_by_turns(bench: Bench) -> None:
             bench.clock.move(REFUSAL.ceiling)
     await bench.refused()
     assert bench.signing.left == REFUSAL.ceiling
-
-
-async def test_given_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who waits for it no more leaves a pause, since it may be signed: repeating that fills no Vault."""
-    sent, never = asyncio.Event(), asyncio.Event()
-
-    async def hang(*_: object, **__: object) -> Answer:
-        sent.set()
-        await never.wait()
-        raise AssertionError
-
-    await bench.signed()
-    monkeypatch.setattr(bench.vault, "call", hang)
-    waiting = asyncio.create_task(bench.signed())
-    await sent.wait()
-    waiting.cancel()
-    await asyncio.gather(waiting, return_exceptions=True)
-    assert (await bench.refused(), bench.signing.left) == ("vault_timeout", 2 * REFUSAL.floor)
 
 
 @pytest.mark.parametrize("fault", [Fault.SEALED, Fault.STANDBY, Fault.REDIRECTED])

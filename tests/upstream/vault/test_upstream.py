@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from meshca.authority.material import certificate_id
 from meshca.authority.slot import Slot
 from meshca.errors import InvariantBroken, Refused, Unavailable
 from meshca.upstream.sound_root import root_of
+from meshca.upstream.vault.answer import Answer
 from meshca.upstream.vault.faults import Fault, failure, fault_of
 from meshca.upstream.vault.patience import OUTAGE
 from meshca.upstream.vault.upstream import VaultUpstream
@@ -226,6 +228,30 @@ async def test_asked_twice_at_once(rig: Rig) -> None:
     one, two = await asyncio.gather(upstream.obtain(ONE), upstream.obtain(ONE))
     assert one.material.fingerprint == two.material.fingerprint
     assert rig.vault.signed == 2
+
+
+async def test_asked_by_one_who_gives_up(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is being signed then is finished and kept, so nobody uses up Vault, or its pauses, by giving up."""
+    upstream, call = rig.open(), rig.vault.call
+    await upstream.lines()
+    rig.clock.move((LIFE / 2).total_seconds() + HOUR)
+    asked, answer, times = asyncio.Event(), asyncio.Event(), []
+
+    async def slowly(*sent: Any, **how: Any) -> Answer:
+        if sent[1] == SIGN:
+            times.append(rig.clock.now())
+            asked.set()
+            await answer.wait()
+        return await call(*sent, **how)
+
+    monkeypatch.setattr(rig.vault, "call", slowly)
+    waiting = asyncio.create_task(upstream.obtain(ONE))
+    await asked.wait()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    answer.set()
+    await upstream.obtain(ONE)
+    assert (len(times), rig.vault.signed) == (1, 2)
 
 
 class TestForget:
