@@ -58,9 +58,8 @@ def _trust_domain(value: object) -> TrustDomain:
         trust_domain = TrustDomain(value)
     except BadRequest as error:
         raise ValueError(error.detail) from None
-    if not all(
-        value.split(".")
-    ):  # legal for SPIFFE, but programs in Go refuse a certificate that names such a host
+    # Legal for SPIFFE, but programs in Go refuse a certificate that names such a host.
+    if not all(value.split(".")):
         raise ValueError("must have no empty label: no dot at an end, and no two together")
     return trust_domain
 

@@ -160,7 +160,7 @@ class Signing:
         made: list[Wish] = []  # none while the session refuses by itself, which has patience of its own
         try:
             return await self._signed(made, issuer, roots)
-        except BaseException as error:
+        except BaseException as error:  # cancelled too: no key is left behind
             for wish in made:
                 discard(self._keys, wish.key)
                 if isinstance(error, Unavailable):
